@@ -1,0 +1,89 @@
+"""The recipes of the model that comes with Linnaea.
+
+`bundled` is what is shipped. `bundled_ablation` is the same without 20 bird and 2 butterfly species, to measure what the model says
+of species that it never met. `bundled_permissive` uses nothing but permissively licensed sources. `smoke` takes a minute.
+Photographs are looked for in ../shared/data/images unless `--images` says otherwise.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from linnaea.train.loop import LoopConfig
+from linnaea.train.recipe import HeldOut, PhotoSet, Recipe, Teacher
+
+RECIPES = ("bundled", "bundled_ablation", "bundled_permissive", "smoke")
+HERE = Path(__file__).parent
+DATA = HERE.parent.parent / "shared" / "data"
+SPECIES = "manifest_species.csv"
+
+
+def bundled() -> Recipe:
+    """All photographs, ImageNet's class rows, and the iNaturalist bird and insect classifiers as teachers."""
+    return Recipe(
+        name="linnaea-lite0",
+        images=DATA / "images",
+        labels=HERE / "labels",
+        photo_sets=(
+            PhotoSet(name="cub100", table=SPECIES, key="scientific"),
+            PhotoSet(name="leeds_butterfly", table=SPECIES, key="scientific"),
+            PhotoSet(name="heliconius_hcgsd", table=SPECIES, key="scientific"),
+            PhotoSet(name="monkeys10", table=SPECIES, key="scientific"),
+            PhotoSet(name="fish4knowledge", table=SPECIES, key="scientific"),
+            PhotoSet(name="plant_seedlings", table=SPECIES, key="scientific", any_side_up=True),
+            PhotoSet(name="leaf_health", table=SPECIES, key="scientific", any_side_up=True),
+            PhotoSet(name="lion_reid", table=SPECIES, key="scientific"),
+            PhotoSet(name="plankton121", table="plankton121.csv", any_side_up=True),
+            PhotoSet(name="tiny_imagenet_animals", table="tiny_imagenet_animals.csv"),
+            PhotoSet(name="no_organism", table="imagenet.csv", key="wnid"),
+        ),
+        teachers=(
+            Teacher(
+                path=DATA / "teachers" / "mobilenet_v2_1.0_224_inat_bird_quant.tflite",
+                table="inat_birds.csv",
+                taught_on=("cub100",),
+            ),
+            Teacher(
+                path=DATA / "teachers" / "mobilenet_v2_1.0_224_inat_insect_quant.tflite",
+                table="inat_insects.csv",
+                taught_on=("leeds_butterfly", "heliconius_hcgsd", "tiny_imagenet_animals"),
+            ),
+        ),
+    )
+
+
+def bundled_ablation() -> Recipe:
+    """`bundled` without 20 bird and 2 butterfly species in any signal."""
+    return replace(
+        bundled(),
+        name="linnaea-lite0-ablation",
+        held_out=(HeldOut(set="cub100", count=20), HeldOut(set="leeds_butterfly", count=2)),
+    )
+
+
+def bundled_permissive() -> Recipe:
+    """Only sources under permissive licences: the trunk with its class rows (Apache-2.0) and Heliconius wings (CC0)."""
+    return replace(
+        bundled(),
+        name="linnaea-lite0-permissive",
+        photo_sets=(PhotoSet(name="heliconius_hcgsd", table=SPECIES, key="scientific"),),
+        teachers=(),
+        n_photographs=32,
+        n_refused=0,
+        n_class_rows=384,
+    )
+
+
+def smoke() -> Recipe:
+    """A minute on a CPU: two small sets, few steps."""
+    return replace(
+        bundled(),
+        name="linnaea-smoke",
+        photo_sets=(
+            PhotoSet(name="monkeys10", table=SPECIES, key="scientific"),
+            PhotoSet(name="no_organism", table="imagenet.csv", key="wnid"),
+        ),
+        teachers=(),
+        n_views=2,
+        n_refused_views=2,
+        loop=LoopConfig(steps=60, warm_up=10),
+    )

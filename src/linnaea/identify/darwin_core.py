@@ -1,0 +1,77 @@
+"""Predictions as Darwin Core occurrences (https://dwc.tdwg.org/terms/)."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import PurePath
+
+from linnaea.identify.photo_facts import read_photo_facts
+from linnaea.records import RANKS, Prediction
+
+COLUMNS = (
+    "occurrenceID",
+    "basisOfRecord",
+    "occurrenceStatus",
+    "scientificName",
+    "taxonRank",
+    "vernacularName",
+    "kingdom",
+    "phylum",
+    "class",
+    "order",
+    "family",
+    "genus",
+    "specificEpithet",
+    "eventDate",
+    "decimalLatitude",
+    "decimalLongitude",
+    "geodeticDatum",
+    "identifiedBy",
+    "identificationVerificationStatus",
+    "identificationRemarks",
+    "associatedMedia",
+)
+NAMESPACE = uuid.UUID("6f0b5a38-5a0e-5e86-9c3d-0d2f6c1a7b11")
+
+
+def stable_id(*parts: str) -> str:
+    """A UUID that the same parts always give."""
+    return str(uuid.uuid5(NAMESPACE, "\0".join(parts)))
+
+
+def occurrence_rows(
+    predictions: Iterable[tuple[str, Prediction]], identified_by: str, near: tuple[float, float] | None = None
+) -> Iterator[dict]:
+    """One occurrence for each identified image or box: the first name only; what was refused is no occurrence.
+
+    `predictions` come with the path of their photograph. Date and place are the photograph's; `near` is the place of
+    those that record none.
+    """
+    for path, prediction in predictions:
+        if prediction.status != "identified" or prediction.position != 1:
+            continue
+        facts = read_photo_facts(path)
+        place = (facts.latitude, facts.longitude)
+        if None in place:
+            place = near or (None, None)
+        lineage = dict(zip(RANKS, prediction.lineage, strict=True))
+        genus, _, epithet = lineage.pop("species").partition(" ")
+        yield {
+            "occurrenceID": f"urn:uuid:{stable_id('occurrence', prediction.file)}",
+            "basisOfRecord": "MachineObservation",
+            "occurrenceStatus": "present",
+            "scientificName": prediction.name,
+            "taxonRank": prediction.rank,
+            "vernacularName": prediction.common_name,
+            **lineage,
+            "specificEpithet": epithet if genus == lineage["genus"] else "",
+            "eventDate": facts.event_date,
+            "decimalLatitude": place[0],
+            "decimalLongitude": place[1],
+            "geodeticDatum": "EPSG:4326" if place[0] is not None else "",
+            "identifiedBy": identified_by,
+            "identificationVerificationStatus": "unverified",
+            "identificationRemarks": f"confidence {prediction.confidence:.4f}; similarity {prediction.similarity:.4f}",
+            "associatedMedia": PurePath(prediction.file).as_posix(),
+        }

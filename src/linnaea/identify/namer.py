@@ -1,0 +1,86 @@
+"""From options to a namer: what turns image vectors into rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from linnaea.identify.decide import DEFAULT_FLOOR, Decision, LabelNamer, TaxonNamer
+from linnaea.identify.labels import load_labels
+from linnaea.identify.prior import log_prior, occurrence_counts
+from linnaea.identify.restrict import candidate_leaves
+from linnaea.identify.score import Scorer
+from linnaea.model.contract import Model
+from linnaea.records import Prediction
+
+Say = Callable[[str], None]
+
+
+class Namer(Protocol):
+    """Rows for image vectors. `hash` identifies the names it chooses from, `kind` how their vectors were made."""
+
+    hash: str
+    kind: str
+
+    def name(self, image_vectors_bd: np.ndarray, files: Sequence[str]) -> list[list[Prediction]]:
+        """The rows of each image, best first; a refused image has one."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamerOptions:
+    """The options of `linnaea identify` that decide about names; see there."""
+
+    vocabulary: str = "inat"
+    rank: str = "auto"
+    top: int = 1
+    within: tuple[str, ...] = ()
+    among: Path | None = None
+    labels: str = ""
+    near: tuple[float, float] | None = None
+    month: int | None = None
+    occurrences: Path | None = None
+    min_confidence: float | None = None
+    names: str = "auto"
+
+
+def load_namer(
+    options: NamerOptions, model: Model, *, say: Say = lambda line: None, vocabulary=None, table=None
+) -> Namer:
+    """The namer that the options ask for. `vocabulary` and `table` replace those that would be loaded.
+
+    `say` hears, in one line each, what a user should know: names that a list has and the vocabulary has not, how many
+    occurrences counted.
+    """
+    from linnaea.taxonomy.vocabulary import load_vocabulary
+
+    def load():
+        return vocabulary if vocabulary is not None else load_vocabulary(options.vocabulary, model.card.common_names)
+
+    if options.labels:
+        decision = Decision(rank="auto", floor=options.min_confidence, top=options.top)
+        return LabelNamer(load_labels(options.labels, model, load), decision)
+    vocabulary = load()
+    leaves, note = candidate_leaves(vocabulary, options.within, options.among)
+    if note:
+        say(note)
+    prior_n = None
+    if options.occurrences is not None:
+        counts = occurrence_counts(options.occurrences, near=options.near, month=options.month)
+        prior_n, n_known = log_prior(vocabulary, counts, leaves)
+        say(f"{options.occurrences}: records of {len(counts):,} names count here, {n_known:,} in the vocabulary")
+    floor = options.min_confidence
+    if floor is None and options.rank == "auto":
+        floor = model.card.calibration.get("floor", DEFAULT_FLOOR)
+    from linnaea.embed.names import embed_texts, load_name_table
+    from linnaea.identify.calibrate import calibrate
+
+    table = table or load_name_table(model, vocabulary, mode=options.names)
+    refusals_fd = embed_texts(model, list(model.card.refusals)) if model.card.refusals else None
+    scorer = Scorer(vocabulary.tree, table, model.card.logit_scale, refusals_fd, leaves, prior_n)
+    decision = Decision(rank=options.rank, floor=floor, top=options.top)
+    return TaxonNamer(vocabulary, scorer, lambda scores: calibrate(model.card.calibration, scores), decision)

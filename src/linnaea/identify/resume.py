@@ -1,0 +1,89 @@
+"""What makes two runs the same, and what may go on or be overwritten."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+from linnaea import __version__
+from linnaea.embed.journal import journal_dir, read_state
+from linnaea.identify.config import IdentifyConfig
+from linnaea.identify.namer import Namer
+from linnaea.model.contract import Model
+from linnaea.store import hash_bytes
+
+# Options that change nothing in the rows.
+NOT_IN_HASH = ("out", "resume", "overwrite", "quiet", "table", "report", "names")
+# Options that are files: their content counts, not their name.
+FILES = ("among", "labels", "occurrences", "boxes")
+
+
+def run_identity(config: IdentifyConfig, model: Model, namer: Namer) -> dict:
+    """What must be equal for two runs to give the same rows, and a hash of it."""
+    options = {}
+    for option in dataclasses.fields(config):
+        value = getattr(config, option.name)
+        if option.name in FILES and value:
+            value = hash_of_input(Path(value)) or str(value)
+        if option.name not in NOT_IN_HASH:
+            options[option.name] = [str(v) for v in value] if option.name in ("paths", "within") else value
+    facts = {
+        "options": options,
+        "model": model.card.hash,
+        "calibration": hash_bytes(json.dumps(model.card.calibration, sort_keys=True, default=str)),
+        "names": namer.kind,
+        "vocabulary": namer.hash,
+        "version": __version__,
+    }
+    return facts | {"hash": hash_bytes(json.dumps(facts, sort_keys=True, default=str))}
+
+
+def hash_of_input(path: Path) -> str:
+    """A hash of a file's content, or of a folder's manifest; "" where there is neither."""
+    path = path / "manifest.json" if path.is_dir() else path
+    if not path.is_file():
+        return ""
+    size = path.stat().st_size
+    with open(path, "rb") as handle:
+        return hash_bytes(str(size), handle.read(1 << 24))
+
+
+def difference(config: IdentifyConfig, waiting: dict, identity: dict) -> str:
+    """One line that names the options in which the broken run and this one differ."""
+    old, new = waiting["options"], json.loads(json.dumps(identity["options"], default=str))
+    changed = [f"--{name.strip('_').replace('_', '-')}" for name in new if old.get(name) != new[name]]
+    what = ", ".join(changed).replace("--paths", "the paths") or "the model or the vocabulary"
+    return (
+        f"{journal_dir(config.out)} belongs to a run with other options ({what} differ); repeat them, or replace "
+        "--resume by --overwrite to start again"
+    )
+
+
+def manifest_path(out: Path) -> Path:
+    """Where a finished run leaves its options, beside its output."""
+    return out.with_name(out.name + ".manifest.json")
+
+
+def check_free(config: IdentifyConfig) -> None:
+    """Raises FileExistsError where `config.out`, or a broken run of it, would be lost."""
+    out, folder = config.out, journal_dir(config.out)
+    if config.resume or config.overwrite:
+        return
+    if read_state(folder) is not None:
+        raise FileExistsError(f"{folder} holds a broken run; add --resume to go on or --overwrite to start again")
+    if out.exists():
+        raise FileExistsError(f"{out} is there already; choose another --out or add --overwrite")
+
+
+def already_finished(config: IdentifyConfig, identity: dict) -> int:
+    """The exit code of the run that wrote `config.out`. Raises FileExistsError where other options wrote it."""
+    try:
+        manifest = json.loads(manifest_path(config.out).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        manifest = {}
+    if manifest.get("hash") != identity["hash"]:
+        raise FileExistsError(
+            f"{config.out} is there already, from other options; choose another --out or --overwrite instead of --resume"
+        )
+    return 0 if manifest["counts"].get("identified", 0) + manifest["counts"].get("unidentified", 0) else 1

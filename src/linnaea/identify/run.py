@@ -1,0 +1,294 @@
+"""`linnaea identify`: photographs in, one table out, a batch at a time.
+
+1. Find the photographs, each once. 2. Load the model, the vocabulary and the name table, or the labels. 3. For each
+batch: decode, embed, name, append the rows to a journal beside the output. 4. Write the output from the journal and
+move it into place. A run that is killed in step 3 or 4 goes on from the journal; with the same options and the same
+journal the output is the same to the byte.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+
+from linnaea import __version__
+from linnaea.embed.decode import Unreadable
+from linnaea.embed.files import FoundFile, FoundFiles, find_images
+from linnaea.embed.images import EmbeddedBatch, embed_batches, read_pixels
+from linnaea.embed.journal import Journal, journal_dir, read_state
+from linnaea.embed.progress import Progress, format_duration
+from linnaea.identify.boxes import (
+    BoxList,
+    Detector,
+    Job,
+    jobs_of_boxes,
+    jobs_of_detector,
+    jobs_of_files,
+    load_boxes,
+)
+from linnaea.identify.config import IdentifyConfig
+from linnaea.identify.namer import Namer, load_namer
+from linnaea.identify.outputs import pack, unpack, write_output
+from linnaea.identify.resume import already_finished, check_free, difference, manifest_path, run_identity
+from linnaea.identify.terminal import TerminalTable
+from linnaea.model.contract import Model, Preprocess
+from linnaea.records import RANKS, ImageRecord, Prediction
+from linnaea.store import write_json
+
+# Rows kept for the report of a run that writes no file.
+REPORT_ROWS = 5000
+
+
+def identify(
+    paths: Iterable[str | os.PathLike],
+    *,
+    model: str | Model = "bundled",
+    detector: Detector | None = None,
+    namer: Namer | None = None,
+    **options,
+) -> Iterator[Prediction]:
+    """Predictions of photographs and folders, one batch in memory at a time; nothing is written.
+
+    `options` are the fields of `IdentifyConfig`. `detector` gives boxes (pixels) for an upright PIL image; each is then
+    named apart. `namer` replaces the vocabulary (see `linnaea.identify.namer.load_namer`), so that several calls can
+    share one.
+    """
+    config = IdentifyConfig(
+        paths=tuple(Path(path) for path in paths), model=model if isinstance(model, str) else "", **options
+    )
+    loaded = _load_model(model)
+    namer = namer or load_namer(config.namer_options(), loaded)
+    files = find_images(config.paths)
+    boxes = load_boxes(config.boxes, config.box_confidence) if config.boxes else None
+    for batch in _name_batches(config, loaded, namer, _jobs(config, files.files, boxes, detector)):
+        for _path, prediction in batch:
+            yield prediction
+
+
+def _load_model(model: str | Model) -> Model:
+    if not isinstance(model, str):
+        return model
+    from linnaea.model.checkpoint import load_model
+
+    return load_model(model)
+
+
+def _jobs(
+    config: IdentifyConfig, files: Iterable[FoundFile], boxes: BoxList | None, detector: Detector | None = None
+) -> Iterator[Job]:
+    if boxes is not None:
+        return jobs_of_boxes(files, boxes, [os.fspath(path) for path in config.paths if path.is_dir()])
+    return jobs_of_files(files) if detector is None else jobs_of_detector(files, detector)
+
+
+def _read_job(job: ImageRecord, preprocess: Preprocess):
+    return Unreadable(job.reason) if isinstance(job, Job) and job.status else read_pixels(job, preprocess)
+
+
+def _name_batches(
+    config: IdentifyConfig, model: Model, namer: Namer, jobs: Iterator[Job]
+) -> Iterator[list[tuple[str, Prediction]]]:
+    """The rows of each batch in input order, each with the path of its photograph."""
+    decode = partial(_read_job, preprocess=model.card.preprocess)
+    for batch in embed_batches(model, jobs, batch_size=config.batch_size, decode=decode):
+        yield _name_batch(namer, batch)
+
+
+def _name_batch(namer: Namer, batch: EmbeddedBatch) -> list[tuple[str, Prediction]]:
+    named = iter(namer.name(batch.vectors_bd, [j.file for i, j in enumerate(batch.records) if i not in batch.failures]))
+    rows = []
+    for i, job in enumerate(batch.records):
+        if i in batch.failures:
+            row = Prediction(file=job.file, status=job.status or "unreadable", reason=batch.failures[i], box=job.box)
+            rows.append((job.path, row))
+        else:
+            rows += [(job.path, dataclasses.replace(prediction, box=job.box)) for prediction in next(named)]
+    return rows
+
+
+# --- The command
+
+
+def main(config: IdentifyConfig, *, namer: Namer | None = None, model: Model | None = None) -> int:
+    """0 when something could be done, 1 when there was no photograph or none could be read."""
+    start = time.monotonic()
+    if config.writes_file:
+        check_free(config)
+    boxes = load_boxes(config.boxes, config.box_confidence) if config.boxes else None
+    model = model or _load_model(config.model)
+    waiting = read_state(journal_dir(config.out)) if config.writes_file and config.resume else None
+    mode = waiting["names"] if waiting and config.names == "auto" else config.names
+    namer = namer or load_namer(dataclasses.replace(config.namer_options(), names=mode), model, say=_say_for(config))
+    identity = run_identity(config, model, namer)
+    if waiting is not None and waiting["hash"] != identity["hash"]:
+        raise ValueError(difference(config, waiting, identity))
+    if config.writes_file and config.resume and waiting is None and config.out.exists():
+        code = already_finished(config, identity)
+        _say_for(config)(f"{config.out} is finished already")
+        return code
+
+    files = _restore_files(waiting) if waiting else find_images(config.paths)
+    _say_found(config, files)
+    if not files.files:
+        print(f"linnaea: no photograph in {', '.join(map(str, config.paths))}", file=sys.stderr)
+        return 1
+    _check_boxes(config, boxes, files)
+    total = len(files.files) if boxes is None else _count_boxes(config, boxes, files)
+    if config.writes_file:
+        counts = _run_to_file(config, model, namer, files, boxes, total, waiting, identity)
+    else:
+        counts = _run_to_stdout(config, model, namer, files, boxes, total)
+    if not config.quiet:
+        print(summary(counts, time.monotonic() - start, config.out if config.writes_file else None), file=sys.stderr)
+    return 0 if counts["identified"] + counts["unidentified"] else 1
+
+
+def _say_for(config: IdentifyConfig):
+    return (lambda line: None) if config.quiet else (lambda line: print(line, file=sys.stderr))
+
+
+def _restore_files(state: dict) -> FoundFiles:
+    return FoundFiles(tuple(FoundFile(path, reason) for path, reason in state["files"]))
+
+
+def _say_found(config: IdentifyConfig, files: FoundFiles) -> None:
+    say = _say_for(config)
+    if files.n_duplicates:
+        say(f"{files.n_duplicates:,} paths came twice; each has one row")
+    for folder in files.empty_folders[:3]:
+        say(f"no photograph in {folder}")
+
+
+def _check_boxes(config: IdentifyConfig, boxes: BoxList | None, files: FoundFiles) -> None:
+    if boxes is None:
+        return
+    roots = [os.fspath(path) for path in config.paths if path.is_dir()]
+    if not any(boxes.find(file.path, roots) is not None for file in files.files):
+        first = next(iter(boxes.boxes), "nothing")
+        raise ValueError(
+            f"{boxes.path} names none of the {len(files.files)} photographs (it begins with {first!r}); "
+            "give the folder its paths are relative to"
+        )
+
+
+def _count_boxes(config: IdentifyConfig, boxes: BoxList, files: FoundFiles) -> int:
+    roots = [os.fspath(path) for path in config.paths if path.is_dir()]
+    return sum(max(1, len(boxes.find(file.path, roots) or ())) for file in files.files)
+
+
+def _run_to_file(
+    config: IdentifyConfig,
+    model: Model,
+    namer: Namer,
+    files: FoundFiles,
+    boxes: BoxList | None,
+    total: int,
+    waiting: dict | None,
+    identity: dict,
+) -> Counter:
+    folder = journal_dir(config.out)
+    if waiting is not None:
+        journal, state = Journal.reopen(folder), waiting
+    else:
+        state = json.loads(json.dumps(identity, default=str)) | {
+            "created": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+            "files": [(file.path, file.reason) for file in files.files],
+        }
+        journal = Journal.create(folder, state)
+    n_done = journal.n_batches * config.batch_size
+    progress = Progress(total, done=min(n_done, total), quiet=config.quiet)
+    jobs = islice(_jobs(config, files.files, boxes), n_done, None)
+    for rows in _name_batches(config, model, namer, jobs):
+        journal.append([[path, pack(prediction)] for path, prediction in rows])
+        first = [prediction for _path, prediction in rows if prediction.position == 1]
+        progress.advance(len(first), sum(prediction.status == "unreadable" for prediction in first))
+    progress.close()
+
+    def rows() -> Iterator[tuple[str, Prediction]]:
+        return ((path, unpack(packed)) for batch in journal.read() for path, packed in batch)
+
+    say = _say_for(config)
+    identified_by = f"Linnaea {__version__} (model {model.card.name} {model.card.hash})"
+    write_output(
+        config.out, config.as_, rows, identified_by=identified_by, created=state["created"], near=config.near, say=say
+    )
+    counts = count(prediction for _path, prediction in rows())
+    _write_extras(config, rows, counts, identified_by)
+    write_json(
+        manifest_path(config.out),
+        {key: state[key] for key in ("options", "model", "names", "vocabulary", "version", "hash", "created")}
+        | {"counts": dict(counts)},
+    )
+    journal.remove()
+    return counts
+
+
+def _run_to_stdout(
+    config: IdentifyConfig, model: Model, namer: Namer, files: FoundFiles, boxes: BoxList | None, total: int
+) -> Counter:
+    from linnaea.identify.tables import COLUMNS, row_of, write_csv_rows
+
+    csv_wanted, printer = config.out is not None, TerminalTable()
+    progress = Progress(total, quiet=config.quiet)
+    counts: Counter = Counter()
+    kept: list[tuple[str, Prediction]] = []
+    for number, rows in enumerate(_name_batches(config, model, namer, _jobs(config, files.files, boxes))):
+        predictions = [prediction for _path, prediction in rows]
+        progress.close()
+        if csv_wanted:
+            write_csv_rows(sys.stdout, COLUMNS, map(row_of, predictions), header=number == 0)
+        else:
+            print("\n".join(chain([printer.header()] if number == 0 else [], printer.lines(predictions))))
+        sys.stdout.flush()
+        counts += count(predictions)
+        if config.report is not None and len(kept) < REPORT_ROWS:
+            kept += rows
+        first = [prediction for prediction in predictions if prediction.position == 1]
+        progress.advance(len(first), sum(prediction.status == "unreadable" for prediction in first))
+    progress.close()
+    _write_extras(dataclasses.replace(config, table=False), lambda: iter(kept), counts, model.card.name)
+    return counts
+
+
+def _write_extras(config: IdentifyConfig, rows, counts: Counter, identified_by: str) -> None:
+    """The HTML report and the printed table, where they are wanted."""
+    if config.report is not None:
+        from linnaea.identify.report import write_report
+
+        write_report(config.report, rows(), counts, identified_by)
+        _say_for(config)(f"report: {config.report}")
+    if config.table:
+        printer = TerminalTable()
+        print(printer.header())
+        for _path, prediction in rows():
+            print(*printer.lines([prediction]))
+
+
+def count(predictions: Iterable[Prediction]) -> Counter:
+    """How many images (or boxes) have each status, and how many were identified at each rank."""
+    counts: Counter = Counter()
+    for prediction in predictions:
+        if prediction.position == 1:
+            counts[prediction.status] += 1
+            if prediction.status == "identified":
+                counts[f"rank:{prediction.rank}"] += 1
+    return counts
+
+
+def summary(counts: Counter, duration_s: float, out: Path | None) -> str:
+    """One line that says how the run went."""
+    total = counts["identified"] + counts["unidentified"] + counts["unreadable"]
+    ranks = ", ".join(f"{counts[f'rank:{rank}']:,} {rank}" for rank in reversed(RANKS) if counts[f"rank:{rank}"])
+    line = f"{total:,} in {format_duration(duration_s)}: {counts['identified']:,} identified"
+    line += f" ({ranks})" if ranks else ""
+    line += f", {counts['unidentified']:,} unidentified, {counts['unreadable']:,} unreadable"
+    return line + (f" → {out}" if out is not None else "")

@@ -1,0 +1,98 @@
+"""Tables of predictions: CSV, JSON lines and Parquet, written as a stream."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from linnaea.records import RANKS, Prediction
+
+COLUMNS = (
+    "file",
+    "status",
+    "reason",
+    "position",
+    "rank",
+    "name",
+    "common_name",
+    "confidence",
+    "similarity",
+    *RANKS,
+)
+NUMBERS = {
+    "position": int,
+    "confidence": float,
+    "similarity": float,
+    "decimalLatitude": float,
+    "decimalLongitude": float,
+}
+SUFFIXES = (".csv", ".jsonl", ".parquet")
+ROWS_A_PART = 50_000
+
+Row = Mapping[str, "str | int | float | None"]
+
+
+def row_of(prediction: Prediction) -> dict[str, str | int | float | None]:
+    """The prediction as a row with `COLUMNS`."""
+    row = {column: getattr(prediction, column) for column in COLUMNS[: -len(RANKS)]}
+    return row | dict(zip(RANKS, prediction.lineage, strict=True))
+
+
+def write_table(path: Path, columns: tuple[str, ...], rows: Iterable[Row], suffix: str = "") -> None:
+    """Writes rows in the form that the suffix names, in bounded memory; the same rows give the same bytes."""
+    writers: dict[str, Callable] = {".csv": _write_csv, ".jsonl": _write_jsonl, ".parquet": _write_parquet}
+    writers[suffix or path.suffix.lower()](path, columns, rows)
+
+
+def _write_csv(path: Path, columns: tuple[str, ...], rows: Iterable[Row]) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as handle:
+        write_csv_rows(handle, columns, rows)
+
+
+def write_csv_rows(handle, columns: tuple[str, ...], rows: Iterable[Row], *, header: bool = True) -> None:
+    """Writes rows to an open text file; None becomes an empty cell."""
+    writer = csv.writer(handle, lineterminator="\n")
+    if header:
+        writer.writerow(columns)
+    for row in rows:
+        writer.writerow(["" if row[column] is None else row[column] for column in columns])
+
+
+def _write_jsonl(path: Path, columns: tuple[str, ...], rows: Iterable[Row]) -> None:
+    with open(path, "w", encoding="utf-8", newline="\n") as handle:
+        handle.writelines(json.dumps({column: row[column] for column in columns}, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _write_parquet(path: Path, columns: tuple[str, ...], rows: Iterable[Row]) -> None:
+    import polars as pl
+
+    types = {int: pl.Int32, float: pl.Float64}
+    schema = {column: types.get(NUMBERS.get(column), pl.String) for column in columns}
+    remaining = iter(rows)
+    # Parts keep the memory bounded; their frames are concatenated lazily, in order.
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        parts: list[Path] = []
+        while (chunk := list(itertools.islice(remaining, ROWS_A_PART))) or not parts:
+            frame = pl.DataFrame(
+                {column: [row[column] for row in chunk] for column in columns}, schema=schema, strict=False
+            )
+            parts.append(Path(folder) / f"{len(parts):06}.parquet")
+            frame.write_parquet(parts[-1])
+        if len(parts) == 1:
+            parts[0].replace(path)
+        else:
+            pl.scan_parquet(parts).sink_parquet(path, row_group_size=ROWS_A_PART, maintain_order=True)
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a small CSV or TSV file as dictionaries, missing cells as ""."""
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    with open(path, newline="", encoding="utf-8-sig") as handle:
+        return [
+            {key: value or "" for key, value in row.items() if key is not None}
+            for row in csv.DictReader(handle, delimiter=delimiter)
+        ]

