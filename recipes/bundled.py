@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from linnaea.train.loop import LoopConfig
+from linnaea.train.prototypes import PrototypeConfig
 from linnaea.train.recipe import HeldOut, PhotoSet, Recipe, Teacher
 
 RECIPES = ("bundled", "bundled_ablation", "bundled_permissive", "smoke")
@@ -85,5 +86,6 @@ def smoke() -> Recipe:
         teachers=(),
         n_views=2,
         n_refused_views=2,
-        loop=LoopConfig(steps=60, warm_up=10),
+        prototypes=PrototypeConfig(steps=200, warm_up=10),
+        loop=LoopConfig(steps=40, warm_up=10),
     )

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from random_model import random_model_dir  # noqa: F401
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # Set before any test module is imported. The folder outlives a run, so that the compact table of a million taxa is made

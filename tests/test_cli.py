@@ -261,8 +261,8 @@ def test_the_reference_holds_every_command_and_option(fake, capsys):
     assert cli.main(["--docs"]) == 0
     text = capsys.readouterr().out
     assert text.count("## linnaea ") == 3
-    assert "| `-o, --out OUT` |  | where to write |" in text
-    assert "| `--within WITHIN` (repeatable) |  | taxa to stay in |" in text
+    assert "| `-o, --out PATH` |  | where to write |" in text
+    assert "| `--within TEXT` (repeatable) |  | taxa to stay in |" in text
     assert "| `PATH` | required | files or folders |" in text
     assert "| `--rank {auto,species,genus}` | auto | which rank, at 100 % of the tree |" in text
     assert "| `--progress, --no-progress` | on | show progress |" in text
@@ -303,14 +303,15 @@ def test_python_m_linnaea_is_the_command(root):
     assert "identify" in done.stderr
 
 
-def test_a_reader_that_goes_away_leaves_no_complaint(root):
+@pytest.mark.parametrize("arguments", [["many"], ["--help"]])
+def test_a_reader_that_goes_away_leaves_no_complaint(root, arguments):
     script = (
         "import sys\nfrom linnaea import cli\n"
         "def main(config):\n    for _ in range(100000): print('x' * 100)\n"
-        "class Stage:\n    help = ''\n    def load(self): return dict, main\n"
+        "class Stage:\n    help = 'x' * 100000\n    def load(self): return dict, main\n"
         "cli.STAGES['many'] = Stage()\n"
         "cli.build_config = lambda *a: None\n"
-        "sys.exit(cli.main(['many']))\n"
+        f"sys.exit(cli.main({arguments!r}))\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=root / "src"

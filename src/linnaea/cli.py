@@ -138,9 +138,7 @@ def run_stage(command: str, argv: Sequence[str]) -> int:
         _say("linnaea: stopped" + ("; the same command with --resume carries on from here" if resumable else ""))
         return 130
     except BrokenPipeError:
-        # The reader (`| head`) has gone; without this Python complains once more as it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        raise
     except ModuleNotFoundError as error:
         package = (error.name or "").split(".")[0]
         if package not in MISSING or "LINNAEA_TRACEBACK" in os.environ:
@@ -172,9 +170,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UsageError(f"linnaea: unknown option {first!r}{nearest(first, ('--help', '--version', '--docs'))}")
         else:
             return run_stage(*find_stage(argv))
+        sys.stdout.flush()
     except UsageError as error:
         _say(str(error))
         return 2
+    except BrokenPipeError:
+        # The reader (`| head`) has gone; without this Python complains once more as it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     return 0
 
 

@@ -165,7 +165,7 @@ def _read_option(field: dataclasses.Field, hint: object, help_text: str, owner: 
         field=field.name,
         flags=() if positional else tuple(f for f in (field.metadata.get("short"), f"--{dashed}") if f),
         negated=f"--no-{dashed}" if is_switch and default is not False else "",
-        metavar=metavar or (dashed.upper() if positional or not choices else "{" + ",".join(choices) + "}"),
+        metavar=metavar or _placeholder(hint, choices, dashed.upper() if positional else ""),
         convert=convert,
         takes_value=not is_switch,
         repeats=repeats,
@@ -173,6 +173,12 @@ def _read_option(field: dataclasses.Field, hint: object, help_text: str, owner: 
         default=None if default is dataclasses.MISSING else default,
         help=help_text,
     )
+
+
+def _placeholder(hint: object, choices: tuple[str, ...], name: str) -> str:
+    if choices and not name:
+        return "{" + ",".join(choices) + "}"
+    return name or {int: "N", float: "X", Path: "PATH"}.get(hint, "TEXT")
 
 
 class _Parser(argparse.ArgumentParser):

@@ -1,7 +1,8 @@
 """Vocabularies from files, and the cache they are kept in."""
 
 import json
-import multiprocessing
+import subprocess
+import sys
 
 import polars as pl
 import pytest
@@ -93,22 +94,16 @@ def test_the_second_load_reads_the_cache_and_a_changed_file_does_not(tmp_path, m
     assert load_vocabulary(path).tree.n_leaves == 2
 
 
-def load_in_process(path, queue):
-    queue.put(load_vocabulary(path).hash)
-
-
 def test_processes_that_build_at_once_all_get_the_vocabulary(tmp_path):
     path = tmp_path / "names.csv"
     path.write_text("genus,species\n" + "".join(f"G{i},s{i}\n" for i in range(2000)))
-    context = multiprocessing.get_context("fork")
-    queue = context.Queue()
-    workers = [context.Process(target=load_in_process, args=(path, queue)) for _ in range(4)]
-    for worker in workers:
-        worker.start()
-    hashes = {queue.get(timeout=60) for _ in workers}
-    for worker in workers:
-        worker.join()
-    assert hashes == {load_vocabulary(path).hash}
+    code = (
+        "import sys\nfrom linnaea.taxonomy.vocabulary import load_vocabulary\nprint(load_vocabulary(sys.argv[1]).hash)"
+    )
+    command = [sys.executable, "-c", code, str(path)]
+    workers = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    answers = [worker.communicate(timeout=120) for worker in workers]
+    assert {out.strip() for out, _ in answers} == {load_vocabulary(path).hash}, answers
     folders = list((default_cache_dir() / "vocabulary").iterdir())
     assert len(folders) == 1 and (folders[0] / "manifest.json").exists()
 

@@ -63,8 +63,8 @@ DAMAGED = "damaged: the image data cannot be decoded"
 OUTSIDE = "the box lies outside the image"
 NO_MEMORY = "too little memory to decode the image"
 
-# Pillow warns at half of its limit; the check of MAX_PIXELS below takes the warning's place.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# Pillow warns of large and of damaged files on stderr; here they have their limit and their reasons.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,8 @@ def _decode(handle, box: Box | None, least_side: int, margin: float) -> Image.Im
                 rgb = _load_rgb(image, int(shrink * drafted_width / width))
         else:
             rgb = _load_rgb(image, int(shrink * drafted_width / width))
-        if turn := TRANSPOSITIONS.get(_orientation(image)):
+        turn = TRANSPOSITIONS.get(_orientation(image))
+        if turn is not None:  # the first of them is 0
             rgb = rgb.transpose(turn)
     if box is None:
         return rgb

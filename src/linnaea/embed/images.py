@@ -24,8 +24,8 @@ from linnaea.embed.journal import Journal, journal_dir, read_state
 from linnaea.embed.progress import Progress, format_duration
 from linnaea.model.contract import Model, ModelCard, Preprocess
 from linnaea.model.preprocess import preprocess_image
-from linnaea.records import ImageRecord, Vectors
-from linnaea.store import VECTORS, hash_bytes, read_manifest, write_artifact
+from linnaea.records import ImageRecord
+from linnaea.store import VECTORS, Vectors, hash_bytes, load_vectors, read_manifest, write_artifact
 
 BATCH_SIZE = 32
 LOOK_AHEAD = 3
@@ -150,8 +150,6 @@ def embed_images(
     Files that give no vector stand with their reasons in `unreadable.jsonl`. Raises FileExistsError where `out` is
     there already, ValueError where a broken run was about something else.
     """
-    from linnaea.store import load_vectors
-
     out, given = Path(out), [os.fspath(path) for path in paths]
     state = {"paths": given, "model_hash": model.card.hash, "batch_size": batch_size}
     state["hash"] = hash_bytes(json.dumps(state, sort_keys=True))
@@ -193,6 +191,8 @@ def _open_run(out: Path, state: dict, *, resume: bool, overwrite: bool) -> tuple
         return Journal.reopen(folder), [tuple(file) for file in broken["files"]]
     if resume and finished is not None and finished.get("run_hash") == state["hash"]:
         return None, []
+    if out.exists() and finished is None and any(out.iterdir() if out.is_dir() else [out]):
+        raise FileExistsError(f"{out} holds something else than vectors; choose another --out")
     if out.exists() and not overwrite:
         raise FileExistsError(f"{out} is there already; choose another --out or add --overwrite")
     if broken is not None and not overwrite:

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from linnaea.store import write_json
+from linnaea.store import atomic_path
 
 STATE = "state.json"
 BATCHES = "batches.jsonl"
@@ -39,7 +39,9 @@ class Journal:
         """An empty journal; whatever stood in the folder goes."""
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
-        write_json(directory / STATE, state)
+        with atomic_path(directory / STATE) as temporary:
+            # Escaped, since names of files may hold what UTF-8 cannot.
+            temporary.write_text(json.dumps(state, ensure_ascii=True), encoding="utf-8")
         return cls(directory, 0, 0)
 
     @classmethod

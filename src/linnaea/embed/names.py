@@ -167,7 +167,7 @@ class StagedTable:
         self._leaves_of = np.split(np.argsort(self._genus_n, kind="stable"), np.cumsum(np.bincount(self._genus_n))[:-1])
         self._familiar = self._find_familiar()
         self._familiar_vectors = embed_leaves(model, tree, self._familiar) if len(self._familiar) else None
-        self.manifest = {"model": model.card.hash, "kind": self.kind, "n_genera": n_genera}
+        self.manifest = {"model_hash": model.card.hash, "kind": self.kind, "n_genera": n_genera}
 
     @property
     def n_leaves(self) -> int:
@@ -250,8 +250,8 @@ def make_table(model: Model, vocabulary, cache_dir: Path | None = None, report: 
         "kind": "vectors",
         "of": "names",
         "unit": True,
-        "model": model.card.hash,
-        "model_name": model.card.name,
+        "model": model.card.name,
+        "model_hash": model.card.hash,
         "vocabulary": vocabulary.hash,
         "text_type": model.card.text_type,
         "templates": list(model.card.templates),

@@ -16,7 +16,8 @@ def wilson_interval(successes: int, n: int) -> tuple[float, float]:
     share = successes / n
     centre = (share + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
     half = Z95 / (1 + Z95**2 / n) * math.sqrt(share * (1 - share) / n + Z95**2 / (4 * n**2))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # rounding may push an end past the share itself at 0 and at n
+    return min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half))
 
 
 def share_with_interval(right: np.ndarray) -> dict[str, float | int | list[float]]:

@@ -22,11 +22,13 @@ from linnaea.embed.images import BATCH_SIZE, embed_batches, image_manifest
 from linnaea.embed.progress import Progress
 from linnaea.identify.labels import Label, centred, name_of_folder, resolve_labels
 from linnaea.model.contract import Model
-from linnaea.records import RANKS, ImageRecord, Vectors
-from linnaea.store import read_manifest, save_vectors
+from linnaea.records import RANKS, ImageRecord
+from linnaea.store import Vectors, read_manifest, save_vectors
 
 # The share of the examples, each left out once, that the least similarity may refuse.
 REFUSED = 0.02
+# Vectors are kept as float16, so that a copy of an example may come out a little less like it.
+ROUNDING = 1e-3
 SCALES = np.geomspace(1.0, 200.0, 120)
 
 
@@ -91,7 +93,7 @@ def fit_centroids(vectors_nd: np.ndarray, label_n: np.ndarray, n_labels: int, de
         centroid_ld=centroid_ld.astype(np.float32),
         centre_d=centre_d,
         logit_scale=float(SCALES[int(np.argmin(losses))]),
-        least_similarity=float(np.quantile(cosine_nl.max(1), REFUSED, method="lower")),
+        least_similarity=float(np.quantile(cosine_nl.max(1), REFUSED, method="lower")) - ROUNDING,
         accuracy=float((cosine_nl.argmax(1) == kept_label_n).mean()),
     )
 

@@ -49,12 +49,18 @@ class NamerOptions:
 
 
 def load_namer(
-    options: NamerOptions, model: Model, *, say: Say = lambda line: None, vocabulary=None, table=None
+    options: NamerOptions,
+    model: Model,
+    *,
+    say: Say = lambda line: None,
+    report: Callable[[int, int], None] | None = None,
+    vocabulary=None,
+    table=None,
 ) -> Namer:
     """The namer that the options ask for. `vocabulary` and `table` replace those that would be loaded.
 
     `say` hears, in one line each, what a user should know: names that a list has and the vocabulary has not, how many
-    occurrences counted.
+    occurrences counted. `report(done, total)` hears how many names are embedded.
     """
     from linnaea.taxonomy.vocabulary import load_vocabulary
 
@@ -79,7 +85,7 @@ def load_namer(
     from linnaea.embed.names import embed_texts, load_name_table
     from linnaea.identify.calibrate import calibrate
 
-    table = table or load_name_table(model, vocabulary, mode=options.names)
+    table = table or load_name_table(model, vocabulary, mode=options.names, report=report)
     refusals_fd = embed_texts(model, list(model.card.refusals)) if model.card.refusals else None
     scorer = Scorer(vocabulary.tree, table, model.card.logit_scale, refusals_fd, leaves, prior_n)
     decision = Decision(rank=options.rank, floor=floor, top=options.top)

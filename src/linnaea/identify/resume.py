@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from linnaea import __version__
+from linnaea.embed.files import printable_path
 from linnaea.embed.journal import journal_dir, read_state
 from linnaea.identify.config import IdentifyConfig
 from linnaea.identify.namer import Namer
@@ -27,7 +28,9 @@ def run_identity(config: IdentifyConfig, model: Model, namer: Namer) -> dict:
         if option.name in FILES and value:
             value = hash_of_input(Path(value)) or str(value)
         if option.name not in NOT_IN_HASH:
-            options[option.name] = [str(v) for v in value] if option.name in ("paths", "within") else value
+            options[option.name] = (
+                [printable_path(str(v)) for v in value] if option.name in ("paths", "within") else value
+            )
     facts = {
         "options": options,
         "model": model.card.hash,
@@ -68,6 +71,8 @@ def manifest_path(out: Path) -> Path:
 def check_free(config: IdentifyConfig) -> None:
     """Raises FileExistsError where `config.out`, or a broken run of it, would be lost."""
     out, folder = config.out, journal_dir(config.out)
+    if out.is_dir() and any(out.iterdir()) and not (out / "datapackage.json").exists():
+        raise FileExistsError(f"{out} holds something else than a Camtrap DP package; choose another --out")
     if config.resume or config.overwrite:
         return
     if read_state(folder) is not None:
@@ -84,6 +89,6 @@ def already_finished(config: IdentifyConfig, identity: dict) -> int:
         manifest = {}
     if manifest.get("hash") != identity["hash"]:
         raise FileExistsError(
-            f"{config.out} is there already, from other options; choose another --out or --overwrite instead of --resume"
+            f"{config.out} is there already, from other options; choose another --out, or --overwrite without --resume"
         )
     return 0 if manifest["counts"].get("identified", 0) + manifest["counts"].get("unidentified", 0) else 1

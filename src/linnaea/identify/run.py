@@ -9,6 +9,7 @@ journal the output is the same to the byte.
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import os
 import sys
@@ -69,9 +70,8 @@ def identify(
     namer = namer or load_namer(config.namer_options(), loaded)
     files = find_images(config.paths)
     boxes = load_boxes(config.boxes, config.box_confidence) if config.boxes else None
-    for batch in _name_batches(config, loaded, namer, _jobs(config, files.files, boxes, detector)):
-        for _path, prediction in batch:
-            yield prediction
+    batches = _name_batches(config, loaded, namer, _jobs(config, files.files, boxes, detector))
+    return (prediction for batch in batches for _path, prediction in batch)
 
 
 def _load_model(model: str | Model) -> Model:
@@ -127,7 +127,9 @@ def main(config: IdentifyConfig, *, namer: Namer | None = None, model: Model | N
     model = model or _load_model(config.model)
     waiting = read_state(journal_dir(config.out)) if config.writes_file and config.resume else None
     mode = waiting["names"] if waiting and config.names == "auto" else config.names
-    namer = namer or load_namer(dataclasses.replace(config.namer_options(), names=mode), model, say=_say_for(config))
+    if namer is None:
+        options = dataclasses.replace(config.namer_options(), names=mode)
+        namer = load_namer(options, model, say=_say_for(config), report=_name_progress(config))
     identity = run_identity(config, model, namer)
     if waiting is not None and waiting["hash"] != identity["hash"]:
         raise ValueError(difference(config, waiting, identity))
@@ -154,6 +156,20 @@ def main(config: IdentifyConfig, *, namer: Namer | None = None, model: Model | N
 
 def _say_for(config: IdentifyConfig):
     return (lambda line: None) if config.quiet else (lambda line: print(line, file=sys.stderr))
+
+
+def _name_progress(config: IdentifyConfig):
+    """What shows how far the embedding of names has come, where that is needed."""
+    progress: Progress | None = None
+
+    def report(done: int, total: int) -> None:
+        nonlocal progress
+        progress = progress or Progress(total, "names", quiet=config.quiet)
+        progress.advance(done - progress.done)
+        if done >= total:
+            progress.close()
+
+    return report
 
 
 def _restore_files(state: dict) -> FoundFiles:
@@ -217,7 +233,7 @@ def _run_to_file(
         return ((path, unpack(packed)) for batch in journal.read() for path, packed in batch)
 
     say = _say_for(config)
-    identified_by = f"Linnaea {__version__} (model {model.card.name} {model.card.hash})"
+    identified_by = _identified_by(model)
     write_output(
         config.out, config.as_, rows, identified_by=identified_by, created=state["created"], near=config.near, say=say
     )
@@ -232,12 +248,18 @@ def _run_to_file(
     return counts
 
 
+def _identified_by(model: Model) -> str:
+    return f"Linnaea {__version__} (model {model.card.name}, {model.card.hash})"
+
+
 def _run_to_stdout(
     config: IdentifyConfig, model: Model, namer: Namer, files: FoundFiles, boxes: BoxList | None, total: int
 ) -> Counter:
     from linnaea.identify.tables import COLUMNS, row_of, write_csv_rows
 
     csv_wanted, printer = config.out is not None, TerminalTable()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal or a locale without UTF-8 must not end the run
+        sys.stdout.reconfigure(**({"encoding": "utf-8"} if csv_wanted else {"errors": "replace"}))
     progress = Progress(total, quiet=config.quiet)
     counts: Counter = Counter()
     kept: list[tuple[str, Prediction]] = []
@@ -255,7 +277,7 @@ def _run_to_stdout(
         first = [prediction for prediction in predictions if prediction.position == 1]
         progress.advance(len(first), sum(prediction.status == "unreadable" for prediction in first))
     progress.close()
-    _write_extras(dataclasses.replace(config, table=False), lambda: iter(kept), counts, model.card.name)
+    _write_extras(dataclasses.replace(config, table=False), lambda: iter(kept), counts, _identified_by(model))
     return counts
 
 

@@ -64,7 +64,8 @@ def write_csv_rows(handle, columns: tuple[str, ...], rows: Iterable[Row], *, hea
 
 def _write_jsonl(path: Path, columns: tuple[str, ...], rows: Iterable[Row]) -> None:
     with open(path, "w", encoding="utf-8", newline="\n") as handle:
-        handle.writelines(json.dumps({column: row[column] for column in columns}, ensure_ascii=False) + "\n" for row in rows)
+        chosen = ({column: row[column] for column in columns} for row in rows)
+        handle.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in chosen)
 
 
 def _write_parquet(path: Path, columns: tuple[str, ...], rows: Iterable[Row]) -> None:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from linnaea.model.contract import Preprocess
 
+LONGEST = 4
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
@@ -24,8 +25,7 @@ def preprocess_image(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
     if preprocess.resize == "squash":
         return np.asarray(image.resize((size, size), resample))
     if preprocess.resize == "shortest":
-        # Only the part that stays is resampled: a panorama of 1 x 50,000 pixels must not grow to 224 x 11 million.
-        return np.asarray(image.resize((size, size), resample, box=_centre_box(width, height, size)))
+        return np.asarray(_resize_and_crop(image, size, resample))
     scale = size / max(width, height)
     inner = (max(1, round(width * scale)), max(1, round(height * scale)))
     out = np.zeros((size, size, 3), np.uint8)
@@ -34,11 +34,14 @@ def preprocess_image(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
     return out
 
 
-def _centre_box(width: int, height: int, size: int) -> tuple[float, float, float, float]:
-    """The source rectangle that a resize of the short side to `size` and a centre crop keep, torchvision's rounding."""
-    short = min(width, height)
-    resized = [size if side == short else int(size * side / short) for side in (width, height)]
-    lefts = [round((r - size) / 2) for r in resized]
-    scales = [side / r for side, r in zip((width, height), resized, strict=True)]
-    box = [lefts[0] * scales[0], lefts[1] * scales[1], (lefts[0] + size) * scales[0], (lefts[1] + size) * scales[1]]
-    return box[0], box[1], min(box[2], width), min(box[3], height)
+def _resize_and_crop(image: Image.Image, size: int, resample: Image.Resampling) -> Image.Image:
+    """The short side brought to `size` and the centre kept, with torchvision's rounding."""
+    short = min(image.size)
+    width, height = (size if side == short else int(size * side / short) for side in image.size)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    if max(width, height) <= LONGEST * size:
+        return image.resize((width, height), resample).crop((left, top, left + size, top + size))
+    # Of a long panorama only the part that stays is resampled: 1 x 50,000 pixels must not grow to 224 x 11 million.
+    x, y = image.width / width, image.height / height
+    right, bottom = min((left + size) * x, image.width), min((top + size) * y, image.height)
+    return image.resize((size, size), resample, box=(left * x, top * y, right, bottom))

@@ -35,7 +35,7 @@ class TextConfig:
     "attention heads"
     mlp_ratio: int = 2
     "width of the hidden layer of a block, as a multiple of `width`"
-    dim: int = 128
+    dim: int = 192
     "dimensions of the vectors"
 
     def __post_init__(self):
@@ -102,16 +102,17 @@ class _Graph:
         return self.op("Mul", x, self.op("Sigmoid", self.op("Mul", x, self.constant(1.702, np.float32))))
 
 
-def _mask(g: _Graph) -> tuple[str, str]:
+def _mask(g: _Graph, context: int) -> tuple[str, str]:
     """Additive attention mask [n, 1, t, p + t] and the positions [n, t] of the new tokens."""
     one, zero = g.constant([1]), g.constant([0])
     n_new = g.op("Slice", g.op("Shape", "tokens"), one, g.constant([2]), zero)
     n_past = g.op("Slice", g.op("Shape", "prefix_k"), g.constant([3]), g.constant([4]), zero)
-    squeeze = lambda x: g.op("Squeeze", x)  # noqa: E731
+    squeeze = lambda x: g.op("Squeeze", x)
     new = g.op("Range", g.constant(0), squeeze(n_new), g.constant(1))
     past = g.op("Range", g.constant(0), squeeze(n_past), g.constant(1))
     past_length = g.op("Unsqueeze", g.op("Gather", "prefix_length", "prefix_row", axis=0), one)
-    positions = g.op("Add", past_length, g.op("Unsqueeze", new, zero))
+    # padding may stand beyond the context; it is never read, but its position must exist
+    positions = g.op("Min", g.op("Add", past_length, g.op("Unsqueeze", new, zero)), g.constant([context - 1]))
     causal = g.op("LessOrEqual", g.op("Unsqueeze", new, zero), g.op("Unsqueeze", new, one))
     in_prefix = g.op("Less", g.op("Unsqueeze", past, zero), past_length)
     rows = g.op("Shape", past_length)
@@ -172,7 +173,7 @@ def build_text_graph(weights: Mapping[str, np.ndarray], config: TextConfig, *, h
     if wrong:
         raise ValueError(f"text tower weights with other shapes than the config says: {wrong}")
     g = _Graph(weights, half)
-    mask, positions = _mask(g)
+    mask, positions = _mask(g, config.context)
     x = g.op(
         "Add", g.op("Gather", g.weight("token"), "tokens", axis=0), g.op("Gather", g.weight("position"), positions, axis=0)
     )

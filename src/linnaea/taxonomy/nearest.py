@@ -84,7 +84,7 @@ class Nearest:
         if len(words) == 1:
             scores = self._near_words(words[0])
             for node in self._renamed_family(words[0]):
-                keep_best(scores, node, 0.9)
+                keep_best(scores, node, 0.9 if self.tree.rank(node) == "family" else 1.0)
             return scores
         genera = [node for node in exact if self.tree.rank_k[node] == GENUS]
         scores = self._moved_species(key, genera)

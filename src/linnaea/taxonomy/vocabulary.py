@@ -302,12 +302,16 @@ def load_finished(directory: Path, load: Callable):
     Tries again for a moment, as another process may be putting an equal copy in the folder's place.
     """
     for _ in range(5):
-        if read_manifest(directory) is None and not directory.exists():
-            return None
         try:
-            return load(directory)
+            if read_manifest(directory) is not None:
+                return load(directory)
+            if not directory.exists():
+                return None
         except FileNotFoundError:
-            time.sleep(0.02)
+            pass
+        except OSError:
+            return None
+        time.sleep(0.02)
     return None
 
 

@@ -40,7 +40,7 @@ class Text:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Features of b images, the label of each, and the text drawn for each."""
+    """Features of images, and labels with a text each: the images' own, then those of the prototypes that join them."""
 
     features_bw: np.ndarray
     labels: list[Label]
@@ -91,7 +91,7 @@ class TextSource:
         inside = self.contains(node_u[None, :], node_b[:, None])
         named_u = np.array([bool(text.name) for text in texts])
         sources, names = {}, {}
-        number = lambda table, key: table.setdefault(key, len(table))  # noqa: E731
+        number = lambda table, key: table.setdefault(key, len(table))
         source_b = np.array([number(sources, label.source) for label in labels])
         source_u = np.array([number(sources, text.source) for text in texts])
         name_u = np.array([number(names, text.name) for text in texts])
@@ -148,8 +148,8 @@ class Sampler:
         for pack, count in row_classes:
             self._rows.append((pack, count, np.flatnonzero([label is not None for label in pack.labels])))
 
-    def draw(self, rng: np.random.Generator) -> Batch:
-        """The next batch; a pure function of the generator's state."""
+    def draw_images(self, rng: np.random.Generator) -> tuple[np.ndarray, list[Label]]:
+        """Features float32 [b, w] and labels; a pure function of the generator's state."""
         features, labels = [], []
         for pack, count, cumulative in self._photographs:
             index = np.minimum(np.searchsorted(cumulative, rng.random(count)), len(pack.labels) - 1)
@@ -160,8 +160,13 @@ class Sampler:
             index = usable[rng.integers(len(usable), size=count)]
             features.append(pack.rows.draw(index, rng).astype(np.float32))
             labels += [pack.labels[i] for i in index]
-        texts = [self._texts.draw(label, rng) for label in labels]
-        return Batch(features_bw=np.concatenate(features), labels=labels, texts=texts)
+        return np.concatenate(features), labels
+
+    def draw(self, rng: np.random.Generator, more: list[Label] = ()) -> Batch:
+        """The next batch, with a text for each image; `more` labels get a text too, after the images' own."""
+        features_bw, labels = self.draw_images(rng)
+        labels = [*labels, *more]
+        return Batch(features_bw=features_bw, labels=labels, texts=[self._texts.draw(label, rng) for label in labels])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,8 +15,9 @@ import torch
 
 from linnaea.model.tokenizer import Tokenizer, pad
 from linnaea.taxonomy.text import taxon_text
-from linnaea.train.data import Batch, CandidateSampler, Sampler, TextSource
+from linnaea.train.data import Batch, CandidateSampler, Label, Sampler, TextSource
 from linnaea.train.loss import contrastive_loss, vocabulary_loss
+from linnaea.train.prototypes import rate_at
 from linnaea.train.towers import ImageProjector, TextTower
 
 
@@ -24,7 +25,7 @@ from linnaea.train.towers import ImageProjector, TextTower
 class LoopConfig:
     """The optimisation."""
 
-    steps: int = 2500
+    steps: int = 2000
     "optimizer steps"
     learning_rate: float = 2e-3
     "peak of a cosine after a linear warm-up"
@@ -32,6 +33,10 @@ class LoopConfig:
     "steps of the warm-up"
     weight_decay: float = 0.05
     "AdamW's, on matrices only"
+    projector_rate: float = 0.1
+    "the projector's learning rate as a share of the text tower's; it comes trained"
+    n_prototypes: int = 192
+    "labels a batch, drawn evenly, whose prototype joins the images"
     vocabulary_weight: float = 1.0
     "weight of the loss over the whole vocabulary, beside 1 for the contrastive one"
     max_scale: float = 60.0
@@ -62,10 +67,24 @@ def encode_texts(tower: TextTower, tokenizer: Tokenizer, texts: list[str], n_gro
     return torch.cat(parts)[back]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Prototypes:
+    """A unit vector [l, d] for each label, from `linnaea.train.prototypes`."""
+
+    labels: list[Label]
+    vectors_ld: torch.Tensor
+
+
 def batch_losses(
-    model: Model, tokenizer: Tokenizer, batch: Batch, source: TextSource, candidates: CandidateSampler, rng
+    model: Model,
+    tokenizer: Tokenizer,
+    batch: Batch,
+    prototype_pd: torch.Tensor,
+    source: TextSource,
+    candidates: CandidateSampler,
+    rng: np.random.Generator,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The contrastive and the vocabulary loss of a batch, in nats."""
+    """The contrastive and the vocabulary loss of a batch, in nats. `prototype_pd` belong to the batch's last labels."""
     column: dict[str, int] = {}
     distinct = []
     for text in batch.texts:
@@ -80,7 +99,7 @@ def batch_losses(
     leaf_texts = [taxon_text(tree.lineage(int(tree.leaf_node_n[leaf])), "taxonomic") for leaf in sample.leaves]
     texts = [text.text for text in distinct] + leaf_texts + sample.refusals
     text_nd = encode_texts(model.text, tokenizer, texts)
-    image_bd = model.projector(torch.from_numpy(batch.features_bw))
+    image_bd = torch.cat([model.projector(torch.from_numpy(batch.features_bw)), prototype_pd])
     scale = model.log_scale.exp()
     contrastive = contrastive_loss(image_bd, text_nd[: len(distinct)], scale, own_b, true_bu)
     true_bc = torch.from_numpy(sample.true_bc)
@@ -97,6 +116,7 @@ def train(
     sampler: Sampler,
     source: TextSource,
     candidates: CandidateSampler,
+    prototypes: Prototypes,
     config: LoopConfig,
     *,
     report: Callable[[str], None] = print,
@@ -106,18 +126,22 @@ def train(
     """Trains in place; returns the (contrastive, vocabulary) loss of each step. A loss that is not finite stops the run."""
     rng = np.random.default_rng(config.seed)
     torch.manual_seed(config.seed)
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    groups = []
+    for part, share in ((model.projector, config.projector_rate), (model.text, 1.0)):
+        matrices = [p for p in part.parameters() if p.ndim > 1]
+        others = [p for p in part.parameters() if p.ndim <= 1]
+        groups.append({"params": matrices, "weight_decay": config.weight_decay, "share": share})
+        groups.append({"params": others, "weight_decay": 0.0, "share": share})
+    groups.append({"params": [model.log_scale], "weight_decay": 0.0, "share": config.projector_rate})
     optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
     curve, started = [], time.perf_counter()
     for step in range(config.steps):
-        progress = max(0, step - config.warm_up) / max(1, config.steps - config.warm_up)
-        rate = min(1.0, (step + 1) / config.warm_up) * (0.02 + 0.98 * (1 + math.cos(math.pi * progress)) / 2)
         for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * rate
+            group["lr"] = config.learning_rate * group["share"] * rate_at(step, config.steps, config.warm_up)
         model.train()
-        losses = batch_losses(model, tokenizer, sampler.draw(rng), source, candidates, rng)
+        chosen = rng.integers(len(prototypes.labels), size=config.n_prototypes)
+        batch = sampler.draw(rng, [prototypes.labels[row] for row in chosen])
+        losses = batch_losses(model, tokenizer, batch, prototypes.vectors_ld[chosen], source, candidates, rng)
         loss = losses[0] + config.vocabulary_weight * losses[1]
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss.item()} at step {step}; nothing was changed by this step")

@@ -17,6 +17,7 @@ from linnaea.model.text_graph import TextConfig
 from linnaea.taxonomy.vocabulary import Vocabulary
 from linnaea.train.data import Label
 from linnaea.train.loop import LoopConfig
+from linnaea.train.prototypes import PrototypeConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,7 @@ class Teacher:
     "label table, a row a class in output order"
     taught_on: tuple[str, ...]
     "sets whose photographs tie its features to the trunk's"
-    n_images: int = 64
+    n_images: int = 48
     "images a batch drawn from its class rows"
     gain: float = 1.5
     "its classes' distance from their mean is multiplied by this, as a ridge regression shrinks it"
@@ -77,7 +78,7 @@ class Recipe:
     "organisms a batch from photographs"
     n_refused: int = 48
     "images a batch from photographs of no organism"
-    n_class_rows: int = 96
+    n_class_rows: int = 64
     "images a batch from the trunk's class rows"
     teachers: tuple[Teacher, ...] = ()
     "classifiers of species of which there are no photographs"
@@ -97,8 +98,10 @@ class Recipe:
     "refusal texts in the vocabulary loss beside the batch's own"
     text: TextConfig = field(default_factory=TextConfig)
     "shape of the text tower"
+    prototypes: PrototypeConfig = field(default_factory=PrototypeConfig)
+    "the projector's first training"
     loop: LoopConfig = field(default_factory=LoopConfig)
-    "the optimisation"
+    "the training of both towers"
     preprocess: Preprocess = field(
         default_factory=lambda: Preprocess(size=224, resize="squash", mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
     )

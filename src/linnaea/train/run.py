@@ -239,8 +239,7 @@ def assemble(recipe: Recipe, trunk_weights: dict, work: Path, report: Callable[[
         )
         for source in sources
     ]
-    labels = list(dict.fromkeys(numbers))
-    labels += [label for pack, _ in rows for label in dict.fromkeys(pack.labels) if label is not None]
+    labels = list(dict.fromkeys([*numbers, *(label for pack, _ in rows for label in pack.labels if label is not None)]))
     never = tree.leaves_within(held_out)
     text_source = TextSource(tree)
     candidates = CandidateSampler(
@@ -287,12 +286,13 @@ def common_names(assembly: Assembly) -> dict[str, str]:
 
 def run_recipe(recipe: Recipe, out: Path, work: Path, report: Callable[[str], None] = print) -> Path:
     """Trains a recipe and writes the model folder, with `training.json` beside the weights; returns the folder."""
+    import torch
+
     from linnaea.model.tokenizer import Tokenizer
     from linnaea.train.export import export_model
-    from linnaea.train.loop import Model, train
+    from linnaea.train.loop import Model, Prototypes, train
+    from linnaea.train.prototypes import fit_prototypes
     from linnaea.train.towers import ImageProjector, TextTower
-
-    import torch
 
     torch.manual_seed(recipe.loop.seed)
     trunk_weights = load_trunk_weights()
@@ -306,9 +306,14 @@ def run_recipe(recipe: Recipe, out: Path, work: Path, report: Callable[[str], No
     projector = ImageProjector(len(assembly.mean_w), recipe.text.dim, recipe.hidden, recipe.dropout)
     projector.mean.copy_(torch.from_numpy(assembly.mean_w))
     projector.std.copy_(torch.from_numpy(assembly.std_w))
-    model = Model(projector, TextTower(recipe.text))
+    sampler, source = assembly.sampler, assembly.source
+    vectors_ld, scale = fit_prototypes(
+        projector, sampler, source, assembly.labels, recipe.prototypes, seed=recipe.loop.seed, report=report
+    )
+    model = Model(projector, TextTower(recipe.text), scale)
     tokenizer = Tokenizer(tokens, recipe.text.context)
-    curve = train(model, tokenizer, assembly.sampler, assembly.source, assembly.candidates, recipe.loop, report=report)
+    prototypes = Prototypes(labels=assembly.labels, vectors_ld=vectors_ld)
+    curve = train(model, tokenizer, sampler, source, assembly.candidates, prototypes, recipe.loop, report=report)
     card = ModelCard(
         name=recipe.name,
         hash="",

@@ -1,0 +1,140 @@
+"""The name table: exact through shared prefixes, and staged where it may be."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from linnaea.embed.names import FullTable, StagedTable, embed_leaves, embed_texts, load_name_table, table_dir
+from linnaea.model.package import PackagedModel
+from linnaea.model.placeholder import PlaceholderModel
+from linnaea.store import load_vectors
+from linnaea.taxonomy.text import taxon_text
+from linnaea.taxonomy.tree import Tree
+
+ROWS = [
+    ("Animalia", "Chordata", "Aves", "Passeriformes", "Passeridae", "Passer", "Passer domesticus"),
+    ("Animalia", "Chordata", "Aves", "Passeriformes", "Passeridae", "Passer", "Passer montanus"),
+    ("Animalia", "Chordata", "Mammalia", "Carnivora", "Felidae", "Felis", "Felis catus"),
+    ("Animalia", "Chordata", "Mammalia", "Carnivora", "Felidae", "", "Incertus solus"),
+    ("Plantae", "Tracheophyta", "Magnoliopsida", "Rosales", "Rosaceae", "Rosa", "Rosa canina"),
+    ("Plantae", "Tracheophyta", "Magnoliopsida", "Rosales", "Rosaceae", "", ""),
+    ("Fungi", "", "", "", "", "", ""),
+]
+RANKS = ("kingdom", "phylum", "class", "order", "family", "genus", "species")
+
+
+class Vocabulary:
+    """As much of a vocabulary as a table needs."""
+
+    hash = "seven-taxa"
+
+    def __init__(self):
+        self.tree, _ = Tree.from_lineages(dict(zip(RANKS, zip(*ROWS, strict=True), strict=True)))
+
+
+@pytest.fixture
+def vocabulary():
+    return Vocabulary()
+
+
+@pytest.fixture(scope="module")
+def packaged(random_model_dir):
+    return PackagedModel(random_model_dir)
+
+
+def texts_of(tree):
+    return [taxon_text(tree.lineage(int(node)), "taxonomic") for node in tree.leaf_node_n]
+
+
+def test_leaves_through_shared_prefixes_equal_whole_texts(packaged, vocabulary):
+    tree = vocabulary.tree
+    vectors = embed_leaves(packaged, tree, np.arange(tree.n_leaves))
+    np.testing.assert_allclose(vectors, packaged.encode_texts(texts_of(tree)), atol=3e-6)
+
+
+def test_any_subset_of_leaves_has_the_vectors_it_has_in_the_whole(packaged, vocabulary):
+    tree = vocabulary.tree
+    whole = embed_leaves(packaged, tree, np.arange(tree.n_leaves))
+    np.testing.assert_allclose(embed_leaves(packaged, tree, np.array([1, 4])), whole[[1, 4]], atol=3e-6)
+
+
+def test_templates_are_averaged_as_unit_vectors():
+    model = PlaceholderModel()
+    object.__setattr__(model.card, "templates", ("a photo of {}", "{} in the wild"))
+    one, two = model.encode_texts(["a photo of Rosa"])[0], model.encode_texts(["Rosa in the wild"])[0]
+    expected = (one + two) / np.linalg.norm(one + two)
+    np.testing.assert_allclose(embed_texts(model, ["Rosa"])[0], expected, atol=1e-6)
+
+
+def test_the_full_table_is_kept_and_read_back_as_a_vectors_artifact(vocabulary, tmp_path):
+    model = PlaceholderModel()
+    calls = []
+    table = load_name_table(
+        model, vocabulary, cache_dir=tmp_path, report=lambda done, total: calls.append((done, total))
+    )
+    assert calls[-1] == (len(ROWS), len(ROWS))
+    kept = load_vectors(table_dir(model, vocabulary, tmp_path))
+    assert kept.rows["name"].to_list() == [vocabulary.tree.name(int(node)) for node in vocabulary.tree.leaf_node_n]
+    assert kept.manifest["model_hash"] == model.card.hash
+    calls.clear()
+    again = load_name_table(model, vocabulary, cache_dir=tmp_path, report=lambda *_: calls.append(1))
+    assert calls == []
+    images = model.encode_texts(["Animalia Chordata Aves", "Rosa"])
+    np.testing.assert_array_equal(table.similarities(images), again.similarities(images))
+
+
+def test_full_similarities_are_cosines_with_all_leaves_or_those_asked_for(vocabulary, tmp_path):
+    model = PlaceholderModel()
+    table = load_name_table(model, vocabulary, cache_dir=tmp_path)
+    images = model.encode_texts(["Passer domesticus", "Felis catus", "Rosa"])
+    expected = images @ model.encode_texts(texts_of(vocabulary.tree)).T
+    np.testing.assert_allclose(table.similarities(images), expected, atol=2e-3)
+    leaves = np.array([0, 3, 5])
+    np.testing.assert_allclose(table.similarities(images, leaves), table.similarities(images)[:, leaves], atol=1e-6)
+
+
+def test_a_table_too_large_for_memory_gives_the_same_cosines(vocabulary, tmp_path, monkeypatch):
+    model = PlaceholderModel()
+    small = load_name_table(model, vocabulary, cache_dir=tmp_path)
+    monkeypatch.setattr("linnaea.embed.names.IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr("linnaea.embed.names.BLOCK", 2)
+    large = load_name_table(model, vocabulary, cache_dir=tmp_path)
+    images = model.encode_texts(["Passer domesticus", "Felis catus"])
+    np.testing.assert_allclose(large.similarities(images), small.similarities(images), atol=1e-6)
+
+
+def test_the_staged_table_is_exact_near_the_image_and_for_familiar_species(packaged, vocabulary):
+    tree = vocabulary.tree
+    exact = packaged.encode_texts(texts_of(tree))
+    staged = StagedTable(packaged, tree, n_genera=1)
+    for leaf in range(tree.n_leaves):
+        image = exact[leaf : leaf + 1]
+        genera = tree.parent_k[tree.leaf_node_n]
+        cosine = staged.similarities(image)[0]
+        familiar = [i for i, row in enumerate(texts_of(tree)) if row.endswith("Passer domesticus")]
+        np.testing.assert_allclose(cosine[familiar], exact[familiar] @ image[0], atol=1e-5)
+        # whatever is not exact stands on a vector that is shared by all leaves of one parent
+        off = np.abs(cosine - exact @ image[0]) > 1e-5
+        assert not off[familiar].any()
+        assert len(set(genera[off])) < len(set(genera))
+
+
+def test_the_staged_table_with_all_genera_near_is_the_full_one(packaged, vocabulary):
+    tree = vocabulary.tree
+    staged = StagedTable(packaged, tree, n_genera=100)
+    images = packaged.encode_texts(["Rosa canina", "Felis", "Aves"])
+    np.testing.assert_allclose(staged.similarities(images), images @ packaged.encode_texts(texts_of(tree)).T, atol=1e-5)
+    leaves = np.array([1, 2])
+    np.testing.assert_allclose(staged.similarities(images, leaves), staged.similarities(images)[:, leaves], atol=1e-6)
+
+
+def test_auto_takes_the_full_table_only_once_it_is_there(packaged, vocabulary, tmp_path):
+    assert isinstance(load_name_table(packaged, vocabulary, mode="auto", cache_dir=tmp_path), StagedTable)
+    assert isinstance(load_name_table(packaged, vocabulary, mode="full", cache_dir=tmp_path), FullTable)
+    assert isinstance(load_name_table(packaged, vocabulary, mode="auto", cache_dir=tmp_path), FullTable)
+
+
+def test_an_unknown_mode_is_named(packaged, vocabulary):
+    with pytest.raises(ValueError, match="'fast'.*staged"):
+        load_name_table(packaged, vocabulary, mode="fast")

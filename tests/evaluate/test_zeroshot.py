@@ -1,0 +1,174 @@
+"""Zero-shot evaluation end to end, with a placeholder model that sees what was painted."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from linnaea.evaluate import zeroshot
+from linnaea.evaluate.truth import Example, fold_of, read_examples, to_examples, truth_nodes
+from linnaea.evaluate.zeroshot import ZeroshotConfig, benchmark, choose_floor, groups, judge, label_texts, main
+from linnaea.identify.score import Scorer
+from linnaea.model.placeholder import PlaceholderModel
+from linnaea.records import RANKS
+from linnaea.taxonomy.text import taxon_text
+from linnaea.taxonomy.vocabulary import load_vocabulary
+
+BIRD = ("Animalia", "Chordata", "Aves", "Passeriformes")
+LINEAGES = {
+    "Setophaga magnolia": (*BIRD, "Parulidae", "Setophaga", "Setophaga magnolia"),
+    "Setophaga ruticilla": (*BIRD, "Parulidae", "Setophaga", "Setophaga ruticilla"),
+    "Passer domesticus": (*BIRD, "Passeridae", "Passer", "Passer domesticus"),
+    "Rosa canina": ("Plantae", "Tracheophyta", "Magnoliopsida", "Rosales", "Rosaceae", "Rosa", "Rosa canina"),
+}
+
+
+@pytest.fixture
+def vocabulary(tmp_path):
+    path = tmp_path / "taxa.csv"
+    with path.open("w", newline="") as lines:
+        csv.writer(lines).writerows([RANKS, *LINEAGES.values()])
+    return load_vocabulary(path, {"magnolia warbler": "species:Setophaga magnolia"})
+
+
+@pytest.fixture
+def pack(tmp_path, monkeypatch, vocabulary):
+    """Eight photographs: each species twice, painted as itself but for one magnolia warbler that looks like a sparrow."""
+    model = PlaceholderModel()
+    monkeypatch.setattr(zeroshot, "load_model", lambda name: model)
+    monkeypatch.setattr(zeroshot, "load_vocabulary", lambda source, common_names: vocabulary)
+    monkeypatch.setenv("LINNAEA_CACHE", str(tmp_path / "cache"))
+    rows = []
+    for i, name in enumerate(list(LINEAGES) * 2):
+        looks_like = "Passer domesticus" if i == 4 else name
+        Image.fromarray(model.paint(taxon_text(LINEAGES[looks_like], "taxonomic"))).save(tmp_path / f"{i}.png")
+        rows.append([f"{i}.png", name, "a" if i < 6 else "b"])
+    with (tmp_path / "manifest.csv").open("w", newline="") as lines:
+        csv.writer(lines).writerows([["file", "label", "part"], *rows])
+    return tmp_path
+
+
+def config(pack, **options):
+    return ZeroshotConfig(manifest=pack / "manifest.csv", root=pack, model="placeholder", **options)
+
+
+def test_among_labels_seven_of_eight_are_right_and_the_wrong_one_is_a_bird_still(pack):
+    report, rows = benchmark(config(pack))
+    assert report["n"] == 8
+    assert report["n_labels"] == 4
+    assert report["top1"]["value"] == 7 / 8
+    assert report["top5"]["value"] == 1.0
+    assert report["ranks"]["species"]["value"] == 7 / 8
+    assert report["ranks"]["family"]["value"] == 7 / 8
+    assert report["ranks"]["order"]["value"] == 1.0
+    assert rows[4] == {"file": "4.png", "label": "Setophaga magnolia", "predicted": "Passer domesticus"}
+
+
+def test_the_whole_vocabulary_gives_the_same_answers_here_and_one_json_line(pack, capsys):
+    assert main(config(pack, vocabulary="full", predictions=pack / "rows.parquet")) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["ranks"]["species"]["value"] == 7 / 8
+    assert report["groups"]["all"]["n"] == 8
+    assert report["expected_calibration_error"]["species"]["n"] == 8
+    assert (pack / "rows.parquet").exists()
+
+
+def test_conditions_choose_rows_and_a_missing_file_is_counted(pack):
+    (pack / "7.png").unlink()
+    report, _ = benchmark(config(pack, where=("part=b",)))
+    assert (report["n"], report["unreadable"]) == (1, 1)
+    with pytest.raises(ValueError, match="part=z.*no row"):
+        read_examples(pack / "manifest.csv", ("part=z",))
+    with pytest.raises(ValueError, match="colour.*part"):
+        read_examples(pack / "manifest.csv", ("colour=red",))
+
+
+def test_nothing_readable_is_an_error_that_asks_for_the_root(pack, tmp_path):
+    with pytest.raises(FileNotFoundError, match="--root"):
+        benchmark(ZeroshotConfig(manifest=pack / "manifest.csv", root=tmp_path / "nowhere", model="placeholder"))
+
+
+def test_a_manifest_without_labels_says_what_it_has(tmp_path):
+    (tmp_path / "m.csv").write_text("file,species\na.png,Rosa canina\n")
+    with pytest.raises(ValueError, match="'label'.*file, species"):
+        read_examples(tmp_path / "m.csv")
+
+
+def example(label, lineage=("",) * 7, organism=True, common=""):
+    return Example(file=f"{label}.png", label=label, common_name=common, lineage=lineage, organism=organism)
+
+
+def test_labels_are_written_as_asked_and_as_their_own_words_where_two_share_a_taxon():
+    warbler = example("magnolia_warbler", LINEAGES["Setophaga magnolia"], common="magnolia warbler")
+    dog_rose, rose = (example(name, LINEAGES["Rosa canina"]) for name in ("dog_rose", "wild_rose"))
+    texts = label_texts([warbler, dog_rose, rose], "auto")
+    assert texts["magnolia_warbler"].endswith("Parulidae Setophaga magnolia")
+    assert texts["dog_rose"] == "dog rose"
+    assert label_texts([warbler], "scientific") == {"magnolia_warbler": "Setophaga magnolia"}
+    assert label_texts([warbler], "common") == {"magnolia_warbler": "magnolia warbler"}
+
+
+def test_missing_ranks_come_from_the_label_and_unknown_labels_are_reported(vocabulary):
+    rows = [
+        {"file": "1", "label": "magnolia_warbler"},
+        {"file": "2", "label": "something else"},
+        {"file": "3", "label": "no organism"},
+        {"file": "4", "label": "warblers", "kingdom": "Animalia", "family": "Parulidae"},
+    ]
+    examples, unresolved = to_examples(rows, vocabulary)
+    assert examples[0].lineage == LINEAGES["Setophaga magnolia"]
+    assert unresolved == ["something else"]
+    assert not examples[2].organism
+    nodes = truth_nodes(examples, vocabulary)
+    assert vocabulary.tree.name(int(nodes[0, 6])) == "Setophaga magnolia"
+    assert (nodes[1] == -1).all()
+    # ranks between those given are filled in from the tree, none below the label's own
+    assert [vocabulary.tree.name(int(k)) if k >= 0 else "" for k in nodes[3]] == [*BIRD, "Parulidae", "", ""]
+
+
+def test_groups_tell_familiar_from_unseen_species():
+    known = {LINEAGES["Rosa canina"]}
+    examples = [
+        example("a", LINEAGES["Rosa canina"]),
+        example("b", LINEAGES["Passer domesticus"]),
+        example("c", (*BIRD, "", "", "")),
+        example("d", organism=False),
+    ]
+    assert groups(examples, known).tolist() == ["familiar", "unseen", "above species", "no organism"]
+
+
+def test_judging_by_hand(vocabulary):
+    tree, model = vocabulary.tree, PlaceholderModel()
+    texts = [taxon_text(tree.lineage(int(node)), "taxonomic") for node in tree.leaf_node_n]
+
+    class Table:
+        def similarities(self, v, leaves=None):
+            return v @ model.encode_texts(texts).T
+
+    names = ["Setophaga magnolia", "Passer domesticus", "Rosa canina"]
+    vectors = model.encode_texts([taxon_text(LINEAGES[name], "taxonomic") for name in names])
+    scores = Scorer(tree, Table(), 50.0).score(vectors)
+    examples = [
+        example("warbler", LINEAGES["Setophaga magnolia"]),
+        example("a bird", (*BIRD[:3], "", "", "", "")),
+        example("stone", organism=False),
+    ]
+    truth = truth_nodes(examples, vocabulary)
+    chance = np.ones((3, 7))
+    rows = judge(tree, scores, chance, truth, examples, 0.5)
+    assert [(row["rank"], row["right"]) for row in rows] == [("species", True), ("species", True), ("species", False)]
+    assert rows[1]["judged_at"] == "class"
+    chance[:, 5:] = 0.2
+    assert [row["rank"] for row in judge(tree, scores, chance, truth, examples, 0.5)] == ["family"] * 3
+    assert [row["rank"] for row in judge(tree, scores, chance * 0, truth, examples, 0.5)] == [""] * 3
+    # the stone's name is wrong: only a floor above its confidence makes all given names right
+    chance = np.ones((3, 7)) * np.array([[0.9], [0.9], [0.605]])
+    assert choose_floor(tree, scores, chance, truth, examples, 1.0) == pytest.approx(0.61)
+
+
+def test_halves_do_not_depend_on_the_machine():
+    assert [fold_of(name) for name in ("a.jpg", "b.jpg", "c.jpg", "d.jpg")] == [0, 0, 0, 1]

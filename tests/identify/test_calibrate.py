@@ -1,0 +1,95 @@
+"""Calibration recovers a known truth, keeps ranks in order, and leaves what was never fitted alone."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from linnaea.identify.calibrate import calibrate, fit_calibration, traits
+from linnaea.identify.score import Scores
+
+
+def make_scores(mass_br, rng=None):
+    """Scores with the given masses of the best taxa and arbitrary other traits."""
+    rng = rng or np.random.default_rng(0)
+    b, r = mass_br.shape
+    none_b = rng.uniform(0, 0.3, b)
+    second_br = np.minimum(mass_br, 1 - mass_br) * rng.uniform(0.1, 1, (b, r))
+    return Scores(
+        node_br=np.zeros((b, r), np.int32),
+        probability_br=mass_br,
+        second_br=second_br,
+        similarity_br=np.zeros((b, r), np.float32),
+        none_b=none_b,
+        none_similarity_b=np.zeros(b, np.float32),
+        leaf_similarity_b=rng.uniform(0.2, 0.9, b).astype(np.float32),
+        leaf_margin_b=np.ones(b),
+        entropy_b=rng.uniform(0, 5, b),
+        top_node_brk=np.zeros((b, r, 1), np.int32),
+        top_probability_brk=mass_br[:, :, None],
+        top_similarity_brk=np.zeros((b, r, 1), np.float32),
+    )
+
+
+def test_without_parameters_the_masses_stand():
+    mass_br = np.random.default_rng(1).uniform(size=(5, 7))
+    np.testing.assert_array_equal(calibrate({}, make_scores(mass_br)), mass_br)
+
+
+def test_a_known_logistic_truth_is_recovered():
+    rng = np.random.default_rng(2)
+    scores = make_scores(rng.uniform(0.01, 0.99, (20_000, 7)), rng)
+    weights, bias = np.array([0.5, 0.2, 0.3, -0.1, 0.15]), -1.0
+    truth_br = 1 / (1 + np.exp(-(traits(scores) @ weights + bias)))
+    right_br = rng.uniform(size=truth_br.shape) < truth_br
+    fitted = fit_calibration(scores, right_br, np.ones_like(right_br))
+    for rank in fitted["ranks"].values():
+        np.testing.assert_allclose(rank["weights"], weights, atol=0.08)
+    species_only = {**fitted, "ranks": {"species": fitted["ranks"]["species"]}}
+    np.testing.assert_allclose(calibrate(species_only, scores)[:, 6], truth_br[:, 6], atol=0.05)
+
+
+def test_rows_of_which_the_truth_is_unknown_do_not_count():
+    rng = np.random.default_rng(3)
+    scores = make_scores(rng.uniform(size=(400, 7)), rng)
+    right_br = rng.uniform(size=(400, 7)) < 0.5
+    known_br = np.zeros((400, 7), bool)
+    known_br[:200] = True
+    known_br[:, 6] = False
+    spoilt_br = right_br.copy()
+    spoilt_br[200:] = ~spoilt_br[200:]
+    one, two = (fit_calibration(scores, right, known_br) for right in (right_br, spoilt_br))
+    assert one == two
+    assert "species" not in one["ranks"]
+
+
+@given(st.integers(0, 1000))
+def test_a_wider_taxon_is_never_less_likely_than_one_inside_it(seed):
+    rng = np.random.default_rng(seed)
+    scores = make_scores(rng.uniform(size=(6, 7)), rng)
+    ranks = ("kingdom", "phylum", "class", "order", "family", "genus", "species")
+    parameters = {
+        "traits": ["mass", "lead", "organism", "similarity", "clarity"],
+        "ranks": {rank: {"weights": rng.normal(size=5).tolist(), "bias": float(rng.normal())} for rank in ranks},
+    }
+    chance_br = calibrate(json.loads(json.dumps(parameters)), scores)
+    assert (np.diff(chance_br, axis=1) <= 1e-12).all()
+    assert ((chance_br >= 0) & (chance_br <= 1)).all()
+
+
+def test_separable_photographs_do_not_drive_the_weights_to_infinity():
+    scores = make_scores(np.tile(np.linspace(0.01, 0.99, 60)[:, None], (1, 7)))
+    right_br = scores.probability_br > 0.5
+    fitted = fit_calibration(scores, right_br, np.ones_like(right_br))
+    chance_br = calibrate(fitted, scores)
+    assert np.isfinite(chance_br).all()
+    assert ((chance_br > 0.5) == right_br).mean() > 0.95
+
+
+def test_a_calibration_of_other_traits_is_refused():
+    with pytest.raises(ValueError, match="calibrate the model again"):
+        calibrate({"traits": ["mass"], "ranks": {"species": {}}}, make_scores(np.full((1, 7), 0.5)))
