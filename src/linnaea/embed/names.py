@@ -112,16 +112,16 @@ class FullTable:
 
     kind = "full"
 
-    def __init__(self, vectors_nd: np.ndarray, manifest: dict):
+    def __init__(self, path: Path, manifest: dict):
         self.manifest = manifest
-        self._stored_nd = vectors_nd
-        small = vectors_nd.size * 4 <= IN_MEMORY_BYTES
-        self._vectors_nd = _to_float32(vectors_nd) if small else vectors_nd
+        stored_nd = np.load(path, mmap_mode="r")
+        small = stored_nd.size * 4 <= IN_MEMORY_BYTES
+        self._vectors_nd = _to_float32(path, stored_nd.shape) if small else stored_nd
         self._pool = ThreadPoolExecutor(2)
 
     @property
     def n_leaves(self) -> int:
-        return len(self._stored_nd)
+        return len(self._vectors_nd)
 
     def similarities(self, image_vectors_bd: np.ndarray, leaves: np.ndarray | None = None) -> np.ndarray:
         """Cosines float32 [b, n] with all leaves, or with those given (sorted)."""
@@ -140,18 +140,19 @@ class FullTable:
         return out_bn
 
 
-def _to_float32(vectors_nd: np.ndarray) -> np.ndarray:
-    out = np.empty(vectors_nd.shape, np.float32)
-    for start in range(0, len(out), BLOCK):
-        out[start : start + BLOCK] = vectors_nd[start : start + BLOCK]
+def _to_float32(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    """The matrix in float32, read a block at a time: a map of the whole file would count as memory beside its copy."""
+    out = np.empty(shape, np.float32)
+    for start in range(0, shape[0], BLOCK):
+        out[start : start + BLOCK] = np.load(path, mmap_mode="r")[start : start + BLOCK]
     return out
 
 
 class StagedTable:
     """A table that answers after embedding genera instead of species.
 
-    The cosine of a leaf is exact if the model's training named it or if its genus is among the `n_genera` nearest to an image
-    of the batch; any other leaf has its genus's cosine. Once embedded, a genus's species stay.
+    The cosine of a leaf is exact if the model's training named it or if its genus is among the `n_genera` nearest to the
+    image; any other leaf has its genus's cosine. Once embedded, a genus's species stay.
     """
 
     kind = "staged"
@@ -161,7 +162,7 @@ class StagedTable:
         parent_n = tree.parent_k[tree.leaf_node_n]
         # a leaf without a parent stands for itself
         stand_in_n = np.where(parent_n >= 0, parent_n, tree.leaf_node_n)
-        self._genera, first, self._genus_n = np.unique(stand_in_n, return_index=True, return_inverse=True)
+        self._genera, self._genus_n = np.unique(stand_in_n, return_inverse=True)
         self._vectors_gd = self._embed_nodes(self._genera, report)
         self._exact: dict[int, np.ndarray] = {}
         self._leaves_of = np.split(np.argsort(self._genus_n, kind="stable"), np.cumsum(np.bincount(self._genus_n))[:-1])
@@ -212,19 +213,21 @@ class StagedTable:
             inside = np.unique(self._genus_n[leaves])
             allowed[:, inside] = genus_bg[:, inside]
         n_near = min(self._n_genera, genus_bg.shape[1])
-        near = np.unique(np.argpartition(-allowed, n_near - 1, axis=1)[:, :n_near])
+        near_bk = np.argpartition(-allowed, n_near - 1, axis=1)[:, :n_near]
         out_bn = np.take(genus_bg, self._genus_n, axis=1)
-        missing = [int(genus) for genus in near if int(genus) not in self._exact]
-        if missing:
-            parts = [self._leaves_of[genus] for genus in missing]
-            vectors = embed_leaves(self._model, self._tree, np.concatenate(parts))
-            bounds = np.cumsum([len(part) for part in parts])[:-1]
-            self._exact.update(zip(missing, np.split(vectors, bounds), strict=True))
-        for genus in near.tolist():
-            out_bn[:, self._leaves_of[genus]] = image_vectors_bd @ self._exact[genus].T
+        for image, near_k in enumerate(near_bk):
+            # an image's answer must not depend on its company: only its own genera are exact for it
+            for genus in near_k.tolist():
+                out_bn[image, self._leaves_of[genus]] = self._species_of(genus) @ image_vectors_bd[image]
         if self._familiar_vectors is not None:
             out_bn[:, self._familiar] = image_vectors_bd @ self._familiar_vectors.T
         return out_bn if leaves is None else out_bn[:, leaves]
+
+    def _species_of(self, genus: int) -> np.ndarray:
+        """Vectors of a genus's leaves, embedded by themselves, so that their last bits do not depend on what ran before."""
+        if genus not in self._exact:
+            self._exact[genus] = embed_leaves(self._model, self._tree, self._leaves_of[genus])
+        return self._exact[genus]
 
 
 def table_dir(model: Model, vocabulary, cache_dir: Path | None = None) -> Path:
@@ -289,4 +292,4 @@ def load_name_table(
     if mode == "staged" or (mode == "auto" and manifest is None):
         return StagedTable(model, vocabulary.tree, report=report)
     make_table(model, vocabulary, cache_dir, report)
-    return FullTable(np.load(directory / VECTORS, mmap_mode="r"), {**read_manifest(directory), "kind": "full"})
+    return FullTable(directory / VECTORS, {**read_manifest(directory), "kind": "full"})

@@ -45,6 +45,9 @@ from linnaea.model.contract import Model, Preprocess
 from linnaea.records import RANKS, ImageRecord, Prediction
 from linnaea.store import write_json
 
+# Up to so many photographs are named from the staged table while the full one is not there; for more, the minute that the
+# full one takes is well spent first.
+STAGED_IMAGES = 1000
 # Rows kept for the report of a run that writes no file.
 REPORT_ROWS = 5000
 
@@ -126,7 +129,10 @@ def main(config: IdentifyConfig, *, namer: Namer | None = None, model: Model | N
     boxes = load_boxes(config.boxes, config.box_confidence) if config.boxes else None
     model = model or _load_model(config.model)
     waiting = read_state(journal_dir(config.out)) if config.writes_file and config.resume else None
+    files = _restore_files(waiting) if waiting else find_images(config.paths)
     mode = waiting["names"] if waiting and config.names == "auto" else config.names
+    if mode == "auto" and len(files.files) > STAGED_IMAGES:
+        mode = "full"
     if namer is None:
         options = dataclasses.replace(config.namer_options(), names=mode)
         namer = load_namer(options, model, say=_say_for(config), report=_name_progress(config))
@@ -138,7 +144,6 @@ def main(config: IdentifyConfig, *, namer: Namer | None = None, model: Model | N
         _say_for(config)(f"{config.out} is finished already")
         return code
 
-    files = _restore_files(waiting) if waiting else find_images(config.paths)
     _say_found(config, files)
     if not files.files:
         print(f"linnaea: no photograph in {', '.join(map(str, config.paths))}", file=sys.stderr)
@@ -151,7 +156,23 @@ def main(config: IdentifyConfig, *, namer: Namer | None = None, model: Model | N
         counts = _run_to_stdout(config, model, namer, files, boxes, total)
     if not config.quiet:
         print(summary(counts, time.monotonic() - start, config.out if config.writes_file else None), file=sys.stderr)
+    if config.names == "auto" and namer.kind == "staged":
+        _make_table_for_later(config, model, namer)
     return 0 if counts["identified"] + counts["unidentified"] else 1
+
+
+def _make_table_for_later(config: IdentifyConfig, model: Model, namer: Namer) -> None:
+    """Embeds every name once, now that the answers are out, so that later runs begin with the exact table."""
+    from linnaea.embed.names import make_table
+
+    say = _say_for(config)
+    say("Embedding every name once, so that later runs start at once (the answers are complete: Ctrl-C does no harm)")
+    try:
+        make_table(model, namer.vocabulary, report=_name_progress(config))
+    except KeyboardInterrupt:
+        say("stopped; a later run will embed the names")
+    except OSError as error:
+        say(f"the table of names could not be kept ({error}); the answers are complete")
 
 
 def _say_for(config: IdentifyConfig):

@@ -85,7 +85,6 @@ class TextSource:
         The name of a taxon holds for all below it. A label's own name holds for that name alone (a Persian cat is no tabby), and
         for labels of other sources strictly below its taxon (a honey bee is a bee).
         """
-        tree = self.tree
         node_b = np.array([label.node for label in labels])
         node_u = np.array([text.node for text in texts])
         inside = self.contains(node_u[None, :], node_b[:, None])
