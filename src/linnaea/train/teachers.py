@@ -65,7 +65,7 @@ def fit_feature_map(teacher_nt: np.ndarray, trunk_nw: np.ndarray, ridge: float) 
 
 
 def mapped_class_means(
-    weight_ct: np.ndarray, teacher_nt: np.ndarray, trunk_nw: np.ndarray, *, ridge: float = 0.3
+    weight_ct: np.ndarray, teacher_nt: np.ndarray, trunk_nw: np.ndarray, *, ridge: float = 1.0
 ) -> np.ndarray:
     """Trunk features float32 [c, w] expected of the teacher's classes."""
     margin = typical_margin(weight_ct, teacher_nt)
