@@ -26,7 +26,7 @@ demo: $(VENV)/.core $(if $(filter-out file,$(origin PHOTOS)),,build/demo/.photos
 	@mkdir -p build/demo
 	@$(VENV)/bin/linnaea identify "$$PHOTOS" --report build/demo/report.html
 
-test: $(VENV)/.dev ## everything a change must pass: lint, import layers, tests
+test: $(VENV)/.dev build/demo/.photos ## everything a change must pass: lint, import layers, tests
 	@$(VENV)/bin/ruff check
 	@$(VENV)/bin/lint-imports
 	@$(PY) -m pytest

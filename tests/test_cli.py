@@ -1,6 +1,6 @@
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linnaea import __version__, cli, options
+from linnaea.model.contract import ModelCard, Preprocess
+from linnaea.model.package import WEIGHT_FILES, write_config
+from linnaea.model.text_graph import TextConfig
 
 STAGE = '''
 from __future__ import annotations
@@ -239,6 +242,46 @@ def test_a_stages_own_exit_code_is_kept(fake):
     assert cli.main(["count", "a", "-o", "three"]) == 3
 
 
+def test_a_stage_gets_what_only_the_command_line_may_fetch(fake, monkeypatch):
+    stage = cli.Stage(
+        module="fake_stage",
+        config="FakeConfig",
+        help="count leaves",
+        complete=lambda config: replace(config, inner={"moggy": "species:Felis catus"}),
+    )
+    monkeypatch.setitem(cli.STAGES, "count", stage)
+    assert seen("a.jpg").inner == {"moggy": "species:Felis catus"}
+
+
+@pytest.fixture
+def cats(tmp_path, monkeypatch):
+    """A vocabulary of two cats without a common name."""
+    monkeypatch.setenv("LINNAEA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("linnaea.taxonomy.common_names.EXTRAS", {})
+    path = tmp_path / "cats.csv"
+    path.write_text("kingdom,family,genus,species\nAnimalia,Felidae,Felis,catus\nAnimalia,Felidae,Panthera,leo\n")
+    return str(path)
+
+
+def test_taxon_knows_the_common_names_of_the_bundled_model(cats, tmp_path, monkeypatch, capsys):
+    (tmp_path / "model").mkdir()
+    monkeypatch.setattr("linnaea.model.checkpoint.BUNDLED_DIR", tmp_path / "model")
+    assert cli.main(["taxon", "Tabby", "--vocabulary", cats]) == 1  # no bundled model, and still an answer
+    assert capsys.readouterr().out.startswith("unknown taxon 'Tabby'")
+
+    card = ModelCard(
+        name="m", hash="", dim=8, logit_scale=1.0, preprocess=Preprocess(), common_names={"tabby": "species:Felis catus"}
+    )
+    write_config(tmp_path / "model", card, TextConfig(n_tokens=9, context=9, width=8, n_layers=1, n_heads=1, dim=8))
+    for name in WEIGHT_FILES:
+        (tmp_path / "model" / name).touch()
+    assert cli.main(["taxon", "Tabby", "--vocabulary", cats]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("Felis catus (species, tabby)\n  found by its common name\n")
+    assert cli.main(["taxon", "Felis catus", "--vocabulary", cats]) == 0
+    assert capsys.readouterr().out.startswith("Felis catus (species, tabby)\n")
+
+
 def test_help_shows_each_fields_string_and_default(fake, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(["count", "--help"])
@@ -309,6 +352,7 @@ def test_a_reader_that_goes_away_leaves_no_complaint(root, arguments):
         "import sys\nfrom linnaea import cli\n"
         "def main(config):\n    for _ in range(100000): print('x' * 100)\n"
         "class Stage:\n    help = 'x' * 100000\n    def load(self): return dict, main\n"
+        "    def complete(self, config): return config\n"
         "cli.STAGES['many'] = Stage()\n"
         "cli.build_config = lambda *a: None\n"
         f"sys.exit(cli.main({arguments!r}))\n"

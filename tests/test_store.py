@@ -3,6 +3,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import polars as pl
@@ -80,39 +82,39 @@ def test_an_artifact_appears_with_its_manifest_or_not_at_all(tmp_path):
 
 def test_a_failed_artifact_leaves_the_finished_one_and_nothing_else(tmp_path):
     target = tmp_path / "artifact"
-    with store.write_artifact(target, {"version": 1}) as folder:
+    with store.write_artifact(target, {"kind": "test", "version": 1}) as folder:
         (folder / "data").write_text("1")
-    with pytest.raises(RuntimeError), store.write_artifact(target, {"version": 2}) as folder:
+    with pytest.raises(RuntimeError), store.write_artifact(target, {"kind": "test", "version": 2}) as folder:
         (folder / "data").write_text("2")
         raise RuntimeError
-    assert store.read_manifest(target) == {"version": 1}
+    assert store.read_manifest(target) == {"kind": "test", "version": 1}
     assert (target / "data").read_text() == "1"
     assert list(tmp_path.iterdir()) == [target]
 
 
 def test_an_artifact_takes_the_place_of_a_finished_one_whole(tmp_path):
     target = tmp_path / "artifact"
-    with store.write_artifact(target, {"version": 1}) as folder:
+    with store.write_artifact(target, {"kind": "test", "version": 1}) as folder:
         (folder / "stale").write_text("1")
-    with store.write_artifact(target, {"version": 2}) as folder:
+    with store.write_artifact(target, {"kind": "test", "version": 2}) as folder:
         (folder / "data").write_text("2")
     assert sorted(path.name for path in target.iterdir()) == ["data", store.MANIFEST]
-    assert store.read_manifest(target) == {"version": 2}
+    assert store.read_manifest(target) == {"kind": "test", "version": 2}
     assert list(tmp_path.iterdir()) == [target]
 
 
 def test_an_artifact_may_fill_an_empty_folder(tmp_path):
     (tmp_path / "artifact").mkdir()
-    with store.write_artifact(tmp_path / "artifact", {"version": 1}):
+    with store.write_artifact(tmp_path / "artifact", {"kind": "test", "version": 1}):
         pass
-    assert store.read_manifest(tmp_path / "artifact") == {"version": 1}
+    assert store.read_manifest(tmp_path / "artifact") == {"kind": "test", "version": 1}
 
 
 def test_a_writer_killed_midway_leaves_no_manifest(tmp_path, root):
     script = (
         "import os, pathlib, signal\n"
         "from linnaea import store\n"
-        f"with store.write_artifact(pathlib.Path({str(tmp_path / 'artifact')!r}), {{}}) as folder:\n"
+        f"with store.write_artifact(pathlib.Path({str(tmp_path / 'artifact')!r}), {{'kind': 'test'}}) as folder:\n"
         "    (folder / 'data').write_text('half')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
@@ -120,6 +122,114 @@ def test_a_writer_killed_midway_leaves_no_manifest(tmp_path, root):
     assert done.returncode == -signal.SIGKILL
     assert store.read_manifest(tmp_path / "artifact") is None
     assert not (tmp_path / "artifact").exists()
+    assert [path.suffix for path in tmp_path.iterdir()] == [store.UNFINISHED]
+
+
+@pytest.mark.parametrize("left", [{"photo.jpg": "x"}, {"deep/photo.jpg": "x"}, {store.MANIFEST: '{"name": "a web page"}'},
+                                  {store.MANIFEST: "no JSON"}, {store.MANIFEST: "[]"}])  # fmt: skip
+def test_a_folder_of_the_users_is_refused_before_any_work_and_kept(tmp_path, left):
+    target = tmp_path / "mine"
+    for name, text in left.items():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        (target / name).write_text(text)
+    complaint = pytest.raises(ValueError, match="mine holds something else.*choose another --out")
+    with complaint, store.write_artifact(target, {"kind": "test"}):
+        raise AssertionError("the block must not run")
+    assert {str(path.relative_to(target)): path.read_text() for path in target.rglob("*.*")} == left
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_that_fills_during_the_work_is_kept(tmp_path):
+    target = tmp_path / "mine"
+    with pytest.raises(ValueError, match="choose another"), store.write_artifact(target, {"kind": "test"}):
+        target.mkdir()
+        (target / "photo.jpg").touch()
+    assert [path.name for path in target.iterdir()] == ["photo.jpg"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_file_in_the_place_is_kept(tmp_path):
+    (tmp_path / "mine").write_text("x")
+    with pytest.raises(ValueError, match="mine is a file"), store.write_artifact(tmp_path / "mine", {"kind": "test"}):
+        pass
+    assert (tmp_path / "mine").read_text() == "x"
+
+
+def test_an_artifact_of_another_kind_is_kept(tmp_path):
+    with store.write_artifact(tmp_path / "a", {"kind": "vectors"}):
+        pass
+    with pytest.raises(ValueError, match="a holds vectors, not test; choose another --out"):
+        store.check_replaceable(tmp_path / "a", "test")
+    with pytest.raises(ValueError, match="vectors"), store.write_artifact(tmp_path / "a", {"kind": "test"}):
+        pass
+    assert store.read_manifest(tmp_path / "a") == {"kind": "vectors"}
+
+
+def test_in_a_folder_of_ours_a_remainder_is_replaced(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "names.npy").write_text("its manifest was cleared away")
+    with store.write_artifact(tmp_path / "a", {"kind": "test"}, owned=True):
+        pass
+    assert [path.name for path in (tmp_path / "a").iterdir()] == [store.MANIFEST]
+    assert list(tmp_path.iterdir()) == [tmp_path / "a"]
+
+
+def test_an_artifact_has_the_permissions_of_any_folder(tmp_path):
+    old = os.umask(0o027)
+    try:
+        with store.write_artifact(tmp_path / "a", {"kind": "test"}) as folder:
+            (folder / "data").touch()
+        (tmp_path / "plain").mkdir()
+        (tmp_path / "plain" / "data").touch()
+    finally:
+        os.umask(old)
+    assert (tmp_path / "a").stat().st_mode == (tmp_path / "plain").stat().st_mode
+    modes = {path.stat().st_mode for path in (tmp_path / "a").iterdir()}
+    assert modes == {(tmp_path / "plain" / "data").stat().st_mode}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs symbolic links")
+def test_an_artifact_follows_a_link_and_leaves_it(tmp_path):
+    (tmp_path / "disk" / "v").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "v")
+    for version in (1, 2):
+        with store.write_artifact(tmp_path / "link", {"kind": "test", "version": version}):
+            pass
+    assert (tmp_path / "link").is_symlink()
+    assert store.read_manifest(tmp_path / "disk" / "v") == {"kind": "test", "version": 2}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "link"]
+
+
+def test_what_a_killed_writer_left_goes_after_a_day_and_nothing_else_does(tmp_path):
+    def leave(name, age_h):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "data").touch()
+        for path in (tmp_path / name / "data", tmp_path / name):
+            os.utime(path, (time.time() - 3600 * age_h,) * 2)
+        return name
+
+    gone = {leave(".a.0123abcd.unfinished", 25), leave(".a.89abcdef.replaced", 25)}
+    kept = {leave(name, 1000) for name in (".a.backup", ".a.0123abcd", ".b.0123abcd.unfinished", "a.0123abcd.unfinished")}
+    kept.add(leave(".a.11111111.unfinished", 23))
+    at_work = tmp_path / leave(".a.22222222.unfinished", 48)
+    (at_work / "data").write_text("still growing")
+    os.utime(at_work, (0, 0))
+    with store.write_artifact(tmp_path / "a", {"kind": "test"}):
+        pass
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {*kept, at_work.name, "a"}
+    assert not left & gone
+
+
+def test_writers_at_the_same_time_leave_one_whole_artifact(tmp_path):
+    def write(version):
+        with store.write_artifact(tmp_path / "a", {"kind": "test", "version": version}) as folder:
+            (folder / "data").write_text(str(version))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(40)))
+    assert (tmp_path / "a" / "data").read_text() == str(store.read_manifest(tmp_path / "a")["version"])
+    assert list(tmp_path.iterdir()) == [tmp_path / "a"]
 
 
 def test_the_manifest_of_nothing_is_none(tmp_path):

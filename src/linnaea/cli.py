@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 
@@ -16,16 +16,27 @@ from linnaea.options import UsageError, build_config, describe, nearest, read_op
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """Where a command lives: a module with a Config class and `main(config)`, and one line that says what it does."""
+    """Where a command lives: a module with a Config class and `main(config)`, and one line that says what it does.
+
+    `complete` fills the fields that no argument gives, with what the stage's room may not fetch for itself.
+    """
 
     module: str
     config: str
     help: str
+    complete: Callable = lambda config: config
 
     def load(self) -> tuple[type, Callable]:
         """The Config class and main function; this import is the only one that a command pays for."""
         module = import_module(self.module)
         return getattr(module, self.config), module.main
+
+
+def add_bundled_names(config: object) -> object:
+    """The Config with the common names of the bundled model: taxonomy lies below model and cannot ask for them."""
+    from linnaea.model.checkpoint import bundled_common_names
+
+    return replace(config, common_names=bundled_common_names())
 
 
 STAGES = {
@@ -41,7 +52,10 @@ STAGES = {
     ),
     "embed": Stage(module="linnaea.embed.images", config="EmbedConfig", help="turn photographs into vectors on disk"),
     "taxon": Stage(
-        module="linnaea.taxonomy.show", config="TaxonConfig", help="look a name up: lineage, rank, synonyms"
+        module="linnaea.taxonomy.show",
+        config="TaxonConfig",
+        help="look a name up: lineage, rank, synonyms",
+        complete=add_bundled_names,
     ),
     "train": Stage(module="linnaea.train.run", config="TrainConfig", help="train a model from a recipe"),
     "evaluate zeroshot": Stage(
@@ -130,7 +144,7 @@ def run_stage(command: str, argv: Sequence[str]) -> int:
     try:
         config_class, stage_main = stage.load()
         config = build_config(f"linnaea {command}", describe(config_class, stage.help), config_class, argv)
-        result = stage_main(config)
+        result = stage_main(stage.complete(config))
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except KeyboardInterrupt:

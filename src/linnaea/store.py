@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
+import secrets
 import shutil
 import sys
-import tempfile
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +21,13 @@ import numpy as np
 MANIFEST = "manifest.json"
 VECTORS = "vectors.npy"
 ROWS = "rows.parquet"
+# What a writer works in, beside the place it will take: `.NAME.xxxxxxxx.unfinished`, and what it replaces, `….replaced`.
+UNFINISHED = ".unfinished"
+REPLACED = ".replaced"
+STALE_S = 24 * 3600.0
+# Two writers of one artifact can take each other's place between two system calls; each such loss is one more try.
+TRIES = 100
+TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.EACCES)
 
 
 def default_cache_dir() -> Path:
@@ -53,19 +63,20 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that replaces it when the block ends well, and vanishes when it does not."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = _beside(path, UNFINISHED)
+    # tempfile would make it unreadable for others; this way the umask decides, as for any file.
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666))
     try:
         yield temporary
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _beside(path: Path, ending: str) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{ending}")
 
 
 def write_json(path: Path, value: Mapping | list) -> None:
@@ -74,29 +85,92 @@ def write_json(path: Path, value: Mapping | list) -> None:
         temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
 
 
+def check_replaceable(directory: Path, kind: str) -> None:
+    """Raises ValueError unless `directory` is absent, empty, or a finished artifact of this kind."""
+    directory = Path(directory)
+    for _ in range(TRIES):
+        try:
+            present = os.listdir(directory)
+            manifest = read_manifest(directory)
+        except FileNotFoundError:
+            return
+        except NotADirectoryError:
+            raise ValueError(f"{directory} is a file, not a folder; choose another --out") from None
+        except ValueError:
+            manifest = {}
+        # Listed but not read: another writer has put an artifact in the place of this one meanwhile.
+        if manifest is not None or MANIFEST not in present:
+            break
+    if not present and manifest is None:
+        return
+    if manifest is None:
+        raise ValueError(f"{directory} holds something else (no {MANIFEST}); choose another --out")
+    found = manifest.get("kind", "") if isinstance(manifest, dict) else ""
+    if found != kind:
+        raise ValueError(f"{directory} holds {found or 'something else'}, not {kind}; choose another --out")
+
+
 @contextmanager
-def write_artifact(directory: Path, manifest: Mapping) -> Iterator[Path]:
+def write_artifact(directory: Path, manifest: Mapping, *, owned: bool = False) -> Iterator[Path]:
     """A folder to fill; when the block ends well it gets `manifest.json` and takes the place of `directory`.
 
-    Another process that finishes the same artifact first wins; its copy is kept.
+    The place must be free: absent, empty, or a finished artifact with the manifest's `kind`, else ValueError, before
+    the block and again after it. With `owned` (the name is a content hash of ours, in a folder of ours) whatever is left
+    there is replaced, too. Of several writers of one artifact the last to finish wins; each result is whole. What a
+    killed writer of this artifact left beside it more than a day ago is removed.
     """
-    directory = Path(directory)
+    # A link stays a link: the artifact takes the place of what it leads to.
+    given, directory = Path(directory), Path(directory).resolve()
+
+    def check() -> None:
+        if not owned:
+            check_replaceable(given, manifest["kind"])
+
+    check()
     directory.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    temporary = _beside(directory, UNFINISHED)
+    temporary.mkdir()
     try:
         yield temporary
         write_json(temporary / MANIFEST, manifest)
-        if directory.exists() and not (directory / MANIFEST).exists():
-            shutil.rmtree(directory)
-        if directory.exists():
-            retired = temporary.with_name(temporary.name + ".old")
-            directory.rename(retired)
-            temporary.rename(directory)
-            shutil.rmtree(retired, ignore_errors=True)
-        else:
-            temporary.rename(directory)
+        check()
+        _put_in_place(temporary, directory)
+        _remove_stale(directory)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _put_in_place(temporary: Path, directory: Path) -> None:
+    for attempt in range(TRIES):
+        replaced = _beside(directory, REPLACED)
+        try:
+            directory.rmdir()
+        except FileNotFoundError:
+            pass
+        except OSError:  # not empty
+            with suppress(FileNotFoundError):
+                directory.rename(replaced)
+        try:
+            temporary.rename(directory)
+        except OSError as error:
+            if attempt == TRIES - 1 or error.errno not in TAKEN:
+                with suppress(OSError):
+                    replaced.rename(directory)
+                raise
+        shutil.rmtree(replaced, ignore_errors=True)
+        if not temporary.exists():
+            return
+
+
+def _remove_stale(directory: Path) -> None:
+    """Removes what killed writers left, once nothing in it has changed for a day."""
+    endings = "|".join(map(re.escape, (UNFINISHED, REPLACED)))
+    pattern = re.compile(rf"\.{re.escape(directory.name)}\.[0-9a-f]{{8}}(?:{endings})")
+    for left in directory.parent.iterdir():
+        if pattern.fullmatch(left.name) and left.is_dir() and not left.is_symlink():
+            with suppress(OSError):
+                if time.time() - max(path.stat().st_mtime for path in (left, *left.rglob("*"))) > STALE_S:
+                    shutil.rmtree(left, ignore_errors=True)
 
 
 def read_manifest(directory: Path) -> dict | None:

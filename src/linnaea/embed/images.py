@@ -25,7 +25,7 @@ from linnaea.embed.progress import Progress, format_duration
 from linnaea.model.contract import Model, ModelCard, Preprocess
 from linnaea.model.preprocess import preprocess_image
 from linnaea.records import ImageRecord
-from linnaea.store import VECTORS, Vectors, hash_bytes, load_vectors, read_manifest, write_artifact
+from linnaea.store import VECTORS, Vectors, check_replaceable, hash_bytes, load_vectors, read_manifest, write_artifact
 
 BATCH_SIZE = 32
 LOOK_AHEAD = 3
@@ -184,6 +184,7 @@ def embed_images(
 def _open_run(out: Path, state: dict, *, resume: bool, overwrite: bool) -> tuple[Journal | None, list[tuple[str, str]]]:
     """The journal to go on with and the files it is about; None where the artifact is finished already."""
     folder = journal_dir(out)
+    check_replaceable(out, "vectors")
     broken, finished = read_state(folder), read_manifest(out)
     if resume and broken is not None:
         if broken["hash"] != state["hash"]:
@@ -191,8 +192,6 @@ def _open_run(out: Path, state: dict, *, resume: bool, overwrite: bool) -> tuple
         return Journal.reopen(folder), [tuple(file) for file in broken["files"]]
     if resume and finished is not None and finished.get("run_hash") == state["hash"]:
         return None, []
-    if out.exists() and finished is None and any(out.iterdir() if out.is_dir() else [out]):
-        raise FileExistsError(f"{out} holds something else than vectors; choose another --out")
     if out.exists() and not overwrite:
         raise FileExistsError(f"{out} is there already; choose another --out or add --overwrite")
     if broken is not None and not overwrite:

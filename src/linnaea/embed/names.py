@@ -262,7 +262,7 @@ def make_table(model: Model, vocabulary, cache_dir: Path | None = None, report: 
         "n": tree.n_leaves,
         "d": model.card.dim,
     }
-    with write_artifact(directory, manifest) as folder:
+    with write_artifact(directory, manifest, owned=True) as folder:
         shape = (tree.n_leaves, model.card.dim)
         out = np.lib.format.open_memmap(folder / VECTORS, "w+", np.float16, shape)
         for leaves in _chunks(tree.n_leaves):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -9,19 +10,71 @@ from linnaea.model.contract import Model
 
 BUNDLED_DIR = Path(__file__).parent / "bundled"
 NAMES = ("bundled", "placeholder")
+# Folders that are looked at for a model with a similar name, so that a mistake in a huge folder is answered at once.
+MOST_FOLDERS = 1000
 
 
 def load_model(name: str = "bundled") -> Model:
-    """The model called `name`: `bundled`, `placeholder` (no weights, for tests), or a model folder's path."""
+    """The model called `name`: `bundled`, `placeholder` (no weights, for tests), or a model folder's path.
+
+    Raises FileNotFoundError where this installation lacks the bundled weights, ValueError for any other name that leads
+    to no model.
+    """
     if name == "placeholder":
         from linnaea.model.placeholder import PlaceholderModel
 
         return PlaceholderModel()
     from linnaea.model.package import CONFIG, PackagedModel
 
-    directory = BUNDLED_DIR if name == "bundled" else Path(name)
-    if (directory / CONFIG).exists():
+    directory = BUNDLED_DIR if name == "bundled" else Path(name).expanduser()
+    if (directory / CONFIG).is_file():
         return PackagedModel(directory)
-    near = get_close_matches(name, NAMES, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"choose {' or '.join(NAMES)}, or give a folder that holds {CONFIG}"
-    raise ValueError(f"unknown model {name!r}; {hint}")
+    if name == "bundled":
+        raise FileNotFoundError(
+            f"this installation lacks the bundled weights (no {CONFIG} in {BUNDLED_DIR}); "
+            "install linnaea again, or give --model DIR"
+        )
+    fault = f"{name!r} is no model folder (no {CONFIG} in it)" if directory.is_dir() else f"unknown model {name!r}"
+    raise ValueError(f"{fault}; {_hint(name, directory)}")
+
+
+def bundled_common_names() -> dict[str, str]:
+    """Common name -> "rank:scientific name" that the bundled model was trained with; empty where it is missing."""
+    from linnaea.model.package import load_card
+
+    try:
+        return load_card(BUNDLED_DIR).common_names
+    except FileNotFoundError:
+        return {}
+
+
+def _hint(name: str, directory: Path) -> str:
+    """The models that `name` may have meant: named ones, folders in it, and folders beside it with a similar name."""
+    from linnaea.model.package import CONFIG
+
+    inside = _models_in(directory)
+    if directory.is_file() and (directory.parent / CONFIG).is_file():
+        inside = [directory.parent]
+    beside = get_close_matches(directory.name.lower(), [path.name.lower() for path in _models_in(directory.parent)], n=3)
+    near = [str(path) for path in inside[:3]]
+    near += [str(path) for path in _models_in(directory.parent) if path.name.lower() in beside and path not in inside]
+    near = get_close_matches(name, NAMES, n=1) + near
+    if near:
+        return f"did you mean {' or '.join(near[:3])}?"
+    there = ", ".join(map(str, _models_in(directory.parent)[:3]))
+    return f"choose bundled{f', {there}' if there else ''} or another folder that `linnaea train` wrote"
+
+
+def _models_in(directory: Path) -> list[Path]:
+    """The model folders right below a folder, sorted; none where it cannot be read."""
+    from linnaea.model.package import CONFIG
+
+    try:
+        with os.scandir(directory) as entries:
+            return sorted(
+                directory / entry.name
+                for entry, _ in zip(entries, range(MOST_FOLDERS), strict=False)
+                if os.path.isfile(os.path.join(entry.path, CONFIG))
+            )
+    except OSError:
+        return []

@@ -285,7 +285,7 @@ def cached(directory: Path, load: Callable, build: Callable, manifest: Callable)
         return found
     built = build()
     try:
-        with write_artifact(directory, manifest(built)) as folder:
+        with write_artifact(directory, manifest(built), owned=True) as folder:
             built.save(folder, *(["common"] if isinstance(built, CommonNames) else []))
     except OSError as error:
         if (found := load_finished(directory, load)) is not None:

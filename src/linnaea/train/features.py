@@ -96,7 +96,8 @@ def extract_features(
     )
     directory = work / f"features-{key}"
     if read_manifest(directory) is None:
-        with write_artifact(directory, {"kind": "features", "key": key, "n": len(files), "views": n_views}) as folder:
+        manifest = {"kind": "features", "key": key, "n": len(files), "views": n_views}
+        with write_artifact(directory, manifest, owned=True) as folder:
             out = None
             with ThreadPoolExecutor(2) as pool:
                 for start in range(0, len(files), batch_size):
