@@ -107,7 +107,6 @@ def main() -> None:
     parser.add_argument("--ablation", type=Path, help="model folder of the recipe without the held-out species")
     parser.add_argument("--images", type=Path, default=ROOT.parent / "shared" / "data" / "images")
     parser.add_argument("--floor", type=float, help="floor of a given name's confidence; by default the model's")
-    parser.add_argument("--floor-target", type=float, default=0.93, help="share of given names that the written floor makes right")
     parser.add_argument("--calibrate", action="store_true", help="write the model's calibration.json from the ablation")
     parser.add_argument("--out", type=Path, help="folder for the page of results")
     options = parser.parse_args()
@@ -122,7 +121,6 @@ def main() -> None:
             model=str(options.ablation or options.model),
             calibration="cross-fitted",
             write_calibration=target,
-            floor_target=options.floor_target,
         )
         benchmark(fit)
         print(target, json.loads(target.read_text())["floor"])

@@ -11,12 +11,22 @@ from PIL import Image
 
 from linnaea.evaluate import zeroshot
 from linnaea.evaluate.truth import Example, fold_of, read_examples, to_examples, truth_nodes
-from linnaea.evaluate.zeroshot import ZeroshotConfig, benchmark, choose_floor, groups, judge, label_texts, main
+from linnaea.evaluate.zeroshot import (
+    ZeroshotConfig,
+    benchmark,
+    choose_floor,
+    cross_fit,
+    groups,
+    judge,
+    label_texts,
+    main,
+)
 from linnaea.identify.score import Scorer
 from linnaea.model.placeholder import PlaceholderModel
 from linnaea.records import RANKS
 from linnaea.taxonomy.text import taxon_text
 from linnaea.taxonomy.vocabulary import load_vocabulary
+from made_scores import make_scores
 
 BIRD = ("Animalia", "Chordata", "Aves", "Passeriformes")
 LINEAGES = {
@@ -167,7 +177,30 @@ def test_judging_by_hand(vocabulary):
     assert [row["rank"] for row in judge(tree, scores, chance * 0, truth, examples, 0.5)] == [""] * 3
     # the stone's name is wrong: only a floor above its confidence makes all given names right
     chance = np.ones((3, 7)) * np.array([[0.9], [0.9], [0.605]])
-    assert choose_floor(tree, scores, chance, truth, examples, 1.0) == pytest.approx(0.61)
+    group = np.array(["familiar", "above species", "unseen"])
+    assert choose_floor(tree, scores, chance, truth, examples, group, 1.0, 1.0) == pytest.approx(0.61)
+    assert choose_floor(tree, scores, chance, truth, examples, group, 0.0, 0.0) == pytest.approx(0.61)
+    assert choose_floor(tree, scores, chance, truth, examples, group, 0.0, 1.0) == pytest.approx(0.5)
+
+
+def test_cross_fitting_never_judges_by_what_it_fitted():
+    rng = np.random.default_rng(0)
+    n = 600
+    examples = [example(f"{i}", (*BIRD, "", "", f"Species s{i % 7}")) for i in range(n)]
+    group = np.array(["unseen" if i % 3 == 0 else "familiar" for i in range(n)])
+    scores = make_scores(rng.uniform(0.05, 0.95, (n, 7)), rng)
+    right = rng.uniform(size=(n, 7)) < scores.probability_br
+    known = np.ones((n, 7), bool)
+    chance = cross_fit(scores, right, known, examples, group, 1.0)
+    keys = [e.lineage[-1] if g == "unseen" else e.file for e, g in zip(examples, group, strict=True)]
+    fold = np.array([fold_of(key) for key in keys])
+    assert 0 < fold.sum() < n
+    # a photograph's own truth moves the chances of the other half alone
+    flipped = right.copy()
+    flipped[fold == 0] = ~flipped[fold == 0]
+    moved = np.abs(cross_fit(scores, flipped, known, examples, group, 1.0) - chance).max(1)
+    assert (moved[fold == 0] == 0).all()
+    assert (moved[fold == 1] > 0).all()
 
 
 def test_halves_do_not_depend_on_the_machine():

@@ -11,28 +11,7 @@ from hypothesis import strategies as st
 
 from linnaea.identify.calibrate import calibrate, fit_calibration, traits
 from linnaea.identify.score import Scores
-
-
-def make_scores(mass_br, rng=None):
-    """Scores with the given masses of the best taxa and arbitrary other traits."""
-    rng = rng or np.random.default_rng(0)
-    b, r = mass_br.shape
-    none_b = rng.uniform(0, 0.3, b)
-    second_br = np.minimum(mass_br, 1 - mass_br) * rng.uniform(0.1, 1, (b, r))
-    return Scores(
-        node_br=np.zeros((b, r), np.int32),
-        probability_br=mass_br,
-        second_br=second_br,
-        similarity_br=np.zeros((b, r), np.float32),
-        none_b=none_b,
-        none_similarity_b=np.zeros(b, np.float32),
-        leaf_similarity_b=rng.uniform(0.2, 0.9, b).astype(np.float32),
-        leaf_margin_b=np.ones(b),
-        entropy_b=rng.uniform(0, 5, b),
-        top_node_brk=np.zeros((b, r, 1), np.int32),
-        top_probability_brk=mass_br[:, :, None],
-        top_similarity_brk=np.zeros((b, r, 1), np.float32),
-    )
+from made_scores import make_scores
 
 
 def test_without_parameters_the_masses_stand():
@@ -93,3 +72,16 @@ def test_separable_photographs_do_not_drive_the_weights_to_infinity():
 def test_a_calibration_of_other_traits_is_refused():
     with pytest.raises(ValueError, match="calibrate the model again"):
         calibrate({"traits": ["mass"], "ranks": {"species": {}}}, make_scores(np.full((1, 7), 0.5)))
+
+
+def test_an_image_of_weight_two_counts_as_two():
+    rng = np.random.default_rng(5)
+    scores = make_scores(rng.uniform(size=(100, 7)), rng)
+    right_br, known_br = rng.uniform(size=(100, 7)) < 0.4, np.ones((100, 7), bool)
+    twice = np.concatenate([np.arange(100), np.arange(30)])
+    doubled = Scores(**{name: getattr(scores, name)[twice] for name in Scores.__dataclass_fields__})
+    weighted = fit_calibration(scores, right_br, known_br, np.where(np.arange(100) < 30, 2.0, 1.0))
+    repeated = fit_calibration(doubled, right_br[twice], known_br[twice])
+    # the traits are standardised before the ridge, so the two agree but for that
+    for rank in weighted["ranks"]:
+        np.testing.assert_allclose(weighted["ranks"][rank]["weights"], repeated["ranks"][rank]["weights"], atol=0.02)

@@ -52,8 +52,12 @@ class ZeroshotConfig:
     "full: floor of a name's confidence; by default the model's"
     write_calibration: Path | None = None
     "full: fit on all these photographs and write the calibration there as JSON"
-    floor_target: float = 0.93
-    "share of given names that the floor in a written calibration is to make right"
+    unseen_weight: float = 3.0
+    "full: in a fitted calibration a photograph of a species that training never named counts this often; the field has more of them"
+    floor_target: float = 0.9
+    "share of the names given to familiar and to unseen species that the floor in a written calibration makes right"
+    most_wrong_species: float = 0.05
+    "share of the unseen species' photographs that the same floor lets have a wrong species"
     predictions: Path | None = None
     "write a row a photograph there, as Parquet"
     batch_size: int = 32
@@ -141,7 +145,9 @@ def groups(examples: list[Example], familiar: set[tuple[str, ...]]) -> np.ndarra
     return np.array([group(example) for example in examples])
 
 
-def cross_fit(scores: Scores, right_nr, known_nr, examples: list[Example], group_n: np.ndarray, base: dict) -> np.ndarray:
+def cross_fit(
+    scores: Scores, right_nr, known_nr, examples: list[Example], group_n: np.ndarray, unseen_weight: float
+) -> np.ndarray:
     """Chances [n, r] from a calibration that was fitted on the other half.
 
     The halves go by the hash of the file, for unseen species by that of the species: a species that helped to set the calibration
@@ -152,11 +158,12 @@ def cross_fit(scores: Scores, right_nr, known_nr, examples: list[Example], group
         for example, group in zip(examples, group_n, strict=True)
     ]
     fold_n = np.array([fold_of(key) for key in keys])
+    weight_n = np.where(group_n == "unseen", unseen_weight, 1.0)
     chance_nr = np.zeros(right_nr.shape)
     for fold in (0, 1):
         fit, use = np.flatnonzero(fold_n != fold), np.flatnonzero(fold_n == fold)
         if len(fit) and len(use):
-            parameters = base | fit_calibration(_take(scores, fit), right_nr[fit], known_nr[fit])
+            parameters = fit_calibration(_take(scores, fit), right_nr[fit], known_nr[fit], weight_n[fit])
             chance_nr[use] = calibrate(parameters, _take(scores, use))
     return chance_nr
 
@@ -200,11 +207,16 @@ def _summary(rows: list[dict], group_n: np.ndarray) -> dict:
     return report
 
 
-def choose_floor(tree, scores, chance_nr, truth_nr, examples, target: float) -> float:
-    """The lowest floor, in steps of .01 from .5, at which the given names are right with a share of `target`."""
+def choose_floor(
+    tree, scores, chance_nr, truth_nr, examples, group_n: np.ndarray, target: float, most_wrong_species: float
+) -> float:
+    """The lowest floor, in steps of .01 from .5, at which of the names given to familiar and to unseen species a share of `target`
+    is right, and at most `most_wrong_species` of the unseen ones are given a species."""
     for floor in np.arange(0.5, 1.0, 0.01):
-        given = [row["right"] for row in judge(tree, scores, chance_nr, truth_nr, examples, float(floor)) if row["rank"]]
-        if not given or np.mean(given) >= target:
+        figures = _summary(judge(tree, scores, chance_nr, truth_nr, examples, float(floor)), group_n)
+        right = [figures[group]["given_right"]["value"] for group in ("familiar", "unseen") if group in figures]
+        wrong = figures.get("unseen", {}).get("wrong_species", {}).get("value", 0.0)
+        if all(share is None or share >= target for share in right) and wrong <= most_wrong_species:
             return round(float(floor), 2)
     return 0.99
 
@@ -227,14 +239,18 @@ def evaluate_full(
     group_n = groups(examples, set(getattr(model, "familiar", ())))
     base = dict(model.card.calibration)
     if config.calibration == "cross-fitted":
-        chance_nr = cross_fit(scores, right_nr, known_nr, examples, group_n, base)
+        chance_nr = cross_fit(scores, right_nr, known_nr, examples, group_n, config.unseen_weight)
     else:
         chance_nr = calibrate(base if config.calibration == "model" else {}, scores)
     floor = config.min_confidence if config.min_confidence is not None else base.get("floor", DEFAULT_FLOOR)
     if config.write_calibration:
-        honest_nr = cross_fit(scores, right_nr, known_nr, examples, group_n, {})
-        floor = choose_floor(tree, scores, honest_nr, truth_nr, examples, config.floor_target)
-        write_json(config.write_calibration, {**fit_calibration(scores, right_nr, known_nr), "floor": floor})
+        honest_nr = cross_fit(scores, right_nr, known_nr, examples, group_n, config.unseen_weight)
+        floor = choose_floor(
+            tree, scores, honest_nr, truth_nr, examples, group_n, config.floor_target, config.most_wrong_species
+        )
+        weight_n = np.where(group_n == "unseen", config.unseen_weight, 1.0)
+        fitted = fit_calibration(scores, right_nr, known_nr, weight_n)
+        write_json(config.write_calibration, {**fitted, "floor": floor, "fitted_on": model.card.name, "n": len(examples)})
     rows = judge(tree, scores, chance_nr, truth_nr, examples, floor)
     by_rank, calibration_error = {}, {}
     for r, rank in enumerate(RANKS):

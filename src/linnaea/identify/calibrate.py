@@ -63,23 +63,27 @@ def _sigmoid(z: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-np.clip(z, -40, 40)))
 
 
-def fit_calibration(scores: Scores, right_br: np.ndarray, known_br: np.ndarray, *, ridge: float = 1.0) -> dict:
+def fit_calibration(
+    scores: Scores, right_br: np.ndarray, known_br: np.ndarray, weight_b: np.ndarray | None = None, *, ridge: float = 1.0
+) -> dict:
     """Parameters for `calibrate` from images of which the truth is known.
 
-    `right_br` says whether the best taxon of a rank is right, `known_br` whether that can be said at all. `ridge` is the strength
+    `right_br` says whether the best taxon of a rank is right, `known_br` whether that can be said at all. An image counts
+    `weight_b` times. `ridge` is the strength
     of the prior that pulls standardised weights to zero, in images.
     """
     x_brf = traits(scores)
+    weight_b = np.ones(len(scores)) if weight_b is None else weight_b
     fitted = {}
     for r, rank in enumerate(RANKS):
         rows = known_br[:, r]
         if rows.sum() >= 20:
-            weights, bias = _fit_logistic(x_brf[rows, r], right_br[rows, r].astype(np.float64), ridge)
+            weights, bias = _fit_logistic(x_brf[rows, r], right_br[rows, r].astype(np.float64), weight_b[rows], ridge)
             fitted[rank] = {"weights": [round(float(w), 6) for w in weights], "bias": round(float(bias), 6)}
     return {"traits": list(TRAITS), "ranks": fitted}
 
 
-def _fit_logistic(x_bf: np.ndarray, y_b: np.ndarray, ridge: float) -> tuple[np.ndarray, float]:
+def _fit_logistic(x_bf: np.ndarray, y_b: np.ndarray, weight_b: np.ndarray, ridge: float) -> tuple[np.ndarray, float]:
     """Weights [f] and bias of a ridge-penalised logistic regression, by Newton's method."""
     mean, std = x_bf.mean(0), x_bf.std(0) + 1e-9
     z = np.column_stack([(x_bf - mean) / std, np.ones(len(x_bf))])
@@ -87,8 +91,8 @@ def _fit_logistic(x_bf: np.ndarray, y_b: np.ndarray, ridge: float) -> tuple[np.n
     w = np.zeros(z.shape[1])
     for _ in range(N_STEPS):
         p = _sigmoid(z @ w)
-        hessian = (z * (p * (1 - p))[:, None]).T @ z + penalty
-        step = np.linalg.solve(hessian, z.T @ (y_b - p) - penalty @ w)
+        hessian = (z * (weight_b * p * (1 - p))[:, None]).T @ z + penalty
+        step = np.linalg.solve(hessian, z.T @ (weight_b * (y_b - p)) - penalty @ w)
         # damped: far from the optimum a full step may overshoot
         w += step * min(1.0, 3.0 / (np.abs(step).max() + 1e-12))
         if np.abs(step).max() < 1e-8:
