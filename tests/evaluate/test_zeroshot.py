@@ -116,10 +116,11 @@ def test_labels_are_written_as_asked_and_as_their_own_words_where_two_share_a_ta
     warbler = example("magnolia_warbler", LINEAGES["Setophaga magnolia"], common="magnolia warbler")
     dog_rose, rose = (example(name, LINEAGES["Rosa canina"]) for name in ("dog_rose", "wild_rose"))
     texts = label_texts([warbler, dog_rose, rose], "auto")
-    assert texts["magnolia_warbler"].endswith("Parulidae Setophaga magnolia")
-    assert texts["dog_rose"] == "dog rose"
-    assert label_texts([warbler], "scientific") == {"magnolia_warbler": "Setophaga magnolia"}
-    assert label_texts([warbler], "common") == {"magnolia_warbler": "magnolia warbler"}
+    assert texts["magnolia_warbler"][0].endswith("Parulidae Setophaga magnolia")
+    assert texts["magnolia_warbler"][1] == "magnolia warbler"
+    assert texts["dog_rose"] == ("dog rose", "dog rose")
+    assert label_texts([warbler], "scientific") == {"magnolia_warbler": ("Setophaga magnolia",)}
+    assert label_texts([warbler], "common") == {"magnolia_warbler": ("magnolia warbler",)}
 
 
 def test_missing_ranks_come_from_the_label_and_unknown_labels_are_reported(vocabulary):

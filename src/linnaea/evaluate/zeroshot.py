@@ -41,7 +41,7 @@ class ZeroshotConfig:
     model: str = "bundled"
     "`bundled` or a model folder"
     text: str = field(default="auto", metadata={"choices": TEXTS})
-    "how labels are written; auto: taxonomic where the label is one species, else the label's own words"
+    "how labels are written; auto: common name and taxonomic one (own words if no single species), averaged"
     vocabulary: str = field(default="labels", metadata={"choices": ("labels", "full")})
     "labels: choose among the manifest's labels; full: among the whole vocabulary, as `identify` does"
     where: tuple[str, ...] = ()
@@ -78,8 +78,11 @@ def embed_examples(model: Model, examples: list[Example], root: Path, batch_size
     return vectors_nd, failures
 
 
-def label_texts(examples: list[Example], text: str) -> dict[str, str]:
-    """The text of each distinct label."""
+def label_texts(examples: list[Example], text: str) -> dict[str, tuple[str, ...]]:
+    """The texts of each distinct label; a label's vector is the mean of theirs.
+
+    `auto` takes the taxonomic name where the label is one species and the label's own words elsewhere, with the common name.
+    """
     first: dict[str, Example] = {}
     for example in examples:
         first.setdefault(example.label, example)
@@ -88,12 +91,13 @@ def label_texts(examples: list[Example], text: str) -> dict[str, str]:
     for label, example in first.items():
         words = " ".join(label.replace("_", " ").split())
         one_species = example.depth == SPECIES and taxa.count(example.lineage) == 1
+        common = example.common_name or words
         if text == "auto":
-            texts[label] = taxon_text(example.lineage, "taxonomic") if one_species else words
+            texts[label] = (taxon_text(example.lineage, "taxonomic") if one_species else words, common)
         elif text == "common" or not any(example.lineage):
-            texts[label] = example.common_name or words
+            texts[label] = (common,)
         else:
-            texts[label] = taxon_text(example.lineage, text)
+            texts[label] = (taxon_text(example.lineage, text),)
     return texts
 
 
@@ -102,7 +106,8 @@ def evaluate_labels(model: Model, examples: list[Example], vectors_nd: np.ndarra
     texts = label_texts(examples, text)
     labels = list(texts)
     lineage_of = {example.label: example.lineage for example in examples}
-    label_ld = embed_texts(model, list(texts.values()))
+    label_ld = sum(embed_texts(model, list(part)) for part in zip(*texts.values(), strict=True))
+    label_ld /= np.linalg.norm(label_ld, axis=1, keepdims=True)
     order_nl = np.argsort(-(vectors_nd @ label_ld.T), axis=1, kind="stable")[:, :5]
     truth_n = np.array([labels.index(example.label) for example in examples])
     hit_nl = order_nl == truth_n[:, None]
