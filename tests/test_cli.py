@@ -63,7 +63,7 @@ def main(config):
     """Keeps what it was given, and fails as `colour` and `out` ask."""
     main.seen = config
     kind = str(config.out or "")
-    if kind == "interrupt":
+    if kind == "interrupt" or config.within == ("interrupt",):
         raise KeyboardInterrupt
     if kind == "value":
         raise ValueError("unknown taxon 'Felix';\\n did you mean Felis?")
@@ -236,6 +236,12 @@ def test_an_error_is_raised_whole_when_a_traceback_is_asked_for(fake, monkeypatc
 def test_an_interrupt_ends_with_130_and_names_resume(fake, capsys):
     assert cli.main(["count", "a", "-o", "interrupt"]) == 130
     assert "--resume" in capsys.readouterr().err
+
+
+def test_an_interrupt_without_a_file_to_go_on_from_promises_nothing(fake, capsys):
+    for out in ([], ["-o", "-"]):
+        assert cli.main(["count", "a", "--within", "interrupt", *out]) == 130
+        assert "--resume" not in capsys.readouterr().err
 
 
 def test_a_stages_own_exit_code_is_kept(fake):

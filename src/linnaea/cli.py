@@ -148,7 +148,8 @@ def run_stage(command: str, argv: Sequence[str]) -> int:
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except KeyboardInterrupt:
-        resumable = hasattr(config, "resume")
+        out = getattr(config, "out", None)
+        resumable = hasattr(config, "resume") and out is not None and str(out) != "-"
         _say("linnaea: stopped" + ("; the same command with --resume carries on from here" if resumable else ""))
         return 130
     except BrokenPipeError:

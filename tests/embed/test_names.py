@@ -138,3 +138,23 @@ def test_auto_takes_the_full_table_only_once_it_is_there(packaged, vocabulary, t
 def test_an_unknown_mode_is_named(packaged, vocabulary):
     with pytest.raises(ValueError, match="'fast'.*staged"):
         load_name_table(packaged, vocabulary, mode="fast")
+
+
+def test_any_choice_of_leaves_has_the_cosines_of_the_whole_table(vocabulary, tmp_path):
+    model = PlaceholderModel()
+    table = load_name_table(model, vocabulary, cache_dir=tmp_path)
+    images = model.encode_texts(["Passer domesticus", "Felis catus"])
+    whole, n = table.similarities(images), table.n_leaves
+    clade, most, few = np.arange(1, 4), np.delete(np.arange(n), 1), np.array([0, n - 1])
+    for leaves in (clade, most, few, few):
+        np.testing.assert_allclose(table.similarities(images, leaves), whole[:, leaves], atol=1e-6)
+
+
+def test_a_staged_table_forgets_what_it_has_no_room_for_and_answers_the_same(packaged, vocabulary, monkeypatch):
+    images = packaged.encode_texts(["Rosa canina", "Felis", "Aves"])
+    roomy = StagedTable(packaged, vocabulary.tree, n_genera=2).similarities(images)
+    monkeypatch.setattr("linnaea.embed.names.MOST_STAGED_BYTES", 1)
+    tight = StagedTable(packaged, vocabulary.tree, n_genera=2)
+    for _ in range(2):
+        np.testing.assert_array_equal(tight.similarities(images), roomy)
+    assert len(tight._exact) == 1

@@ -206,3 +206,38 @@ def test_cross_fitting_never_judges_by_what_it_fitted():
 
 def test_halves_do_not_depend_on_the_machine():
     assert [fold_of(name) for name in ("a.jpg", "b.jpg", "c.jpg", "d.jpg")] == [0, 0, 0, 1]
+
+
+def test_ranks_that_a_manifest_leaves_out_come_from_the_vocabulary(vocabulary):
+    tree = vocabulary.tree
+    node = int(tree.nodes_at("species")[0])
+    whole = tree.lineage(node)
+    rows = [
+        {"file": "a", "label": "x", "species": whole[-1]},
+        {"file": "b", "label": "y", "family": whole[4]},
+        {"file": "c", "label": "z", "kingdom": "Nowhere", "species": whole[-1]},
+    ]
+    species, family, elsewhere = to_examples(rows, vocabulary)[0]
+    assert species.lineage == whole
+    assert family.lineage == (*whole[:5], "", "")
+    assert elsewhere.lineage == ("Nowhere", "", "", "", "", "", whole[-1])
+
+
+def test_a_manifest_may_carry_a_byte_order_mark_and_short_rows(tmp_path, vocabulary):
+    (tmp_path / "m.csv").write_text("\ufefffile,label,common\na.png,Felis catus\n", encoding="utf-8")
+    assert read_examples(tmp_path / "m.csv") == [{"file": "a.png", "label": "Felis catus", "common": ""}]
+
+
+def test_a_manifest_without_a_species_column_gets_the_species_from_the_label(vocabulary):
+    ranks = dict(zip(RANKS, LINEAGES["Passer domesticus"], strict=True))
+    above = {rank: name for rank, name in ranks.items() if rank != "species"}
+    rows = [
+        {"file": "a", "label": "Passer_domesticus", **above},
+        {"file": "b", "label": "House_Sparrow", "scientific": "Passer domesticus", **above},
+        {"file": "c", "label": "Rosa canina", **above},
+        {"file": "d", "label": "Passer domesticus", **above, "species": ""},
+    ]
+    examples, unresolved = to_examples(rows, vocabulary)
+    whole = LINEAGES["Passer domesticus"]
+    assert [example.lineage for example in examples] == [whole, whole, (*whole[:-1], ""), (*whole[:-1], "")]
+    assert unresolved == []

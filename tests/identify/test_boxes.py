@@ -85,3 +85,24 @@ def test_photographs_that_cannot_be_read_are_rows_too(tmp_path, photos):
     assert (job.status, job.reason) == ("unreadable", "the file is empty")
     (job,) = jobs_of_detector(find_images([photos / "a" / "1.png"]).files, lambda image: [])
     assert job.reason == "the file is empty"
+
+
+def test_a_photograph_that_the_detector_could_not_look_at_is_not_called_empty(tmp_path, photos):
+    Image.new("RGB", (200, 100), "green").save(photos / "gone.png")
+    boxes = load_boxes(megadetector(tmp_path / "md.json", photos))
+    (job,) = jobs_of_boxes(find_images([photos / "gone.png"]).files, boxes, [str(photos)])
+    assert job.status == "unidentified"
+    assert job.reason == "the detector could not look at it: Failure image access"
+
+
+@pytest.mark.parametrize("number", ["nan", "inf"])
+def test_boxes_without_finite_sides_are_refused_before_any_work(tmp_path, number):
+    (tmp_path / "b.csv").write_text(f"file,left,top,right,bottom\nx,1,2,{number},4\n")
+    with pytest.raises(ValueError, match="line 2"):
+        load_boxes(tmp_path / "b.csv")
+    number = {"nan": "NaN", "inf": "Infinity"}[number]
+    (tmp_path / "b.json").write_text(
+        f'{{"images": [{{"file": "x", "detections": [{{"category": "1", "conf": 1, "bbox": [0, 0, {number}, 1]}}]}}]}}'
+    )
+    with pytest.raises(ValueError, match="MegaDetector"):
+        load_boxes(tmp_path / "b.json")

@@ -137,3 +137,9 @@ def test_labels_learnt_with_another_model_are_refused(tmp_path, model, vocabular
     learn_labels(class_folders, tmp_path / "l", model=model, load_vocabulary=lambda: vocabulary)
     with pytest.raises(ValueError, match="learn it again"):
         load_labels(str(tmp_path / "l"), PlaceholderModel(dim=32), lambda: vocabulary)
+
+
+def test_two_folders_that_mean_one_label_are_named(tmp_path, model, vocabulary, class_folders, paint):
+    paint(class_folders / "002.Felis_catus" / "1.png", "cat")
+    with pytest.raises(ValueError, match="'002.Felis_catus' and 'Felis_catus'.*both mean 'Felis catus'"):
+        learn_labels(class_folders, tmp_path / "l", model=model, load_vocabulary=lambda: vocabulary)

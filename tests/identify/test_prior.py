@@ -95,3 +95,8 @@ def test_a_table_that_lacks_a_column_is_refused_by_name(tmp_path, columns, messa
         occurrence_counts(tmp_path / "o.csv", near=HERE, month=None)
     with pytest.raises(FileNotFoundError):
         occurrence_counts(tmp_path / "gone.csv", near=HERE, month=None)
+
+
+def test_a_record_of_absence_is_no_record_of_what_lives_there(tmp_path):
+    rows = [row("A a", occurrenceStatus="ABSENT"), row("B b", occurrenceStatus="present"), row("C c", occurrenceStatus="")]
+    assert set(occurrence_counts(write(tmp_path / "o.csv", rows), near=HERE, month=5)) == {"B b", "C c"}

@@ -286,3 +286,36 @@ def test_a_summary_counts_images_and_not_alternatives(model, vocabulary_path, ph
     assert (counts["identified"], counts["unidentified"], counts["unreadable"]) == (4, 1, 1)
     assert summary(counts, 61, None) == "6 in 1 min 1 s: 4 identified (4 species), 1 unidentified, 1 unreadable"
     assert all(len(row.lineage) == len(RANKS) for row in rows)
+
+
+def test_a_finished_run_is_finished_even_if_the_full_table_came_after_it(go, photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("LINNAEA_CACHE", str(tmp_path / "cache"))
+    out = tmp_path / "t.csv"
+    assert go(photos, out=out) == 0  # from the staged table; the full one is made when the answers are out
+    assert json.loads((tmp_path / "t.csv.manifest.json").read_text())["names"] == "staged"
+    assert list((tmp_path / "cache" / "names").iterdir())
+    before = out.stat().st_mtime_ns
+    assert go(photos, out=out, resume=True) == 0
+    assert out.stat().st_mtime_ns == before
+    assert go(photos, out=out, overwrite=True, labels="Felis catus,chair") == 0
+    with pytest.raises(FileExistsError, match="other options"):
+        go(photos, out=out, resume=True)
+
+
+def test_labels_may_be_longer_than_the_name_of_a_file(go, photos, tmp_path):
+    many = ",".join(["Felis catus", *(f"thing number {i}" for i in range(40))])
+    assert go(photos / "a" / "cat, 猫.png", labels=many, out=tmp_path / "t.csv") == 0
+    assert read_csv(tmp_path / "t.csv")[0]["name"] == "Felis catus"
+
+
+@pytest.mark.parametrize("option", ["among", "occurrences", "boxes", "vocabulary", "labels"])
+@pytest.mark.parametrize(
+    ("name", "content"), [("empty.csv", b""), ("bytes.csv", bytes(range(256)) * 9), ("bad.parquet", b"PAR1 no")]
+)
+def test_a_table_that_cannot_be_read_is_named(go, photos, tmp_path, option, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    value = path if option in ("among", "occurrences", "boxes") else str(path)
+    more = {"month": 5} if option == "occurrences" else {}
+    with pytest.raises(ValueError, match=name):
+        go(photos, **{option: value, **more})

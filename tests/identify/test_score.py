@@ -148,3 +148,22 @@ def test_the_largest_come_first_with_ties_by_position_and_the_values_stay(values
     expected = np.argsort(-array, kind="stable")[:k]
     np.testing.assert_array_equal(largest_first(array, k), expected)
     np.testing.assert_array_equal(array, np.array(values, np.float32))
+
+
+def test_more_images_than_are_scored_at_once_have_the_scores_they_have_alone():
+    tree = tree_of([("Animalia", "C", "A", "O", "F", f"G{i // 3}", f"G{i // 3} s{i}") for i in range(9)])
+    rng = np.random.default_rng(0)
+    names = rng.normal(size=(tree.n_leaves, 6)).astype(np.float32)
+
+    class Table:
+        def similarities(self, image_vectors_bd, leaves=None):
+            return image_vectors_bd @ names.T
+
+    scorer = Scorer(tree, Table(), 3.0, rng.normal(size=(2, 6)).astype(np.float32))
+    images = rng.normal(size=(70, 6)).astype(np.float32)
+    together = scorer.score(images)
+    for i in (0, 31, 32, 69):
+        alone = scorer.score(images[i : i + 1])
+        np.testing.assert_array_equal(together.node_br[i], alone.node_br[0])
+        np.testing.assert_allclose(together.probability_br[i], alone.probability_br[0], atol=1e-6)
+        np.testing.assert_allclose(together.none_b[i], alone.none_b[0], atol=1e-6)

@@ -80,10 +80,14 @@ def test_an_occurrence_has_the_terms_of_the_standard(photo, bare):
     assert (plant["decimalLatitude"], plant["decimalLongitude"], plant["specificEpithet"]) == (1.0, 2.0, "")
 
 
-def test_an_occurrence_keeps_its_identifier_from_run_to_run_and_none_shares_it():
-    rows = [("a", identified("a.jpg")), ("a", identified("a.jpg#xywh=0,0,1,1"))]
+def test_an_occurrence_keeps_its_identifier_from_run_to_run_and_none_shares_it(tmp_path, monkeypatch):
+    boxes = [None, *(Box(left=0, top=0, right=right, bottom=1) for right in (1.1, 1.2))]  # two that round to one
+    rows = [("a.jpg", identified("a.jpg", box=box)) for box in boxes]
     first, again = ([row["occurrenceID"] for row in occurrence_rows(rows, "x")] for _ in range(2))
-    assert first == again and len(set(first)) == 2
+    assert first == again and len(set(first)) == 3
+    monkeypatch.chdir(tmp_path)
+    elsewhere = [row["occurrenceID"] for row in occurrence_rows(rows, "x")]
+    assert not set(first) & set(elsewhere)
 
 
 # The constraints of version 1.0.2's table schemas that concern the columns we fill.
@@ -183,3 +187,13 @@ def test_a_place_that_nothing_records_is_left_empty_and_told(tmp_path, bare):
 )
 def test_the_kind_of_an_observation_follows_the_evidence(prediction, expected):
     assert observation_type(prediction) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"), [("a.png", "image/png"), ("notes.txt", "image/jpeg"), ("folder", "image/jpeg"), ("a.nef", "image/")]
+)
+def test_every_file_of_a_package_has_an_images_media_type(tmp_path, path, kind):
+    row = Prediction(file=path, status="unreadable", reason="not an image: the content is text")
+    write_package(tmp_path, [(str(tmp_path / path), row)], PackageFacts(classified_by="x", created="2024-01-01T00:00:00Z"))
+    (media,) = csv.DictReader((tmp_path / "media.csv").read_text(encoding="utf-8").splitlines())
+    assert media["fileMediatype"].startswith(kind)

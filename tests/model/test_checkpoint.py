@@ -70,3 +70,9 @@ def test_a_relative_name_is_compared_with_the_folders_here(runs, monkeypatch, fa
     assert fault("bundeld") == "unknown model 'bundeld'; did you mean bundled?"
     known = "choose bundled, Butterflies, birds or another folder that `linnaea train` wrote"
     assert fault("zzzz") == f"unknown model 'zzzz'; {known}"
+
+
+def test_a_folder_of_another_program_is_named_as_such(tmp_path, fault):
+    for content in ('{"architectures": ["x"]}', "[]"):
+        (tmp_path / CONFIG).write_text(content)
+        assert fault(tmp_path).startswith(f"{tmp_path} is a model of another program")

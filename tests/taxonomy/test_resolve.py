@@ -200,3 +200,8 @@ def test_edit_distances_are_those_of_the_textbook(word, others, tolerance):
     entries, distances = edit_distances(word, Strings.of(others), range(len(others)), tolerance)
     expected = {i: d for i, other in enumerate(others) if (d := optimal_string_alignment(word, other)) <= tolerance}
     assert dict(zip(entries.tolist(), distances.tolist(), strict=True)) == expected
+
+
+def test_near_misses_may_be_left_out(vocabulary):
+    found = vocabulary.resolve("Felis cattus", suggest=False)
+    assert not found.taxa and not found.suggestions and found.reason

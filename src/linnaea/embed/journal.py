@@ -37,7 +37,7 @@ class Journal:
     @classmethod
     def create(cls, directory: Path, state: Mapping) -> Journal:
         """An empty journal; whatever stood in the folder goes."""
-        shutil.rmtree(directory, ignore_errors=True)
+        _remove(directory)
         directory.mkdir(parents=True)
         with atomic_path(directory / STATE) as temporary:
             # Escaped, since names of files may hold what UTF-8 cannot.
@@ -69,10 +69,15 @@ class Journal:
         os.close(self._file)
 
     def remove(self) -> None:
-        """Closes and deletes; the state goes last, so that a folder without it is known as a remainder."""
+        """Closes and deletes."""
         self.close()
-        self._path.unlink(missing_ok=True)
-        shutil.rmtree(self.directory, ignore_errors=True)
+        _remove(self.directory)
+
+
+def _remove(directory: Path) -> None:
+    """Deletes a journal, its state first: what a kill leaves of it is then no run that could go on."""
+    (directory / STATE).unlink(missing_ok=True)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def read_state(directory: Path) -> dict | None:

@@ -25,6 +25,7 @@ FORMAT = 1
 CHUNK_LEAVES = 8192
 BLOCK = 32768
 IN_MEMORY_BYTES = 1 << 30
+MOST_STAGED_BYTES = 1 << 28
 Report = Callable[[int, int], None]
 
 
@@ -118,6 +119,8 @@ class FullTable:
         small = stored_nd.size * 4 <= IN_MEMORY_BYTES
         self._vectors_nd = _to_float32(path, stored_nd.shape) if small else stored_nd
         self._pool = ThreadPoolExecutor(2)
+        # The last scattered choice of leaves and its vectors: a run asks for the same one batch after batch.
+        self._chosen: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
     def n_leaves(self) -> int:
@@ -125,7 +128,18 @@ class FullTable:
 
     def similarities(self, image_vectors_bd: np.ndarray, leaves: np.ndarray | None = None) -> np.ndarray:
         """Cosines float32 [b, n] with all leaves, or with those given (sorted)."""
-        vectors_nd = self._vectors_nd if leaves is None else self._vectors_nd[leaves]
+        if leaves is None:
+            return self._cosines(image_vectors_bd, self._vectors_nd)
+        first, last = int(leaves[0]), int(leaves[-1]) + 1
+        if 2 * len(leaves) > last - first:
+            # A clade is one slice. A copy of the vectors would be as large as the table; the cosines are far smaller.
+            cosine_bn = self._cosines(image_vectors_bd, self._vectors_nd[first:last])
+            return cosine_bn if cosine_bn.shape[1] == len(leaves) else cosine_bn[:, leaves - first]
+        if self._chosen is None or self._chosen[0] is not leaves:
+            self._chosen = (leaves, self._vectors_nd[leaves])
+        return self._cosines(image_vectors_bd, self._chosen[1])
+
+    def _cosines(self, image_vectors_bd: np.ndarray, vectors_nd: np.ndarray) -> np.ndarray:
         out_bn = np.empty((len(image_vectors_bd), len(vectors_nd)), np.float32)
         image_bd = np.ascontiguousarray(image_vectors_bd, np.float32)
 
@@ -152,7 +166,7 @@ class StagedTable:
     """A table that answers after embedding genera instead of species.
 
     The cosine of a leaf is exact if the model's training named it or if its genus is among the `n_genera` nearest to the
-    image; any other leaf has its genus's cosine. Once embedded, a genus's species stay.
+    image; any other leaf has its genus's cosine. Once embedded, a genus's species stay until MOST_STAGED_BYTES are full.
     """
 
     kind = "staged"
@@ -165,6 +179,7 @@ class StagedTable:
         self._genera, self._genus_n = np.unique(stand_in_n, return_inverse=True)
         self._vectors_gd = self._embed_nodes(self._genera, report)
         self._exact: dict[int, np.ndarray] = {}
+        self._exact_bytes = 0
         self._leaves_of = np.split(np.argsort(self._genus_n, kind="stable"), np.cumsum(np.bincount(self._genus_n))[:-1])
         self._familiar = self._find_familiar()
         self._familiar_vectors = embed_leaves(model, tree, self._familiar) if len(self._familiar) else None
@@ -201,18 +216,19 @@ class StagedTable:
             if tree.name(genus) in by_name:
                 for node in tree.descendants(genus, "species").tolist():
                     if tree.lineage(node) in wanted:
-                        found.append(int(tree.start_k[node]))
+                        found += range(int(tree.start_k[node]), int(tree.end_k[node]))
         return np.array(sorted(found), np.int64)
 
     def similarities(self, image_vectors_bd: np.ndarray, leaves: np.ndarray | None = None) -> np.ndarray:
         """Cosines float32 [b, n] with all leaves, or with those given (sorted)."""
         genus_bg = image_vectors_bd.astype(np.float32, copy=False) @ self._vectors_gd.T
-        allowed = genus_bg
+        allowed, n_inside = genus_bg, genus_bg.shape[1]
         if leaves is not None:
             allowed = np.full_like(genus_bg, -np.inf)
             inside = np.unique(self._genus_n[leaves])
             allowed[:, inside] = genus_bg[:, inside]
-        n_near = min(self._n_genera, genus_bg.shape[1])
+            n_inside = len(inside)
+        n_near = min(self._n_genera, n_inside)
         near_bk = np.argpartition(-allowed, n_near - 1, axis=1)[:, :n_near]
         out_bn = np.take(genus_bg, self._genus_n, axis=1)
         for image, near_k in enumerate(near_bk):
@@ -225,9 +241,14 @@ class StagedTable:
 
     def _species_of(self, genus: int) -> np.ndarray:
         """Vectors of a genus's leaves, embedded by themselves, so that their last bits do not depend on what ran before."""
-        if genus not in self._exact:
-            self._exact[genus] = embed_leaves(self._model, self._tree, self._leaves_of[genus])
-        return self._exact[genus]
+        vectors = self._exact.pop(genus, None)
+        if vectors is None:
+            vectors = embed_leaves(self._model, self._tree, self._leaves_of[genus])
+            self._exact_bytes += vectors.nbytes
+        self._exact[genus] = vectors  # the last place in a dict's order: the first is the one longest not asked for
+        while self._exact_bytes > MOST_STAGED_BYTES and len(self._exact) > 1:
+            self._exact_bytes -= self._exact.pop(next(iter(self._exact))).nbytes
+        return vectors
 
 
 def table_dir(model: Model, vocabulary, cache_dir: Path | None = None) -> Path:

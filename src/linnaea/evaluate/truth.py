@@ -5,7 +5,6 @@ Shape suffixes: n photographs, r ranks.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from linnaea.identify.tables import read_rows
 from linnaea.records import RANKS
 from linnaea.taxonomy.vocabulary import Vocabulary
 
@@ -37,13 +37,13 @@ class Example:
 
 def read_examples(manifest: Path, where: Sequence[str] = ()) -> list[dict[str, str]]:
     """Rows of a manifest, filtered by `column=value` conditions. Raises ValueError naming a missing column or a value without rows."""
-    with Path(manifest).open(encoding="utf-8", newline="") as lines:
-        reader = csv.DictReader(lines)
-        columns = reader.fieldnames or []
-        for column in ("file", "label"):
-            if column not in columns:
-                raise ValueError(f"{manifest} has no column {column!r}; it has {', '.join(columns)}")
-        rows = list(reader)
+    rows = read_rows(Path(manifest))
+    if not rows:
+        raise ValueError(f"{manifest} has no rows; write one a photograph below the columns file,label")
+    columns = list(rows[0])
+    for column in ("file", "label"):
+        if column not in columns:
+            raise ValueError(f"{manifest} has no column {column!r}; it has {', '.join(columns)}")
     for condition in where:
         column, equals, value = condition.partition("=")
         if not equals or column not in columns:
@@ -51,32 +51,59 @@ def read_examples(manifest: Path, where: Sequence[str] = ()) -> list[dict[str, s
         rows = [row for row in rows if row[column] == value]
         if not rows:
             raise ValueError(f"--where {condition!r} leaves no row of {manifest}")
-    if not rows:
-        raise ValueError(f"{manifest} has no rows")
     return rows
 
 
 def to_examples(rows: list[dict[str, str]], vocabulary: Vocabulary) -> tuple[list[Example], list[str]]:
-    """Examples with lineages from the rank columns, else from the label; and the labels whose taxon was not found."""
-    resolved: dict[str, tuple[str, ...]] = {}
-    unresolved: list[str] = []
+    """Examples with their lineages (see `find_lineage`), and the labels whose taxon was not found."""
+    found: dict[tuple[str, ...], tuple[tuple[str, ...], bool]] = {}
+    unresolved: dict[str, None] = {}
     examples = []
     for row in rows:
         label = row["label"]
         organism = row.get("rank", "") != "none" and label.casefold() not in NO_ORGANISM
         lineage = tuple(row.get(rank) or "" for rank in RANKS)
-        if organism and not any(lineage):
-            if label not in resolved:
-                name = row.get("scientific") or " ".join(label.replace("_", " ").split())
-                taxa = vocabulary.resolve(name).taxa
-                resolved[label] = taxa[0].lineage if len(taxa) == 1 else ("",) * len(RANKS)
-                if len(taxa) != 1:
-                    unresolved.append(label)
-            lineage = resolved[label]
+        if organism:
+            key = (label, row.get("scientific") or "", *lineage)
+            if key not in found:
+                found[key] = find_lineage(row, vocabulary)
+            lineage, known = found[key]
+            if not known:
+                unresolved[label] = None
         examples.append(
             Example(file=row["file"], label=label, common_name=row.get("common") or "", lineage=lineage, organism=organism)
         )
-    return examples, unresolved
+    return examples, list(unresolved)
+
+
+def find_lineage(row: dict[str, str], vocabulary: Vocabulary) -> tuple[tuple[str, ...], bool]:
+    """The lineage of a manifest's row, and whether any of it is known.
+
+    Ranks come from their columns. The label (or the column `scientific`) gives those below the manifest's last rank column, or
+    all where the row fills none; an empty cell above the deepest name comes from the vocabulary. A label whose columns are there
+    and empty does not reach these ranks, and so it stays.
+    """
+    given = tuple(row.get(rank) or "" for rank in RANKS)
+    depth = max((r for r, name in enumerate(given) if name), default=-1)
+    last_column = max((r for r, rank in enumerate(RANKS) if rank in row), default=-1)
+    if depth >= 0 and (depth < last_column or depth == len(RANKS) - 1):
+        return fill_ranks(given, vocabulary), True
+    name = row.get("scientific") or " ".join(row["label"].replace("_", " ").split())
+    taxa = vocabulary.resolve(name, suggest=False).taxa
+    kin = [taxon for taxon in taxa if all(own in ("", taxon.lineage[r]) for r, own in enumerate(given))]
+    return (kin[0].lineage, True) if len(kin) == 1 else (fill_ranks(given, vocabulary), depth >= 0)
+
+
+def fill_ranks(lineage: tuple[str, ...], vocabulary: Vocabulary) -> tuple[str, ...]:
+    """The lineage with its gaps above the deepest name filled, where the names given leave one taxon to take them from."""
+    depth = max((r for r, name in enumerate(lineage) if name), default=-1)
+    if all(lineage[: depth + 1]):
+        return lineage
+    taxa = vocabulary.resolve(lineage[depth], rank=RANKS[depth], suggest=False).taxa
+    kin = [t for t in taxa if all(own in ("", t.lineage[r]) for r, own in enumerate(lineage[:depth]))]
+    if len(kin) != 1:
+        return lineage
+    return tuple(own or (kin[0].lineage[r] if r < depth else "") for r, own in enumerate(lineage))
 
 
 def truth_nodes(examples: list[Example], vocabulary: Vocabulary) -> np.ndarray:
@@ -89,7 +116,7 @@ def truth_nodes(examples: list[Example], vocabulary: Vocabulary) -> np.ndarray:
             nodes = np.full(len(RANKS), -1, np.int64)
             for r, name in enumerate(example.lineage):
                 if name:
-                    taxa = vocabulary.resolve(f"{RANKS[r]}:{name}").taxa
+                    taxa = vocabulary.resolve(name, rank=RANKS[r], suggest=False).taxa
                     same = [t for t in taxa if t.rank == RANKS[r] and t.lineage[: r + 1] == example.lineage[: r + 1]]
                     same = same or [t for t in taxa if t.rank == RANKS[r] and t.kingdom == example.lineage[0]]
                     nodes[r] = same[0].node if same else -1

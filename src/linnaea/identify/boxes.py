@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -41,7 +42,10 @@ class Job(ImageRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class BoxList:
-    """Boxes by file as a detector wrote them; `relative` ones are fractions of the image's width and height."""
+    """Boxes by file as a detector wrote them; `relative` ones are fractions of the image's width and height.
+
+    `failures` holds the detector's reason for each file that it could not look at.
+    """
 
     path: Path
     boxes: dict[str, list[Box]]
@@ -50,6 +54,14 @@ class BoxList:
 
     def find(self, path: str, roots: Sequence[str] = ()) -> list[Box] | None:
         """The boxes of a photograph, looked up as given and relative to `roots`; None where the list lacks it."""
+        key = self._find_key(path, roots)
+        return None if key is None else self.boxes[key]
+
+    def find_failure(self, path: str, roots: Sequence[str] = ()) -> str:
+        """Why the detector did not look at a photograph, "" where it did."""
+        return self.failures.get(self._find_key(path, roots) or "", "")
+
+    def _find_key(self, path: str, roots: Sequence[str]) -> str | None:
         tries = [path, os.path.abspath(path)]
         for root in (*roots, self.path.parent):
             relative = os.path.relpath(os.path.abspath(path), os.path.abspath(root))
@@ -57,7 +69,7 @@ class BoxList:
         for text in tries:
             key = _key(text)
             if key in self.boxes:
-                return self.boxes[key]
+                return key
         return None
 
 
@@ -83,6 +95,8 @@ def load_boxes(path: Path, least_confidence: float = BOX_CONFIDENCE) -> BoxList:
         try:
             sides = {column: float(row[column]) for column in CSV_COLUMNS[1:]}
             confidence = float(row.get("confidence") or 1)
+            if not all(map(math.isfinite, (*sides.values(), confidence))):
+                raise ValueError
         except ValueError:
             raise ValueError(f"{path} line {line}: {list(row.values())} holds what is no number; give pixels") from None
         kept = boxes.setdefault(_key(row["file"]), [])
@@ -96,10 +110,15 @@ def _load_megadetector(path: Path, least_confidence: float) -> BoxList:
         content = json.loads(path.read_text(encoding="utf-8"))
         categories = content.get("detection_categories", {})
         boxes: dict[str, list[Box]] = {}
+        failures: dict[str, str] = {}
         for image in content["images"]:
             found = boxes.setdefault(_key(image["file"]), [])
+            if image.get("failure"):
+                failures[_key(image["file"])] = str(image["failure"])
             for detection in image.get("detections") or ():
                 left, top, width, height = detection["bbox"]
+                if not all(map(math.isfinite, (left, top, width, height))):
+                    raise ValueError(f"bbox {detection['bbox']} of {image['file']}")
                 label = categories.get(str(detection["category"]), str(detection["category"]))
                 box = Box(
                     left=left,
@@ -113,7 +132,7 @@ def _load_megadetector(path: Path, least_confidence: float) -> BoxList:
                     found.append(box)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{path} is not MegaDetector's batch output ({type(error).__name__}: {error})") from None
-    return BoxList(path=path, boxes=boxes, relative=True)
+    return BoxList(path=path, boxes=boxes, relative=True, failures=failures)
 
 
 def jobs_of_files(files: Iterable[FoundFile]) -> Iterator[Job]:
@@ -136,7 +155,10 @@ def jobs_of_boxes(files: Iterable[FoundFile], boxes: BoxList, roots: Sequence[st
                 yield Job(path=file.path, status="unreadable", reason=size.reason)
                 continue
             scale = size
-        yield from _jobs_in(file.path, found, scale, f"no box for it in {boxes.path.name}" if found is None else NO_BOX)
+        none = f"no box for it in {boxes.path.name}" if found is None else NO_BOX
+        if failure := boxes.find_failure(file.path, roots):
+            none = f"the detector could not look at it: {failure}"
+        yield from _jobs_in(file.path, found, scale, none)
 
 
 def jobs_of_detector(files: Iterable[FoundFile], detector: Detector) -> Iterator[Job]:

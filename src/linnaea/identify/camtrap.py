@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from linnaea.embed.files import printable_path
-from linnaea.identify.darwin_core import stable_id
+from linnaea.identify.darwin_core import id_in_photograph, stable_id
 from linnaea.identify.photo_facts import PhotoFacts, read_photo_facts
 from linnaea.records import RANKS, Prediction
 from linnaea.store import write_json
@@ -102,7 +102,8 @@ def write_package(folder: Path, predictions: Iterable[tuple[str, Prediction]], f
                 timestamp, issue = _timestamp(path, photo)
                 _add_to(deployment, photo, timestamp, issue)
                 media.writerow(_media_row(media_id, deployment, path, photo, timestamp, issue))
-            observations.writerow(_observation_row(prediction, deployment, media_id, photo, timestamp, facts))
+            row = _observation_row(prediction, deployment, media_id, photo, timestamp, facts)
+            observations.writerow({"observationID": id_in_photograph("observation", path, prediction.box)} | row)
             if prediction.status == "identified" and prediction.rank:
                 taxa.setdefault(prediction.name, prediction)
     without_place = _write_deployments(folder, deployments.values(), facts)
@@ -148,9 +149,15 @@ def _media_row(
         "filePath": _package_path(path),
         "filePublic": "false",
         "fileName": printable_path(os.path.basename(path)),
-        "fileMediatype": photo.media_type or mimetypes.guess_type(path)[0] or "image/jpeg",
+        "fileMediatype": photo.media_type or _guess_image_type(path),
         "mediaComments": issue,
     }
+
+
+def _guess_image_type(path: str) -> str:
+    """The kind of image that a file's name promises; the standard knows no files of other kinds."""
+    guess = mimetypes.guess_type(path)[0] or ""
+    return guess if guess.startswith("image/") else "image/jpeg"
 
 
 def _package_path(path: str) -> str:
@@ -170,7 +177,6 @@ def _observation_row(
     facts: PackageFacts,
 ) -> dict:
     row = {
-        "observationID": stable_id("observation", prediction.file),
         "deploymentID": deployment.id,
         "mediaID": media_id,
         "eventID": stable_id("event", media_id),

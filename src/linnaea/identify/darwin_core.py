@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import PurePath
 
+from linnaea.embed.files import printable_path
 from linnaea.identify.photo_facts import read_photo_facts
-from linnaea.records import RANKS, Prediction
+from linnaea.records import RANKS, Box, Prediction
 
 COLUMNS = (
     "occurrenceID",
@@ -40,6 +42,15 @@ def stable_id(*parts: str) -> str:
     return str(uuid.uuid5(NAMESPACE, "\0".join(parts)))
 
 
+def id_in_photograph(kind: str, path: str, box: Box | None) -> str:
+    """A UUID of a photograph, or of a box in it, whatever folder the run was started from.
+
+    By the whole path: two cameras' "DCIM/IMG_0001.JPG" must not become one occurrence where they are published together.
+    """
+    sides = () if box is None else map(repr, (box.left, box.top, box.right, box.bottom))
+    return stable_id(kind, printable_path(os.path.abspath(path)), *sides)
+
+
 def occurrence_rows(
     predictions: Iterable[tuple[str, Prediction]], identified_by: str, near: tuple[float, float] | None = None
 ) -> Iterator[dict]:
@@ -58,7 +69,7 @@ def occurrence_rows(
         lineage = dict(zip(RANKS, prediction.lineage, strict=True))
         genus, _, epithet = lineage.pop("species").partition(" ")
         yield {
-            "occurrenceID": f"urn:uuid:{stable_id('occurrence', prediction.file)}",
+            "occurrenceID": f"urn:uuid:{id_in_photograph('occurrence', path, prediction.box)}",
             "basisOfRecord": "MachineObservation",
             "occurrenceStatus": "present",
             "scientificName": prediction.name,

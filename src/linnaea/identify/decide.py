@@ -41,7 +41,7 @@ class TaxonNamer:
         decision: Decision,
     ):
         self.vocabulary, self.scorer, self.calibrate, self.decision = vocabulary, scorer, calibrate, decision
-        self.hash = vocabulary.hash
+        self.hash = hash_bytes(vocabulary.hash, vocabulary.common_names_hash)
         self.kind = getattr(scorer.table, "kind", "full")
 
     def name(self, image_vectors_bd: np.ndarray, files: Sequence[str]) -> list[list[Prediction]]:

@@ -5,6 +5,7 @@ Shape suffixes: l labels, b images, d vector dimensions.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from linnaea.identify.tables import read_rows
 from linnaea.model.contract import Model
 from linnaea.records import RANKS
 from linnaea.store import MANIFEST, load_vectors
+from linnaea.taxonomy.text import taxon_text
 from linnaea.taxonomy.vocabulary import Vocabulary, read_names
 
 LABEL_COLUMNS = ("label", "name", "scientificName", "species")
@@ -65,10 +67,12 @@ def parse_labels(labels: str) -> list[Label]:
     repetition.
     """
     path = Path(labels)
-    if path.suffix.lower() in (".csv", ".tsv") and path.is_file():
+    # os.path, for which a list of names that is too long for the name of a file is simply no file
+    is_file = os.path.isfile(labels)
+    if path.suffix.lower() in (".csv", ".tsv") and is_file:
         found = [_label_of_row(row, path) for row in read_rows(path)]
         found = [label for label in found if label.name]
-    elif path.is_file():
+    elif is_file:
         found = [Label(name=name) for name in dict.fromkeys(read_names(path))]
     elif path.suffix.lower() in SUFFIXES or ("/" in labels and "," not in labels):
         raise FileNotFoundError(f"{labels} is no file; give names as a,b,c or a file with one name a line")
@@ -104,7 +108,7 @@ def resolve_labels(labels: Sequence[Label], load_vocabulary: Callable[[], Vocabu
     vocabulary = load_vocabulary()
     filled = []
     for label in labels:
-        taxa = [] if any(label.lineage) else vocabulary.resolve(name_of_folder(label.name)).taxa
+        taxa = [] if any(label.lineage) else vocabulary.resolve(name_of_folder(label.name), suggest=False).taxa
         if len(taxa) == 1:
             taxon = taxa[0]
             common = label.common_name or taxon.common_name or vocabulary.common_name(taxon.node)
@@ -119,17 +123,28 @@ def load_labels(labels: str, model: Model, load_vocabulary: Callable[[], Vocabul
     Raises ValueError for a folder learnt with another model.
     """
     path = Path(labels)
-    if path.is_dir():
+    if os.path.isdir(labels):
         if not (path / MANIFEST).exists():
             raise FileNotFoundError(f"{path} was not made by `linnaea learn` (no {MANIFEST}); run that on it first")
         return _load_learnt(path, model)
     found = resolve_labels(parse_labels(labels), load_vocabulary)
     return LabelSet(
         labels=tuple(found),
-        vectors_ld=embed_texts(model, [label.name for label in found]),
+        vectors_ld=label_vectors(model, found),
         logit_scale=model.card.logit_scale,
         centre_d=np.zeros(model.card.dim, np.float32),
     )
+
+
+def label_vectors(model: Model, labels: Sequence[Label]) -> np.ndarray:
+    """Unit vectors float32 [l, d]: of the label as written and, where it is one species, of its taxonomic name, averaged.
+
+    `linnaea evaluate zeroshot` measures labels written so.
+    """
+    as_written_ld = embed_texts(model, [label.name for label in labels])
+    taxonomic = [taxon_text(label.lineage, "taxonomic") if label.rank == "species" else label.name for label in labels]
+    total_ld = as_written_ld + embed_texts(model, taxonomic)
+    return total_ld / np.linalg.norm(total_ld, axis=1, keepdims=True)
 
 
 def _load_learnt(path: Path, model: Model) -> LabelSet:

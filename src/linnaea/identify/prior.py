@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from linnaea.taxonomy.sources import table_errors
 from linnaea.taxonomy.vocabulary import Vocabulary
 
 RADIUS_KM = 200.0
@@ -37,12 +38,21 @@ def occurrence_counts(path: Path, *, near: tuple[float, float] | None, month: in
     """Smoothed counts c by name of a Darwin Core occurrence table (CSV, TSV, Parquet), read as a stream.
 
     Columns: decimalLatitude and decimalLongitude (needed for `near`), month or eventDate (for `month`), and the first
-    of species, scientificName … that a row fills. Raises FileNotFoundError and ValueError for a table that lacks them.
+    of species, scientificName … that a row fills. Records of absence (occurrenceStatus) do not count. Raises
+    FileNotFoundError and ValueError for a table that lacks them.
     """
+    with table_errors(path):
+        return _count(path, near, month)
+
+
+def _count(path: Path, near: tuple[float, float] | None, month: int | None) -> dict[str, float]:
     import polars as pl
 
     frame = _scan(path)
     columns = frame.collect_schema().names()
+    if "occurrenceStatus" in columns:
+        absent = pl.col("occurrenceStatus").str.strip_chars().str.to_lowercase() == "absent"
+        frame = frame.filter(~absent.fill_null(False))
     names = [column for column in NAME_COLUMNS if column in columns]
     if not names:
         raise ValueError(f"{path} has no column of names; it needs one of {', '.join(NAME_COLUMNS)}")
@@ -128,7 +138,7 @@ def log_prior(
     count_n = np.zeros(tree.n_leaves)
     n_known = 0
     for name, count in counts.items():
-        taxa = vocabulary.resolve(name).taxa
+        taxa = vocabulary.resolve(name, suggest=False).taxa
         n_known += bool(taxa)
         for taxon in taxa:
             start, end = int(tree.start_k[taxon.node]), int(tree.end_k[taxon.node])

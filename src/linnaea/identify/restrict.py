@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from linnaea.taxonomy.vocabulary import Vocabulary
-
-N_SHOWN = 3
+from linnaea.taxonomy.resolve import Resolution
+from linnaea.taxonomy.vocabulary import N_EXPLAINED, Vocabulary
 
 
 def candidate_leaves(
@@ -25,8 +24,8 @@ def candidate_leaves(
     if among is not None:
         listed, unknown = vocabulary.leaves_from_list(among)
         if unknown:
-            shown = ", ".join(repr(resolution.query) for resolution in unknown[:N_SHOWN])
-            more = f" and {len(unknown) - N_SHOWN} more" if len(unknown) > N_SHOWN else ""
+            shown = ", ".join(map(_explained, unknown[:N_EXPLAINED]))
+            more = f" and {len(unknown) - N_EXPLAINED} more" if len(unknown) > N_EXPLAINED else ""
             note = f"{among}: {len(unknown)} names are not in the vocabulary: {shown}{more}"
         if not len(listed):
             raise ValueError(note or f"{among} names nothing; write one name a line")
@@ -34,3 +33,9 @@ def candidate_leaves(
     if leaves is not None and not len(leaves):
         raise ValueError(f"no taxon of {among} lies within {' or '.join(within)}; widen --within or --among")
     return leaves, note
+
+
+def _explained(resolution: Resolution) -> str:
+    """An unknown name and the nearest known one: "'Felis cattus' (nearest: Felis catus)"."""
+    nearest = f" (nearest: {resolution.suggestions[0].name})" if resolution.suggestions else ""
+    return f"{resolution.query!r}{nearest}"

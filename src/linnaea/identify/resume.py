@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 from linnaea import __version__
@@ -12,7 +13,7 @@ from linnaea.embed.journal import journal_dir, read_state
 from linnaea.identify.config import IdentifyConfig
 from linnaea.identify.namer import Namer
 from linnaea.model.contract import Model
-from linnaea.store import hash_bytes
+from linnaea.store import MANIFEST, hash_bytes
 
 # Options that change nothing in the rows.
 NOT_IN_HASH = ("out", "resume", "overwrite", "quiet", "table", "report", "names")
@@ -26,7 +27,7 @@ def run_identity(config: IdentifyConfig, model: Model, namer: Namer) -> dict:
     for option in dataclasses.fields(config):
         value = getattr(config, option.name)
         if option.name in FILES and value:
-            value = hash_of_input(Path(value)) or str(value)
+            value = hash_of_input(value) or str(value)
         if option.name not in NOT_IN_HASH:
             options[option.name] = (
                 [printable_path(str(v)) for v in value] if option.name in ("paths", "within") else value
@@ -34,7 +35,7 @@ def run_identity(config: IdentifyConfig, model: Model, namer: Namer) -> dict:
     facts = {
         "options": options,
         "model": model.card.hash,
-        "calibration": hash_bytes(json.dumps(model.card.calibration, sort_keys=True, default=str)),
+        "card": hash_bytes(json.dumps(dataclasses.asdict(model.card), sort_keys=True, default=str)),
         "names": namer.kind,
         "vocabulary": namer.hash,
         "version": __version__,
@@ -42,12 +43,12 @@ def run_identity(config: IdentifyConfig, model: Model, namer: Namer) -> dict:
     return facts | {"hash": hash_bytes(json.dumps(facts, sort_keys=True, default=str))}
 
 
-def hash_of_input(path: Path) -> str:
+def hash_of_input(path: str | os.PathLike) -> str:
     """A hash of a file's content, or of a folder's manifest; "" where there is neither."""
-    path = path / "manifest.json" if path.is_dir() else path
-    if not path.is_file():
+    path = os.path.join(path, MANIFEST) if os.path.isdir(path) else path
+    if not os.path.isfile(path):  # nor raised by names that are too long for a path
         return ""
-    size = path.stat().st_size
+    size = os.path.getsize(path)
     with open(path, "rb") as handle:
         return hash_bytes(str(size), handle.read(1 << 24))
 
@@ -81,12 +82,17 @@ def check_free(config: IdentifyConfig) -> None:
         raise FileExistsError(f"{out} is there already; choose another --out or add --overwrite")
 
 
+def read_finished(out: Path) -> dict:
+    """What the run that wrote `out` left beside it; empty where there is nothing."""
+    try:
+        return json.loads(manifest_path(out).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
 def already_finished(config: IdentifyConfig, identity: dict) -> int:
     """The exit code of the run that wrote `config.out`. Raises FileExistsError where other options wrote it."""
-    try:
-        manifest = json.loads(manifest_path(config.out).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        manifest = {}
+    manifest = read_finished(config.out)
     if manifest.get("hash") != identity["hash"]:
         raise FileExistsError(
             f"{config.out} is there already, from other options; choose another --out, or --overwrite without --resume"

@@ -39,7 +39,14 @@ from linnaea.identify.boxes import (
 from linnaea.identify.config import IdentifyConfig
 from linnaea.identify.namer import Namer, load_namer
 from linnaea.identify.outputs import pack, unpack, write_output
-from linnaea.identify.resume import already_finished, check_free, difference, manifest_path, run_identity
+from linnaea.identify.resume import (
+    already_finished,
+    check_free,
+    difference,
+    manifest_path,
+    read_finished,
+    run_identity,
+)
 from linnaea.identify.terminal import TerminalTable
 from linnaea.model.contract import Model, Preprocess
 from linnaea.records import RANKS, ImageRecord, Prediction
@@ -130,7 +137,11 @@ def main(config: IdentifyConfig, *, namer: Namer | None = None, model: Model | N
     model = model or _load_model(config.model)
     waiting = read_state(journal_dir(config.out)) if config.writes_file and config.resume else None
     files = _restore_files(waiting) if waiting else find_images(config.paths)
-    mode = waiting["names"] if waiting and config.names == "auto" else config.names
+    mode = config.names
+    if mode == "auto" and config.writes_file and config.resume:
+        # A full table that was made since would be another run than the one to go on with, or that is finished.
+        before = (waiting or read_finished(config.out)).get("names", mode)
+        mode = before if before in ("full", "staged") else mode
     if mode == "auto" and len(files.files) > STAGED_IMAGES:
         mode = "full"
     if namer is None:

@@ -21,8 +21,12 @@ from linnaea.records import RANKS
 from linnaea.taxonomy.tree import Tree
 
 N_RANKS = len(RANKS)
+# Each thread has its own scratch space, 35 MB for a million leaves.
+MAX_THREADS = 8
 # Above this many alternatives one partial sort is cheaper than a search for the largest each time.
 MAX_ARGMAX = 16
+# Images whose cosines with all leaves stand in memory together, 4.4 MB each for a million leaves.
+MOST_AT_ONCE = 32
 
 
 class Table(Protocol):
@@ -107,7 +111,8 @@ class Scorer:
         self._starts = np.concatenate([ranks.start for ranks in gathered] or [np.zeros(0, np.int64)])
         self._ends = np.concatenate([ranks.end for ranks in gathered] or [np.zeros(0, np.int64)])
         self._local = threading.local()
-        self._pool = ThreadPoolExecutor(n_threads or os.cpu_count() or 1, thread_name_prefix="score")
+        n_threads = n_threads or min(MAX_THREADS, os.cpu_count() or 1)
+        self._pool = ThreadPoolExecutor(n_threads, thread_name_prefix="score")
 
     def _intervals(self, rank: str) -> _RankIntervals:
         node = self.tree.nodes_at(rank)
@@ -141,13 +146,19 @@ class Scorer:
         if not b:
             return out
         vectors_bd = np.ascontiguousarray(image_vectors_bd, np.float32)
-        cosine_bm = self.table.similarities(vectors_bd, self.leaves)
         if self._refusals_fd is None:
             refusal_bf = np.zeros((b, 0), np.float32)
         else:
             refusal_bf = vectors_bd @ self._refusals_fd.T
             out.none_similarity_b[:] = refusal_bf.max(1)
-        list(self._pool.map(lambda i: self._score_row(i, cosine_bm[i], refusal_bf[i], out, top), range(b)))
+
+        def score_part(start: int) -> None:
+            cosine_bm = self.table.similarities(vectors_bd[start : start + MOST_AT_ONCE], self.leaves)
+            rows = range(start, start + len(cosine_bm))
+            list(self._pool.map(lambda i: self._score_row(i, cosine_bm[i - start], refusal_bf[i], out, top), rows))
+
+        for start in range(0, b, MOST_AT_ONCE):
+            score_part(start)
         out.node_br[:] = out.top_node_brk[:, :, 0]
         out.probability_br[:] = out.top_probability_brk[:, :, 0]
         out.second_br[:] = out.top_probability_brk[:, :, 1]

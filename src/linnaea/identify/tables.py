@@ -91,8 +91,10 @@ def _write_parquet(path: Path, columns: tuple[str, ...], rows: Iterable[Row]) ->
 
 def read_rows(path: Path) -> list[dict[str, str]]:
     """The rows of a small CSV or TSV file as dictionaries, missing cells as ""."""
+    from linnaea.taxonomy.sources import table_errors
+
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    with open(path, newline="", encoding="utf-8-sig") as handle:
+    with table_errors(path), open(path, newline="", encoding="utf-8-sig") as handle:
         return [
             {key: value or "" for key, value in row.items() if key is not None}
             for row in csv.DictReader(handle, delimiter=delimiter)

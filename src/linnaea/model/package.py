@@ -43,6 +43,12 @@ def load_card(directory: Path) -> ModelCard:
         config = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise FileNotFoundError(f"{directory} is not a model folder (no {CONFIG})") from None
+    needed = ("name", "text", "logit_scale", "preprocess", "text_type", "templates", "refusals", "common_names")
+    if missing := [key for key in needed if not isinstance(config, dict) or key not in config]:
+        raise ValueError(
+            f"{directory} is a model of another program ({CONFIG} has no {missing[0]!r}); give bundled or a folder that "
+            "`linnaea train` wrote"
+        )
     calibration_path = directory / CALIBRATION
     calibration = json.loads(calibration_path.read_text(encoding="utf-8")) if calibration_path.exists() else {}
     return ModelCard(

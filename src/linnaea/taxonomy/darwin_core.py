@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from linnaea.records import RANK_INDEX, RANKS
-from linnaea.taxonomy.sources import Source
+from linnaea.taxonomy.sources import Source, table_errors
 
 COLUMNS = (
     "taxonID", "parentNameUsageID", "acceptedNameUsageID", "scientificName", "scientificNameAuthorship",
@@ -98,17 +98,18 @@ def read_text_table(path: Path, wanted: tuple[str, ...]):
 
     names, separator = read_header(path)
     present = [name for name in dict.fromkeys(names) if name in wanted]
-    frame = pl.read_csv(
-        path,
-        separator=separator,
-        quote_char=None if separator == "\t" else '"',
-        columns=[names.index(name) for name in present],
-        has_header=False,
-        skip_rows=1,
-        infer_schema=False,
-        encoding="utf8-lossy",
-        truncate_ragged_lines=True,
-    )
+    with table_errors(path):
+        frame = pl.read_csv(
+            path,
+            separator=separator,
+            quote_char=None if separator == "\t" else '"',
+            columns=[names.index(name) for name in present],
+            has_header=False,
+            skip_rows=1,
+            infer_schema=False,
+            encoding="utf8-lossy",
+            truncate_ragged_lines=True,
+        )
     frame = frame.rename(dict(zip(frame.columns, sorted(present, key=names.index), strict=True)))
     return frame.select(
         (pl.col(name).fill_null("").str.strip_chars() if name in present else pl.lit("")).alias(name) for name in wanted

@@ -61,7 +61,9 @@ class Resolver:
         self.vocabulary = vocabulary
         self.tree = vocabulary.tree
 
-    def resolve(self, text: str, *, rank: str | None = None, within: str | Iterable[str] | None = None) -> Resolution:
+    def resolve(
+        self, text: str, *, rank: str | None = None, within: str | Iterable[str] | None = None, suggest: bool = True
+    ) -> Resolution:
         """The taxa that a name means, or a reason and near misses. See `Vocabulary.resolve`."""
         query = read_query(text, rank)
         spans = self._spans(within)
@@ -73,7 +75,7 @@ class Resolver:
         parsed = parse_name(query.name)
         if matched := self._resolve_parsed(text, query, parsed, spans):
             return matched
-        nodes = self._suggest(query, parsed, spans)
+        nodes = self._suggest(query, parsed, spans) if suggest else []
         return Resolution(query=text, suggestions=self._taxa(nodes), reason=self._reason(query, parsed, spans))
 
     def scientific_nodes(self, text: str) -> list[int]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +36,18 @@ class Source:
     "(common name, rank, scientific name) above species"
     taxon_ids: object = None
     "an integer series, the source's own number of each row's taxon"
+
+
+@contextmanager
+def table_errors(path: Path) -> Iterator[None]:
+    """Turns what readers of tables raise over a file's content into a ValueError of one line that names the file."""
+    import polars as pl
+
+    try:
+        yield
+    except (pl.exceptions.PolarsError, UnicodeDecodeError, csv.Error) as error:
+        fault = " ".join(str(error).split())[:120]
+        raise ValueError(f"{path} cannot be read as a table ({fault}); save it as CSV in UTF-8, or as Parquet") from None
 
 
 def full_binomials():
@@ -80,11 +95,12 @@ def read_columns(path: Path):
     """A CSV, TSV or Parquet file as a polars frame of strings."""
     import polars as pl
 
-    if path.suffix.lower() == ".parquet":
-        frame = pl.read_parquet(path)
-        return frame.select(pl.col(c).cast(pl.String) for c in frame.columns if not frame[c].dtype.is_nested())
-    separator = TEXT_SUFFIXES.get(path.suffix.lower(), ",")
-    return pl.read_csv(path, separator=separator, infer_schema=False, truncate_ragged_lines=True)
+    with table_errors(path):
+        if path.suffix.lower() == ".parquet":
+            frame = pl.read_parquet(path)
+            return frame.select(pl.col(c).cast(pl.String) for c in frame.columns if not frame[c].dtype.is_nested())
+        separator = TEXT_SUFFIXES.get(path.suffix.lower(), ",")
+        return pl.read_csv(path, separator=separator, infer_schema=False, truncate_ragged_lines=True)
 
 
 def read_table(path: Path) -> Source:

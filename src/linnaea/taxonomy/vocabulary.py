@@ -25,6 +25,8 @@ from linnaea.taxonomy.strings import load_array
 from linnaea.taxonomy.tree import Tree
 
 FORMAT = 1
+# Of a list's unknown names so many get near misses: they cost a tenth of a second each.
+N_EXPLAINED = 3
 
 
 class Vocabulary:
@@ -85,14 +87,22 @@ class Vocabulary:
         """The node as a `Taxon` with its common name."""
         return self.tree.taxon(node, self.common_name(node))
 
-    def resolve(self, name: str, *, rank: str | None = None, within: str | Iterable[str] | None = None) -> Resolution:
+    def resolve(
+        self,
+        name: str,
+        *,
+        rank: str | None = None,
+        within: str | Iterable[str] | None = None,
+        suggest: bool = True,
+    ) -> Resolution:
         """All taxa that a name means; where there are none, a reason and near misses, which are never taken.
 
         Tried in this order, until something matches: scientific name, synonym, common name, the scientific name without
         its authorship and marks. `rank` and `within` (names of clades) narrow it, as do "family:Felidae" and
-        "Plantae>Oenanthe". Raises ValueError for an unknown rank or clade.
+        "Plantae>Oenanthe". Near misses cost a tenth of a second a name, so whoever looks thousands of names up turns
+        `suggest` off. Raises ValueError for an unknown rank or clade.
         """
-        return Resolver(self).resolve(name, rank=rank, within=within)
+        return Resolver(self).resolve(name, rank=rank, within=within, suggest=suggest)
 
     def resolve_one(self, name: str, *, rank: str | None = None, within: str | Iterable[str] | None = None) -> Taxon:
         """The one taxon that a name means. Raises ValueError that lists the homonyms or the nearest names."""
@@ -104,7 +114,8 @@ class Vocabulary:
         return self.tree.leaves_within([self.resolve_one(name).node for name in names])
 
     def leaves_from_list(self, path: str | Path) -> tuple[np.ndarray, list[Resolution]]:
-        """Sorted leaves (int32) of a file's names, of any rank, and the resolutions of the names that gave none.
+        """Sorted leaves (int32) of a file's names, of any rank, and the resolutions of the names that gave none, the first
+        few with near misses.
 
         The file is text with a name a line (# begins a comment), or CSV, TSV or Parquet with a column scientificName,
         species or name. Every homonym of a name counts. Raises ValueError or FileNotFoundError for an unusable file.
@@ -112,7 +123,7 @@ class Vocabulary:
         nodes: list[int] = []
         failed = []
         for name in dict.fromkeys(read_names(Path(path))):
-            resolution = self.resolve(name)
+            resolution = self.resolve(name, suggest=len(failed) < N_EXPLAINED)
             nodes += [taxon.node for taxon in resolution.taxa]
             if not resolution.taxa:
                 failed.append(resolution)
@@ -317,12 +328,14 @@ def load_finished(directory: Path, load: Callable):
 
 def read_names(path: Path) -> list[str]:
     """The names of a list file. Raises ValueError where a table has no column of names."""
-    from linnaea.taxonomy.sources import SPECIES_COLUMNS, read_columns
+    from linnaea.taxonomy.sources import SPECIES_COLUMNS, read_columns, table_errors
 
     if not path.is_file():
         raise FileNotFoundError(f"no list of names {str(path)!r}")
     if path.suffix.lower() not in (".csv", ".tsv", ".tab", ".parquet"):
-        lines = (line.split("#")[0].strip() for line in path.read_text(encoding="utf-8-sig").splitlines())
+        with table_errors(path):
+            text = path.read_text(encoding="utf-8-sig")
+        lines = (line.split("#")[0].strip() for line in text.splitlines())
         return [line for line in lines if line]
     frame = read_columns(path)
     by_lower = {column.strip().lower(): column for column in frame.columns}

@@ -10,8 +10,6 @@ import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from linnaea.model.contract import Preprocess
 from linnaea.model.text_graph import TextConfig
 from linnaea.taxonomy.vocabulary import Vocabulary
@@ -175,9 +173,3 @@ def held_out_species(tree, labels_of_set: dict[str, list[Label]], held_out: tupl
             raise ValueError(f"set {rule.set!r} has {len(in_order)} species; {rule.count} cannot be held out")
         nodes += in_order[: rule.count]
     return sorted(set(nodes))
-
-
-def seed_of(*parts: str | int) -> np.random.Generator:
-    """A generator keyed by names, so that adding a source does not move the others'."""
-    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
-    return np.random.default_rng(int.from_bytes(digest[:8], "little"))

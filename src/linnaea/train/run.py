@@ -26,8 +26,6 @@ from linnaea.train.recipe import (
 )
 from linnaea.train.rows import ClassRows, class_means, scatter_within, typical_margin
 
-TRUNK_BATCH = 32
-
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
