@@ -14,6 +14,7 @@ import argparse
 import csv
 import datetime
 import json
+import sys
 from pathlib import Path
 
 from linnaea.evaluate.zeroshot import ZeroshotConfig, benchmark

@@ -235,7 +235,8 @@ def evaluate_full(
     refusals = embed_texts(model, list(model.card.refusals)) if model.card.refusals else None
     scorer = Scorer(tree, table, model.card.logit_scale, refusals)
     parts = [
-        scorer.score(vectors_nd[start : start + config.batch_size]) for start in range(0, len(vectors_nd), config.batch_size)
+        scorer.score(vectors_nd[start : start + config.batch_size], top=5)
+        for start in range(0, len(vectors_nd), config.batch_size)
     ]
     scores = _concatenate(parts)
     truth_nr = truth_nodes(examples, vocabulary)
@@ -257,6 +258,7 @@ def evaluate_full(
         fitted = fit_calibration(scores, right_nr, known_nr, weight_n)
         write_json(config.write_calibration, {**fitted, "floor": floor, "fitted_on": model.card.name, "n": len(examples)})
     rows = judge(tree, scores, chance_nr, truth_nr, examples, floor)
+    with_species = truth_nr[:, SPECIES] >= 0
     by_rank, calibration_error = {}, {}
     for r, rank in enumerate(RANKS):
         with_truth = truth_nr[:, r] >= 0
@@ -268,23 +270,12 @@ def evaluate_full(
         "floor": floor,
         "table": table.kind,
         "top1": by_rank["species"],
-        "top5": share_with_interval(_top5(scorer, scores, vectors_nd, truth_nr, config.batch_size)),
+        "top5": share_with_interval((scores.top_node_brk[:, SPECIES] == truth_nr[:, [SPECIES]]).any(1)[with_species]),
         "ranks": by_rank,
         "expected_calibration_error": calibration_error,
         "groups": _summary(rows, group_n),
     }
     return report, [{**row, "group": str(group)} for row, group in zip(rows, group_n, strict=True)]
-
-
-def _top5(scorer: Scorer, scores: Scores, vectors_nd: np.ndarray, truth_nr: np.ndarray, batch_size: int) -> np.ndarray:
-    """Whether the species is among the five likeliest, for the photographs of which it is known."""
-    rows = np.flatnonzero(truth_nr[:, SPECIES] >= 0)
-    hits = []
-    for start in range(0, len(rows), batch_size):
-        part = rows[start : start + batch_size]
-        top = scorer.score(vectors_nd[part], top=5).top_node_brk[:, SPECIES]
-        hits.append((top == truth_nr[part, SPECIES][:, None]).any(1))
-    return np.concatenate(hits) if hits else np.zeros(0, bool)
 
 
 def benchmark(config: ZeroshotConfig) -> tuple[dict, list[dict]]:

@@ -12,8 +12,11 @@ from linnaea.model.package import FAMILIAR, write_config
 from linnaea.model.text_graph import OPSET, build_text_graph
 
 
-def image_model(trunk_weights, projector, preprocess: Preprocess, *, half: bool = True):
-    """An ONNX model from uint8 `images` [b, s, s, 3] to unit `vectors` [b, d]: normalisation, trunk, projector."""
+def image_model(trunk_weights, projector, preprocess: Preprocess, *, half: bool = True, mirror: bool = True):
+    """An ONNX model from uint8 `images` [b, s, s, 3] to unit `vectors` [b, d]: normalisation, trunk, projector.
+
+    `mirror` averages the vectors of each image and of its mirror image: twice the arithmetic, a steadier answer.
+    """
     from onnx import TensorProto, helper, numpy_helper
 
     trunk = build_trunk_graph(trunk_weights)
@@ -59,7 +62,34 @@ def image_model(trunk_weights, projector, preprocess: Preprocess, *, half: bool 
         [helper.make_tensor_value_info("vectors", TensorProto.FLOAT, ["b", folded["linear.bias"].shape[0]])],
         initializers,
     )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
+    return with_mirror(model) if mirror else model
+
+
+def with_mirror(model):
+    """The image model whose vectors are the unit means of those of each image and of its mirror image."""
+    from onnx import helper, numpy_helper
+
+    graph = model.graph
+    for node in graph.node:
+        node.input[:] = ["both_sides" if name == "images" else name for name in node.input]
+        node.output[:] = ["unit_vectors" if name == "vectors" else name for name in node.output]
+    # steps of -1 along the width, from the last column to before the first
+    for name, value in (("from", -1), ("to", np.iinfo(np.int64).min), ("along", 2), ("steps", -1)):
+        graph.initializer.append(numpy_helper.from_array(np.array([value], np.int64), f"mirror.{name}"))
+    first = [
+        helper.make_node("Slice", ["images", "mirror.from", "mirror.to", "mirror.along", "mirror.steps"], ["mirrored"]),
+        helper.make_node("Concat", ["images", "mirrored"], ["both_sides"], axis=0),
+    ]
+    last = [
+        helper.make_node("Split", ["unit_vectors"], ["plain_vectors", "mirrored_vectors"], axis=0),
+        helper.make_node("Add", ["plain_vectors", "mirrored_vectors"], ["summed_vectors"]),
+        helper.make_node("LpNormalization", ["summed_vectors"], ["vectors"], axis=-1, p=2),
+    ]
+    nodes = [*first, *graph.node, *last]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return model
 
 
 def _fold_standardisation(projector) -> dict[str, np.ndarray]:

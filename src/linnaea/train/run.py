@@ -6,7 +6,7 @@ import importlib.util
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -282,6 +282,11 @@ def common_names(assembly: Assembly) -> dict[str, str]:
     return {spelling[name]: next(iter(found)) for name, found in sorted(taxa.items()) if len(found) == 1}
 
 
+def describe(recipe: Recipe) -> dict:
+    """A recipe as JSON values; of a path its last name alone, as the rest is a matter of the machine."""
+    return json.loads(json.dumps(asdict(recipe), default=lambda path: path.name))
+
+
 def run_recipe(recipe: Recipe, out: Path, work: Path, report: Callable[[str], None] = print) -> Path:
     """Trains a recipe and writes the model folder, with `training.json` beside the weights; returns the folder."""
     import torch
@@ -327,7 +332,7 @@ def run_recipe(recipe: Recipe, out: Path, work: Path, report: Callable[[str], No
         out, trunk_weights=trunk_weights, model=model, tokenizer_path=tokens, card=card, familiar=familiar
     )
     held_out = [tree.name(node) for node in assembly.held_out]
-    record = {"recipe": repr(recipe), "held_out": held_out, "curve": [[round(x, 4) for x in pair] for pair in curve[::25]]}
+    record = {"recipe": describe(recipe), "held_out": held_out, "curve": [[round(x, 4) for x in pair] for pair in curve[::25]]}
     (out / "training.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return out
 
