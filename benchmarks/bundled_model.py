@@ -14,7 +14,6 @@ import argparse
 import csv
 import datetime
 import json
-import sys
 from pathlib import Path
 
 from linnaea.evaluate.zeroshot import ZeroshotConfig, benchmark

@@ -167,3 +167,22 @@ def test_more_images_than_are_scored_at_once_have_the_scores_they_have_alone():
         np.testing.assert_array_equal(together.node_br[i], alone.node_br[0])
         np.testing.assert_allclose(together.probability_br[i], alone.probability_br[0], atol=1e-6)
         np.testing.assert_allclose(together.none_b[i], alone.none_b[0], atol=1e-6)
+
+
+def test_a_species_under_two_identifiers_has_the_mass_of_both():
+    rows = [("Animalia", "C", "A", "O", "F", "G", f"G s{i}") for i in range(150)]
+    tree, _ = Tree.from_lineages(
+        {**{rank: [row[i] for row in [*rows, rows[7]]] for i, rank in enumerate(RANKS)}, "id": list(range(151))}, key="id"
+    )
+    assert (tree.n_leaves, len(tree.nodes_at("species"))) == (151, 150)
+    cosine_bn = np.random.default_rng(0).uniform(0, 0.1, (2, 151)).astype(np.float32)
+    cosine_bn[0, 7:9] = 0.9
+    cosine_bn[1, 100] = 0.9
+    scores = Scorer(tree, FixedTable(cosine_bn), 10.0).score(np.zeros((2, 4), np.float32))
+    for i, leaf in enumerate((7, 100)):
+        expected = reference(tree, cosine_bn[i], 10.0, np.zeros(0))[0]["species"]
+        node = int(tree.leaf_node_n[leaf])
+        assert scores.node_br[i, 6] == node
+        assert scores.probability_br[i, 6] == pytest.approx(float(expected[node][0]), rel=1e-5)
+        assert scores.second_br[i, 6] == pytest.approx(float(sorted(mass for mass, *_ in expected.values())[-2]), rel=1e-5)
+        assert float(scores.similarity_br[i, 6]) == pytest.approx(0.9)

@@ -121,13 +121,15 @@ class FullTable:
         self._pool = ThreadPoolExecutor(2)
         # The last scattered choice of leaves and its vectors: a run asks for the same one batch after batch.
         self._chosen: tuple[np.ndarray, np.ndarray] | None = None
+        self._out_bn: np.ndarray | None = None
 
     @property
     def n_leaves(self) -> int:
         return len(self._vectors_nd)
 
     def similarities(self, image_vectors_bd: np.ndarray, leaves: np.ndarray | None = None) -> np.ndarray:
-        """Cosines float32 [b, n] with all leaves, or with those given (sorted)."""
+        """Cosines float32 [b, n] with all leaves, or with those given (sorted), good until the next call: with a million leaves,
+        fresh memory for every batch costs a sixth of the time."""
         if leaves is None:
             return self._cosines(image_vectors_bd, self._vectors_nd)
         first, last = int(leaves[0]), int(leaves[-1]) + 1
@@ -140,7 +142,10 @@ class FullTable:
         return self._cosines(image_vectors_bd, self._chosen[1])
 
     def _cosines(self, image_vectors_bd: np.ndarray, vectors_nd: np.ndarray) -> np.ndarray:
-        out_bn = np.empty((len(image_vectors_bd), len(vectors_nd)), np.float32)
+        shape = (len(image_vectors_bd), len(vectors_nd))
+        if self._out_bn is None or self._out_bn.shape != shape:
+            self._out_bn = np.empty(shape, np.float32)
+        out_bn = self._out_bn
         image_bd = np.ascontiguousarray(image_vectors_bd, np.float32)
 
         def block(start: int) -> None:

@@ -1,7 +1,7 @@
 """Probabilities of every taxon at every rank, for each image, from one pass over the leaves of a tree.
 
-A softmax over all leaves and the refusal texts; its cumulative sum over the tree's depth-first order; then the mass of
-any taxon is the difference of two of its entries.
+A softmax over all leaves and the refusal texts; its cumulative sum over the tree's depth-first order, kept at the bounds
+of taxa; then the mass of any taxon is the difference of two of its entries.
 
 Shape suffixes: b images, n leaves of the tree, m candidate leaves (n, or fewer under a restriction), r ranks, k the
 best taxa of a rank, f refusal texts, d vector dimensions.
@@ -27,6 +27,8 @@ MAX_THREADS = 8
 MAX_ARGMAX = 16
 # Images whose cosines with all leaves stand in memory together, 4.4 MB each for a million leaves.
 MOST_AT_ONCE = 32
+# Leaves added up in float32 before the sum goes on in float64: an error of at most 64 half-units in the last place.
+LONGEST_RUN = 64
 
 
 class Table(Protocol):
@@ -70,13 +72,16 @@ class Scores:
 class _RankIntervals:
     """The taxa of one rank that have candidates, as half-open intervals of candidate positions.
 
-    `is_leaves`: the i-th taxon is exactly the i-th candidate, so that the leaves' own masses serve.
+    `like_leaves`: nearly every candidate is a taxon of this rank by itself. Then row i is candidate i, so that the leaves' own masses
+    serve; where a taxon has several (a species under two identifiers), the masses of those at `later` go to those at `first`.
     """
 
     node: np.ndarray
     start: np.ndarray
     end: np.ndarray
-    is_leaves: bool
+    like_leaves: bool = False
+    later: np.ndarray | None = None
+    first: np.ndarray | None = None
 
 
 class Scorer:
@@ -107,9 +112,12 @@ class Scorer:
             prior_m = log_prior_n if leaves is None else log_prior_n[leaves]
             self._prior_m = np.ascontiguousarray(prior_m, np.float32)
         self._ranks = [self._intervals(rank) for rank in RANKS]
-        gathered = [ranks for ranks in self._ranks if not ranks.is_leaves]
-        self._starts = np.concatenate([ranks.start for ranks in gathered] or [np.zeros(0, np.int64)])
-        self._ends = np.concatenate([ranks.end for ranks in gathered] or [np.zeros(0, np.int64)])
+        gathered = [ranks for ranks in self._ranks if not ranks.like_leaves]
+        starts = np.concatenate([ranks.start for ranks in gathered] or [np.zeros(0, np.int64)])
+        ends = np.concatenate([ranks.end for ranks in gathered] or [np.zeros(0, np.int64)])
+        self._bounds = np.unique(np.concatenate([starts, ends, np.arange(0, self.n_candidates, LONGEST_RUN)]))
+        self._bounds = self._bounds[self._bounds < self.n_candidates]
+        self._start_g, self._end_g = np.searchsorted(self._bounds, starts), np.searchsorted(self._bounds, ends)
         self._local = threading.local()
         n_threads = n_threads or min(MAX_THREADS, os.cpu_count() or 1)
         self._pool = ThreadPoolExecutor(n_threads, thread_name_prefix="score")
@@ -121,9 +129,13 @@ class Scorer:
             start, end = np.searchsorted(self.leaves, start), np.searchsorted(self.leaves, end)
             present = end > start
             node, start, end = node[present], start[present], end[present]
-        whole = len(node) == self.n_candidates
-        is_leaves = whole and bool((start == np.arange(len(node))).all() and (end == start + 1).all())
-        return _RankIntervals(node, start, end, is_leaves)
+        size = end - start
+        if size.sum() != self.n_candidates or len(node) < 0.99 * self.n_candidates:
+            return _RankIntervals(node, start, end)
+        row = np.repeat(np.arange(len(node)), size)
+        position = np.arange(self.n_candidates)
+        later = np.flatnonzero(position != start[row])
+        return _RankIntervals(node[row], position, end[row], True, later, start[row][later])
 
     def score(self, image_vectors_bd: np.ndarray, *, top: int = 1) -> Scores:
         """The scores of unit vectors; `top` best taxa are kept at each rank."""
@@ -165,20 +177,18 @@ class Scorer:
         out.similarity_br[:] = out.top_similarity_brk[:, :, 0]
         return out
 
-    def _buffers(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def _buffers(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Scratch space of this thread: fresh memory for a million leaves costs more than the arithmetic."""
         if not hasattr(self._local, "buffers"):
-            n_gathered = len(self._starts)
             self._local.buffers = (
                 np.empty(self.n_candidates, np.float32),
-                np.zeros(self.n_candidates + 1),
-                np.empty(n_gathered),
-                np.empty(n_gathered),
+                np.empty(len(self._bounds), np.float32),
+                np.zeros(len(self._bounds) + 1),
             )
         return self._local.buffers
 
     def _score_row(self, i: int, cosine_m: np.ndarray, refusal_f: np.ndarray, out: Scores, top: int) -> None:
-        mass_m, cumulative, mass_g, start_g = self._buffers()
+        mass_m, run_mass, cumulative = self._buffers()
         np.multiply(cosine_m, self.logit_scale, out=mass_m)
         if self._prior_m is not None:
             np.add(mass_m, self._prior_m, out=mass_m)
@@ -192,22 +202,26 @@ class Scorer:
             mass_m[first] = logit
         np.subtract(mass_m, largest, out=mass_m)
         np.exp(mass_m, out=mass_m)
-        np.cumsum(mass_m, dtype=np.float64, out=cumulative[1:])
+        # short runs between the taxa's bounds in float32, at the speed of memory; from run to run in float64
+        np.add.reduceat(mass_m, self._bounds, out=run_mass)
+        np.cumsum(run_mass, dtype=np.float64, out=cumulative[1:])
         refusal_mass = np.exp(refusal_logits - float(largest))
         total = float(cumulative[-1] + refusal_mass.sum())
 
         out.none_b[i] = refusal_mass.sum() / total
         out.leaf_similarity_b[i] = cosine_m[first]
         out.entropy_b[i] = self._entropy(mass_m, cosine_m, cumulative[-1], refusal_mass, refusal_logits, largest, total)
-        np.take(cumulative, self._ends, out=mass_g, mode="clip")
-        np.take(cumulative, self._starts, out=start_g, mode="clip")
-        np.subtract(mass_g, start_g, out=mass_g)
+        most_similar = first if self._prior_m is None else -1
+        mass_g = cumulative[self._end_g] - cumulative[self._start_g]
         offset = 0
         for r, ranks in enumerate(self._ranks):
-            if ranks.is_leaves:
-                self._keep_best(i, r, ranks, mass_m, cosine_m, total, out, top)
+            if ranks.like_leaves:
+                np.add.at(mass_m, ranks.first, mass_m[ranks.later])
+                mass_m[ranks.later] = 0
+                self._keep_best(i, r, ranks, mass_m, cosine_m, most_similar, total, out, top)
             else:
-                self._keep_best(i, r, ranks, mass_g[offset : offset + len(ranks.node)], cosine_m, total, out, top)
+                part = mass_g[offset : offset + len(ranks.node)]
+                self._keep_best(i, r, ranks, part, cosine_m, most_similar, total, out, top)
                 offset += len(ranks.node)
 
     def _entropy(self, mass_m, cosine_m, leaf_total, refusal_mass, refusal_logits, largest, total) -> float:
@@ -225,6 +239,7 @@ class Scorer:
         ranks: _RankIntervals,
         mass: np.ndarray,
         cosine_m: np.ndarray,
+        most_similar: int,
         total: float,
         out: Scores,
         top: int,
@@ -233,7 +248,10 @@ class Scorer:
         out.top_node_brk[i, r, : len(best)] = ranks.node[best]
         out.top_probability_brk[i, r, : len(best)] = np.minimum(mass[best] / total, 1.0)
         for k, position in enumerate(best[:top]):
-            out.top_similarity_brk[i, r, k] = cosine_m[ranks.start[position] : ranks.end[position]].max()
+            start, end = ranks.start[position], ranks.end[position]
+            out.top_similarity_brk[i, r, k] = (
+                cosine_m[most_similar] if start <= most_similar < end else cosine_m[start:end].max()
+            )
 
 
 def largest_first(values: np.ndarray, k: int) -> np.ndarray:
