@@ -91,8 +91,12 @@ class Resolver:
             ("common", self._nodes_by_common_name),
         )
 
+    def _name_tables(self):
+        other = self.vocabulary.other_names
+        return self.vocabulary.common_names if other is None else (other, *self.vocabulary.common_names)
+
     def _nodes_by_common_name(self, name: str) -> list[int]:
-        return sorted({node for table in self.vocabulary.common_names for node in table.nodes(name)})
+        return sorted({node for table in self._name_tables() for node in table.nodes(name)})
 
     def _spans(self, within: str | Iterable[str] | None) -> list[range] | None:
         if within is None:
@@ -172,7 +176,7 @@ class Resolver:
         scores: dict[int, float] = {}
         if len(key) < 3:
             return scores
-        for table in self.vocabulary.common_names:
+        for table in self._name_tables():
             if not len(table):
                 continue
             entries, distances = edit_distances(key, table.keys, range(len(table)), tolerance_for(key))

@@ -5,6 +5,7 @@ Shape suffixes: n leaves, r rows of the source, k nodes.
 
 from __future__ import annotations
 
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -49,6 +50,7 @@ class Vocabulary:
         stems: HashIndex | None = None,
         synonyms: Lookup | None = None,
         common_names: Iterable[CommonNames] = (),
+        other_names: CommonNames | None = None,
     ):
         self.tree = tree
         self.source = source
@@ -59,6 +61,8 @@ class Vocabulary:
         self.stems = stems or stem_index(tree.names, tree.nodes_at("species").tolist())
         self.synonyms = synonyms
         self.common_names: tuple[CommonNames, ...] = tuple(common_names)
+        # Found when looked up, never shown: "tabby" is a domestic cat, but not every domestic cat is a tabby.
+        self.other_names = other_names
         self.nearest = Nearest(tree, self.stems)
 
     @classmethod
@@ -132,12 +136,21 @@ class Vocabulary:
     def with_common_names(self, names: Mapping[str, str]) -> Vocabulary:
         """This vocabulary with preferred common names: a dict from common name to "rank:scientific name".
 
+        A name that is the only one of its species in the dict (but for spelling) is shown for it; all are found when looked up.
         An entry whose taxon the vocabulary lacks, or has several of, is left out.
         """
         pairs = [
             (common, nodes[0])
             for common, target in names.items()
             if len(nodes := Resolver(self).scientific_nodes(target)) == 1
+        ]
+        names_of: dict[int, list[str]] = {}
+        for common, node in pairs:
+            names_of.setdefault(node, []).append(common)
+        shown = [
+            (max(own, key=len), node)
+            for node, own in names_of.items()
+            if self.tree.rank(node) == "species" and len({_plain(name) for name in own}) == 1
         ]
         return Vocabulary(
             self.tree,
@@ -148,7 +161,8 @@ class Vocabulary:
             scientific=self.scientific,
             stems=self.stems,
             synonyms=self.synonyms,
-            common_names=(CommonNames.of(pairs), *self.common_names),
+            common_names=(CommonNames.of(shown), *self.common_names),
+            other_names=CommonNames.of(pairs),
         )
 
     def save(self, directory: Path) -> None:
@@ -183,6 +197,12 @@ class Vocabulary:
             synonyms=Lookup.load(directory, "synonym") if manifest["synonyms"] else None,
             common_names=[CommonNames.load(directory, "common")] if manifest["common_names"] else [],
         )
+
+
+def _plain(name: str) -> str:
+    """A common name without case, possessives and punctuation: "Anna's hummingbird" and "Anna Hummingbird" are one."""
+    words = re.sub(r"['’]s?\b", "", name.casefold())
+    return " ".join(re.findall(r"\w+", words))
 
 
 def load_vocabulary(source: str | Path = "inat", common_names: Mapping[str, str] | None = None) -> Vocabulary:

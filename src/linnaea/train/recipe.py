@@ -103,7 +103,9 @@ class Recipe:
     preprocess: Preprocess = field(
         default_factory=lambda: Preprocess(size=224, resize="squash", mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
     )
-    "what the image tower sees"
+    "what the trunk sees in training"
+    resize: str = "shortest"
+    "how the exported model resizes; trained on squashed photographs, it names uncropped proportions better"
 
 
 def read_table(path: Path) -> list[dict[str, str]]:

@@ -6,7 +6,7 @@ import importlib.util
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -322,7 +322,7 @@ def run_recipe(recipe: Recipe, out: Path, work: Path, report: Callable[[str], No
         hash="",
         dim=recipe.text.dim,
         logit_scale=round(model.log_scale.exp().item(), 4),
-        preprocess=recipe.preprocess,
+        preprocess=replace(recipe.preprocess, resize=recipe.resize),
         text_type="taxonomic",
         refusals=tuple(assembly.candidates.refusals),
         common_names=common_names(assembly),
@@ -339,8 +339,6 @@ def run_recipe(recipe: Recipe, out: Path, work: Path, report: Callable[[str], No
 
 def main(config: TrainConfig) -> int:
     """Runs a recipe; exit code 0."""
-    from dataclasses import replace
-
     recipe = find_recipe(config.recipe, config.recipes)
     if config.images:
         recipe = replace(recipe, images=config.images)
