@@ -81,10 +81,10 @@ def count_tower_macs(model_dir: Path) -> int | None:
     for node in graph.node:
         if node.op_type == "Conv":
             # outputs x (input channels of a group x height x width of the kernel)
-            total += prod(shapes[node.output[0]][1:]) * prod(shapes[node.input[1]][1:])
+            total += prod(shapes[node.output[0]]) * prod(shapes[node.input[1]][1:])
         elif node.op_type in ("Gemm", "MatMul"):
             weight, out = shapes[node.input[1]], shapes[node.output[0]]
-            total += prod(out[1:]) * prod(weight) // out[-1] if len(weight) == 2 else 0
+            total += prod(out) * prod(weight) // out[-1] if len(weight) == 2 else 0
     return total
 
 
