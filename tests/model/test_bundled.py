@@ -63,6 +63,7 @@ def test_vectors_are_unit_and_do_not_depend_on_the_batch(model):
     together = model.encode_images(images)
     np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
     np.testing.assert_allclose(together[3:4], model.encode_images(images[3:4]), atol=2e-5)
+    assert model.encode_images(images[:0]).shape == (0, model.card.dim)
     texts = ["Felis catus", "Animalia Chordata Mammalia Carnivora Felidae Felis catus"]
     np.testing.assert_allclose(model.encode_texts(texts)[1], model.encode_texts(texts[1:])[0], atol=2e-6)
 

@@ -69,8 +69,7 @@ def fit_calibration(
     """Parameters for `calibrate` from images of which the truth is known.
 
     `right_br` says whether the best taxon of a rank is right, `known_br` whether that can be said at all. An image counts
-    `weight_b` times. `ridge` is the strength
-    of the prior that pulls standardised weights to zero, in images.
+    `weight_b` times. `ridge` is the strength of the prior that pulls standardised weights to zero, in images.
     """
     x_brf = traits(scores)
     weight_b = np.ones(len(scores)) if weight_b is None else weight_b

@@ -111,7 +111,7 @@ class PackagedModel:
     def encode_images(self, images_bhwc: np.ndarray) -> np.ndarray:
         """Unit vectors float32 [b, d] of preprocessed uint8 images."""
         run = self._image_session.run
-        parts = [images_bhwc[start : start + IMAGE_CHUNK] for start in range(0, len(images_bhwc), IMAGE_CHUNK)]
+        parts = [images_bhwc[start : start + IMAGE_CHUNK] for start in range(0, max(1, len(images_bhwc)), IMAGE_CHUNK)]
         return np.concatenate([run(None, {"images": part})[0] for part in parts])
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:

@@ -17,30 +17,22 @@ from linnaea.model.tokenizer import Tokenizer, pad
 from linnaea.taxonomy.text import taxon_text
 from linnaea.train.data import Batch, CandidateSampler, Label, Sampler, TextSource
 from linnaea.train.loss import contrastive_loss, vocabulary_loss
-from linnaea.train.prototypes import rate_at
+from linnaea.train.prototypes import Schedule, rate_at
 from linnaea.train.towers import ImageProjector, TextTower
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoopConfig:
-    """The optimisation."""
+class LoopConfig(Schedule):
+    """The optimisation of both towers."""
 
     steps: int = 2000
     "optimizer steps"
-    learning_rate: float = 2e-3
-    "peak of a cosine after a linear warm-up"
-    warm_up: int = 100
-    "steps of the warm-up"
-    weight_decay: float = 0.05
-    "AdamW's, on matrices only"
     projector_rate: float = 0.1
     "the projector's learning rate as a share of the text tower's; it comes trained"
     n_prototypes: int = 192
     "labels a batch, drawn evenly, whose prototype joins the images"
     vocabulary_weight: float = 1.0
     "weight of the loss over the whole vocabulary, beside 1 for the contrastive one"
-    max_scale: float = 60.0
-    "the learned logit scale is held below this"
     seed: int = 0
     "of every random choice"
 

@@ -23,19 +23,27 @@ from linnaea.train.towers import ImageProjector
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrototypeConfig:
-    """The optimisation of projector and prototypes."""
+class Schedule:
+    """What every optimisation here has: a cosine learning rate, weight decay, and a bound on the logit scale."""
 
-    steps: int = 3000
+    steps: int
     "optimizer steps"
     learning_rate: float = 2e-3
     "peak of a cosine after a linear warm-up"
     warm_up: int = 100
     "steps of the warm-up"
     weight_decay: float = 0.05
-    "AdamW's, on the projector's matrices"
+    "AdamW's, on matrices only"
     max_scale: float = 60.0
     "the learned logit scale is held below this"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrototypeConfig(Schedule):
+    """The optimisation of projector and prototypes."""
+
+    steps: int = 3000
+    "optimizer steps"
 
 
 def rate_at(step: int, steps: int, warm_up: int) -> float:
