@@ -1,0 +1,285 @@
+"""Shards are read in place; what is missing, broken or nameless is said by name."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import sys
+import tarfile
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from linnaea.train.pack import pack_table, texts_of
+from linnaea.train.rejects import RejectJournal
+from linnaea.train.samples import NO_IMAGE, NO_TEXT, NOTHING_ABOVE, Reject, bare_text, choose_text, lineage_of_tag
+from linnaea.train.shards import TarSource, load_index
+from linnaea.train.tables import TableSource, normal_names, read_table
+
+sys.path.insert(0, str(Path(__file__).parent))
+from made_shards import CAT, LION, image_bytes, made_shards
+
+
+def write_tar(path, members):
+    with tarfile.open(path, "w") as tar:
+        for name, data in members:
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return path
+
+
+def open_tars(paths, folder, **options):
+    return TarSource(paths, cache_dir=folder / "cache", **options)
+
+
+def test_a_packed_sample_comes_back_with_its_image_each_text_and_its_lineage(tmp_path):
+    source = open_tars(made_shards(tmp_path, 7, 5), tmp_path, lineages=True)
+    assert source.sizes_p.tolist() == [5, 2] and not source.rejects and not source.notices
+    sample = source.read(1, 1, "taxonomic_common")
+    assert (sample.key, sample.data, sample.lineage) == ("s006", image_bytes(6), CAT)
+    above = "Animalia Chordata Mammalia Carnivora Felidae Felis catus"
+    texts = {kind: source.read(1, 1, kind).text for kind in ("taxonomic_common", "taxonomic", "scientific", "common")}
+    assert texts == {
+        "taxonomic_common": f"a photo of {above} with common name house cat.",
+        "taxonomic": f"a photo of {above}.",
+        "scientific": "a photo of Felis catus.",
+        "common": "a photo of house cat.",
+    }
+    assert source.read(0, 1, "scientific_common").text == "a photo of Panthera leo."
+    assert source.taxa(0)[0] == source.taxa(0)[3] != source.taxa(0)[1]
+
+
+def test_the_template_of_the_shards_gives_way_to_the_one_that_is_asked_for(tmp_path):
+    source = open_tars(made_shards(tmp_path, 2), tmp_path, template="{}")
+    assert source.read(0, 0, "scientific").text == "Felis catus"
+
+
+def test_missing_shards_stop_the_run_by_name(tmp_path):
+    paths = made_shards(tmp_path, 5)
+    with pytest.raises(FileNotFoundError, match=r"missing shards: .*shard-00009.tar; fetch"):
+        open_tars([*paths, tmp_path / "shard-00009.tar"], tmp_path)
+    with pytest.raises(FileNotFoundError, match="no shard was given"):
+        open_tars([], tmp_path)
+    with pytest.raises(ValueError, match=r"shard-00000.tar is given twice"):
+        open_tars([*paths, paths[0]], tmp_path)
+
+
+# A sample that had begun is not whole; one after which another began is; a torn header says neither.
+@pytest.mark.parametrize(
+    ("where", "whole"),
+    [("in an image", 3), ("in a text", 3), ("in a header", 2), ("between members", 3), ("before the end", 4)],
+)
+def test_a_truncated_shard_is_named_and_its_whole_samples_can_be_kept(tmp_path, where, whole):
+    (path,) = made_shards(tmp_path, 5, 5)
+    with tarfile.open(path) as tar:
+        members = {member.name: member for member in tar.getmembers()}
+        end = tar.offset
+    image, text = members["s003.jpg"], members["s003.com.txt"]
+    cut = {
+        "in an image": image.offset_data + 100,
+        "in a text": text.offset_data + 3,
+        "in a header": image.offset + 100,
+        "between members": text.offset,
+        "before the end": end,
+    }[where]
+    os.truncate(path, cut)
+    message = rf"shard-00000.tar is truncated: .* breaks off at byte [\d,]+, after {whole} whole samples; fetch"
+    with pytest.raises(ValueError, match=message):
+        open_tars([path], tmp_path)
+    source = open_tars([path], tmp_path, keep_truncated=True)
+    assert source.sizes_p.tolist() == [whole]
+    assert [reject.part for reject in source.rejects] == ["shard-00000.tar"]
+    assert source.read(0, whole - 1, "common").data == image_bytes(whole - 1)
+
+
+@pytest.mark.parametrize("data", [b"", b"no tar at all" * 100])
+def test_what_is_no_archive_is_named(tmp_path, data):
+    path = tmp_path / "x.tar"
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"x.tar is truncated: the archive breaks off at byte 0, after 0 whole"):
+        open_tars([path], tmp_path)
+
+
+def test_samples_without_image_or_name_are_left_out_and_bare_names_noticed(tmp_path):
+    image = image_bytes(1)
+    texts = {ending: text.encode() for ending, text in texts_of(CAT, "cat").items()}
+    path = write_tar(
+        tmp_path / "odd.tar",
+        [
+            *[(f"good.{ending}", data) for ending, data in {"jpg": image, **texts}.items()],
+            *[(f"imageless.{ending}", data) for ending, data in texts.items()],
+            ("empty.jpg", b""),
+            ("empty.sci.txt", b"a photo of Felis catus."),
+            ("textless.jpg", image),
+            ("hollow.jpg", image),
+            *[(f"hollow.{ending}", b"a photo of .") for ending in texts],
+            ("bare.jpg", image),
+            ("bare.taxon.txt", b"a photo of Felis catus."),
+            ("bare.sci.txt", b"a photo of Felis catus."),
+            ("caption.jpg", image),
+            ("caption.txt", b"two cats on a sofa"),
+            ("caption.json", b"{}"),
+        ],
+    )
+    source = open_tars([path], tmp_path)
+    found = {(reject.key, reject.reason) for reject in source.rejects}
+    assert found == {("imageless", NO_IMAGE), ("empty", NO_IMAGE), ("textless", NO_TEXT), ("hollow", NO_TEXT)}
+    assert [(notice.key, notice.reason) for notice in source.notices] == [("bare", NOTHING_ABOVE)]
+    assert source.keys(0).tolist() == ["good", "bare", "caption"]
+    assert source.read(0, 2, "taxonomic").text == "two cats on a sofa"
+
+
+def test_the_index_is_made_once_and_again_when_the_shard_changes(tmp_path):
+    (path,) = made_shards(tmp_path, 3)
+    cache = tmp_path / "cache"
+    first = load_index(path, cache)
+    (cached,) = cache.iterdir()
+    stamp = cached.stat().st_mtime_ns
+    again = load_index(path, cache)
+    assert cached.stat().st_mtime_ns == stamp and again.keys.tolist() == first.keys.tolist()
+    assert (again.offset_nk == first.offset_nk).all() and again.broken_at == -1
+    made_shards(tmp_path, 4)
+    assert len(load_index(path, cache).keys) == 4
+
+
+def test_several_processes_find_what_one_does(tmp_path):
+    paths = made_shards(tmp_path)
+    assert open_tars(paths, tmp_path, n_processes=2).fingerprint == open_tars(paths, tmp_path / "b").fingerprint
+
+
+def test_a_shard_that_shrinks_during_the_run_is_a_reject(tmp_path):
+    (path,) = made_shards(tmp_path, 3)
+    source = open_tars([path], tmp_path)
+    os.truncate(path, 2000)
+    found = source.read(0, 2, "common")
+    assert isinstance(found, Reject) and found.reason == "the shard ends before its sample does"
+
+
+def test_captions_lose_their_template_and_tags_become_lineages():
+    assert bare_text("a photo of Felis catus.") == "Felis catus"
+    assert bare_text("Felis sp.", "{}") == "Felis sp."
+    assert bare_text("a photo of .") == ""
+    tag = "a photo of kingdom Animalia class Mammalia genus Felis species catus."
+    assert lineage_of_tag(tag) == ("Animalia", "", "Mammalia", "", "", "Felis", "Felis catus")
+    assert lineage_of_tag("") == ("",) * 7
+
+
+def test_an_empty_text_falls_back_to_its_nearest():
+    texts = {"scientific": "Felis catus", "taxonomic": "Animalia Felis catus"}
+    assert choose_text(texts, "taxonomic_common") == "Animalia Felis catus"
+    assert choose_text(texts, "common") == "Felis catus"
+    assert choose_text({"common": "cat"}, "taxonomic") == "cat"
+    assert choose_text({}, "common") == ""
+
+
+def table(folder, rows, name="manifest.csv"):
+    with (folder / name).open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.DictWriter(handle, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder / name
+
+
+def row(file, split="train", lineage=CAT, **more):
+    ranks = dict(zip(("kingdom", "phylum", "class", "order", "family", "genus"), lineage, strict=False))
+    return {"file": file, "split": split, "common": "", "scientific": lineage[6], **ranks, **more}
+
+
+def test_a_folder_with_a_table_gives_its_rows_of_a_split(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(image_bytes(1))
+    rows = [row("a.jpg", common="cat"), row("b.jpg", "val"), row("gone.jpg", lineage=LION)]
+    source = TableSource(read_table(table(tmp_path, rows), split="train"), tmp_path, name="manifest.csv")
+    assert source.sizes_p.tolist() == [2]
+    sample = source.read(0, 0, "scientific_common")
+    assert (sample.text, sample.lineage) == ("a photo of Felis catus with common name cat.", CAT)
+    gone = source.read(0, 1, "common")
+    reason = "the file cannot be read: no such file or directory"
+    assert gone == Reject(part="manifest.csv", key="gone.jpg", reason=reason)
+
+
+def test_rows_without_a_name_are_rejects_and_bare_names_notices(tmp_path):
+    nothing, bare = ("",) * 7, (*[""] * 5, "Felis", "Felis catus")
+    rows = [row("a.jpg", lineage=nothing), row("b.jpg", lineage=bare), row("c.jpg", lineage=nothing, common="cat")]
+    source = TableSource(read_table(table(tmp_path, rows)), tmp_path)
+    assert [(reject.key, reject.reason) for reject in source.rejects] == [("a.jpg", NO_TEXT)]
+    assert [notice.key for notice in source.notices] == ["b.jpg", "c.jpg"]
+    assert {notice.reason for notice in source.notices} == {NOTHING_ABOVE}
+    (tmp_path / "c.jpg").write_bytes(b"x")
+    assert source.read(0, 1, "taxonomic_common").text == "a photo of cat."
+
+
+def test_a_catalog_finds_its_images_in_the_shards(tmp_path):
+    made_shards(tmp_path / "shards", 7, 5)
+    frame = pl.DataFrame(
+        {
+            "uuid": ["s006", "s001", "s003", "lost"],
+            "shard_file_path": ["shards/shard-00001.tar", *["shards/shard-00000.tar"] * 3],
+            "kingdom": ["Animalia"] * 4,
+            "genus": ["Felis"] * 4,
+            "species": ["catus", "silvestris", "catus", "catus"],
+            "common": [None, "wildcat", "", "cat"],
+        }
+    )
+    frame.write_parquet(tmp_path / "catalog.parquet")
+    catalog = read_table(tmp_path / "catalog.parquet")
+    source = TableSource(catalog, tmp_path, cache_dir=tmp_path / "cache")
+    assert source.sizes_p.tolist() == [2, 1]
+    assert [(reject.part, reject.key) for reject in source.rejects] == [("shard-00000.tar", "lost")]
+    samples = [source.read(part, at, "common") for part, at in ((0, 0), (0, 1), (1, 0))]
+    assert [sample.data for sample in samples] == [image_bytes(1), image_bytes(3), image_bytes(6)]
+    names = ("wildcat", "Felis catus", "Felis catus")
+    assert [sample.text for sample in samples] == [f"a photo of {name}." for name in names]
+    assert source.taxa(0)[1] == source.taxa(1)[0] != source.taxa(0)[0]
+
+
+def test_names_become_binomials():
+    frame = pl.DataFrame(
+        {
+            "file": list("abcd"),
+            "genus": ["Felis", "Felis", None, "Felis"],
+            "species": ["catus", "", " ", "Felis catus"],
+            "scientific_name": [None, "Felis margarita", "Aves", "x"],
+        }
+    )
+    assert normal_names(frame)["species"].to_list() == ["Felis catus", "Felis margarita", "Aves", "Felis catus"]
+
+
+def test_tables_that_say_nothing_are_refused_with_what_they_have(tmp_path):
+    with pytest.raises(ValueError, match=r"neither a column file nor shard_file_path and uuid; it has genus"):
+        TableSource(pl.DataFrame({"genus": ["Felis"]}), tmp_path)
+    path = table(tmp_path, [row("a.jpg")])
+    with pytest.raises(ValueError, match=r"manifest.csv has no row whose split is 'trian'"):
+        read_table(path, split="trian")
+    with pytest.raises(FileNotFoundError, match=r"gone.csv does not exist"):
+        read_table(tmp_path / "gone.csv")
+
+
+def test_a_table_packs_into_shards_that_hold_the_same(tmp_path):
+    for name in "ab":
+        (tmp_path / f"{name}.jpg").write_bytes(image_bytes(ord(name)))
+    rows = [row("a.jpg", common="cat"), row("gone.jpg"), row("b.jpg", lineage=LION)]
+    source = TableSource(read_table(table(tmp_path, rows)), tmp_path)
+    paths, rejects = pack_table(source, tmp_path / "shards")
+    assert [reject.key for reject in rejects] == ["gone.jpg"]
+    packed = open_tars(paths, tmp_path, lineages=True)
+    for at, original in ((0, 0), (1, 2)):
+        for kind in ("taxonomic_common", "common"):
+            one, other = packed.read(0, at, kind), source.read(0, original, kind)
+            assert (one.data, one.text, one.lineage) == (other.data, other.text, other.lineage)
+
+
+def test_the_journal_counts_a_reject_once_and_goes_on_after_a_torn_line(tmp_path):
+    path = tmp_path / "rejects.csv"
+    rejects = [Reject(part="p", key=f"k{i}", reason="torn, \"odd\"\nline" if i else "x") for i in range(3)]
+    journal = RejectJournal(path)
+    journal.add(rejects)
+    journal.add(rejects[:2])
+    assert journal.summary().startswith("2 x ")
+    path.write_text(path.read_text() + "p,k9,half a li")
+    again = RejectJournal(path)
+    assert len(again.rows) == 3
+    again.add([Reject(part="p", key="k9", reason="x")])
+    assert [r["key"] for r in csv.DictReader(path.read_text().splitlines())] == ["k0", "k1", "k2", "k9"]
