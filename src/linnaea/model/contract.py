@@ -48,6 +48,8 @@ class ModelCard:
     "how a taxon is written for the name table: one of `linnaea.taxonomy.text.TEXT_TYPES`"
     templates: tuple[str, ...] = ("{}",)
     "each name is embedded in each template; the unit vectors are averaged and made unit again"
+    label_templates: tuple[str, ...] = ()
+    "the same for labels of the user's own, which are few; empty where they are written as names are"
     refusals: tuple[str, ...] = ()
     "names of what is no organism; they stand in the softmax beside the taxa"
     calibration: dict = field(default_factory=dict)

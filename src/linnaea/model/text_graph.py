@@ -9,12 +9,14 @@ Shape suffixes: n texts, t new tokens, m prefixes, p prefix tokens, l layers, h 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-OPSET = 17
+from linnaea.model.graph import ACTIVATIONS, OPSET, Graph, check_shapes, transformer_weights
+from linnaea.model.weights import Weights
+
+__all__ = ["INPUTS", "OPSET", "OUTPUTS", "TextConfig", "build_text_graph", "expected_weights"]
 INPUTS = ("tokens", "length", "prefix_row", "prefix_k", "prefix_v", "prefix_length")
 OUTPUTS = ("vectors", "k", "v")
 
@@ -33,76 +35,29 @@ class TextConfig:
     "transformer blocks"
     n_heads: int = 4
     "attention heads"
-    mlp_ratio: int = 2
+    mlp_ratio: float = 2
     "width of the hidden layer of a block, as a multiple of `width`"
     dim: int = 192
     "dimensions of the vectors"
+    activation: str = field(default="quick_gelu", metadata={"choices": ACTIVATIONS})
+    "between the two layers of a block's second half: `gelu` or `quick_gelu`"
 
     def __post_init__(self):
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"unknown activation {self.activation!r}; choose one of {', '.join(ACTIVATIONS)}")
         if self.width % self.n_heads:
             raise ValueError(f"width {self.width} is not a multiple of n_heads {self.n_heads}")
 
 
-def expected_weights(config: TextConfig) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the tower's weights; matrices are [in, out]."""
-    w, hidden = config.width, config.width * config.mlp_ratio
+def expected_weights(config: TextConfig, *, rows_out: bool = False) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the tower's weights. Matrices are [in, out]; with `rows_out` those of the blocks are [out, in]."""
+    w = config.width
     shapes = {"token": (config.n_tokens, w), "position": (config.context, w), "projection": (w, config.dim)}
     shapes |= {"final_norm.weight": (w,), "final_norm.bias": (w,)}
-    for layer in range(config.n_layers):
-        block = f"block{layer}"
-        shapes |= {f"{block}.{norm}.{part}": (w,) for norm in ("norm1", "norm2") for part in ("weight", "bias")}
-        shapes |= {f"{block}.qkv.weight": (w, 3 * w), f"{block}.qkv.bias": (3 * w,)}
-        shapes |= {f"{block}.out.weight": (w, w), f"{block}.out.bias": (w,)}
-        shapes |= {f"{block}.up.weight": (w, hidden), f"{block}.up.bias": (hidden,)}
-        shapes |= {f"{block}.down.weight": (hidden, w), f"{block}.down.bias": (w,)}
-    return shapes
+    return shapes | transformer_weights(config.n_layers, w, int(w * config.mlp_ratio), rows_out=rows_out)
 
 
-class _Graph:
-    """Nodes and initializers under construction; every method returns the name of its output."""
-
-    def __init__(self, weights: Mapping[str, np.ndarray], half: bool):
-        from onnx import helper, numpy_helper
-
-        self._helper, self._from_array = helper, numpy_helper.from_array
-        self.nodes: list = []
-        self.initializers: list = []
-        self._weights, self._half, self._count = weights, half, 0
-
-    def constant(self, value, dtype=np.int64) -> str:
-        self._count += 1
-        name = f"c{self._count}"
-        self.initializers.append(self._from_array(np.asarray(value, dtype), name))
-        return name
-
-    def weight(self, name: str) -> str:
-        value = np.ascontiguousarray(self._weights[name])
-        if not self._half:
-            self.initializers.append(self._from_array(value.astype(np.float32), name))
-            return name
-        self.initializers.append(self._from_array(value.astype(np.float16), f"{name}.half"))
-        return self.op("Cast", f"{name}.half", output=name, to=1)
-
-    def op(self, kind: str, *inputs: str, output: str = "", **attributes) -> str:
-        self._count += 1
-        output = output or f"{kind.lower()}{self._count}"
-        self.nodes.append(self._helper.make_node(kind, list(inputs), [output], **attributes))
-        return output
-
-    def linear(self, x: str, name: str) -> str:
-        return self.op("Add", self.op("MatMul", x, self.weight(f"{name}.weight")), self.weight(f"{name}.bias"))
-
-    def norm(self, x: str, name: str) -> str:
-        return self.op(
-            "LayerNormalization", x, self.weight(f"{name}.weight"), self.weight(f"{name}.bias"), axis=-1, epsilon=1e-5
-        )
-
-    def gelu(self, x: str) -> str:
-        """The sigmoid form x·σ(1.702x) that CLIP's towers use: one exponential and no error function."""
-        return self.op("Mul", x, self.op("Sigmoid", self.op("Mul", x, self.constant(1.702, np.float32))))
-
-
-def _mask(g: _Graph, context: int) -> tuple[str, str]:
+def _mask(g: Graph, context: int) -> tuple[str, str]:
     """Additive attention mask [n, 1, t, p + t] and the positions [n, t] of the new tokens."""
     one, zero = g.constant([1]), g.constant([0])
     n_new = g.op("Slice", g.op("Shape", "tokens"), one, g.constant([2]), zero)
@@ -129,69 +84,78 @@ def _mask(g: _Graph, context: int) -> tuple[str, str]:
     return g.op("Unsqueeze", bias, one), positions
 
 
-def _block(g: _Graph, x: str, layer: int, mask: str, config: TextConfig) -> tuple[str, str, str]:
-    """One pre-norm transformer block; returns the residual stream and this layer's new keys and values [n, h, t, e]."""
-    name, heads = f"block{layer}", config.n_heads
-    head_width = config.width // heads
-    qkv = g.linear(g.norm(x, f"{name}.norm1"), f"{name}.qkv")
-    parts = []
-    for part in range(3):
-        width = config.width
-        piece = g.op(
-            "Slice", qkv, g.constant([part * width]), g.constant([(part + 1) * width]), g.constant([2])
-        )
-        piece = g.op("Reshape", piece, g.constant([0, 0, heads, head_width]))
-        parts.append(g.op("Transpose", piece, perm=[0, 2, 1, 3]))
-    q, k, v = parts
+def _block(
+    g: Graph, x: str, layer: int, mask: str, config: TextConfig, last: str = ""
+) -> tuple[str, str, str]:
+    """One pre-norm transformer block; returns the residual stream and this layer's new keys and values [n, h, t, e].
+
+    With `last` [n, 1], the positions that are read in the end, the stream is [n, w] at those alone: nothing after the last
+    block's keys and values needs the others.
+    """
+    name, heads, width = f"block{layer}", config.n_heads, config.width
+    parts = g.split(g.linear(g.norm(x, f"{name}.norm1"), f"{name}.qkv"), 3)
+    q, k, v = (g.heads(part, heads, width) for part in parts)
     past = [
         g.op("Gather", g.op("Gather", source, g.constant(layer), axis=0), "prefix_row", axis=0)
         for source in ("prefix_k", "prefix_v")
     ]
+    if last:
+        one = g.constant([1])
+        x = g.op("GatherND", x, last, batch_dims=1)
+        by_token = g.op("GatherND", g.op("Transpose", q, perm=[0, 2, 1, 3]), last, batch_dims=1)
+        q = g.op("Unsqueeze", by_token, g.constant([2]))
+        seen = g.op("GatherND", g.op("Squeeze", mask, one), last, batch_dims=1)
+        mask = g.op("Unsqueeze", seen, g.constant([1, 2]))
     keys, values = g.op("Concat", past[0], k, axis=2), g.op("Concat", past[1], v, axis=2)
-    scores = g.op("MatMul", q, g.op("Transpose", keys, perm=[0, 1, 3, 2]))
-    scores = g.op("Add", g.op("Mul", scores, g.constant(head_width**-0.5, np.float32)), mask)
-    mixed = g.op("MatMul", g.op("Softmax", scores, axis=-1), values)
-    mixed = g.op("Reshape", g.op("Transpose", mixed, perm=[0, 2, 1, 3]), g.constant([0, 0, config.width]))
+    mixed = g.attend(q, keys, values, width, width // heads, mask)
+    if last:
+        mixed = g.op("Squeeze", mixed, one)
     x = g.op("Add", x, g.linear(mixed, f"{name}.out"))
-    hidden = g.gelu(g.linear(g.norm(x, f"{name}.norm2"), f"{name}.up"))
-    return g.op("Add", x, g.linear(hidden, f"{name}.down")), k, v
+    return g.feed_forward(x, name, config.activation), k, v
 
 
-def build_text_graph(weights: Mapping[str, np.ndarray], config: TextConfig, *, half: bool = True):
+def build_text_graph(
+    weights: Weights,
+    config: TextConfig,
+    *,
+    half: bool = True,
+    rows_out: bool = False,
+    fused: bool = False,
+    make_graph: type[Graph] = Graph,
+):
     """An ONNX model from `INPUTS` to `OUTPUTS`.
 
     `tokens` int64 [n, t] end in the end-of-text token at `length - 1` where a vector is wanted; `prefix_row` int64 [n]
     names each text's prefix among `prefix_k`, `prefix_v` float32 [l, m, h, p, e] with `prefix_length` int64 [m].
     `vectors` float32 [n, d] are unit rows; `k`, `v` [l, n, h, t, e] are the new tokens' own. `half` keeps the weights as
-    float16 in the file; arithmetic is float32 either way.
+    float16 in the file; arithmetic is float32 either way. `rows_out` says that the blocks' matrices are [out, in],
+    `fused` allows onnxruntime's own operators; `make_graph` may be a Graph whose linear layers are made otherwise.
     """
-    from onnx import TensorProto, helper
-
-    wrong = {
-        name: shape for name, shape in expected_weights(config).items() if tuple(weights[name].shape) != shape
-    }
-    if wrong:
-        raise ValueError(f"text tower weights with other shapes than the config says: {wrong}")
-    g = _Graph(weights, half)
+    check_shapes(weights, expected_weights(config, rows_out=rows_out), "text tower")
+    g = make_graph(weights, half=half, rows_out=rows_out, fused=fused)
     mask, positions = _mask(g, config.context)
-    x = g.op(
-        "Add", g.op("Gather", g.weight("token"), "tokens", axis=0), g.op("Gather", g.weight("position"), positions, axis=0)
-    )
+    x = g.op("Add", g.rows("token", "tokens"), g.rows("position", positions))
+    last = g.op("Unsqueeze", g.op("Sub", "length", g.constant([1])), g.constant([1]))
     keys, values = [], []
     for layer in range(config.n_layers):
-        x, k, v = _block(g, x, layer, mask, config)
+        x, k, v = _block(g, x, layer, mask, config, last if layer == config.n_layers - 1 else "")
         keys.append(g.op("Unsqueeze", k, g.constant([0])))
         values.append(g.op("Unsqueeze", v, g.constant([0])))
-    last = g.op("Unsqueeze", g.op("Sub", "length", g.constant([1])), g.constant([1]))
-    pooled = g.op("GatherND", x, last, batch_dims=1)
-    projected = g.op("MatMul", g.norm(pooled, "final_norm"), g.weight("projection"))
+    projected = g.matmul(g.norm(x, "final_norm"), "projection")
     g.op("LpNormalization", projected, output="vectors", axis=-1, p=2)
     for name, parts in (("k", keys), ("v", values)):
         g.op("Concat", *parts, output=name, axis=0)
+    return g.model("text_tower", *_signature(config))
+
+
+def _signature(config: TextConfig) -> tuple[list, list]:
+    """The graph's inputs and outputs."""
+    from onnx import TensorProto
+    from onnx.helper import make_tensor_value_info as info
+
     heads, head_width = config.n_heads, config.width // config.n_heads
     prefix = [config.n_layers, "m", heads, "p", head_width]
     new = [config.n_layers, "n", heads, "t", head_width]
-    info = helper.make_tensor_value_info
     inputs = [
         info("tokens", TensorProto.INT64, ["n", "t"]),
         info("length", TensorProto.INT64, ["n"]),
@@ -205,5 +169,4 @@ def build_text_graph(weights: Mapping[str, np.ndarray], config: TextConfig, *, h
         info("k", TensorProto.FLOAT, new),
         info("v", TensorProto.FLOAT, new),
     ]
-    graph = helper.make_graph(g.nodes, "text_tower", inputs, outputs, g.initializers)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
+    return inputs, outputs

@@ -1,0 +1,184 @@
+"""`open_clip_config.json`: the towers, the preprocessing and the tokenizer of a checkpoint, or what of it is not supported.
+
+Defaults are open_clip's own, where it loads a folder or a repository: OpenAI's mean and standard deviation, bicubic, the short
+side brought to the size.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from linnaea.model.contract import Preprocess
+from linnaea.model.text_graph import TextConfig
+from linnaea.model.vision_graph import VisionConfig
+
+OPEN_CLIP_CONFIG = "open_clip_config.json"
+OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
+OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
+N_CLIP_TOKENS = 49408
+
+# What decides about a tower that is supported, and open_clip's defaults.
+VISION = {"layers": 12, "width": 768, "head_width": 64, "mlp_ratio": 4.0, "patch_size": 16, "image_size": 224}
+TEXT = {"layers": 12, "width": 512, "heads": 8, "mlp_ratio": 4.0, "context_length": 77, "vocab_size": N_CLIP_TOKENS}
+# Settings that are supported at these values alone.
+BLOCK_ONLY = {
+    "ls_init_value": (None,),
+    "act_kwargs": (None, {}),
+    "norm_kwargs": (None, {}, {"eps": 1e-5}),
+    "block_type": (None, "", "default"),
+    "qk_norm": (False,),
+    "scaled_cosine_attn": (False,),
+    "scale_heads": (False,),
+    "scale_attn_inner": (False,),
+    "scale_attn": (False,),
+    "scale_fc": (False,),
+}
+VISION_ONLY = BLOCK_ONLY | {
+    "timm_model_name": (None, ""),
+    "attentional_pool": (False,),
+    "no_ln_pre": (False,),
+    "input_patchnorm": (False,),
+    "global_average_pool": (False,),
+    "pool_type": ("tok",),
+}
+TEXT_ONLY = BLOCK_ONLY | {
+    "hf_model_name": (None, ""),
+    "hf_tokenizer_name": (None, ""),
+    "tokenizer_mode": (None, ""),
+    "tokenizer_type": (None, ""),
+    "tokenizer_kwargs": (None, {}, {"clean": "lower"}),
+    "text_arch": (None, "clip"),
+    "variable_text": (False,),
+    "embed_cls": (False,),
+    "no_causal_mask": (False,),
+    "pool_type": ("argmax",),
+    "proj_type": ("linear",),
+    "proj_bias": (False,),
+}
+MODEL_ONLY = {"multimodal_cfg": (None,), "audio_cfg": (None,), "init_logit_bias": (None,)}
+# Settings that change no vector of a tower as above: of training, of parts that are absent, or (the place of the last norm, the
+# kind of fixed positions) without effect where the class token is read and positions are stored.
+WITHOUT_EFFECT = (
+    "patch_dropout", "output_tokens", "attn_pooler_queries", "attn_pooler_heads", "final_ln_after_pool", "pos_embed_type",
+    "image_seq_len", "is_continual", "dual_projector", "pad_id", "bos_id", "eos_id", "tiktoken_name", "attention_mode",
+    "pos_embed", "rope_temperature", "mlp_type", "norm_type", "norm_eps", "attn_gated", "pre_norm", "norm_placement",
+    "zero_init_residual", "reg_tokens", "value_residual", "attention_bias", "mlp_bias", "gate_bias", "hf_model_pretrained",
+    "hf_proj_type", "hf_pooler_type", "hf_model_config", "timm_model_pretrained", "timm_pool", "timm_proj", "timm_proj_bias",
+    "timm_drop", "timm_drop_path", "timm_model_kwargs",
+)  # fmt: skip
+MODEL_KEYS = ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu", "custom_text", "init_logit_scale", "nonscalar_logit_scale")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointConfig:
+    """What a checkpoint's config says."""
+
+    vision: VisionConfig
+    "the image tower"
+    text: TextConfig
+    "the text tower"
+    preprocess: Preprocess
+    "how a photograph becomes its pixels"
+
+
+def read_config(path: Path) -> CheckpointConfig:
+    """The config of a checkpoint. Raises ValueError naming the key that is missing or whose value is not supported."""
+    try:
+        whole = json.loads(Path(path).read_text(encoding="utf-8"))
+        model = whole["model_cfg"]
+        vision, text, dim = model["vision_cfg"], model["text_cfg"], model["embed_dim"]
+    except (KeyError, TypeError):
+        raise ValueError(f"{path} has no model_cfg with embed_dim, vision_cfg and text_cfg; it is no open_clip checkpoint") from None
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON ({error}); get it again") from None
+    _check(path, "model_cfg", model, MODEL_ONLY, MODEL_KEYS)
+    _check(path, "model_cfg.vision_cfg", vision, VISION_ONLY, (*WITHOUT_EFFECT, *VISION))
+    _check(path, "model_cfg.text_cfg", text, TEXT_ONLY, (*WITHOUT_EFFECT, *TEXT))
+    activation = "quick_gelu" if model.get("quick_gelu") else "gelu"
+    v, t = VISION | vision, TEXT | text
+    if not isinstance(v["layers"], int):
+        raise _unsupported(path, "model_cfg.vision_cfg.layers", v["layers"])
+    size = _square(path, "model_cfg.vision_cfg.image_size", v["image_size"])
+    preprocess = _preprocess(path, whole.get("preprocess_cfg") or {}, size)
+    return CheckpointConfig(
+        vision=VisionConfig(
+            size=size,
+            patch=_square(path, "model_cfg.vision_cfg.patch_size", v["patch_size"]),
+            width=v["width"],
+            n_layers=v["layers"],
+            n_heads=v["width"] // v["head_width"],
+            mlp_ratio=v["mlp_ratio"],
+            dim=dim,
+            activation=activation,
+            mean=preprocess.mean,
+            std=preprocess.std,
+        ),
+        text=TextConfig(
+            n_tokens=t["vocab_size"],
+            context=t["context_length"],
+            width=t["width"],
+            n_layers=t["layers"],
+            n_heads=t["heads"],
+            mlp_ratio=t["mlp_ratio"],
+            dim=dim,
+            activation=activation,
+        ),
+        preprocess=preprocess,
+    )
+
+
+def _check(path: Path, where: str, found: Mapping, only: Mapping[str, tuple], known: tuple[str, ...]) -> None:
+    """Raises ValueError for the first setting that is unknown or has a value that is not supported."""
+    for key, value in found.items():
+        if key in only:
+            if value not in only[key]:
+                raise _unsupported(path, f"{where}.{key}", value)
+        elif key not in known:
+            raise _unsupported(path, f"{where}.{key}", value)
+
+
+def _unsupported(path: Path, key: str, value) -> ValueError:
+    shown = json.dumps(value)
+    shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
+    return ValueError(
+        f"{path}: {key} = {shown} is not supported; CLIP's own towers are (a vision transformer read at its class token, a causal "
+        "text transformer with CLIP's vocabulary), as in ViT-B-16, ViT-L-14 and ViT-H-14"
+    )
+
+
+def _square(path: Path, key: str, value) -> int:
+    sides = set(value) if isinstance(value, list) else {value}
+    if len(sides) != 1:
+        raise _unsupported(path, key, value)
+    return int(sides.pop())
+
+
+def _preprocess(path: Path, given: Mapping, size: int) -> Preprocess:
+    """What the checkpoint says of its pixels, and open_clip's defaults where it says nothing."""
+    if given.get("mode", "RGB") != "RGB":
+        raise _unsupported(path, "preprocess_cfg.mode", given["mode"])
+    resize = given.get("resize_mode") or "shortest"
+    if resize == "longest" and given.get("fill_color"):
+        raise _unsupported(path, "preprocess_cfg.fill_color", given["fill_color"])
+    interpolation = given.get("interpolation") or "bicubic"
+    try:
+        return Preprocess(
+            size=size,
+            resize=resize,
+            # open_clip draws one of the two in training and takes this one afterwards
+            interpolation="bicubic" if interpolation == "random" else interpolation,
+            mean=_three(given.get("mean") or OPENAI_MEAN),
+            std=_three(given.get("std") or OPENAI_STD),
+        )
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: preprocess_cfg: {error}") from None
+
+
+def _three(value) -> tuple[float, float, float]:
+    values = tuple(float(x) for x in value) if isinstance(value, list | tuple) else (float(value),) * 3
+    if len(values) != 3:
+        raise ValueError(f"{len(values)} channels are given; red, green and blue are read")
+    return values
