@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from linnaea.embed.images import LOOK_AHEAD, embed_batches, embed_images
+from linnaea.embed.images import LOOK_AHEAD, EmbedConfig, embed_batches, embed_images, read_pixels
 from linnaea.embed.journal import journal_dir
+from linnaea.model.contract import Preprocess
 from linnaea.model.placeholder import PlaceholderModel
-from linnaea.records import ImageRecord
+from linnaea.records import Box, ImageRecord
 
 
 @pytest.fixture
@@ -92,6 +93,49 @@ def test_an_artifact_has_a_unit_vector_for_each_image_that_can_be_read(model, fo
     (line,) = (tmp_path / "v" / "unreadable.jsonl").read_text().splitlines()
     assert json.loads(line)["reason"] == "the file is empty"
     assert not journal_dir(tmp_path / "v").exists()
+
+
+@pytest.fixture
+def large(tmp_path):
+    """A photograph of 900 x 700 with detail finer than a scaled decoding keeps, stored turned, and upright as PNG."""
+    rng = np.random.default_rng(0)
+    upright = Image.fromarray(rng.integers(0, 256, (700, 900, 3), np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "large.jpg", exif=exif, quality=95)
+    Image.open(tmp_path / "large.jpg").transpose(Image.Transpose.ROTATE_270).save(tmp_path / "upright.png")
+    return tmp_path
+
+
+@pytest.mark.parametrize("resize", ["shortest", "squash", "longest"])
+def test_a_turned_jpeg_gives_the_pixels_of_its_upright_copy(large, resize):
+    preprocess = Preprocess(size=64, resize=resize)
+    turned, upright = (read_pixels(ImageRecord(path=str(large / n)), preprocess) for n in ("large.jpg", "upright.png"))
+    assert np.abs(turned.astype(int) - upright).max() <= 1
+
+
+def test_scaled_decoding_comes_near_and_is_told_apart(large, model):
+    preprocess, record = Preprocess(size=64, resize="shortest"), ImageRecord(path=str(large / "large.jpg"))
+    exact, scaled = (read_pixels(record, preprocess, decoding).astype(int) for decoding in ("exact", "scaled"))
+    assert 0 < np.abs(exact - scaled).mean() < 3
+    (large / "photos").mkdir()
+    (large / "large.jpg").rename(large / "photos" / "large.jpg")
+    hashes = set()
+    for decoding in ("exact", "scaled"):
+        out = embed_images([large / "photos"], model, large / decoding, decoding=decoding)
+        assert out.manifest["decoding"] == decoding
+        hashes.add(out.manifest["run_hash"])
+    assert len(hashes) == 2
+    with pytest.raises(ValueError, match="--decoding"):
+        EmbedConfig(paths=(large,), out=large / "v", decoding="fast")
+
+
+def test_a_box_in_a_turned_jpeg_is_that_of_its_upright_copy(large):
+    preprocess, box = Preprocess(size=64, resize="longest"), Box(left=100, top=50, right=700, bottom=350)
+    turned, upright = (
+        read_pixels(ImageRecord(path=str(large / name), box=box), preprocess) for name in ("large.jpg", "upright.png")
+    )
+    assert np.abs(turned.astype(int) - upright).max() <= 1
 
 
 class Stop(Exception):

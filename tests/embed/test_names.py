@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from linnaea.embed.names import FullTable, StagedTable, embed_leaves, embed_texts, load_name_table, table_dir
+from linnaea.embed.names import (
+    FullTable,
+    StagedTable,
+    embed_leaves,
+    embed_texts,
+    load_name_table,
+    make_table,
+    table_dir,
+)
 from linnaea.model.package import PackagedModel
 from linnaea.model.placeholder import PlaceholderModel
 from linnaea.store import load_vectors
@@ -158,3 +166,53 @@ def test_a_staged_table_forgets_what_it_has_no_room_for_and_answers_the_same(pac
     for _ in range(2):
         np.testing.assert_array_equal(tight.similarities(images), roomy)
     assert len(tight._exact) == 1
+
+
+def test_a_killed_table_goes_on_with_the_chunks_that_were_kept(vocabulary, tmp_path, monkeypatch):
+    monkeypatch.setattr("linnaea.embed.names.CHUNK_LEAVES", 2)
+    monkeypatch.setattr("linnaea.embed.names.LEAST_CHUNK_LEAVES", 1)
+    model, calls = PlaceholderModel(), []
+    encode = model.encode_texts
+
+    def dies_at_the_third(texts):
+        calls.append(texts)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return encode(texts)
+
+    model.encode_texts = dies_at_the_third
+    with pytest.raises(KeyboardInterrupt):
+        make_table(model, vocabulary, tmp_path)
+    reports = []
+    directory = make_table(model, vocabulary, tmp_path, lambda done, total: reports.append((done, total)))
+    assert reports[0] == (4, len(ROWS)) and reports[-1] == (len(ROWS), len(ROWS))
+    assert sum(map(len, calls)) == len(ROWS) + 2, "only the chunk that was lost is embedded again"
+    whole = make_table(PlaceholderModel(), vocabulary, tmp_path / "other")
+    np.testing.assert_array_equal(np.load(directory / "vectors.npy"), np.load(whole / "vectors.npy"))
+    assert not list(tmp_path.rglob("*.part"))
+
+
+@pytest.mark.parametrize("text_type", ["scientific", "common", "taxonomic_common", "scientific_common"])
+def test_every_text_type_is_written_with_its_common_names(vocabulary, tmp_path, text_type):
+    model, tree = PlaceholderModel(), vocabulary.tree
+    object.__setattr__(model.card, "text_type", text_type)
+    vocabulary.common_name = lambda node: "house sparrow" if tree.name(node) == "Passer domesticus" else ""
+    vocabulary.common_names_hash = "one sparrow"
+    table = load_name_table(model, vocabulary, cache_dir=tmp_path)
+    nodes = [int(node) for node in tree.leaf_node_n]
+    texts = [taxon_text(tree.lineage(node), text_type, vocabulary.common_name(node)) for node in nodes]
+    np.testing.assert_allclose(table.vectors_nd, model.encode_texts(texts), atol=1e-3)
+    assert any("house sparrow" in text for text in texts) == (text_type != "scientific")
+    staged = load_name_table(model, vocabulary, mode="staged", cache_dir=tmp_path)
+    images = model.encode_texts(["house sparrow"])
+    np.testing.assert_allclose(staged.similarities(images), images @ model.encode_texts(texts).T, atol=1e-5)
+    before = table_dir(model, vocabulary, tmp_path)
+    vocabulary.common_names_hash = "two sparrows"
+    assert (table_dir(model, vocabulary, tmp_path) != before) == (text_type != "scientific")
+
+
+def test_the_raw_vectors_of_the_full_table_are_in_leaf_order(vocabulary, tmp_path):
+    model = PlaceholderModel()
+    table = load_name_table(model, vocabulary, cache_dir=tmp_path)
+    assert isinstance(table.vectors_nd, np.memmap) and not table.vectors_nd.flags.writeable
+    np.testing.assert_allclose(table.vectors_nd, model.encode_texts(texts_of(vocabulary.tree)), atol=1e-3)

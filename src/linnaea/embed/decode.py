@@ -10,14 +10,18 @@ import math
 import os
 import re
 import stat
-import threading
 import warnings
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from linnaea.embed.jpeg import PixelMemory, decode_jpeg
+from linnaea.model.preprocess import Sides, Size, Turn, stored_box, upright_size
 from linnaea.records import Box
 
 # Only formats whose decoders run inside Pillow: its EPS reader, for one, would start another program.
@@ -33,20 +37,23 @@ PHOTO_SUFFIXES = READABLE_SUFFIXES | HEIC_SUFFIXES | RAW_SUFFIXES
 
 # The number at which Pillow itself refuses by default. Pillow keeps four bytes a pixel: 716 MB at the limit.
 MAX_PIXELS = 178_956_970
-# Images above it are decoded one at a time, so that threads cannot multiply the memory of giants.
-LARGE_PIXELS = 24_000_000
-_large_image_lock = threading.Lock()
+# JPEG files up to this size are read at once; what is larger is no photograph alone, and Pillow reads it in pieces.
+MAX_JPEG_BYTES = 1 << 28
+# Pixels in memory at once, whatever the number of threads: four photographs of 24 megapixels, or a giant alone.
+memory = PixelMemory(4 * 100_000_000)
+
+T = TypeVar("T")
 
 BOX_MARGIN = 0.05
 ORIENTATION_TAG = 0x0112
 TRANSPOSITIONS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+    2: Turn.FLIP_LEFT_RIGHT,
+    3: Turn.ROTATE_180,
+    4: Turn.FLIP_TOP_BOTTOM,
+    5: Turn.TRANSPOSE,
+    6: Turn.ROTATE_270,
+    7: Turn.TRANSVERSE,
+    8: Turn.ROTATE_90,
 }
 
 MISSING = "the file does not exist"
@@ -79,19 +86,36 @@ def decode_image(
 ) -> Image.Image | Unreadable:
     """The upright RGB image in a file, its first frame, or the reason why there is none. Never raises for bad data.
 
+    `box`, `least_side` and `margin` as in `use_image`.
+    """
+    return use_image(path, _upright_rgb, box, least_side=least_side, margin=margin)
+
+
+def use_image(
+    path: str | os.PathLike,
+    use: Callable[[Image.Image, Turn | None], T],
+    box: Box | None = None,
+    *,
+    least_side: int = 0,
+    margin: float = BOX_MARGIN,
+) -> T | Unreadable:
+    """What `use` makes of the image in a file, its first frame, or the reason why there is none.
+
+    `use` is given the image as stored, RGB or opaque RGBA, and what turns it upright (None: it is). It must not keep
+    the image, whose memory goes to the next one. Bad data never raises; what `use` raises passes.
+
     `box` (pixels of the upright image) is cropped with `margin` of its longer side around it. With `least_side` the
     image may come smaller than stored, yet with no side of the box under `least_side` pixels if it was not so before:
     JPEG files are then shrunk while they are decoded (2, 4 or 8 times, by whole DCT blocks), others right after. It
     saves most of the time and memory of photographs far larger than a model's input. Transparency lies on white;
     16 bits are scaled to 8; colour profiles are not applied.
     """
-    try:
-        if refused := _check_file(path):
-            return refused
-        with open(path, "rb") as handle:
-            return _decode(handle, box, least_side, margin)
-    except Exception as error:  # noqa: BLE001 (Pillow's plugins answer damaged files with nearly anything)
-        return Unreadable(_reason(error, path))
+    with ExitStack() as held:
+        try:
+            found = _check_file(path) or _decode(held, path, box, least_side, margin)
+        except Exception as error:  # noqa: BLE001 (Pillow's plugins answer damaged files with nearly anything)
+            return Unreadable(_reason(error, path))
+        return found if isinstance(found, Unreadable) else use(*found)
 
 
 def read_size(path: str | os.PathLike) -> tuple[int, int] | Unreadable:
@@ -104,7 +128,7 @@ def read_size(path: str | os.PathLike) -> tuple[int, int] | Unreadable:
             # Pillow's TIFF reader turns the image itself and already reports the upright size.
             turned = image.format != "TIFF" and _orientation(image) >= 5
             return (height, width) if turned else (width, height)
-    except Exception as error:  # noqa: BLE001 (as in decode_image)
+    except Exception as error:  # noqa: BLE001 (as in use_image)
         return Unreadable(_reason(error, path))
 
 
@@ -134,29 +158,43 @@ def _check_file(path: str | os.PathLike) -> Unreadable | None:
     return None
 
 
-def _decode(handle, box: Box | None, least_side: int, margin: float) -> Image.Image | Unreadable:
-    with Image.open(handle, formats=readable_formats()) as image:
-        width, height = image.size
-        if width * height > MAX_PIXELS:
-            return Unreadable(too_large(width * height))
-        side = min(width, height) if box is None else min(abs(box.right - box.left), abs(box.bottom - box.top))
-        shrink = side / least_side if least_side and side > least_side else 1.0
-        if shrink >= 2:
-            image.draft(None, (math.ceil(width / shrink), math.ceil(height / shrink)))
-        drafted_width, drafted_height = image.size
-        if drafted_width * drafted_height > LARGE_PIXELS:
-            with _large_image_lock:
-                rgb = _load_rgb(image, int(shrink * drafted_width / width))
-        else:
-            rgb = _load_rgb(image, int(shrink * drafted_width / width))
-        turn = TRANSPOSITIONS.get(_orientation(image))
-        if turn is not None:  # the first of them is 0
-            rgb = rgb.transpose(turn)
+def _upright_rgb(image: Image.Image, turn: Turn | None) -> Image.Image:
+    image = image.convert("RGB") if image.mode == "RGBA" else image  # which copies it out of the memory that is lent
+    return image if turn is None else image.transpose(turn)
+
+
+def _decode(
+    held: ExitStack, path: str | os.PathLike, box: Box | None, least_side: int, margin: float
+) -> tuple[Image.Image, Turn | None] | Unreadable:
+    """The image as stored, cropped, and its turn; files and memory that it needs are left to `held`."""
+    handle = held.enter_context(open(path, "rb"))  # noqa: SIM115 (`held` closes it)
+    image = held.enter_context(Image.open(handle, formats=readable_formats()))
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        return Unreadable(too_large(width * height))
+    side = min(width, height) if box is None else min(abs(box.right - box.left), abs(box.bottom - box.top))
+    shrink = side / least_side if least_side and side > least_side else 1.0
+    if shrink >= 2:
+        image.draft(None, (math.ceil(width / shrink), math.ceil(height / shrink)))
+    n_bytes = 4 * image.width * image.height
+    held.enter_context(memory.reserve(n_bytes))
+    rgb = None
+    is_plain = image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L")
+    if is_plain and os.fstat(handle.fileno()).st_size <= MAX_JPEG_BYTES:
+        handle.seek(0)
+        rgb = decode_jpeg(handle.read(), image.size, held.enter_context(memory.buffer(n_bytes)))
+    reduce_by = int(shrink * image.width / width)
+    if rgb is None:
+        rgb = _load_rgb(image, reduce_by)
+    elif reduce_by >= 2:
+        rgb = rgb.reduce(reduce_by)
+    turn = TRANSPOSITIONS.get(_orientation(image))  # the first of them is 0
     if box is None:
-        return rgb
+        return rgb, turn
     # A side seen before the turn belongs to the other side after it; areas say by how much the image shrank.
     scale = math.sqrt(rgb.width * rgb.height / (width * height))
-    return _crop(rgb, box, scale, margin)
+    sides = _sides_of(box, upright_size(rgb.size, turn), scale, margin)
+    return sides if isinstance(sides, Unreadable) else (rgb.crop(stored_box(sides, rgb.size, turn)), turn)
 
 
 def _load_rgb(image: Image.Image, reduce_by: int) -> Image.Image:
@@ -192,18 +230,20 @@ def _scaled_to_bytes(values_hw: np.ndarray) -> np.ndarray:
     return np.clip(finite * (255.0 / full) + 0.5, 0, 255).astype(np.uint8)
 
 
-def _crop(image: Image.Image, box: Box, scale: float, margin: float) -> Image.Image | Unreadable:
+def _sides_of(box: Box, size: Size, scale: float, margin: float) -> Sides | Unreadable:
+    """A box with its margin in whole pixels of an upright image of `size`, `scale` times as large as the stored one."""
     sides = (box.left, box.top, box.right, box.bottom)
     if not all(math.isfinite(side) for side in sides):
         return Unreadable(OUTSIDE)
+    width, height = size
     around = margin * max(box.right - box.left, box.bottom - box.top)
     left, top = (max(0, math.floor((side - around) * scale)) for side in sides[:2])
-    right = min(image.width, math.ceil((box.right + around) * scale))
-    bottom = min(image.height, math.ceil((box.bottom + around) * scale))
-    meets = box.left * scale < image.width and box.top * scale < image.height and box.right > 0 and box.bottom > 0
+    right = min(width, math.ceil((box.right + around) * scale))
+    bottom = min(height, math.ceil((box.bottom + around) * scale))
+    meets = box.left * scale < width and box.top * scale < height and box.right > 0 and box.bottom > 0
     if box.right <= box.left or box.bottom <= box.top or not meets:
         return Unreadable(OUTSIDE)
-    return image.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
+    return left, top, max(right, left + 1), max(bottom, top + 1)
 
 
 def _orientation(image: Image.Image) -> int:

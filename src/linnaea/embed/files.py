@@ -68,10 +68,11 @@ def _walk(folder: str, found: list[FoundFile]) -> None:
             found.append(FoundFile(path, f"a folder that cannot be listed: {os.strerror(error.errno or 0).lower()}"))
             continue
         # The stack is popped from its end, so that entries come out sorted and each folder right at its place.
-        stack.extend(entry.path for entry in names if _wanted(entry))
+        stack.extend(entry.path for entry in names if is_wanted(entry))
 
 
-def _wanted(entry: os.DirEntry) -> bool:
+def is_wanted(entry: os.DirEntry) -> bool:
+    """Whether an entry of a folder is a folder to walk, or named as photographs are."""
     if entry.name.startswith("."):
         return False
     try:

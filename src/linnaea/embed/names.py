@@ -1,7 +1,8 @@
 """Names to vectors: the table of a whole vocabulary, and a first answer that does not wait for it.
 
 A lineage's text begins with its parent's, so a causal tower needs each shared prefix once: a species costs its epithet's tokens
-alone. `FullTable` holds every leaf's exact vector. `StagedTable` is exact where evidence can lie (the species that the model's
+alone. Models on `linnaea.model.token_trie` see to that themselves, for texts of any kind; for those that take keys and values
+instead, `_Trie` does it for the plain taxonomic text. `FullTable` holds every leaf's exact vector. `StagedTable` is exact where evidence can lie (the species that the model's
 training named, and the species of the genera nearest to each image) and lets every other species stand on its genus's vector.
 
 Shape suffixes: b images, n leaves, d vector dimensions, g genera (parents of leaves).
@@ -9,29 +10,46 @@ Shape suffixes: b images, n leaves, d vector dimensions, g genera (parents of le
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from linnaea.embed.coarse import CoarseTable, load_coarse
 from linnaea.model.contract import Model
 from linnaea.records import RANK_INDEX, RANKS
-from linnaea.store import ROWS, VECTORS, default_cache_dir, hash_bytes, read_manifest, write_artifact
+from linnaea.store import (
+    ROWS,
+    VECTORS,
+    atomic_path,
+    check_replaceable,
+    default_cache_dir,
+    hash_bytes,
+    read_manifest,
+    write_artifact,
+)
 from linnaea.taxonomy.text import epithet, taxon_text
 from linnaea.taxonomy.tree import Tree
 
 FORMAT = 1
-CHUNK_LEAVES = 8192
+# Leaves of a chunk of the full table, the most that a killed run loses; with templates fewer, for each is as many texts.
+CHUNK_LEAVES = 1024
+LEAST_CHUNK_LEAVES = 256
 BLOCK = 32768
 IN_MEMORY_BYTES = 1 << 30
 MOST_STAGED_BYTES = 1 << 28
+# With fewer leaves all vectors are read sooner than a first look would tell which ones to leave.
+LEAST_COARSE = 16384
 Report = Callable[[int, int], None]
+CommonName = Callable[[int], str]
 
 
-def embed_texts(model: Model, texts: list[str]) -> np.ndarray:
-    """Unit vectors float32 [n, d] of names, each averaged over the model's templates."""
-    templates = model.card.templates
+def embed_texts(model: Model, texts: list[str], templates: tuple[str, ...] = ()) -> np.ndarray:
+    """Unit vectors float32 [n, d] of names, each averaged over the templates given, or over the model's."""
+    templates = templates or model.card.templates
     if templates == ("{}",):
         return model.encode_texts(texts)
     total_nd = sum(model.encode_texts([template.format(text) for text in texts]) for template in templates)
@@ -56,8 +74,8 @@ class _Trie:
     def _ids(self, texts: list[str], room: np.ndarray, *, end: bool) -> list[list[int]]:
         """Token ids that fit the context after prefixes of `context - room` tokens."""
         distinct = {text: row for row, text in enumerate(dict.fromkeys(texts))}
-        ids = self._model.tokenizer.ids(list(distinct), end=False)
-        close = self._model.tokenizer.ids([""])[0] if end else []
+        ids = self._model.tokenizer.ids(list(distinct), start=False, end=False)
+        close = self._model.tokenizer.ids([""], start=False)[0] if end else []
         return [ids[distinct[text]][: max(0, space - end)] + close for text, space in zip(texts, room.tolist(), strict=True)]
 
     def prefixes(self, nodes: np.ndarray):
@@ -66,7 +84,7 @@ class _Trie:
         context = model.text_config.context
         parents, row = np.unique(tree.parent_k[nodes], return_inverse=True)
         whole = [taxon_text(tree.lineage(int(node)), "taxonomic") if node >= 0 else "" for node in parents]
-        above = model.extend_prefix(self._ids(whole, np.full(len(whole), context - 1), end=False))
+        above = model.extend_prefix([ids[: context - 1] for ids in model.tokenizer.ids(whole, end=False)])
         room = context - 1 - above.length_m[row]
         return model.extend_prefix(self._ids([_tail(tree, int(n)) for n in nodes], room, end=False), above, row)
 
@@ -100,12 +118,25 @@ def _has_trie(model: Model) -> bool:
     return hasattr(model, "extend_prefix") and model.card.text_type == "taxonomic" and model.card.templates == ("{}",)
 
 
-def embed_leaves(model: Model, tree: Tree, leaves: np.ndarray) -> np.ndarray:
-    """Unit vectors float32 [n, d] of leaves, through shared prefixes where the model offers them."""
+def _embed_whole(model: Model, tree: Tree, nodes: np.ndarray, common_name: CommonName | None) -> np.ndarray:
+    """Unit vectors [n, d] of nodes from their whole texts."""
+    name_of = common_name if common_name is not None and _reads_common_names(model) else lambda node: ""
+    texts = [taxon_text(tree.lineage(node), model.card.text_type, name_of(node)) for node in nodes.tolist()]
+    return embed_texts(model, texts)
+
+
+def _reads_common_names(model: Model) -> bool:
+    return "common" in model.card.text_type
+
+
+def embed_leaves(model: Model, tree: Tree, leaves: np.ndarray, common_name: CommonName | None = None) -> np.ndarray:
+    """Unit vectors float32 [n, d] of leaves, as the model's card writes them.
+
+    `common_name(node)` gives the names for text types that hold them; without it they are written without.
+    """
     if _has_trie(model):
         return _Trie(model, tree).of_leaves(leaves)
-    texts = [taxon_text(tree.lineage(int(node)), model.card.text_type) for node in tree.leaf_node_n[leaves]]
-    return embed_texts(model, texts)
+    return _embed_whole(model, tree, tree.leaf_node_n[leaves], common_name)
 
 
 class FullTable:
@@ -115,9 +146,8 @@ class FullTable:
 
     def __init__(self, path: Path, manifest: dict):
         self.manifest = manifest
-        stored_nd = np.load(path, mmap_mode="r")
-        small = stored_nd.size * 4 <= IN_MEMORY_BYTES
-        self._vectors_nd = _to_float32(path, stored_nd.shape) if small else stored_nd
+        self._path = path
+        self._coarse: CoarseTable | None = None
         self._pool = ThreadPoolExecutor(2)
         # The last scattered choice of leaves and its vectors: a run asks for the same one batch after batch.
         self._chosen: tuple[np.ndarray, np.ndarray] | None = None
@@ -125,7 +155,24 @@ class FullTable:
 
     @property
     def n_leaves(self) -> int:
-        return len(self._vectors_nd)
+        return len(self.vectors_nd)
+
+    @cached_property
+    def _vectors_nd(self) -> np.ndarray:
+        """The rows that `similarities` multiplies: scoring with the coarse copy never asks for a small table in float32."""
+        shape = self.vectors_nd.shape
+        return _to_float32(self._path, shape) if shape[0] * shape[1] * 4 <= IN_MEMORY_BYTES else self.vectors_nd
+
+    def coarse(self, tree: Tree, report: Report | None = None) -> CoarseTable | None:
+        """The 8-bit copy for scoring, made once and kept in the cache; None for a table too small to need one."""
+        if self._coarse is None and self.n_leaves >= LEAST_COARSE:
+            self._coarse = load_coarse(self.vectors_nd, tree, self._path, report=report)
+        return self._coarse
+
+    @cached_property
+    def vectors_nd(self) -> np.ndarray:
+        """Unit rows [n, d] in leaf order as they are kept, float16 or float32: a read-only map of `vectors.npy`."""
+        return np.load(self._path, mmap_mode="r")
 
     def similarities(self, image_vectors_bd: np.ndarray, leaves: np.ndarray | None = None) -> np.ndarray:
         """Cosines float32 [b, n] with all leaves, or with those given (sorted), good until the next call: with a million leaves,
@@ -176,8 +223,16 @@ class StagedTable:
 
     kind = "staged"
 
-    def __init__(self, model: Model, tree: Tree, *, n_genera: int = 24, report: Report | None = None):
-        self._model, self._tree, self._n_genera = model, tree, n_genera
+    def __init__(
+        self,
+        model: Model,
+        tree: Tree,
+        *,
+        n_genera: int = 24,
+        report: Report | None = None,
+        common_name: CommonName | None = None,
+    ):
+        self._model, self._tree, self._n_genera, self._common_name = model, tree, n_genera, common_name
         parent_n = tree.parent_k[tree.leaf_node_n]
         # a leaf without a parent stands for itself
         stand_in_n = np.where(parent_n >= 0, parent_n, tree.leaf_node_n)
@@ -187,7 +242,7 @@ class StagedTable:
         self._exact_bytes = 0
         self._leaves_of = np.split(np.argsort(self._genus_n, kind="stable"), np.cumsum(np.bincount(self._genus_n))[:-1])
         self._familiar = self._find_familiar()
-        self._familiar_vectors = embed_leaves(model, tree, self._familiar) if len(self._familiar) else None
+        self._familiar_vectors = self._embed_leaves(self._familiar) if len(self._familiar) else None
         self.manifest = {"model_hash": model.card.hash, "kind": self.kind, "n_genera": n_genera}
 
     @property
@@ -197,6 +252,8 @@ class StagedTable:
     def _embed_nodes(self, nodes: np.ndarray, report: Report | None) -> np.ndarray:
         model, tree = self._model, self._tree
         out = np.empty((len(nodes), model.card.dim), np.float32)
+        if report:
+            report(0, len(nodes))
         for start in range(0, len(nodes), CHUNK_LEAVES):
             part = nodes[start : start + CHUNK_LEAVES]
             parents, row = np.unique(tree.parent_k[part], return_inverse=True)
@@ -204,11 +261,13 @@ class StagedTable:
                 trie = _Trie(model, tree)
                 out[start : start + len(part)] = trie.vectors(part, trie.prefixes(parents), row)
             else:
-                texts = [taxon_text(tree.lineage(int(node)), model.card.text_type) for node in part]
-                out[start : start + len(part)] = embed_texts(model, texts)
+                out[start : start + len(part)] = _embed_whole(model, tree, part, self._common_name)
             if report:
                 report(min(start + CHUNK_LEAVES, len(nodes)), len(nodes))
         return out
+
+    def _embed_leaves(self, leaves: np.ndarray) -> np.ndarray:
+        return embed_leaves(self._model, self._tree, leaves, self._common_name)
 
     def _find_familiar(self) -> np.ndarray:
         """Leaves of the species that training named, as far as this vocabulary has them."""
@@ -248,7 +307,7 @@ class StagedTable:
         """Vectors of a genus's leaves, embedded by themselves, so that their last bits do not depend on what ran before."""
         vectors = self._exact.pop(genus, None)
         if vectors is None:
-            vectors = embed_leaves(self._model, self._tree, self._leaves_of[genus])
+            vectors = self._embed_leaves(self._leaves_of[genus])
             self._exact_bytes += vectors.nbytes
         self._exact[genus] = vectors  # the last place in a dict's order: the first is the one longest not asked for
         while self._exact_bytes > MOST_STAGED_BYTES and len(self._exact) > 1:
@@ -258,24 +317,15 @@ class StagedTable:
 
 def table_dir(model: Model, vocabulary, cache_dir: Path | None = None) -> Path:
     """Where the full table of this model and vocabulary is kept."""
-    key = hash_bytes(str(FORMAT), model.card.hash, vocabulary.hash, model.card.text_type, *model.card.templates)
-    return (cache_dir or default_cache_dir()) / "names" / key
+    parts = [str(FORMAT), model.card.hash, vocabulary.hash, model.card.text_type, *model.card.templates]
+    if _reads_common_names(model):
+        parts.append(vocabulary.common_names_hash)
+    return (cache_dir or default_cache_dir()) / "names" / hash_bytes(*parts)
 
 
-def _chunks(n_leaves: int) -> Iterator[np.ndarray]:
-    for start in range(0, n_leaves, CHUNK_LEAVES):
-        yield np.arange(start, min(start + CHUNK_LEAVES, n_leaves))
-
-
-def make_table(model: Model, vocabulary, cache_dir: Path | None = None, report: Report | None = None) -> Path:
-    """Embeds every leaf into a vectors artifact and returns its folder; at once if it is there already."""
-    import polars as pl
-
-    directory = table_dir(model, vocabulary, cache_dir)
-    if read_manifest(directory) is not None:
-        return directory
-    tree: Tree = vocabulary.tree
-    manifest = {
+def table_manifest(model: Model, vocabulary) -> dict:
+    """What a table of names says of how it was made."""
+    return {
         "kind": "vectors",
         "of": "names",
         "unit": True,
@@ -285,21 +335,80 @@ def make_table(model: Model, vocabulary, cache_dir: Path | None = None, report: 
         "text_type": model.card.text_type,
         "templates": list(model.card.templates),
         "logit_scale": model.card.logit_scale,
-        "n": tree.n_leaves,
+        "n": vocabulary.tree.n_leaves,
         "d": model.card.dim,
     }
-    with write_artifact(directory, manifest, owned=True) as folder:
-        shape = (tree.n_leaves, model.card.dim)
-        out = np.lib.format.open_memmap(folder / VECTORS, "w+", np.float16, shape)
-        for leaves in _chunks(tree.n_leaves):
-            out[leaves[0] : leaves[-1] + 1] = embed_leaves(model, tree, leaves)
+
+
+def embed_in_chunks(
+    model: Model,
+    vocabulary,
+    leaves: np.ndarray,
+    part_dir: Path,
+    report: Report | None = None,
+    dtype: type = np.float16,
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yields (first position, vectors of the given dtype) of chunks of `leaves`, each kept as a file in `part_dir` as it comes.
+
+    A run that was killed finds its chunks there and goes on; the caller removes the folder when all are safe elsewhere. Two
+    runs at once write equal files, so neither harms the other. `report(done, total)` first hears what was there already.
+    """
+    size = max(LEAST_CHUNK_LEAVES, CHUNK_LEAVES // len(model.card.templates))
+    common_name = vocabulary.common_name if _reads_common_names(model) else None
+    starts = range(0, len(leaves), size)
+    path_of = {start: part_dir / f"{start:09}-{min(start + size, len(leaves)):09}.npy" for start in starts}
+    done = sum(min(size, len(leaves) - start) for start in starts if path_of[start].exists())
+    if report:
+        report(done, len(leaves))
+    for start in starts:
+        part = leaves[start : start + size]
+        if not path_of[start].exists():
+            vectors_nd = embed_leaves(model, vocabulary.tree, part, common_name).astype(dtype)
+            with atomic_path(path_of[start]) as temporary, temporary.open("wb") as handle:
+                np.save(handle, vectors_nd)
+            done += len(part)
             if report:
-                report(int(leaves[-1]) + 1, tree.n_leaves)
-        out.flush()
-        del out
+                report(done, len(leaves))
+        yield start, np.load(path_of[start])
+
+
+def make_table(
+    model: Model,
+    vocabulary,
+    cache_dir: Path | None = None,
+    report: Report | None = None,
+    *,
+    out: Path | None = None,
+) -> Path:
+    """Embeds every leaf into a vectors artifact and returns its folder; at once if it is there already.
+
+    The folder is `out`, or one in the cache. A run that was killed goes on where it was. Raises ValueError where `out` holds
+    something else.
+    """
+    import polars as pl
+
+    directory = table_dir(model, vocabulary, cache_dir) if out is None else Path(out)
+    manifest = table_manifest(model, vocabulary)
+    if (found := read_manifest(directory)) is not None and (out is None or found == manifest):
+        return directory
+    if out is not None:
+        check_replaceable(directory, manifest["kind"])
+    tree: Tree = vocabulary.tree
+    # named for the content, so that chunks of another model never enter
+    part_dir = directory.with_name(f"{directory.name}.{table_dir(model, vocabulary).name}.part")
+    leaves = np.arange(tree.n_leaves)
+    for _ in embed_in_chunks(model, vocabulary, leaves, part_dir, report):
+        pass
+    with write_artifact(directory, manifest, owned=out is None) as folder:
+        vectors_nd = np.lib.format.open_memmap(folder / VECTORS, "w+", np.float16, (tree.n_leaves, model.card.dim))
+        for start, chunk_nd in embed_in_chunks(model, vocabulary, leaves, part_dir):
+            vectors_nd[start : start + len(chunk_nd)] = chunk_nd
+        vectors_nd.flush()
+        del vectors_nd
         nodes = tree.leaf_node_n
         rows = {"rank": [RANKS[rank] for rank in tree.rank_k[nodes]], "name": [tree.name(int(node)) for node in nodes]}
         pl.DataFrame(rows).write_parquet(folder / ROWS)
+    shutil.rmtree(part_dir, ignore_errors=True)
     return directory
 
 
@@ -316,6 +425,7 @@ def load_name_table(
     directory = table_dir(model, vocabulary, cache_dir)
     manifest = read_manifest(directory)
     if mode == "staged" or (mode == "auto" and manifest is None):
-        return StagedTable(model, vocabulary.tree, report=report)
+        common_name = vocabulary.common_name if _reads_common_names(model) else None
+        return StagedTable(model, vocabulary.tree, report=report, common_name=common_name)
     make_table(model, vocabulary, cache_dir, report)
     return FullTable(directory / VECTORS, {**read_manifest(directory), "kind": "full"})
