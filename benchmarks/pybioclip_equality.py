@@ -1,0 +1,101 @@
+"""Are the names and probabilities of `linnaea.bioclip` those of pybioclip 2.1.6, for the same weights, names and photographs?
+
+    PEERS=$(python benchmarks/peers.py DIR)
+    $PEERS benchmarks/random_checkpoint.py vit-l-14 CHECKPOINT && python benchmarks/random_table.py TABLE
+    python benchmarks/pybioclip_equality.py --peers DIR --model CHECKPOINT --table TABLE --photos PHOTOS
+
+Asks both the same questions in turn: every rank, a clade, labels, bins, the features. A row counts as the same where all names in
+it are equal. No speed is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from hardware import describe_hardware, show_command, write_result
+from peers import peer_python
+from pybioclip_peer import IMAGE_SUFFIXES, Peer
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "src"))
+
+LABELS = ("cat", "dog", "a small bird", "beetle", "oak", "mushroom")
+BINS = {"cat": "animal", "dog": "animal", "beetle": "animal", "oak": "plant", "rose": "plant", "mushroom": "fungus"}
+CLADE = ("class", ("Aves", "Insecta"))
+NEARLY_TIED = 1e-6
+
+
+def compare(ours: list[dict], theirs: list[dict]) -> dict:
+    """Rows, how many have the same names (those that swap places with a neighbour equally likely count), and the largest
+    difference of scores."""
+    same, largest = 0, 0.0
+    for mine, other in zip(ours, theirs, strict=True):
+        assert list(mine) == list(other), (list(mine), list(other))
+        difference = abs(mine["score"] - other["score"])
+        largest = max(largest, difference)
+        equal = {**mine, "score": 0} == {**other, "score": 0}
+        tied = difference <= NEARLY_TIED and any(
+            {**mine, "score": 0} == {**row, "score": 0} and abs(row["score"] - other["score"]) <= NEARLY_TIED for row in theirs
+        )
+        same += equal or tied
+    return {"rows": len(ours), "same": same, "largest": largest}
+
+
+def ask_both(peer: Peer, model: str, table: str, photos: list[str], k: int) -> dict[str, dict]:
+    """The comparison of every question."""
+    from linnaea.bioclip.classifiers import CustomLabelsBinningClassifier, CustomLabelsClassifier, TreeOfLifeClassifier
+    from linnaea.bioclip.ranks import Rank
+
+    tree = TreeOfLifeClassifier(model_str=model, table=table)
+    found = {}
+    for rank in Rank:
+        label = rank.get_label()
+        theirs = peer.ask("predict", images=photos, rank=label, k=k)["result"]
+        found[label] = compare(tree.predict(photos, rank, k=k), theirs)
+    rank, names = CLADE
+    tree.apply_filter(tree.create_taxa_filter(Rank[rank.upper()], names))
+    n_kept = peer.ask("restrict", rank=rank, names=list(names))["result"]
+    theirs = peer.ask("predict", images=photos, rank="species", k=k)["result"]
+    found[f"species in {n_kept:,} taxa"] = compare(tree.predict(photos, Rank.SPECIES, k=k), theirs)
+    with tempfile.TemporaryDirectory() as folder:
+        peer.ask("features", images=photos, normalize=True, out=f"{folder}/features.npy")
+        difference = np.abs(tree.create_image_features(photos) - np.load(f"{folder}/features.npy"))
+    found["unit vectors"] = {"rows": len(photos), "same": len(photos), "largest": float(difference.max())}
+    del tree
+    options = {"model_str": model, "pixels": "squash"}
+    theirs = peer.ask("labels", images=photos, labels=LABELS)["result"]
+    found[f"{len(LABELS)} labels"] = compare(CustomLabelsClassifier(LABELS, **options).predict(photos), theirs)
+    theirs = peer.ask("bins", images=photos, bins=BINS)["result"]
+    found[f"{len(set(BINS.values()))} bins"] = compare(CustomLabelsBinningClassifier(BINS, **options).predict(photos), theirs)
+    return found
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--peers", type=Path, required=True, help="folder of the peers' environment, made if need be")
+    parser.add_argument("--model", required=True, help="an open_clip folder")
+    parser.add_argument("--table", required=True, help="the folder of a table that random_table.py wrote, of that dimension")
+    parser.add_argument("--photos", type=Path, required=True, help="a folder of JPEG or PNG files")
+    parser.add_argument("--n", type=int, default=8, help="so many of them")
+    parser.add_argument("--k", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=HERE / "results", help="folder for the result")
+    args = parser.parse_args()
+    photos = sorted(str(path) for path in args.photos.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)[: args.n]
+    with Peer(peer_python(args.peers.absolute()), model=args.model, table=args.table) as peer:
+        found = ask_both(peer, args.model, args.table, photos, args.k)
+    lines = ["# Names and probabilities beside pybioclip 2.1.6", "", describe_hardware(), ""]
+    lines += [f"    {show_command('pybioclip_equality', sys.argv[1:])}", ""]
+    lines += [f"{len(photos)} photographs, random weights, pybioclip's own pixels (squashed, in floats); full precision in both.", ""]
+    lines += ["| question | rows | with the same names | largest difference |", "| --- | --- | --- | --- |"]
+    lines += [f"| {what} | {r['rows']} | {r['same']} | {r['largest']:.1e} |" for what, r in found.items()]
+    write_result(args.out, "pybioclip_equality", lines)
+
+
+if __name__ == "__main__":
+    main()

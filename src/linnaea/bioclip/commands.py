@@ -1,0 +1,285 @@
+"""`linnaea bioclip predict|embed|list-models|list-tol-taxa`: the options and the output of pybioclip's command."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import TextIO
+
+from linnaea.bioclip.ranks import BATCH_SIZE, BIOCLIP_MODEL_STR, PIXELS, TOL_MODELS, Rank, name_keys
+from linnaea.model.runtime import CHOICES as RUNTIMES
+from linnaea.records import RANKS
+
+STDOUT = "stdout"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ModelConfig:
+    """What every command that runs a model asks for."""
+
+    model: str = BIOCLIP_MODEL_STR
+    "a name on the hub, an open_clip folder, a model folder, or `bundled`"
+    pretrained: str = ""
+    "not taken: give the folder of the checkpoint as --model"
+    device: str = "cpu"
+    "`cpu`; any other runs the model on torch"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ImagesConfig(_ModelConfig):
+    image_file: tuple[str, ...] = field(metadata={"positional": True, "metavar": "IMAGE_FILE"})
+    "photographs"
+    output: str = STDOUT
+    "a file, or `stdout`"
+    batch_size: int = BATCH_SIZE
+    "photographs that the model sees at once"
+    pixels: str = field(default="auto", metadata={"choices": PIXELS})
+    "`squash`: the whole photograph without its proportions; `model`: as the model's config says; `auto`: what pybioclip shows "
+    "to this model"
+    runtime: str = field(default="onnxruntime", metadata={"choices": RUNTIMES})
+    "where the model runs, see `linnaea identify`; the others need --pixels model"
+
+    def __post_init__(self):
+        if not self.image_file:
+            raise ValueError("no photograph given; name at least one")
+        if self.batch_size < 1:
+            raise ValueError(f"--batch-size {self.batch_size} is too small; give 1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictConfig(_ImagesConfig):
+    """Names photographs with the options and the table of `bioclip predict`."""
+
+    format: str = field(default="csv", metadata={"choices": ("table", "csv")})
+    "`csv` or `table`"
+    rank: str = field(default="", metadata={"choices": RANKS})
+    "rank of the answer in the tree of life (species where neither this nor --cls, --bins or --subset is given)"
+    cls: str = ""
+    "labels to choose from, a,b,c or a text file with one a line"
+    bins: str = ""
+    "a CSV file with two columns, label and bin: a bin's score is the sum of its labels'"
+    subset: str = ""
+    "a CSV file whose first column is named for a rank: only these taxa of the tree of life are candidates"
+    k: int | None = None
+    "answers a photograph (5; all labels with --cls and --bins)"
+    log: str = ""
+    "a file that the run is noted in: JSON where it ends in .json, else text that is appended"
+    table: str = ""
+    "names of the tree of life: a txt_emb_species file or its folder, or `inat`; the model's published ones by default"
+
+    def __post_init__(self):
+        super().__post_init__()
+        given = [f"--{name}" for name in ("rank", "cls", "bins", "subset") if getattr(self, name)]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} exclude each other; give one of them")
+        if self.table and (self.cls or self.bins):
+            raise ValueError("--table is for the tree of life; leave it out with --cls and --bins")
+        if self.k is not None and self.k < 1:
+            raise ValueError(f"--k {self.k} is too small; give 1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BioclipEmbedConfig(_ImagesConfig):
+    """Writes the features of photographs as the JSON of `bioclip embed`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListModelsConfig:
+    """Lists the models that have a published tree of life, and the one that needs no download."""
+
+    model: str = ""
+    "list the pretrained tags of this model instead: none, as a checkpoint is a folder"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListTaxaConfig(_ModelConfig):
+    """Writes the names of a model's tree of life as the CSV of `bioclip list-tol-taxa`."""
+
+    table: str = ""
+    "a txt_emb_species file or its folder, or `inat`; the model's published names by default"
+
+
+def predict(config: PredictConfig) -> int:
+    """0 when at least one photograph could be read, else 1. Rows are written as they come, a batch in memory at a time."""
+    from linnaea.bioclip.classifiers import CLASSIFICATION
+    from linnaea.bioclip.recorder import attach_prediction_recorder, save_recorded_predictions, verify_recorder_path
+
+    if config.log:
+        verify_recorder_path(config.log)
+    rank = Rank[(config.rank or "species").upper()]
+    columns = [CLASSIFICATION] if config.cls or config.bins else name_keys(rank)
+    classifier, settings = _classifier(config)
+    if config.log:
+        attach_prediction_recorder(classifier, **settings)
+    details = {"k": config.k, "batch_size": config.batch_size}
+    if not (config.cls or config.bins):
+        details |= {"rank": rank, "k": config.k or 5}
+    rows = _Readable(classifier.predict_each(list(config.image_file), callback=_progress(), **details))
+    with _opened(config.output) as file:
+        write = write_table if config.format == "table" else write_csv
+        write(file, ["file_name", *columns, "score"], rows)
+    if config.log:
+        shown = details | ({"rank": rank.get_label()} if "rank" in details else {})
+        classifier.record_event(images=list(config.image_file), **shown)
+        save_recorded_predictions(classifier, config.log)
+    return 0 if rows.n_read else 1
+
+
+class _Readable:
+    """Rows on their way: says on stderr which photographs could not be read, and counts the others' rows."""
+
+    def __init__(self, rows: Iterable[dict]):
+        self._rows, self.n_read = rows, 0
+
+    def __iter__(self) -> Iterator[dict]:
+        for row in self._rows:
+            if "reason" in row:
+                print(f"linnaea: {row['file_name']}: {row['reason']}", file=sys.stderr)
+            else:
+                self.n_read += 1
+            yield row
+
+
+def _classifier(config: PredictConfig) -> tuple[object, dict]:
+    """The classifier that the options ask for, and what a log says of it."""
+    from linnaea.bioclip import classifiers
+
+    options = _model_options(config) | {"pixels": config.pixels, "runtime": config.runtime}
+    if config.cls:
+        labels = read_labels(config.cls)
+        return classifiers.CustomLabelsClassifier(labels, **options), {"classes": ",".join(labels)}
+    if config.bins:
+        return classifiers.CustomLabelsBinningClassifier(read_bins(config.bins), **options), {"bins_path": config.bins}
+    classifier = classifiers.TreeOfLifeClassifier(table=config.table or None, **options)
+    if config.subset:
+        classifier.apply_filter(classifier.create_taxa_filter_from_csv(config.subset))
+    return classifier, {"tree_of_life_version": classifier.vocabulary.source, "subset": config.subset or None}
+
+
+def _model_options(config: _ModelConfig) -> dict:
+    return {"model_str": config.model, "pretrained_str": config.pretrained or None, "device": config.device}
+
+
+def read_labels(labels: str) -> list[str]:
+    """The labels in `a,b,c`, or in a text file, one a line."""
+    if not os.path.isfile(labels):
+        return labels.split(",")
+    lines = Path(labels).read_text(encoding="utf-8-sig").splitlines()
+    return [line.strip() for line in lines if line.strip()]
+
+
+def read_bins(path: str) -> dict[str, str]:
+    """Label -> bin of a CSV file with a heading and two columns. Raises FileNotFoundError, ValueError for another form."""
+    with open(path, newline="", encoding="utf-8-sig") as handle:
+        rows = [[cell.strip() for cell in row] for row in csv.reader(handle) if any(row)]
+    if len(rows) < 2 or any(len(row) < 2 for row in rows):
+        raise ValueError(f"{path} must have a heading and two columns in each row, label and bin")
+    return {row[0]: row[1] for row in rows[1:]}
+
+
+def embed(config: BioclipEmbedConfig) -> int:
+    """0 when at least one photograph could be read, else 1. Features are not brought to unit length, as pybioclip's are not."""
+    from linnaea.bioclip.classifiers import BaseClassifier
+
+    classifier = BaseClassifier(**_model_options(config), pixels=config.pixels, runtime=config.runtime)
+    n_read, report, done = 0, _progress(), 0
+    with _opened(config.output) as file:
+        file.write(f'{{\n    "model": {json.dumps(classifier.model_str)},\n    "embeddings": {{')
+        batches = classifier.embed(list(config.image_file), batch_size=config.batch_size, normalize=False)
+        for keys, features_bd, failures in batches:
+            for i, reason in failures.items():
+                print(f"linnaea: {keys[i]}: {reason}", file=sys.stderr)
+            read = [key for i, key in enumerate(keys) if i not in failures]
+            for key, features_d in zip(read, features_bd.tolist(), strict=True):
+                file.write(f"{',' if n_read else ''}\n        {json.dumps(key)}: {json.dumps(features_d)}")
+                n_read += 1
+            done += len(keys)
+            report(done, len(config.image_file))
+        file.write("\n    }\n}\n")
+    return 0 if n_read else 1
+
+
+def list_models(config: ListModelsConfig) -> int:
+    """Prints one model a line."""
+    for model in () if config.model else (*TOL_MODELS, "bundled"):
+        print(f"\t{model}")
+    return 0
+
+
+def list_tol_taxa(config: ListTaxaConfig) -> int:
+    """Prints a row for each column of the name table."""
+    from linnaea.bioclip.classifiers import TreeOfLifeClassifier
+
+    classifier = TreeOfLifeClassifier(table=config.table or None, **_model_options(config))
+    frame = classifier.get_label_data()
+    write_csv(sys.stdout, frame.columns, frame.iter_rows(named=True))
+    return 0
+
+
+def write_csv(file: TextIO, columns: list[str], rows: Iterable[dict]) -> None:
+    """The rows as CSV; a photograph that could not be read has empty cells."""
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_cell(row[column]) for column in columns] for row in rows)
+
+
+def write_table(file: TextIO, columns: list[str], rows: Iterable[dict]) -> None:
+    """The rows in columns between rules, each cell centred; all of them wait in memory for the widest."""
+    cells = [[str(_cell(row[column])) for column in columns] for row in rows]
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    rule = "+" + "+".join("-" * (width + 2) for width in widths) + "+\n"
+    file.write(rule)
+    for number, line in enumerate(chain([columns], cells)):
+        file.write("|" + "|".join(f" {_centred(cell, width)} " for cell, width in zip(line, widths, strict=True)) + "|\n")
+        file.write(rule if number == 0 else "")
+    file.write(rule if cells else "")
+
+
+def _centred(cell: str, width: int) -> str:
+    left = (width - len(cell)) // 2
+    return " " * left + cell + " " * (width - len(cell) - left)
+
+
+def _cell(value: object) -> object:
+    return "" if isinstance(value, float) and math.isnan(value) else value
+
+
+@contextmanager
+def _opened(output: str) -> Iterator[TextIO]:
+    if output == STDOUT:
+        yield sys.stdout
+    else:
+        with open(output, "w", encoding="utf-8", newline="") as file:
+            yield file
+
+
+def _progress():
+    """What shows on stderr how many photographs are done, where that is a terminal."""
+    from linnaea.embed.progress import Progress
+
+    progress: Progress | None = None
+
+    def report(done: int, total: int) -> None:
+        nonlocal progress
+        progress = progress or Progress(total)
+        progress.advance(done - progress.done)
+        if done >= total:
+            progress.close()
+
+    return report
+
+
+MAINS = {PredictConfig: predict, BioclipEmbedConfig: embed, ListModelsConfig: list_models, ListTaxaConfig: list_tol_taxa}
+
+
+def main(config: PredictConfig | BioclipEmbedConfig | ListModelsConfig | ListTaxaConfig) -> int:
+    """Runs the command that the Config is of; its exit code."""
+    return MAINS[type(config)](config)

@@ -1,0 +1,51 @@
+"""The ranks, models and defaults that pybioclip knows, under its names for them."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from linnaea.records import RANKS
+from linnaea.taxonomy.text import epithet
+
+BIOCLIP_V1_MODEL_STR = "hf-hub:imageomics/bioclip"
+BIOCLIP_V2_MODEL_STR = "hf-hub:imageomics/bioclip-2"
+BIOCLIP_MODEL_STR = BIOCLIP_V2_MODEL_STR
+# The data sets that publish a table of name vectors for a model.
+TOL_MODELS = {
+    BIOCLIP_V1_MODEL_STR: "imageomics/TreeOfLife-10M",
+    BIOCLIP_V2_MODEL_STR: "imageomics/TreeOfLife-200M",
+}
+BATCH_SIZE = 10
+PIXELS = ("auto", "squash", "model")
+SPECIES_EPITHET = "species_epithet"
+COMMON_NAME = "common_name"
+
+
+class Rank(Enum):
+    """A rank of the tree of life, kingdom 0 to species 6."""
+
+    KINGDOM = 0
+    PHYLUM = 1
+    CLASS = 2
+    ORDER = 3
+    FAMILY = 4
+    GENUS = 5
+    SPECIES = 6
+
+    def get_label(self) -> str:
+        """The rank as people write it, "genus"."""
+        return self.name.lower()
+
+
+def name_keys(rank: Rank) -> list[str]:
+    """The keys that name a taxon of this rank in an answer, in pybioclip's order."""
+    keys = list(RANKS[: rank.value + 1])
+    return [*keys[:-1], SPECIES_EPITHET, "species", COMMON_NAME] if rank is Rank.SPECIES else keys
+
+
+def name_parts(lineage: tuple[str, ...], common_name: str, rank: Rank) -> dict[str, str]:
+    """The names of a taxon of this rank by key; `lineage` as in `linnaea.records.Taxon`."""
+    parts = list(lineage[: rank.value + 1])
+    if rank is Rank.SPECIES:
+        parts = [*parts[:-1], epithet(lineage[-1]), lineage[-1], common_name]
+    return dict(zip(name_keys(rank), parts, strict=True))

@@ -1,0 +1,62 @@
+"""The names that a tree-of-life classifier chooses from: a published table of vectors, or names that the model embeds."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from linnaea.bioclip.ranks import TOL_MODELS
+from linnaea.embed.names import load_name_table
+from linnaea.embed.published import HUB_FOLDER, SPECIES_STEM, load_published, published_beside, published_files
+from linnaea.model.contract import Model
+from linnaea.taxonomy.common_names import active_sources
+from linnaea.taxonomy.vocabulary import Vocabulary, load_vocabulary
+
+
+def load_tree_of_life(model: Model, model_str: str, table: str | os.PathLike | None) -> tuple[Vocabulary, object]:
+    """The vocabulary and the name table, as `linnaea.identify.score.Scorer` wants them.
+
+    `table`: a published table's folder or one of its two files, or the name of a vocabulary. Without it the table that lies
+    beside the model or is published for `model_str`, else the default vocabulary.
+    """
+    published = _find_published(model, model_str, table)
+    if published is None:
+        vocabulary = load_vocabulary(str(table or "inat"), model.card.common_names)
+        return vocabulary, load_name_table(model, vocabulary, mode="auto")
+    _, names_path = published_files(published)
+    vocabulary = load_vocabulary(names_path)
+    if active_sources():  # the last names are the extra's, which pybioclip does not have
+        vocabulary.common_names = vocabulary.common_names[:-1]
+    return vocabulary, load_published(published, model, vocabulary, say=_say)
+
+
+def _find_published(model: Model, model_str: str, table: str | os.PathLike | None) -> Path | None:
+    """Where the published table lies that is meant; None where a vocabulary is."""
+    if table is not None:
+        path = Path(table).expanduser()
+        return path if path.is_dir() or path.suffix in (".npy", ".json") else None
+    if (beside := published_beside(model)) is not None:
+        return beside
+    return fetch_table(TOL_MODELS[model_str]) if model_str in TOL_MODELS else None
+
+
+def fetch_table(data_set: str) -> Path:
+    """The matrix that a data set on the hub publishes, its names beside it, in the cache that pybioclip uses, too.
+
+    Raises ConnectionError where it is not there and cannot be fetched.
+    """
+    from huggingface_hub import errors, hf_hub_download
+
+    try:
+        files = [f"{HUB_FOLDER}/{SPECIES_STEM}{suffix}" for suffix in (".json", ".npy")]
+        return [Path(hf_hub_download(data_set, file, repo_type="dataset")) for file in files][-1]
+    except (OSError, ValueError, RuntimeError, errors.HTTPError, errors.EntryNotFoundError) as error:
+        reason = (str(error).strip() or type(error).__name__).split("\n")[0]
+        raise ConnectionError(
+            f"the names of {data_set} could not be fetched ({reason}); run again, or give a folder that has them as the table"
+        ) from None
+
+
+def _say(line: str) -> None:
+    print(f"linnaea: {line}", file=sys.stderr)
