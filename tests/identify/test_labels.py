@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -143,3 +145,32 @@ def test_two_folders_that_mean_one_label_are_named(tmp_path, model, vocabulary, 
     paint(class_folders / "002.Felis_catus" / "1.png", "cat")
     with pytest.raises(ValueError, match="'002.Felis_catus' and 'Felis_catus'.*both mean 'Felis catus'"):
         learn_labels(class_folders, tmp_path / "l", model=model, load_vocabulary=lambda: vocabulary)
+
+
+def test_labels_learnt_from_photographs_prepared_otherwise_are_refused(tmp_path, model, vocabulary, class_folders):
+    from dataclasses import replace
+
+    out = tmp_path / "l"
+    learn_labels(class_folders, out, model=model, load_vocabulary=lambda: vocabulary)
+    assert load_labels(str(out), model, lambda: vocabulary).labels
+    prepared = replace(model.card.preprocess, resize="shortest")
+    model.card = replace(model.card, preprocess=prepared)
+    with pytest.raises(ValueError, match="prepared otherwise.*learn it again"):
+        load_labels(str(out), model, lambda: vocabulary)
+
+
+def test_labels_learnt_with_another_runtime_are_used_and_that_is_said(
+    tmp_path, model, vocabulary, vocabulary_path, class_folders, capsys
+):
+    from linnaea.identify.config import IdentifyConfig
+    from linnaea.identify.run import main
+
+    out = tmp_path / "l"
+    learn_labels(class_folders, out, model=model, load_vocabulary=lambda: vocabulary)
+    config = IdentifyConfig(paths=(class_folders,), labels=str(out), vocabulary=str(vocabulary_path))
+    assert main(config, model=model) == 0
+    assert "was learnt with" not in capsys.readouterr().err
+    manifest = json.loads((out / "manifest.json").read_text())
+    (out / "manifest.json").write_text(json.dumps(manifest | {"runtime": "onnxruntime-int8:abc"}))
+    assert main(config, model=model) == 0
+    assert "learnt with --runtime onnxruntime-int8:abc and is used with onnxruntime" in capsys.readouterr().err

@@ -222,8 +222,8 @@ def exact_boxes(monkeypatch):
     """Without the margin, which the placeholder's painted pixels do not survive."""
     from linnaea.embed import images
 
-    decode = images.decode_image
-    monkeypatch.setattr(images, "decode_image", lambda path, box, least_side: decode(path, box, margin=0))
+    use = images.use_image
+    monkeypatch.setattr(images, "use_image", lambda path, f, box, least_side: use(path, f, box, margin=0))
 
 
 def test_each_box_has_its_row(go, scene, tmp_path, exact_boxes):
@@ -248,7 +248,7 @@ def test_a_detector_of_ones_own_goes_first(model, vocabulary_path, scene, exact_
 def test_the_api_streams_and_holds_few_images(model, vocabulary, tmp_path, monkeypatch):
     asked = []
 
-    def read(record, preprocess):
+    def read(record, preprocess, decoding):
         asked.append(record.path)
         import numpy as np
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from linnaea.identify.score import Scorer, largest_first
+from linnaea.identify.intervals import largest_first
+from linnaea.identify.score import Scorer
 from linnaea.records import RANKS
 from linnaea.taxonomy.tree import Tree
 

@@ -90,6 +90,36 @@ def test_an_occurrence_keeps_its_identifier_from_run_to_run_and_none_shares_it(t
     assert not set(first) & set(elsewhere)
 
 
+def test_labels_that_are_no_taxa_are_no_scientific_names(tmp_path, bare):
+    none = ("",) * 7
+    rows = [
+        (str(bare), identified(str(bare), CAT, name="house cat")),
+        (str(bare), identified(str(bare), none, name="fur | left", rank="")),
+        (str(bare), identified(str(bare), CAT)),
+        (str(bare), identified(str(bare), (*CAT[:5], "", ""), rank="family", name="cats")),
+    ]
+    occurrences = list(occurrence_rows(rows, "x"))
+    terms = ("scientificName", "taxonRank", "verbatimIdentification")
+    assert [tuple(row[term] for term in terms) for row in occurrences] == [
+        ("Felis catus", "species", "house cat"),
+        ("", "", "fur | left"),
+        ("Felis catus", "species", ""),
+        ("Felidae", "family", "cats"),
+    ]
+    folder = tmp_path / "labels"
+    folder.mkdir()
+    write_package(folder, rows, PackageFacts(classified_by="x", created="2024-01-02T03:04:05Z"))
+    observations = rows_of(folder / "observations.csv")
+    assert [(row["scientificName"], row["observationTags"]) for row in observations] == [
+        ("Felis catus", "label:house cat"),
+        ("", "label:fur / left"),
+        ("Felis catus", ""),
+        ("Felidae", "label:cats"),
+    ]
+    taxonomic = json.loads((folder / "datapackage.json").read_text())["taxonomic"]
+    assert [taxon["scientificName"] for taxon in taxonomic] == ["Felis catus", "Felidae"]
+
+
 # The constraints of version 1.0.2's table schemas that concern the columns we fill.
 REQUIRED = {
     "deployments": ("deploymentID", "latitude", "longitude", "deploymentStart", "deploymentEnd"),

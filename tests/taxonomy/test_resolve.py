@@ -205,3 +205,26 @@ def test_edit_distances_are_those_of_the_textbook(word, others, tolerance):
 def test_near_misses_may_be_left_out(vocabulary):
     found = vocabulary.resolve("Felis cattus", suggest=False)
     assert not found.taxa and not found.suggestions and found.reason
+
+
+@pytest.mark.parametrize(
+    ("query", "reason", "nearest"),
+    [
+        ("kingdm:Felis", "'kingdm' is no rank, did you mean kingdom?", ["Felis"]),
+        ("gneus: Oenanthe", "'gneus' is no rank, did you mean genus?", ["Oenanthe", "Oenanthe"]),
+        ("famly:Felidea", "'famly' is no rank, did you mean family?", ["Felidae"]),
+        ("tribe:Felis", "'tribe' is no rank, choose one of kingdom, phylum, class, order, family, genus, species", ["Felis"]),
+    ],
+)
+def test_a_misspelt_rank_is_named_with_the_rank_and_the_taxa_that_may_be_meant(vocabulary, query, reason, nearest):
+    resolution = vocabulary.resolve(query)
+    assert (resolution.taxa, resolution.reason) == ([], reason)
+    assert near(resolution)[: len(nearest)] == nearest
+    with pytest.raises(ValueError, match=f"unknown taxon '{query}': '.* is no rank, .*nearest: {nearest[0]}"):
+        vocabulary.leaves_within(query)
+
+
+def test_a_name_with_a_colon_that_is_no_qualifier_stays_a_name(vocabulary):
+    assert "is no rank" not in vocabulary.resolve("BOLD:AAA1234").reason
+    assert "is no rank" not in vocabulary.resolve("http://felis.org").reason
+    assert found(vocabulary.resolve("Genus:Felis")) == ["Felis"]

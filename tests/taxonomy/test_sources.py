@@ -130,6 +130,25 @@ def test_an_unfinished_cache_folder_is_made_again(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("inatt", "did you mean inat?"),
+        ("iNat", "did you mean inat?"),
+        ("brids.csv", "did you mean birds.csv?"),
+        ("birds.cvs", "did you mean birds.csv?"),
+        ("nothing like it", "give a file or folder that exists, or inat"),
+    ],
+)
+def test_an_unknown_vocabulary_gives_the_nearest_that_exists(tmp_path, monkeypatch, given, said):
+    (tmp_path / "birds.csv").touch()
+    (tmp_path / "inatt.jpg").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError) as caught:
+        load_vocabulary(given)
+    assert str(caught.value) == f"no vocabulary {given!r}: {said}"
+
+
+@pytest.mark.parametrize(
     ("name", "content", "error", "said"),
     [
         ("none.csv", None, FileNotFoundError, "none.csv"),

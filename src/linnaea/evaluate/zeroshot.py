@@ -14,6 +14,7 @@ import numpy as np
 
 from linnaea.embed.images import embed_batches
 from linnaea.embed.names import embed_texts, load_name_table
+from linnaea.embed.sample import settle_on_records, spread
 from linnaea.evaluate.metrics import expected_calibration_error, share_with_interval
 from linnaea.evaluate.truth import Example, fold_of, read_examples, to_examples, truth_nodes
 from linnaea.identify.calibrate import calibrate, fit_calibration
@@ -21,6 +22,8 @@ from linnaea.identify.decide import DEFAULT_FLOOR, deepest_rank
 from linnaea.identify.score import Scorer, Scores
 from linnaea.model.checkpoint import load_model
 from linnaea.model.contract import Model
+from linnaea.model.runtime import CHOICES as RUNTIMES
+from linnaea.model.runtime import DEFAULT, check_runtime
 from linnaea.records import RANK_INDEX, RANKS, ImageRecord
 from linnaea.store import write_json
 from linnaea.taxonomy.text import taxon_text
@@ -39,7 +42,7 @@ class ZeroshotConfig:
     root: Path = Path(".")
     "folder that the files are relative to"
     model: str = "bundled"
-    "`bundled` or a model folder"
+    "`bundled`, the folder of a model or of an open_clip checkpoint, or one on the hub, e.g. hf-hub:imageomics/bioclip-2"
     text: str = field(default="auto", metadata={"choices": TEXTS})
     "how labels are written; auto: common name and taxonomic one (own words if no single species), averaged"
     vocabulary: str = field(default="labels", metadata={"choices": ("labels", "full")})
@@ -62,6 +65,11 @@ class ZeroshotConfig:
     "write a row a photograph there, as Parquet"
     batch_size: int = 32
     "images the model sees at once"
+    runtime: str = field(default="onnxruntime", metadata={"choices": RUNTIMES})
+    "where the model runs: `onnxruntime` in full precision; `auto` takes the fastest that passes a check on 32 photographs"
+
+    def __post_init__(self):
+        check_runtime(self.runtime)
 
 
 def embed_examples(model: Model, examples: list[Example], root: Path, batch_size: int) -> tuple[np.ndarray, dict[int, str]]:
@@ -151,7 +159,7 @@ def groups(examples: list[Example], familiar: set[tuple[str, ...]]) -> np.ndarra
 
 
 def cross_fit(
-    scores: Scores, right_nr, known_nr, examples: list[Example], group_n: np.ndarray, unseen_weight: float
+    tree, scores: Scores, right_nr, known_nr, examples: list[Example], group_n: np.ndarray, unseen_weight: float
 ) -> np.ndarray:
     """Chances [n, r] from a calibration that was fitted on the other half.
 
@@ -169,7 +177,7 @@ def cross_fit(
         fit, use = np.flatnonzero(fold_n != fold), np.flatnonzero(fold_n == fold)
         if len(fit) and len(use):
             parameters = fit_calibration(_take(scores, fit), right_nr[fit], known_nr[fit], weight_n[fit])
-            chance_nr[use] = calibrate(parameters, _take(scores, use))
+            chance_nr[use] = calibrate(parameters, _take(scores, use), tree)
     return chance_nr
 
 
@@ -245,12 +253,12 @@ def evaluate_full(
     group_n = groups(examples, set(getattr(model, "familiar", ())))
     base = dict(model.card.calibration)
     if config.calibration == "cross-fitted":
-        chance_nr = cross_fit(scores, right_nr, known_nr, examples, group_n, config.unseen_weight)
+        chance_nr = cross_fit(tree, scores, right_nr, known_nr, examples, group_n, config.unseen_weight)
     else:
-        chance_nr = calibrate(base if config.calibration == "model" else {}, scores)
+        chance_nr = calibrate(base if config.calibration == "model" else {}, scores, tree)
     floor = config.min_confidence if config.min_confidence is not None else base.get("floor", DEFAULT_FLOOR)
     if config.write_calibration:
-        honest_nr = cross_fit(scores, right_nr, known_nr, examples, group_n, config.unseen_weight)
+        honest_nr = cross_fit(tree, scores, right_nr, known_nr, examples, group_n, config.unseen_weight)
         floor = choose_floor(
             tree, scores, honest_nr, truth_nr, examples, group_n, config.floor_target, config.most_wrong_species
         )
@@ -283,6 +291,10 @@ def benchmark(config: ZeroshotConfig) -> tuple[dict, list[dict]]:
     model = load_model(config.model)
     vocabulary = load_vocabulary("inat", common_names=model.card.common_names)
     examples, unresolved = to_examples(read_examples(config.manifest, config.where), vocabulary)
+    check = {}
+    if config.runtime != DEFAULT:
+        records = [ImageRecord(path=str(config.root / example.file)) for example in examples]
+        check = settle_on_records(model, config.runtime, lambda n: spread(records, n), len(records))
     vectors_nd, failures = embed_examples(model, examples, config.root, config.batch_size)
     readable = [i for i in range(len(examples)) if i not in failures]
     if not readable:
@@ -296,6 +308,8 @@ def benchmark(config: ZeroshotConfig) -> tuple[dict, list[dict]]:
         "task": "zeroshot",
         "model": model.card.name,
         "model_hash": model.card.hash,
+        "runtime": getattr(model, "runtime", DEFAULT),
+        "runtime_check": check,
         "vocabulary": config.vocabulary,
         "text": config.text if config.vocabulary == "labels" else model.card.text_type,
         "where": list(config.where),

@@ -17,6 +17,7 @@ from linnaea.records import RANKS
 
 if TYPE_CHECKING:
     from linnaea.identify.score import Scores
+    from linnaea.taxonomy.tree import Tree
 
 TRAITS = ("mass", "lead", "organism", "similarity", "clarity")
 N_STEPS = 60
@@ -38,10 +39,11 @@ def traits(scores: Scores) -> np.ndarray:
     return np.stack(columns, axis=2)
 
 
-def calibrate(parameters: dict, scores: Scores) -> np.ndarray:
+def calibrate(parameters: dict, scores: Scores, tree: Tree) -> np.ndarray:
     """Chances float64 [b, r] that the best taxon of each rank is right; the masses themselves for empty `parameters`.
 
-    A taxon is right whenever one below it is, so a chance is never below that of a deeper rank.
+    A taxon is right whenever one below it is, so its chance is never below that of the best taxon of a deeper rank, if that one
+    lies within it: the likeliest species need not be of the likeliest family.
     """
     fitted = parameters.get("ranks", {})
     chance_br = scores.probability_br.astype(np.float64).copy()
@@ -56,7 +58,17 @@ def calibrate(parameters: dict, scores: Scores) -> np.ndarray:
         if rank in fitted:
             chance_br[:, r] = _sigmoid(x_brf[:, r] @ np.array(fitted[rank]["weights"]) + fitted[rank]["bias"])
     chance_br[scores.node_br < 0] = 0.0
-    return np.maximum.accumulate(chance_br[:, ::-1], axis=1)[:, ::-1]
+    for r in range(len(RANKS) - 2, -1, -1):
+        for deeper in range(r + 1, len(RANKS)):
+            inside_b = _lies_within(tree, scores.node_br[:, deeper], scores.node_br[:, r])
+            chance_br[inside_b, r] = np.maximum(chance_br[inside_b, r], chance_br[inside_b, deeper])
+    return chance_br
+
+
+def _lies_within(tree: Tree, node_b: np.ndarray, above_b: np.ndarray) -> np.ndarray:
+    """Whether each node lies at or below the other one, bool [b]; -1 lies nowhere."""
+    starts_inside_b = tree.start_k[above_b] <= tree.start_k[node_b]
+    return (node_b >= 0) & (above_b >= 0) & starts_inside_b & (tree.end_k[node_b] <= tree.end_k[above_b])
 
 
 def _sigmoid(z: np.ndarray) -> np.ndarray:

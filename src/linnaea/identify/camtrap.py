@@ -9,13 +9,13 @@ from __future__ import annotations
 import csv
 import mimetypes
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from linnaea.embed.files import printable_path
-from linnaea.identify.darwin_core import id_in_photograph, stable_id
+from linnaea.identify.darwin_core import id_in_photograph, scientific_name, stable_id
 from linnaea.identify.photo_facts import PhotoFacts, read_photo_facts
 from linnaea.records import RANKS, Prediction
 from linnaea.store import write_json
@@ -66,11 +66,15 @@ class _Deployment:
 
 @dataclass(frozen=True, kw_only=True)
 class PackageFacts:
-    """What the package says of itself: who named the photographs, when (ISO 8601), where if photographs do not say."""
+    """What the package says of itself: who named the photographs, when (ISO 8601), where if photographs do not say.
+
+    `read` gives what is known of the photograph at a path.
+    """
 
     classified_by: str
     created: str
     near: tuple[float, float] | None = None
+    read: Callable[[str], PhotoFacts] = read_photo_facts
 
 
 def write_package(folder: Path, predictions: Iterable[tuple[str, Prediction]], facts: PackageFacts) -> int:
@@ -97,30 +101,27 @@ def write_package(folder: Path, predictions: Iterable[tuple[str, Prediction]], f
             parent = printable_path(os.path.dirname(path)) or "."
             deployment = deployments.setdefault(parent, _Deployment(id=stable_id("deployment", parent), folder=parent))
             if path != last_path:
-                last_path, photo = path, read_photo_facts(path)
+                last_path, photo = path, facts.read(path)
                 media_id = stable_id("media", printable_path(path))
-                timestamp, issue = _timestamp(path, photo)
+                timestamp, issue = _timestamp(photo)
                 _add_to(deployment, photo, timestamp, issue)
                 media.writerow(_media_row(media_id, deployment, path, photo, timestamp, issue))
             row = _observation_row(prediction, deployment, media_id, photo, timestamp, facts)
             observations.writerow({"observationID": id_in_photograph("observation", path, prediction.box)} | row)
-            if prediction.status == "identified" and prediction.rank:
-                taxa.setdefault(prediction.name, prediction)
+            if prediction.status == "identified" and (name := scientific_name(prediction)):
+                taxa.setdefault(name, prediction)
     without_place = _write_deployments(folder, deployments.values(), facts)
     write_json(folder / "datapackage.json", _descriptor(deployments.values(), taxa.values(), facts))
     return without_place
 
 
-def _timestamp(path: str, photo: PhotoFacts) -> tuple[str, str]:
+def _timestamp(photo: PhotoFacts) -> tuple[str, str]:
     """The time with its offset, as the standard requires, and what is doubtful about it."""
     if photo.event_date:
         when = datetime.fromisoformat(photo.event_date)
         issue = "" if when.tzinfo else NO_ZONE
     else:
-        try:
-            when, issue = datetime.fromtimestamp(int(os.stat(path).st_mtime), UTC), NO_TIME
-        except OSError:
-            when, issue = datetime.fromtimestamp(0, UTC), NO_TIME
+        when, issue = datetime.fromtimestamp(photo.modified_s, UTC), NO_TIME
     when = when.replace(tzinfo=UTC) if when.tzinfo is None else when
     return when.isoformat().replace("+00:00", "Z"), issue
 
@@ -190,7 +191,9 @@ def _observation_row(
         "observationComments": prediction.reason,
     }
     if prediction.status == "identified":
-        row["scientificName"] = prediction.name
+        row["scientificName"] = scientific = scientific_name(prediction)
+        # A label of the user's own; the standard separates tags by |.
+        row["observationTags"] = "" if prediction.name == scientific else f"label:{prediction.name.replace('|', '/')}"
         row["classificationProbability"] = prediction.confidence
     if prediction.box is not None and photo.width and photo.height:
         row |= _box_columns(prediction, photo)
@@ -300,6 +303,6 @@ def _descriptor(deployments: Iterable[_Deployment], taxa: Iterable[Prediction], 
 
 def _taxonomic(taxon: Prediction) -> dict:
     lineage = dict(zip(RANKS, taxon.lineage, strict=True))
-    entry = {"scientificName": taxon.name, "taxonRank": taxon.rank}
+    entry = {"scientificName": scientific_name(taxon), "taxonRank": taxon.rank}
     entry |= {rank: lineage[rank] for rank in RANKS[:-1] if lineage[rank]}
     return entry | ({"vernacularNames": {"eng": taxon.common_name}} if taxon.common_name else {})

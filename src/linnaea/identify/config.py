@@ -6,10 +6,12 @@ import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from linnaea.embed.images import BATCH_SIZE
+from linnaea.embed.images import BATCH_SIZE, DECODING, check_decoding
 from linnaea.identify.boxes import BOX_CONFIDENCE
 from linnaea.identify.namer import NamerOptions
 from linnaea.identify.outputs import AS, check_out
+from linnaea.model.runtime import CHOICES as RUNTIMES
+from linnaea.model.runtime import check_runtime
 from linnaea.records import RANKS
 
 
@@ -24,7 +26,7 @@ class IdentifyConfig:
     as_: str = field(default="table", metadata={"choices": AS})
     "what is written: the table, Darwin Core occurrences, or a Camtrap DP package (then --out is a folder)"
     model: str = "bundled"
-    "`bundled` or the folder of a model"
+    "`bundled`, the folder of a model or of an open_clip checkpoint, or one on the hub, e.g. hf-hub:imageomics/bioclip-2"
     vocabulary: str = "inat"
     "names to choose from: `inat`, a table with rank columns, a Darwin Core taxon table, or pybioclip's txt_emb_*.json"
     rank: str = field(default="auto", metadata={"choices": ("auto", *RANKS)})
@@ -42,7 +44,7 @@ class IdentifyConfig:
     month: int | None = field(default=None, metadata={"metavar": "M"})
     "the month they were taken in, 1 to 12; with --occurrences what is seen then becomes likelier"
     occurrences: Path | None = field(default=None, metadata={"metavar": "FILE"})
-    "Darwin Core occurrences (CSV, TSV, Parquet) for --near and --month"
+    "Darwin Core occurrences (CSV, TSV, Parquet, or GBIF's zip) for --near and --month"
     min_confidence: float | None = field(default=None, metadata={"metavar": "P"})
     "the floor, 0 to 1: no name with less confidence is given (default: the model's own for --rank auto, else none)"
     boxes: Path | None = field(default=None, metadata={"metavar": "FILE"})
@@ -51,12 +53,20 @@ class IdentifyConfig:
     "leave out boxes of which the detector was less sure"
     names: str = field(default="auto", metadata={"choices": ("auto", "full", "staged")})
     "`full` embeds every name once and keeps the table; `staged` starts at once; `auto` is `full` if that is there"
+    name_vectors: Path | None = field(default=None, metadata={"metavar": "FILE.npy|DIR"})
+    "vectors of the names made elsewhere: pybioclip's txt_emb_*.npy (its .json beside it), or what `linnaea names --out` wrote"
     report: Path | None = field(default=None, metadata={"metavar": "FILE.html"})
     "also write a report with thumbnails, in one HTML file"
     table: bool = False
     "also print the table when it is written to a file"
     batch_size: int = BATCH_SIZE
     "photographs that the model sees at once"
+    runtime: str = field(default="onnxruntime", metadata={"choices": RUNTIMES})
+    "where the model runs: `onnxruntime` in full precision; `auto` takes the fastest that passes a check on 32 photographs"
+    decoding: str = field(default="exact", metadata={"choices": DECODING})
+    "`exact` takes every pixel; `scaled` shrinks photographs while it decodes them: large ones twice as fast"
+    watch: bool = False
+    "then keep on: name what comes into the folders, until Ctrl-C"
     resume: bool = False
     "go on where a broken run with the same options stopped"
     overwrite: bool = False
@@ -71,6 +81,8 @@ class IdentifyConfig:
             raise ValueError(f"--top {self.top} is too small; give 1 or more")
         if self.batch_size < 1:
             raise ValueError(f"--batch-size {self.batch_size} is too small; give 1 or more")
+        check_decoding(self.decoding)
+        check_runtime(self.runtime)
         if self.as_ not in AS:
             raise ValueError(f"unknown form {self.as_!r}; choose one of {', '.join(AS)}")
         if self.rank not in ("auto", *RANKS):
@@ -84,9 +96,14 @@ class IdentifyConfig:
             other = "--within" if self.within else "--among" if self.among else "--occurrences"
             other = other if self.within or self.among or self.occurrences else "--rank"
             raise ValueError(f"{other} chooses among taxa and --labels replaces them; leave one of the two out")
+        if self.name_vectors is not None and (self.labels or self.names == "staged"):
+            other = "--labels" if self.labels else "--names staged"
+            raise ValueError(f"--name-vectors are for all names of a vocabulary, {other} is not; leave one of the two out")
         check_out(self.out, self.as_)
         if self.resume and not self.writes_file:
             raise ValueError("--resume needs --out FILE: only a run with a file leaves something to go on from")
+        if self.watch and self.report is not None:
+            raise ValueError("--report shows a run that has ended and --watch goes on; leave one of the two out")
         if self.report is not None and self.report.suffix.lower() not in (".html", ".htm"):
             raise ValueError(f"--report {self.report} is an HTML file; let its name end in .html")
 

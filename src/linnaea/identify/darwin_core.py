@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import PurePath
 
 from linnaea.embed.files import printable_path
-from linnaea.identify.photo_facts import read_photo_facts
-from linnaea.records import RANKS, Box, Prediction
+from linnaea.identify.photo_facts import PhotoFacts, read_photo_facts
+from linnaea.records import RANK_INDEX, RANKS, Box, Prediction
 
 COLUMNS = (
     "occurrenceID",
@@ -25,6 +25,7 @@ COLUMNS = (
     "family",
     "genus",
     "specificEpithet",
+    "verbatimIdentification",
     "eventDate",
     "decimalLatitude",
     "decimalLongitude",
@@ -51,32 +52,46 @@ def id_in_photograph(kind: str, path: str, box: Box | None) -> str:
     return stable_id(kind, printable_path(os.path.abspath(path)), *sides)
 
 
+def scientific_name(prediction: Prediction) -> str:
+    """The name of the taxon that a prediction means; "" for a label of the user's own that is none.
+
+    `scientificName` is for taxa. What else somebody called an organism belongs into `verbatimIdentification`
+    (https://dwc.tdwg.org/terms/#dwc:verbatimIdentification).
+    """
+    return prediction.lineage[RANK_INDEX[prediction.rank]] if prediction.rank in RANK_INDEX else ""
+
+
 def occurrence_rows(
-    predictions: Iterable[tuple[str, Prediction]], identified_by: str, near: tuple[float, float] | None = None
+    predictions: Iterable[tuple[str, Prediction]],
+    identified_by: str,
+    near: tuple[float, float] | None = None,
+    read_facts: Callable[[str], PhotoFacts] = read_photo_facts,
 ) -> Iterator[dict]:
     """One occurrence for each identified image or box: the first name only; what was refused is no occurrence.
 
     `predictions` come with the path of their photograph. Date and place are the photograph's; `near` is the place of
-    those that record none.
+    those that record none. `read_facts` gives what is known of the photograph at a path.
     """
     for path, prediction in predictions:
         if prediction.status != "identified" or prediction.position != 1:
             continue
-        facts = read_photo_facts(path)
+        facts = read_facts(path)
         place = (facts.latitude, facts.longitude)
         if None in place:
             place = near or (None, None)
+        scientific = scientific_name(prediction)
         lineage = dict(zip(RANKS, prediction.lineage, strict=True))
         genus, _, epithet = lineage.pop("species").partition(" ")
         yield {
             "occurrenceID": f"urn:uuid:{id_in_photograph('occurrence', path, prediction.box)}",
             "basisOfRecord": "MachineObservation",
             "occurrenceStatus": "present",
-            "scientificName": prediction.name,
+            "scientificName": scientific,
             "taxonRank": prediction.rank,
             "vernacularName": prediction.common_name,
             **lineage,
             "specificEpithet": epithet if genus == lineage["genus"] else "",
+            "verbatimIdentification": "" if prediction.name == scientific else prediction.name,
             "eventDate": facts.event_date,
             "decimalLatitude": place[0],
             "decimalLongitude": place[1],

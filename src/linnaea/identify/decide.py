@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from linnaea.identify.intervals import largest_first
 from linnaea.identify.labels import LabelSet
-from linnaea.identify.score import Scorer, Scores, largest_first
+from linnaea.identify.score import Scorer, Scores
 from linnaea.records import RANK_INDEX, RANKS, Prediction, RankedName
 from linnaea.store import hash_bytes
 from linnaea.taxonomy.vocabulary import Vocabulary
@@ -132,6 +133,7 @@ class LabelNamer:
         self.labels, self.decision = labels, decision
         self.hash = hash_bytes(*(label.name for label in labels.labels), labels.vectors_ld.tobytes())
         self.kind = "labels"
+        self.learnt_with = labels.learnt_with
 
     def name(self, image_vectors_bd: np.ndarray, files: Sequence[str]) -> list[list[Prediction]]:
         """The rows of each image, best first; a refused image has one."""

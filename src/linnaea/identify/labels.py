@@ -15,7 +15,7 @@ import numpy as np
 
 from linnaea.embed.names import embed_texts
 from linnaea.identify.tables import read_rows
-from linnaea.model.contract import Model
+from linnaea.model.contract import Model, Preprocess
 from linnaea.records import RANKS
 from linnaea.store import MANIFEST, load_vectors
 from linnaea.taxonomy.text import taxon_text
@@ -48,6 +48,8 @@ class LabelSet:
     logit_scale: float
     centre_d: np.ndarray
     least_similarity: float = -1.0
+    learnt_with: str = ""
+    "the runtime that gave the examples' vectors; empty for labels that are texts"
 
     def similarities(self, image_vectors_bd: np.ndarray) -> np.ndarray:
         """Cosines float32 [b, l]."""
@@ -120,7 +122,7 @@ def resolve_labels(labels: Sequence[Label], load_vocabulary: Callable[[], Vocabu
 def load_labels(labels: str, model: Model, load_vocabulary: Callable[[], Vocabulary]) -> LabelSet:
     """The labels that `--labels` means: names, a file of names, or the folder that `linnaea learn` made.
 
-    Raises ValueError for a folder learnt with another model.
+    Raises ValueError for a folder learnt with another model, or from photographs prepared in another way.
     """
     path = Path(labels)
     if os.path.isdir(labels):
@@ -139,8 +141,11 @@ def load_labels(labels: str, model: Model, load_vocabulary: Callable[[], Vocabul
 def label_vectors(model: Model, labels: Sequence[Label]) -> np.ndarray:
     """Unit vectors float32 [l, d]: of the label as written and, where it is one species, of its taxonomic name, averaged.
 
-    `linnaea evaluate zeroshot` measures labels written so.
+    `linnaea evaluate zeroshot` measures labels written so. A model whose card has templates for labels gets them as written,
+    in those templates alone.
     """
+    if model.card.label_templates:
+        return embed_texts(model, [label.name for label in labels], model.card.label_templates)
     as_written_ld = embed_texts(model, [label.name for label in labels])
     taxonomic = [taxon_text(label.lineage, "taxonomic") if label.rank == "species" else label.name for label in labels]
     total_ld = as_written_ld + embed_texts(model, taxonomic)
@@ -154,6 +159,9 @@ def _load_learnt(path: Path, model: Model) -> LabelSet:
         raise ValueError(f"{path} holds vectors of another kind, not labels; make labels with `linnaea learn`")
     if manifest["model_hash"] != model.card.hash:
         raise ValueError(f"{path} was learnt with model {manifest['model']!r}, not {model.card.name!r}; learn it again")
+    # The weights' hash does not know how photographs become pixels, on which the examples' vectors depend, too.
+    if _preprocess_of(manifest) != model.card.preprocess:
+        raise ValueError(f"{path} was learnt from photographs prepared otherwise than {model.card.name!r} does; learn it again")
     labels = tuple(
         Label(
             name=row["label"],
@@ -169,4 +177,13 @@ def _load_learnt(path: Path, model: Model) -> LabelSet:
         logit_scale=manifest["logit_scale"],
         centre_d=np.array(manifest["centre"], np.float32),
         least_similarity=manifest["least_similarity"],
+        learnt_with=manifest.get("runtime", ""),
     )
+
+
+def _preprocess_of(manifest: dict) -> Preprocess | None:
+    given = {key: tuple(value) if isinstance(value, list) else value for key, value in manifest["preprocess"].items()}
+    try:
+        return Preprocess(**given)
+    except (TypeError, ValueError):  # of a version that prepared them in ways not known here
+        return None

@@ -11,7 +11,8 @@ import numpy as np
 
 from linnaea.identify.decide import DEFAULT_FLOOR, Decision, LabelNamer, TaxonNamer
 from linnaea.identify.labels import load_labels
-from linnaea.identify.prior import log_prior, occurrence_counts
+from linnaea.identify.occurrences import occurrence_counts
+from linnaea.identify.prior import log_prior
 from linnaea.identify.restrict import candidate_leaves
 from linnaea.identify.score import Scorer
 from linnaea.model.contract import Model
@@ -46,6 +47,7 @@ class NamerOptions:
     occurrences: Path | None = None
     min_confidence: float | None = None
     names: str = "auto"
+    name_vectors: Path | None = None
 
 
 def load_namer(
@@ -78,15 +80,19 @@ def load_namer(
     if options.occurrences is not None:
         counts = occurrence_counts(options.occurrences, near=options.near, month=options.month)
         prior_n, n_known = log_prior(vocabulary, counts, leaves)
-        say(f"{options.occurrences}: records of {len(counts):,} names count here, {n_known:,} in the vocabulary")
+        n_names = len({recorded.name for recorded in counts})
+        say(f"{options.occurrences}: records of {n_names:,} names count here, {n_known:,} in the vocabulary")
     floor = options.min_confidence
     if floor is None and options.rank == "auto":
         floor = model.card.calibration.get("floor", DEFAULT_FLOOR)
-    from linnaea.embed.names import embed_texts, load_name_table
+    from linnaea.embed.made_names import choose_table
+    from linnaea.embed.names import embed_texts
     from linnaea.identify.calibrate import calibrate
 
-    table = table or load_name_table(model, vocabulary, mode=options.names, report=report)
+    table = table or choose_table(
+        options.name_vectors, model, vocabulary, mode=options.names, leaves=leaves, say=say, report=report
+    )
     refusals_fd = embed_texts(model, list(model.card.refusals)) if model.card.refusals else None
     scorer = Scorer(vocabulary.tree, table, model.card.logit_scale, refusals_fd, leaves, prior_n)
     decision = Decision(rank=options.rank, floor=floor, top=options.top)
-    return TaxonNamer(vocabulary, scorer, lambda scores: calibrate(model.card.calibration, scores), decision)
+    return TaxonNamer(vocabulary, scorer, lambda scores: calibrate(model.card.calibration, scores, vocabulary.tree), decision)

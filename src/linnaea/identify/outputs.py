@@ -9,6 +9,7 @@ from pathlib import Path
 
 from linnaea.identify import darwin_core, tables
 from linnaea.identify.camtrap import PackageFacts, write_package
+from linnaea.identify.photo_facts import PhotoFacts, read_photo_facts
 from linnaea.records import Box, Prediction, RankedName
 from linnaea.store import atomic_path
 
@@ -43,18 +44,19 @@ def write_output(
     created: str,
     near: tuple[float, float] | None,
     say: Callable[[str], None],
+    read_facts: Callable[[str], PhotoFacts] = read_photo_facts,
 ) -> None:
-    """Writes the rows aside and moves the result into place whole."""
+    """Writes the rows aside and moves the result into place whole. `read_facts` is asked about photographs by path."""
     suffix = out.suffix.lower()
     if form == "table":
         with atomic_path(out) as path:
             tables.write_table(path, tables.COLUMNS, (tables.row_of(p) for _path, p in rows()), suffix)
     elif form == "darwin-core":
         with atomic_path(out) as path:
-            occurrences = darwin_core.occurrence_rows(rows(), identified_by, near)
+            occurrences = darwin_core.occurrence_rows(rows(), identified_by, near, read_facts)
             tables.write_table(path, darwin_core.COLUMNS, occurrences, suffix)
     else:
-        facts = PackageFacts(classified_by=identified_by, created=created, near=near)
+        facts = PackageFacts(classified_by=identified_by, created=created, near=near, read=read_facts)
         without_place = _write_folder(out, rows, facts)
         if without_place:
             say(

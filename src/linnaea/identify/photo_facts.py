@@ -18,7 +18,10 @@ EARLIEST_YEAR = 1980  # cameras without a set clock write 1970 or earlier
 
 @dataclass(frozen=True, kw_only=True)
 class PhotoFacts:
-    """`event_date` is ISO 8601, with the offset from UTC if the camera recorded it; coordinates are WGS 84 degrees."""
+    """`event_date` is ISO 8601, with the offset from UTC if the camera recorded it; coordinates are WGS 84 degrees.
+
+    `modified_s` is the file's own time in seconds since 1970, 0 where there is no file.
+    """
 
     event_date: str = ""
     latitude: float | None = None
@@ -27,11 +30,14 @@ class PhotoFacts:
     width: int = 0
     height: int = 0
     media_type: str = ""
+    modified_s: int = 0
 
 
 def read_photo_facts(path: str | os.PathLike) -> PhotoFacts:
     """What the header says; empty fields where it says nothing or cannot be read."""
+    modified_s = 0
     try:
+        modified_s = int(os.stat(path).st_mtime)
         with open(path, "rb") as handle, Image.open(handle, formats=readable_formats()) as image:
             exif = image.getexif()
             width, height = image.size
@@ -47,9 +53,10 @@ def read_photo_facts(path: str | os.PathLike) -> PhotoFacts:
                 width=width,
                 height=height,
                 media_type=Image.MIME.get(image.format, ""),
+                modified_s=modified_s,
             )
     except Exception:  # noqa: BLE001 (a damaged header is no reason to stop, as in linnaea.embed.decode)
-        return PhotoFacts()
+        return PhotoFacts(modified_s=modified_s)
 
 
 def _event_date(details: dict) -> str:

@@ -13,10 +13,12 @@ from linnaea.embed.journal import journal_dir, read_state
 from linnaea.identify.config import IdentifyConfig
 from linnaea.identify.namer import Namer
 from linnaea.model.contract import Model
+from linnaea.model.runtime import DEFAULT
 from linnaea.store import MANIFEST, hash_bytes
 
 # Options that change nothing in the rows.
-NOT_IN_HASH = ("out", "resume", "overwrite", "quiet", "table", "report", "names")
+# `runtime` is what the user asked for; what it came to is a fact of its own.
+NOT_IN_HASH = ("out", "resume", "overwrite", "quiet", "table", "report", "names", "runtime")
 # Options that are files: their content counts, not their name.
 FILES = ("among", "labels", "occurrences", "boxes")
 
@@ -36,6 +38,7 @@ def run_identity(config: IdentifyConfig, model: Model, namer: Namer) -> dict:
         "options": options,
         "model": model.card.hash,
         "card": hash_bytes(json.dumps(dataclasses.asdict(model.card), sort_keys=True, default=str)),
+        "runtime": getattr(model, "runtime", DEFAULT),
         "names": namer.kind,
         "vocabulary": namer.hash,
         "version": __version__,
@@ -53,13 +56,17 @@ def hash_of_input(path: str | os.PathLike) -> str:
         return hash_bytes(str(size), handle.read(1 << 24))
 
 
-def difference(config: IdentifyConfig, waiting: dict, identity: dict) -> str:
+def difference(journal: Path, waiting: dict, identity: dict) -> str:
     """One line that names the options in which the broken run and this one differ."""
+    old_version = waiting.get("version", "")
     old, new = waiting["options"], json.loads(json.dumps(identity["options"], default=str))
     changed = [f"--{name.strip('_').replace('_', '-')}" for name in new if old.get(name) != new[name]]
-    what = ", ".join(changed).replace("--paths", "the paths") or "the model or the vocabulary"
+    if waiting.get("runtime") != identity["runtime"]:
+        changed.append("--runtime")
+    what = ", ".join(changed).replace("--paths", "the paths")
+    what = what or ("the model or the vocabulary" if old_version == identity["version"] else "the versions of Linnaea")
     return (
-        f"{journal_dir(config.out)} belongs to a run with other options ({what} differ); repeat them, or replace "
+        f"{journal} belongs to a run with other options ({what} differ); repeat them, or replace "
         "--resume by --overwrite to start again"
     )
 

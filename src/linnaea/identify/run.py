@@ -15,11 +15,14 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
 
 from linnaea import __version__
 from linnaea.embed.decode import Unreadable
@@ -49,12 +52,17 @@ from linnaea.identify.resume import (
 )
 from linnaea.identify.terminal import TerminalTable
 from linnaea.model.contract import Model, Preprocess
+from linnaea.model.runtime import DEFAULT
 from linnaea.records import RANKS, ImageRecord, Prediction
 from linnaea.store import write_json
 
 # Up to so many photographs are named from the staged table while the full one is not there; for more, the minute that the
 # full one takes is well spent first.
 STAGED_IMAGES = 1000
+# Of what makes a run what it is, that which is told beside its output.
+MANIFEST_KEYS = (
+    "options", "model", "runtime", "runtime_check", "names", "vocabulary", "version", "hash", "created"
+)
 # Rows kept for the report of a run that writes no file.
 REPORT_ROWS = 5000
 
@@ -76,15 +84,17 @@ def identify(
     config = IdentifyConfig(
         paths=tuple(Path(path) for path in paths), model=model if isinstance(model, str) else "", **options
     )
-    loaded = _load_model(model)
+    loaded = given_model(model)
     namer = namer or load_namer(config.namer_options(), loaded)
     files = find_images(config.paths)
     boxes = load_boxes(config.boxes, config.box_confidence) if config.boxes else None
-    batches = _name_batches(config, loaded, namer, _jobs(config, files.files, boxes, detector))
+    settle_runtime_of(config, loaded, namer, files.files, boxes)
+    batches = name_batches(config, loaded, namer, jobs_of(config, files.files, boxes, detector))
     return (prediction for batch in batches for _path, prediction in batch)
 
 
-def _load_model(model: str | Model) -> Model:
+def given_model(model: str | Model) -> Model:
+    """The model itself, or the one that the text names, loaded."""
     if not isinstance(model, str):
         return model
     from linnaea.model.checkpoint import load_model
@@ -92,25 +102,66 @@ def _load_model(model: str | Model) -> Model:
     return load_model(model)
 
 
-def _jobs(
+def jobs_of(
     config: IdentifyConfig, files: Iterable[FoundFile], boxes: BoxList | None, detector: Detector | None = None
 ) -> Iterator[Job]:
+    """What there is to name in files: each whole, or what is in its boxes."""
     if boxes is not None:
         return jobs_of_boxes(files, boxes, [os.fspath(path) for path in config.paths if path.is_dir()])
     return jobs_of_files(files) if detector is None else jobs_of_detector(files, detector)
 
 
-def _read_job(job: ImageRecord, preprocess: Preprocess):
-    return Unreadable(job.reason) if isinstance(job, Job) and job.status else read_pixels(job, preprocess)
+def _read_job(job: ImageRecord, preprocess: Preprocess, decoding: str):
+    return Unreadable(job.reason) if isinstance(job, Job) and job.status else read_pixels(job, preprocess, decoding)
 
 
-def _name_batches(
+def name_batches(
     config: IdentifyConfig, model: Model, namer: Namer, jobs: Iterator[Job]
 ) -> Iterator[list[tuple[str, Prediction]]]:
     """The rows of each batch in input order, each with the path of its photograph."""
-    decode = partial(_read_job, preprocess=model.card.preprocess)
+    decode = partial(_read_job, preprocess=model.card.preprocess, decoding=config.decoding)
     for batch in embed_batches(model, jobs, batch_size=config.batch_size, decode=decode):
         yield _name_batch(namer, batch)
+
+
+def settle_runtime_of(
+    config: IdentifyConfig,
+    model: Model,
+    namer: Namer,
+    files: Sequence[FoundFile],
+    boxes: BoxList | None = None,
+    *,
+    before: Mapping = MappingProxyType({}),
+) -> dict:
+    """Gives the model the runtime that is asked for, checked on photographs among `files`; what came of it, for manifests.
+
+    `before` is the identity of the run to go on with: `auto` then means what it came to be there.
+    """
+    from linnaea.embed.sample import settle_on_records, spread
+
+    check = settle_on_records(
+        model,
+        before.get("runtime", "auto").partition(":")[0] if config.runtime == "auto" else config.runtime,
+        lambda n: list(jobs_of(config, spread(files, n), boxes)),
+        len(files),
+        decode=partial(_read_job, preprocess=model.card.preprocess, decoding=config.decoding),
+        label=partial(first_names, namer),
+        names=namer.hash,
+        say=say_for(config),
+    )
+    learnt_with, runtime = getattr(namer, "learnt_with", ""), getattr(model, "runtime", DEFAULT)
+    if learnt_with and learnt_with != runtime:
+        say_for(config)(
+            f"{config.labels} was learnt with --runtime {learnt_with} and is used with {runtime}: confidences differ a "
+            "little; learn it again with the same one"
+        )
+    return check
+
+
+def first_names(namer: Namer, vectors_bd: np.ndarray) -> list[str]:
+    """The best name of each image at the deepest rank, however unlikely; "" where a label set refuses it."""
+    rows = [named[0] for named in namer.name(vectors_bd, [""] * len(vectors_bd))]
+    return [row.path_confidence[-1].name if row.path_confidence else row.name for row in rows]
 
 
 def _name_batch(namer: Namer, batch: EmbeddedBatch) -> list[tuple[str, Prediction]]:
@@ -130,11 +181,15 @@ def _name_batch(namer: Namer, batch: EmbeddedBatch) -> list[tuple[str, Predictio
 
 def main(config: IdentifyConfig, *, namer: Namer | None = None, model: Model | None = None) -> int:
     """0 when something could be done, 1 when there was no photograph or none could be read."""
+    if config.watch:
+        from linnaea.identify.watch import watch
+
+        return watch(config, namer=namer, model=model)
     start = time.monotonic()
     if config.writes_file:
         check_free(config)
     boxes = load_boxes(config.boxes, config.box_confidence) if config.boxes else None
-    model = model or _load_model(config.model)
+    model = model or given_model(config.model)
     waiting = read_state(journal_dir(config.out)) if config.writes_file and config.resume else None
     files = _restore_files(waiting) if waiting else find_images(config.paths)
     mode = config.names
@@ -146,13 +201,15 @@ def main(config: IdentifyConfig, *, namer: Namer | None = None, model: Model | N
         mode = "full"
     if namer is None:
         options = dataclasses.replace(config.namer_options(), names=mode)
-        namer = load_namer(options, model, say=_say_for(config), report=_name_progress(config))
-    identity = run_identity(config, model, namer)
+        namer = load_namer(options, model, say=say_for(config), report=name_progress(config))
+    before = waiting or (read_finished(config.out) if config.writes_file and config.resume else {})
+    check = settle_runtime_of(config, model, namer, files.files, boxes, before=before) if files.files else {}
+    identity = run_identity(config, model, namer) | {"runtime_check": check}
     if waiting is not None and waiting["hash"] != identity["hash"]:
-        raise ValueError(difference(config, waiting, identity))
+        raise ValueError(difference(journal_dir(config.out), waiting, identity))
     if config.writes_file and config.resume and waiting is None and config.out.exists():
         code = already_finished(config, identity)
-        _say_for(config)(f"{config.out} is finished already")
+        say_for(config)(f"{config.out} is finished already")
         return code
 
     _say_found(config, files)
@@ -176,27 +233,28 @@ def _make_table_for_later(config: IdentifyConfig, model: Model, namer: Namer) ->
     """Embeds every name once, now that the answers are out, so that later runs begin with the exact table."""
     from linnaea.embed.names import make_table
 
-    say = _say_for(config)
+    say = say_for(config)
     say("Embedding every name once, so that later runs start at once (the answers are complete: Ctrl-C does no harm)")
     try:
-        make_table(model, namer.vocabulary, report=_name_progress(config))
+        make_table(model, namer.vocabulary, report=name_progress(config))
     except KeyboardInterrupt:
         say("stopped; a later run will embed the names")
     except OSError as error:
         say(f"the table of names could not be kept ({error}); the answers are complete")
 
 
-def _say_for(config: IdentifyConfig):
+def say_for(config: IdentifyConfig):
+    """What tells the user a line, on stderr unless --quiet."""
     return (lambda line: None) if config.quiet else (lambda line: print(line, file=sys.stderr))
 
 
-def _name_progress(config: IdentifyConfig):
+def name_progress(config: IdentifyConfig):
     """What shows how far the embedding of names has come, where that is needed."""
     progress: Progress | None = None
 
     def report(done: int, total: int) -> None:
         nonlocal progress
-        progress = progress or Progress(total, "names", quiet=config.quiet)
+        progress = progress or Progress(total, "names", done=done, quiet=config.quiet)
         progress.advance(done - progress.done)
         if done >= total:
             progress.close()
@@ -209,7 +267,7 @@ def _restore_files(state: dict) -> FoundFiles:
 
 
 def _say_found(config: IdentifyConfig, files: FoundFiles) -> None:
-    say = _say_for(config)
+    say = say_for(config)
     if files.n_duplicates:
         say(f"{files.n_duplicates:,} paths came twice; each has one row")
     for folder in files.empty_folders[:3]:
@@ -254,8 +312,8 @@ def _run_to_file(
         journal = Journal.create(folder, state)
     n_done = journal.n_batches * config.batch_size
     progress = Progress(total, done=min(n_done, total), quiet=config.quiet)
-    jobs = islice(_jobs(config, files.files, boxes), n_done, None)
-    for rows in _name_batches(config, model, namer, jobs):
+    jobs = islice(jobs_of(config, files.files, boxes), n_done, None)
+    for rows in name_batches(config, model, namer, jobs):
         journal.append([[path, pack(prediction)] for path, prediction in rows])
         first = [prediction for _path, prediction in rows if prediction.position == 1]
         progress.advance(len(first), sum(prediction.status == "unreadable" for prediction in first))
@@ -264,23 +322,24 @@ def _run_to_file(
     def rows() -> Iterator[tuple[str, Prediction]]:
         return ((path, unpack(packed)) for batch in journal.read() for path, packed in batch)
 
-    say = _say_for(config)
-    identified_by = _identified_by(model)
+    say = say_for(config)
+    by = identified_by(model)
     write_output(
-        config.out, config.as_, rows, identified_by=identified_by, created=state["created"], near=config.near, say=say
+        config.out, config.as_, rows, identified_by=by, created=state["created"], near=config.near, say=say
     )
     counts = count(prediction for _path, prediction in rows())
-    _write_extras(config, rows, counts, identified_by)
+    _write_extras(config, rows, counts, by)
     write_json(
         manifest_path(config.out),
-        {key: state[key] for key in ("options", "model", "names", "vocabulary", "version", "hash", "created")}
+        {key: state[key] for key in MANIFEST_KEYS}
         | {"counts": dict(counts)},
     )
     journal.remove()
     return counts
 
 
-def _identified_by(model: Model) -> str:
+def identified_by(model: Model) -> str:
+    """Who named the photographs, for tables that others read."""
     return f"Linnaea {__version__} (model {model.card.name}, {model.card.hash})"
 
 
@@ -295,7 +354,7 @@ def _run_to_stdout(
     progress = Progress(total, quiet=config.quiet)
     counts: Counter = Counter()
     kept: list[tuple[str, Prediction]] = []
-    for number, rows in enumerate(_name_batches(config, model, namer, _jobs(config, files.files, boxes))):
+    for number, rows in enumerate(name_batches(config, model, namer, jobs_of(config, files.files, boxes))):
         predictions = [prediction for _path, prediction in rows]
         progress.close()
         if csv_wanted:
@@ -309,7 +368,7 @@ def _run_to_stdout(
         first = [prediction for prediction in predictions if prediction.position == 1]
         progress.advance(len(first), sum(prediction.status == "unreadable" for prediction in first))
     progress.close()
-    _write_extras(dataclasses.replace(config, table=False), lambda: iter(kept), counts, _identified_by(model))
+    _write_extras(dataclasses.replace(config, table=False), lambda: iter(kept), counts, identified_by(model))
     return counts
 
 
@@ -319,7 +378,7 @@ def _write_extras(config: IdentifyConfig, rows, counts: Counter, identified_by: 
         from linnaea.identify.report import write_report
 
         write_report(config.report, rows(), counts, identified_by)
-        _say_for(config)(f"report: {config.report}")
+        say_for(config)(f"report: {config.report}")
     if config.table:
         printer = TerminalTable()
         print(printer.header())

@@ -1,7 +1,9 @@
 """Probabilities of every taxon at every rank, for each image, from one pass over the leaves of a tree.
 
-A softmax over all leaves and the refusal texts; its cumulative sum over the tree's depth-first order, kept at the bounds
-of taxa; then the mass of any taxon is the difference of two of its entries.
+A softmax over all leaves and the refusal texts; its sums over the tree's depth-first order, kept at the bounds of taxa; then
+the mass of any taxon is the difference of two cumulative sums. There are three ways to the masses, one answer: `scan` reads
+an 8-bit copy of the table and the vectors that matter; `probe`, on request, the likeliest cells only; `dense` reads everything
+and takes whatever the others leave to it.
 
 Shape suffixes: b images, n leaves of the tree, m candidate leaves (n, or fewer under a restriction), r ranks, k the
 best taxa of a rank, f refusal texts, d vector dimensions.
@@ -10,32 +12,56 @@ best taxa of a rank, f refusal texts, d vector dimensions.
 from __future__ import annotations
 
 import os
-import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 
+from linnaea.embed.coarse import CoarseTable, Queries, exact_cosines
+from linnaea.identify.dense import Dense
+from linnaea.identify.intervals import largest_first, rank_intervals
+from linnaea.identify.look import Candidates, Look
+from linnaea.identify.probe import Probe
+from linnaea.identify.scan import Scan
 from linnaea.records import RANKS
 from linnaea.taxonomy.tree import Tree
 
 N_RANKS = len(RANKS)
+SCORING = ("exact", "fast")
 # Each thread has its own scratch space, 35 MB for a million leaves.
 MAX_THREADS = 8
-# Above this many alternatives one partial sort is cheaper than a search for the largest each time.
-MAX_ARGMAX = 16
 # Images whose cosines with all leaves stand in memory together, 4.4 MB each for a million leaves.
 MOST_AT_ONCE = 32
-# Leaves added up in float32 before the sum goes on in float64: an error of at most 64 half-units in the last place.
-LONGEST_RUN = 64
+# With so few candidates all exact vectors are read sooner than a first look would tell which ones to leave.
+FEW_CANDIDATES = 16384
 
 
 class Table(Protocol):
-    """The name table as scoring sees it."""
+    """The name table as scoring sees it. One that has an 8-bit copy gives it as `coarse(tree)`."""
 
     def similarities(self, image_vectors_bd: np.ndarray, leaves: np.ndarray | None = None) -> np.ndarray:
         """Cosines float32 [b, m] of images with all leaves, or with a sorted subset of them."""
+        ...
+
+
+class Found(Protocol):
+    """What one of the three ways says of one image. Masses are relative: `total` is the sum of all, refusals included."""
+
+    total: float
+    refusal_mass: float
+    leaf_cosine: float
+    leaf_margin: float
+    entropy: float
+
+    def ranks(self, k: int):
+        """For each rank (nodes, masses, starts, ends) of its taxa that could be among the k best."""
+        ...
+
+    def largest_cosine(self, start: int, end: int) -> float:
+        """The largest cosine of the candidates from `start` to `end`."""
         ...
 
 
@@ -67,81 +93,10 @@ class Scores:
     def __len__(self) -> int:
         return len(self.none_b)
 
-
-@dataclass(frozen=True)
-class _RankIntervals:
-    """The taxa of one rank that have candidates, as half-open intervals of candidate positions.
-
-    `like_leaves`: nearly every candidate is a taxon of this rank by itself. Then row i is candidate i, so that the leaves' own masses
-    serve; where a taxon has several (a species under two identifiers), the masses of those at `later` go to those at `first`.
-    """
-
-    node: np.ndarray
-    start: np.ndarray
-    end: np.ndarray
-    like_leaves: bool = False
-    later: np.ndarray | None = None
-    first: np.ndarray | None = None
-
-
-class Scorer:
-    """Scores batches of image vectors against the leaves of `tree`, with threads over the images.
-
-    `leaves` int32 [m], sorted, are the candidates (None: all). `log_prior_n` [n] is added to the logits of the leaves.
-    """
-
-    def __init__(
-        self,
-        tree: Tree,
-        table: Table,
-        logit_scale: float,
-        refusal_vectors: np.ndarray | None = None,
-        leaves: np.ndarray | None = None,
-        log_prior_n: np.ndarray | None = None,
-        *,
-        n_threads: int | None = None,
-    ):
-        if leaves is not None and not len(leaves):
-            raise ValueError("no candidate taxon is left; widen --within or --among")
-        self.tree, self.table, self.leaves = tree, table, leaves
-        self.logit_scale = np.float32(logit_scale)
-        self.n_candidates = tree.n_leaves if leaves is None else len(leaves)
-        self._refusals_fd = None if refusal_vectors is None or not len(refusal_vectors) else refusal_vectors
-        self._prior_m = None
-        if log_prior_n is not None:
-            prior_m = log_prior_n if leaves is None else log_prior_n[leaves]
-            self._prior_m = np.ascontiguousarray(prior_m, np.float32)
-        self._ranks = [self._intervals(rank) for rank in RANKS]
-        gathered = [ranks for ranks in self._ranks if not ranks.like_leaves]
-        starts = np.concatenate([ranks.start for ranks in gathered] or [np.zeros(0, np.int64)])
-        ends = np.concatenate([ranks.end for ranks in gathered] or [np.zeros(0, np.int64)])
-        self._bounds = np.unique(np.concatenate([starts, ends, np.arange(0, self.n_candidates, LONGEST_RUN)]))
-        self._bounds = self._bounds[self._bounds < self.n_candidates]
-        self._start_g, self._end_g = np.searchsorted(self._bounds, starts), np.searchsorted(self._bounds, ends)
-        self._local = threading.local()
-        n_threads = n_threads or min(MAX_THREADS, os.cpu_count() or 1)
-        self._pool = ThreadPoolExecutor(n_threads, thread_name_prefix="score")
-
-    def _intervals(self, rank: str) -> _RankIntervals:
-        node = self.tree.nodes_at(rank)
-        start, end = self.tree.start_k[node].astype(np.int64), self.tree.end_k[node].astype(np.int64)
-        if self.leaves is not None:
-            start, end = np.searchsorted(self.leaves, start), np.searchsorted(self.leaves, end)
-            present = end > start
-            node, start, end = node[present], start[present], end[present]
-        size = end - start
-        if size.sum() != self.n_candidates or len(node) < 0.99 * self.n_candidates:
-            return _RankIntervals(node, start, end)
-        row = np.repeat(np.arange(len(node)), size)
-        position = np.arange(self.n_candidates)
-        later = np.flatnonzero(position != start[row])
-        return _RankIntervals(node[row], position, end[row], True, later, start[row][later])
-
-    def score(self, image_vectors_bd: np.ndarray, *, top: int = 1) -> Scores:
-        """The scores of unit vectors; `top` best taxa are kept at each rank."""
-        b = len(image_vectors_bd)
-        k = max(2, top)
-        out = Scores(
+    @classmethod
+    def empty(cls, b: int, k: int) -> Scores:
+        """Room for b images and the k best."""
+        return cls(
             node_br=np.full((b, N_RANKS), -1, np.int32),
             probability_br=np.zeros((b, N_RANKS)),
             second_br=np.zeros((b, N_RANKS)),
@@ -155,6 +110,69 @@ class Scorer:
             top_probability_brk=np.zeros((b, N_RANKS, k)),
             top_similarity_brk=np.full((b, N_RANKS, k), np.nan, np.float32),
         )
+
+
+class Scorer:
+    """Scores batches of image vectors against the leaves of `tree`, with threads over the images.
+
+    `leaves` int32 [m], sorted, are the candidates (None: all). `log_prior_n` [n] is added to the logits of the leaves.
+    With the 8-bit copy that a large table has, `scoring` is "exact" (any sum of probabilities within 1e-5) or "fast" (see
+    `probe`); without it every leaf's cosine comes from the table. `counts` says how many images went each way (fast, scan, dense), and
+    `largest_unread` the largest bound that the fast way gave for what it did not read.
+    """
+
+    def __init__(
+        self,
+        tree: Tree,
+        table: Table,
+        logit_scale: float,
+        refusal_vectors: np.ndarray | None = None,
+        leaves: np.ndarray | None = None,
+        log_prior_n: np.ndarray | None = None,
+        *,
+        scoring: str = "exact",
+        n_threads: int | None = None,
+    ):
+        if leaves is not None and not len(leaves):
+            raise ValueError("no candidate taxon is left; widen --within or --among")
+        if scoring not in SCORING:
+            raise ValueError(f"unknown scoring {scoring!r}; choose one of {', '.join(SCORING)}")
+        self.tree, self.table, self.leaves = tree, table, leaves
+        coarse_of = getattr(table, "coarse", None)
+        self._coarse: CoarseTable | None = None if coarse_of is None else coarse_of(tree)
+        self.logit_scale, self.scoring = np.float32(logit_scale), scoring
+        self.n_candidates = tree.n_leaves if leaves is None else len(leaves)
+        self._refusals_fd = None if refusal_vectors is None or not len(refusal_vectors) else refusal_vectors
+        self._prior_m = None
+        if log_prior_n is not None:
+            prior_m = log_prior_n if leaves is None else log_prior_n[leaves]
+            self._prior_m = np.ascontiguousarray(prior_m, np.float32)
+        self._ranks = rank_intervals(tree, leaves)
+        n_threads = n_threads or min(MAX_THREADS, os.cpu_count() or 1)
+        self._pool = ThreadPoolExecutor(n_threads, thread_name_prefix="score")
+        self._look = None
+        if self._coarse is not None and self.n_candidates > FEW_CANDIDATES:
+            candidates = Candidates.of(self._coarse, leaves, self._prior_m)
+            self._look = Look(self._coarse, candidates, logit_scale, self._pool)
+        self.counts: Counter = Counter()
+        self.largest_unread = 0.0
+
+    @cached_property
+    def _dense(self) -> Dense:
+        return Dense(self._ranks, self.n_candidates, self.logit_scale, self._prior_m)
+
+    @cached_property
+    def _scan(self) -> Scan:
+        return Scan(self._look, self._ranks, self._pool)
+
+    @cached_property
+    def _probe(self) -> Probe:
+        return Probe(self._look, self._ranks)
+
+    def score(self, image_vectors_bd: np.ndarray, *, top: int = 1) -> Scores:
+        """The scores of unit vectors; `top` best taxa are kept at each rank."""
+        b = len(image_vectors_bd)
+        out = Scores.empty(b, max(2, top))
         if not b:
             return out
         vectors_bd = np.ascontiguousarray(image_vectors_bd, np.float32)
@@ -163,113 +181,70 @@ class Scorer:
         else:
             refusal_bf = vectors_bd @ self._refusals_fd.T
             out.none_similarity_b[:] = refusal_bf.max(1)
-
-        def score_part(start: int) -> None:
-            cosine_bm = self.table.similarities(vectors_bd[start : start + MOST_AT_ONCE], self.leaves)
-            rows = range(start, start + len(cosine_bm))
-            list(self._pool.map(lambda i: self._score_row(i, cosine_bm[i - start], refusal_bf[i], out, top), rows))
-
+        refusal_bf = refusal_bf.astype(np.float64) * float(self.logit_scale)
         for start in range(0, b, MOST_AT_ONCE):
-            score_part(start)
+            self._score_part(np.arange(start, min(start + MOST_AT_ONCE, b)), vectors_bd, refusal_bf, out, top)
         out.node_br[:] = out.top_node_brk[:, :, 0]
         out.probability_br[:] = out.top_probability_brk[:, :, 0]
         out.second_br[:] = out.top_probability_brk[:, :, 1]
         out.similarity_br[:] = out.top_similarity_brk[:, :, 0]
         return out
 
-    def _buffers(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Scratch space of this thread: fresh memory for a million leaves costs more than the arithmetic."""
-        if not hasattr(self._local, "buffers"):
-            self._local.buffers = (
-                np.empty(self.n_candidates, np.float32),
-                np.empty(len(self._bounds), np.float32),
-                np.zeros(len(self._bounds) + 1),
-            )
-        return self._local.buffers
+    def _score_part(self, images: np.ndarray, vectors_bd: np.ndarray, refusal_bf: np.ndarray, out: Scores, top: int) -> None:
+        """One batch: each image by the quickest way that can answer for it."""
+        if self._look is not None:
+            queries = Queries(vectors_bd[images])
+            cells = self._look.cells(queries)
+            if self.scoring == "fast":
+                left = self._pool.map(lambda i: self._try_fast(queries, cells, int(i), images[i], refusal_bf, out, top), range(len(images)))
+                left = np.flatnonzero(list(left))
+                images, queries, cells = images[left], queries.take(left), cells.take(left)
+            images = self._scan_part(images, queries, cells, refusal_bf, out, top)
+        if len(images):
+            self._dense_part(images, vectors_bd, refusal_bf, out, top)
 
-    def _score_row(self, i: int, cosine_m: np.ndarray, refusal_f: np.ndarray, out: Scores, top: int) -> None:
-        mass_m, run_mass, cumulative = self._buffers()
-        np.multiply(cosine_m, self.logit_scale, out=mass_m)
-        if self._prior_m is not None:
-            np.add(mass_m, self._prior_m, out=mass_m)
-        first = int(mass_m.argmax())
-        logit = float(mass_m[first])
-        refusal_logits = refusal_f.astype(np.float64) * float(self.logit_scale)
-        largest = np.float32(max(logit, refusal_logits.max(initial=-np.inf)))
-        if self.n_candidates > 1:
-            mass_m[first] = -np.inf
-            out.leaf_margin_b[i] = logit - float(mass_m.max())
-            mass_m[first] = logit
-        np.subtract(mass_m, largest, out=mass_m)
-        np.exp(mass_m, out=mass_m)
-        # short runs between the taxa's bounds in float32, at the speed of memory; from run to run in float64
-        np.add.reduceat(mass_m, self._bounds, out=run_mass)
-        np.cumsum(run_mass, dtype=np.float64, out=cumulative[1:])
-        refusal_mass = np.exp(refusal_logits - float(largest))
-        total = float(cumulative[-1] + refusal_mass.sum())
+    def _try_fast(self, queries, cells, row: int, image: int, refusal_bf, out: Scores, top: int) -> bool:
+        """Whether the image is left to another way."""
+        found = self._probe.score(queries, cells, row, refusal_bf[image], max(2, top))
+        if found is not None:
+            _write(found, image, out, top)
+            self.counts["fast"] += 1
+            self.largest_unread = max(self.largest_unread, found.unread)
+        return found is None
 
-        out.none_b[i] = refusal_mass.sum() / total
-        out.leaf_similarity_b[i] = cosine_m[first]
-        out.entropy_b[i] = self._entropy(mass_m, cosine_m, cumulative[-1], refusal_mass, refusal_logits, largest, total)
-        most_similar = first if self._prior_m is None else -1
-        mass_g = cumulative[self._end_g] - cumulative[self._start_g]
-        offset = 0
-        for r, ranks in enumerate(self._ranks):
-            if ranks.like_leaves:
-                np.add.at(mass_m, ranks.first, mass_m[ranks.later])
-                mass_m[ranks.later] = 0
-                self._keep_best(i, r, ranks, mass_m, cosine_m, most_similar, total, out, top)
-            else:
-                part = mass_g[offset : offset + len(ranks.node)]
-                self._keep_best(i, r, ranks, part, cosine_m, most_similar, total, out, top)
-                offset += len(ranks.node)
+    def _scan_part(self, images: np.ndarray, queries, cells, refusal_bf, out: Scores, top: int) -> np.ndarray:
+        """The images that are left to the dense pass."""
+        if not len(images):
+            return images
+        found = self._scan.score(queries, cells, refusal_bf[images], max(2, top))
+        done = np.array([one is not None for one in found])
+        list(self._pool.map(lambda row: _write(found[row], images[row], out, top), np.flatnonzero(done)))
+        self.counts["scan"] += int(done.sum())
+        return images[~done]
 
-    def _entropy(self, mass_m, cosine_m, leaf_total, refusal_mass, refusal_logits, largest, total) -> float:
-        """log Z - Σ p l, where l are the logits less the largest: two dot products instead of a million logarithms."""
-        weighted = float(self.logit_scale) * float(np.dot(mass_m, cosine_m)) - float(largest) * float(leaf_total)
-        if self._prior_m is not None:
-            weighted += float(np.dot(mass_m, self._prior_m))
-        weighted += float(refusal_mass @ (refusal_logits - float(largest)))
-        return max(0.0, float(np.log(total)) - weighted / total)
+    def _dense_part(self, images: np.ndarray, vectors_bd: np.ndarray, refusal_bf, out: Scores, top: int) -> None:
+        if self._coarse is None:
+            cosine_bm = self.table.similarities(vectors_bd[images], self.leaves)
+        else:
+            cosine_bm = exact_cosines(self._coarse.vectors_nd, vectors_bd[images], self.leaves, self._pool)
 
-    @staticmethod
-    def _keep_best(
-        i: int,
-        r: int,
-        ranks: _RankIntervals,
-        mass: np.ndarray,
-        cosine_m: np.ndarray,
-        most_similar: int,
-        total: float,
-        out: Scores,
-        top: int,
-    ) -> None:
-        best = largest_first(mass, out.top_node_brk.shape[2])
-        out.top_node_brk[i, r, : len(best)] = ranks.node[best]
-        out.top_probability_brk[i, r, : len(best)] = np.minimum(mass[best] / total, 1.0)
-        for k, position in enumerate(best[:top]):
-            start, end = ranks.start[position], ranks.end[position]
-            out.top_similarity_brk[i, r, k] = (
-                cosine_m[most_similar] if start <= most_similar < end else cosine_m[start:end].max()
-            )
+        def one(row: int) -> None:
+            _write(self._dense.score(cosine_bm[row], refusal_bf[images[row]]), images[row], out, top)
+
+        list(self._pool.map(one, range(len(images))))
+        self.counts["dense"] += len(images)
 
 
-def largest_first(values: np.ndarray, k: int) -> np.ndarray:
-    """Positions of the k largest values (all, where there are fewer), largest first, ties by position.
-
-    `values` is changed on the way and restored.
-    """
-    k = min(k, len(values))
-    if k > MAX_ARGMAX:
-        # Every value that ties with the k-th is kept until the order by position has decided.
-        threshold = np.partition(values, len(values) - k)[len(values) - k]
-        chosen = np.flatnonzero(values >= threshold)
-        return chosen[np.argsort(-values[chosen], kind="stable")][:k]
-    best = np.empty(k, np.int64)
-    kept = np.empty(k, values.dtype)
-    for j in range(k):
-        best[j] = values.argmax()
-        kept[j] = values[best[j]]
-        values[best[j]] = -np.inf
-    values[best] = kept
-    return best
+def _write(found: Found, image: int, out: Scores, top: int) -> None:
+    """Puts one image's scores into their places."""
+    k = out.top_node_brk.shape[2]
+    out.none_b[image] = found.refusal_mass / found.total
+    out.leaf_similarity_b[image] = found.leaf_cosine
+    out.leaf_margin_b[image] = found.leaf_margin
+    out.entropy_b[image] = found.entropy
+    for r, (node, mass, start, end) in enumerate(found.ranks(k)):
+        best = largest_first(mass, k)
+        out.top_node_brk[image, r, : len(best)] = node[best]
+        out.top_probability_brk[image, r, : len(best)] = np.minimum(mass[best] / found.total, 1.0)
+        for j, position in enumerate(best[:top].tolist()):
+            out.top_similarity_brk[image, r, j] = found.largest_cosine(int(start[position]), int(end[position]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from linnaea.records import RANK_INDEX, RANKS, Taxon
@@ -72,11 +73,26 @@ class Resolver:
         for matched_by, find in self._finders():
             if nodes := self._allowed(find(query.name), query, spans):
                 return self._matched(text, nodes, matched_by)
+        if misspelt := self._misspelt_rank(text, rank, within, suggest=suggest):
+            return misspelt
         parsed = parse_name(query.name)
         if matched := self._resolve_parsed(text, query, parsed, spans):
             return matched
         nodes = self._suggest(query, parsed, spans) if suggest else []
         return Resolution(query=text, suggestions=self._taxa(nodes), reason=self._reason(query, parsed, spans))
+
+    def _misspelt_rank(self, text: str, rank: str | None, within, *, suggest: bool) -> Resolution | None:
+        """Where a name begins with what seems to be meant as a rank ("kingdm:Felis"): which it may be, and of what."""
+        head, colon, rest = (part.strip() for part in text.partition(":"))
+        # Others are names as they stand: "BOLD:AAA1234" for one.
+        if not (colon and rest[:1].isalpha() and head.isalpha() and head.islower()) or head in RANK_INDEX:
+            return None
+        near = get_close_matches(head, RANKS, n=1)
+        found = [self.resolve(f"{near[0]}:{rest}", rank=rank, within=within, suggest=False)] if near else []
+        found.append(self.resolve(rest, rank=rank, within=within, suggest=suggest))
+        taxa = next((resolution.taxa for resolution in found if resolution.taxa), found[-1].suggestions)
+        remedy = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(RANKS)}"
+        return Resolution(query=text, suggestions=taxa[:N_SUGGESTIONS], reason=f"{head!r} is no rank, {remedy}")
 
     def scientific_nodes(self, text: str) -> list[int]:
         """The nodes that bear a scientific name, which may be qualified as in "family:Felidae"."""

@@ -9,7 +9,9 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -233,7 +235,7 @@ def find_source(source: str | Path) -> tuple[str, tuple[str, ...], Callable[[], 
         return "inat", ("inat", version, str(inat_path().stat().st_size)), sources.read_inat
     path = Path(source).expanduser().resolve()
     if not path.exists():
-        raise FileNotFoundError(f"no vocabulary {str(source)!r}: give a file or folder that exists, or inat")
+        raise FileNotFoundError(f"no vocabulary {str(source)!r}: {_remedy(path)}")
     if path.is_dir() or path.suffix.lower() == ".zip" or darwin_core.is_taxon_table(path):
         kind, read = "darwin core", darwin_core.read_darwin_core
     elif path.suffix.lower() == ".json":
@@ -246,6 +248,16 @@ def find_source(source: str | Path) -> tuple[str, tuple[str, ...], Callable[[], 
     files = sorted(path.iterdir()) if path.is_dir() else [path, *darwin_core.sibling_tables(path)]
     stamps = (f"{file} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files if file.is_file())
     return kind, (kind, *stamps), lambda: read(path)
+
+
+def _remedy(path: Path) -> str:
+    """What may have been meant by a file that does not exist."""
+    beside = (entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else ()
+    suffixes = (*TEXT_SUFFIXES, ".parquet", ".json", ".zip")
+    beside = islice((name for name in beside if Path(name).suffix.lower() in suffixes), 1000)
+    known = {name.casefold(): name for name in (*beside, "inat")}
+    close = [known[name] for name in get_close_matches(path.name.casefold(), known)]
+    return f"did you mean {' or '.join(close)}?" if close else "give a file or folder that exists, or inat"
 
 
 def build_vocabulary(source: Source, label: str) -> Vocabulary:
