@@ -5,7 +5,8 @@
     python benchmarks/pybioclip_equality.py --peers DIR --model CHECKPOINT --table TABLE --photos PHOTOS
 
 Asks both the same questions in turn: every rank, a clade, labels, bins, the features. A row counts as the same where all names in
-it are equal. No speed is measured.
+it are equal. No speed is measured. Above species pybioclip walks through all taxa in Python, half a minute a photograph and rank:
+with 868,000 taxa `--n 2` takes six minutes on a quiet machine.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pybioclip_peer import IMAGE_SUFFIXES, Peer
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "src"))
 
+RANKS = ("kingdom", "phylum", "class", "order", "family", "genus", "species")
 LABELS = ("cat", "dog", "a small bird", "beetle", "oak", "mushroom")
 BINS = {"cat": "animal", "dog": "animal", "beetle": "animal", "oak": "plant", "rose": "plant", "mushroom": "fungus"}
 CLADE = ("class", ("Aves", "Insecta"))
@@ -46,17 +48,16 @@ def compare(ours: list[dict], theirs: list[dict]) -> dict:
     return {"rows": len(ours), "same": same, "largest": largest}
 
 
-def ask_both(peer: Peer, model: str, table: str, photos: list[str], k: int) -> dict[str, dict]:
+def ask_both(peer: Peer, model: str, table: str, photos: list[str], ranks: list[str], k: int) -> dict[str, dict]:
     """The comparison of every question."""
     from linnaea.bioclip.classifiers import CustomLabelsBinningClassifier, CustomLabelsClassifier, TreeOfLifeClassifier
     from linnaea.bioclip.ranks import Rank
 
     tree = TreeOfLifeClassifier(model_str=model, table=table)
     found = {}
-    for rank in Rank:
-        label = rank.get_label()
+    for label in ranks:
         theirs = peer.ask("predict", images=photos, rank=label, k=k)["result"]
-        found[label] = compare(tree.predict(photos, rank, k=k), theirs)
+        found[label] = compare(tree.predict(photos, Rank[label.upper()], k=k), theirs)
     rank, names = CLADE
     tree.apply_filter(tree.create_taxa_filter(Rank[rank.upper()], names))
     n_kept = peer.ask("restrict", rank=rank, names=list(names))["result"]
@@ -83,12 +84,13 @@ def main() -> None:
     parser.add_argument("--table", required=True, help="the folder of a table that random_table.py wrote, of that dimension")
     parser.add_argument("--photos", type=Path, required=True, help="a folder of JPEG or PNG files")
     parser.add_argument("--n", type=int, default=8, help="so many of them")
+    parser.add_argument("--ranks", nargs="+", choices=RANKS, default=RANKS, metavar="RANK")
     parser.add_argument("--k", type=int, default=5)
     parser.add_argument("--out", type=Path, default=HERE / "results", help="folder for the result")
     args = parser.parse_args()
     photos = sorted(str(path) for path in args.photos.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)[: args.n]
     with Peer(peer_python(args.peers.absolute()), model=args.model, table=args.table) as peer:
-        found = ask_both(peer, args.model, args.table, photos, args.k)
+        found = ask_both(peer, args.model, args.table, photos, args.ranks, args.k)
     lines = ["# Names and probabilities beside pybioclip 2.1.6", "", describe_hardware(), ""]
     lines += [f"    {show_command('pybioclip_equality', sys.argv[1:])}", ""]
     lines += [f"{len(photos)} photographs, random weights, pybioclip's own pixels (squashed, in floats); full precision in both.", ""]

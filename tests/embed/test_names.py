@@ -216,3 +216,18 @@ def test_the_raw_vectors_of_the_full_table_are_in_leaf_order(vocabulary, tmp_pat
     table = load_name_table(model, vocabulary, cache_dir=tmp_path)
     assert isinstance(table.vectors_nd, np.memmap) and not table.vectors_nd.flags.writeable
     np.testing.assert_allclose(table.vectors_nd, model.encode_texts(texts_of(vocabulary.tree)), atol=1e-3)
+
+
+def test_a_chunk_of_a_large_tower_is_smaller():
+    from types import SimpleNamespace
+
+    from linnaea.embed.names import CHUNK_LEAVES, _chunk_leaves
+
+    def model(n_layers, width, n_templates=1):
+        card = SimpleNamespace(templates=("{}",) * n_templates)
+        return SimpleNamespace(card=card, text_config=SimpleNamespace(n_layers=n_layers, width=width))
+
+    assert _chunk_leaves(SimpleNamespace(card=model(1, 1).card)) == CHUNK_LEAVES
+    sizes = [_chunk_leaves(model(2, 128)), _chunk_leaves(model(12, 768)), _chunk_leaves(model(24, 1024))]
+    assert sizes[0] == CHUNK_LEAVES and sizes[0] > sizes[1] > sizes[2] >= 256
+    assert _chunk_leaves(model(2, 128, 80)) == 256

@@ -15,6 +15,14 @@ def test_the_line_says_how_far_how_fast_and_how_long_still():
     assert progress.line(start + 10) == "300 / 1,000 images, 20.0 images/s, 35 s left, 2 unreadable"
 
 
+def test_what_advances_once_in_a_minute_has_a_rate(monkeypatch):
+    progress = Progress(1000, stream=io.StringIO())
+    start = progress._start
+    monkeypatch.setattr("linnaea.embed.progress.time.monotonic", lambda: start + 60)
+    progress.advance(120)
+    assert progress.line(start + 60) == "120 / 1,000 images, 2.0 images/s, 7 min 20 s left"
+
+
 def test_a_file_gets_no_control_characters_and_a_terminal_a_clean_line():
     log, terminal = io.StringIO(), Terminal()
     for stream in (log, terminal):

@@ -146,7 +146,7 @@ def test_a_transfer_that_breaks_off_goes_on_where_it_stopped(hub):
 
 def test_a_later_run_goes_on_where_an_earlier_one_gave_up(hub):
     hub.cuts = [100_000] + 20 * [0]
-    assert "run again to go on where it stopped" in fault(error=ConnectionError)
+    assert "run again once the hub can be reached, what has come is kept" in fault(error=ConnectionError)
     hub.cuts = []
     hub.requests.clear()
     fetched = fetch_checkpoint(REPOSITORY)

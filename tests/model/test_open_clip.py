@@ -53,7 +53,7 @@ def checkpoint(tmp_path_factory):
     def make(model_cfg) -> Path:
         key = json.dumps(model_cfg)
         if key not in made:
-            made[key] = tmp_path_factory.mktemp("checkpoint")
+            made[key] = tmp_path_factory.mktemp("checkpoints") / "made"
             script("random_checkpoint").write_checkpoint(made[key], model_cfg)
         return made[key]
 
@@ -64,13 +64,14 @@ def checkpoint(tmp_path_factory):
 def copy(checkpoint, tmp_path):
     """Makes a copy of the small checkpoint with other tensors or another config."""
 
-    def make(tensors=None, bfloat16=frozenset(), file=WEIGHTS, **config) -> Path:
-        source = checkpoint(SMALL)
+    def make(tensors=None, bfloat16=frozenset(), **config) -> Path:
+        source, made = checkpoint(SMALL), tmp_path / "copy"
+        made.mkdir(exist_ok=True)
         whole = json.loads((source / OPEN_CLIP_CONFIG).read_text())
-        (tmp_path / OPEN_CLIP_CONFIG).write_text(json.dumps(whole | config))
+        (made / OPEN_CLIP_CONFIG).write_text(json.dumps(whole | config))
         arrays = {name: tensor.array() for name, tensor in read_safetensors(source / WEIGHTS).items()}
-        write_safetensors(tmp_path / file, tensors(arrays) if tensors else arrays, bfloat16)
-        return tmp_path
+        write_safetensors(made / WEIGHTS, tensors(arrays) if tensors else arrays, bfloat16)
+        return made
 
     return make
 
@@ -82,8 +83,7 @@ def images(model) -> np.ndarray:
 
 @pytest.mark.parametrize("name", golden_script.MODELS)
 def test_vectors_are_those_of_open_clip(name, checkpoint):
-    architectures = script("random_checkpoint")
-    model_cfg = architectures.ARCHITECTURES[name]
+    model_cfg = script("random_checkpoint").ARCHITECTURES[name]
     model = OpenClipModel(checkpoint(model_cfg))
     pixels = golden_script.images()
     np.testing.assert_allclose(model.encode_images(pixels), GOLDEN[name]["images"], atol=TOLERANCE)
@@ -184,14 +184,15 @@ def config_of(tmp_path, preprocess=None, **changes):
     vision, text = SMALL["vision_cfg"] | changes.pop("vision", {}), SMALL["text_cfg"] | changes.pop("text", {})
     whole = {"model_cfg": SMALL | {"vision_cfg": vision, "text_cfg": text} | changes}
     whole |= {"preprocess_cfg": preprocess} if preprocess is not None else {}
-    (tmp_path / OPEN_CLIP_CONFIG).write_text(json.dumps(whole))
-    return read_config(tmp_path / OPEN_CLIP_CONFIG)
+    path = tmp_path / "config"  # under another name, so that the folder is no model to other tests
+    path.write_text(json.dumps(whole))
+    return read_config(path)
 
 
 def test_what_a_config_leaves_out_is_as_in_open_clip(tmp_path):
     whole = {"model_cfg": {"embed_dim": 512, "vision_cfg": {}, "text_cfg": {}}}
-    (tmp_path / OPEN_CLIP_CONFIG).write_text(json.dumps(whole))
-    config = read_config(tmp_path / OPEN_CLIP_CONFIG)
+    (tmp_path / "config").write_text(json.dumps(whole))
+    config = read_config(tmp_path / "config")
     vision, text, preprocess = config.vision, config.text, config.preprocess
     assert (vision.size, vision.patch, vision.width, vision.n_layers, vision.n_heads) == (224, 16, 768, 12, 12)
     assert (text.n_tokens, text.context, text.width, text.n_layers, text.n_heads) == (49408, 77, 512, 12, 8)
@@ -245,9 +246,9 @@ def test_what_is_not_supported_is_named_by_its_key(tmp_path, changes, key):
 
 def test_a_damaged_config_is_named(tmp_path):
     for text, told in (("{", "is no JSON"), ("{}", "has no model_cfg"), ("[]", "has no model_cfg")):
-        (tmp_path / OPEN_CLIP_CONFIG).write_text(text)
+        (tmp_path / "config").write_text(text)
         with pytest.raises(ValueError, match=told):
-            read_config(tmp_path / OPEN_CLIP_CONFIG)
+            read_config(tmp_path / "config")
 
 
 # --- Weights
@@ -293,7 +294,8 @@ def test_a_second_projector_that_is_not_there_is_refused(copy, random_model_dir)
 
 
 def test_weights_behind_a_link_are_read_where_they_lie(copy, tmp_path_factory):
-    directory, linked = copy(), tmp_path_factory.mktemp("linked")
+    directory, linked = copy(), tmp_path_factory.mktemp("links") / "linked"
+    linked.mkdir()
     (linked / OPEN_CLIP_CONFIG).symlink_to(directory / OPEN_CLIP_CONFIG)
     (linked / WEIGHTS).symlink_to((directory / WEIGHTS).rename(directory / "f00d"))
     model = load_model(str(linked))

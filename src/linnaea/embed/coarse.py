@@ -13,6 +13,7 @@ Shape suffixes: b images, n leaves, m some of them, c cells, d vector dimensions
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,8 @@ CELL_LEAVES = 64
 # Rows that are multiplied at a time, and cells that are made at a time: they stay in a core's own cache.
 BLOCK = 8192
 CELLS_AT_ONCE = 8
+# Blocks of exact rows that stay in memory: 200 MB of 768 dimensions.
+BLOCKS_HELD = 16
 MAX_THREADS = 8
 LARGEST = 127
 # float32 holds whole numbers up to 2^24: sums of so many products of two 8-bit numbers.
@@ -44,7 +47,7 @@ Report = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class CoarseTable:
-    """`vectors_nd`, the exact unit rows (a map), and their coarse copy.
+    """`vectors_nd`, the exact unit rows (a map; `rows_nd` is another, for reading rows here and there), and their coarse copy.
 
     Row i is nearly `codes_nd[i] * scale_n[i]` (int8, float32), with an error of at most `row_error` in length. Cell i holds
     the leaves from `start_c[i]` to `start_c[i + 1]` (int32 [c + 1]); its centroid is nearly `centroid_cd[i] *
@@ -52,6 +55,7 @@ class CoarseTable:
     """
 
     vectors_nd: np.ndarray
+    rows_nd: np.ndarray
     codes_nd: np.ndarray
     scale_n: np.ndarray
     start_c: np.ndarray
@@ -155,9 +159,27 @@ def exact_cosines(
         part = slice(start, min(start + BLOCK, m))
         rows_md = vectors_nd[part] if leaves is None else take_rows(vectors_nd, leaves[part])
         out_bm[:, part] = images.dot(rows_md).T
+        if start // BLOCK % BLOCKS_HELD == BLOCKS_HELD - 1:
+            forget(vectors_nd)
 
     list(pool.map(block, range(0, m, BLOCK)))
+    forget(vectors_nd)
     return out_bm
+
+
+def forget(mapped_nd: np.ndarray) -> None:
+    """Lets go of the pages of a mapped file: what a map has touched counts as memory of the process. Other arrays stay."""
+    mapping = getattr(mapped_nd, "_mmap", None)
+    if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapping.madvise(mmap.MADV_DONTNEED)
+
+
+def map_rows(path: Path) -> np.ndarray:
+    """A `.npy` file mapped for reading rows here and there: a page at a time, without its neighbours."""
+    mapped_nd = np.load(path, mmap_mode="r")
+    if hasattr(mmap, "MADV_RANDOM"):
+        mapped_nd._mmap.madvise(mmap.MADV_RANDOM)
+    return mapped_nd
 
 
 def take_rows(array_nd: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -236,7 +258,7 @@ def build_coarse(
             if report:
                 report(done, n)
     return CoarseTable(
-        vectors_nd=vectors_nd, codes_nd=codes_nd, scale_n=scale_n, start_c=start_c, centroid_cd=centroid_cd,
+        vectors_nd=vectors_nd, rows_nd=vectors_nd, codes_nd=codes_nd, scale_n=scale_n, start_c=start_c, centroid_cd=centroid_cd,
         centroid_scale_c=centroid_scale_c, variance_c=variance_c, row_error=largest**0.5,
     )  # fmt: skip
 
@@ -255,7 +277,8 @@ def load_coarse(
     if read_manifest(directory) is None:
         _make(directory, vectors_nd, tree, report)
     arrays = {name: np.load(directory / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
-    return CoarseTable(vectors_nd=vectors_nd, row_error=read_manifest(directory)["row_error"], **arrays)
+    row_error = read_manifest(directory)["row_error"]
+    return CoarseTable(vectors_nd=vectors_nd, rows_nd=map_rows(path), row_error=row_error, **arrays)
 
 
 def _make(directory: Path, vectors_nd: np.ndarray, tree: Tree, report: Report | None) -> None:

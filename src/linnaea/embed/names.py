@@ -2,8 +2,9 @@
 
 A lineage's text begins with its parent's, so a causal tower needs each shared prefix once: a species costs its epithet's tokens
 alone. Models on `linnaea.model.token_trie` see to that themselves, for texts of any kind; for those that take keys and values
-instead, `_Trie` does it for the plain taxonomic text. `FullTable` holds every leaf's exact vector. `StagedTable` is exact where evidence can lie (the species that the model's
-training named, and the species of the genera nearest to each image) and lets every other species stand on its genus's vector.
+instead, `_Trie` does it for the plain taxonomic text. `FullTable` holds every leaf's exact vector. `StagedTable` is exact where
+evidence can lie (the species that the model's training named, and the species of the genera nearest to each image) and lets
+every other species stand on its genus's vector.
 
 Shape suffixes: b images, n leaves, d vector dimensions, g genera (parents of leaves).
 """
@@ -35,9 +36,11 @@ from linnaea.taxonomy.text import epithet, taxon_text
 from linnaea.taxonomy.tree import Tree
 
 FORMAT = 1
-# Leaves of a chunk of the full table, the most that a killed run loses; with templates fewer, for each is as many texts.
-CHUNK_LEAVES = 1024
+# Leaves that are embedded together, and kept together: the most that a killed run loses. Of a large tower, or with many
+# templates, they are fewer, so that a chunk takes seconds: CHUNK_WEIGHTS is how many weights a token may meet in a whole one.
+CHUNK_LEAVES = 8192
 LEAST_CHUNK_LEAVES = 256
+CHUNK_WEIGHTS = 10_000_000
 BLOCK = 32768
 IN_MEMORY_BYTES = 1 << 30
 MOST_STAGED_BYTES = 1 << 28
@@ -340,6 +343,14 @@ def table_manifest(model: Model, vocabulary) -> dict:
     }
 
 
+def _chunk_leaves(model: Model) -> int:
+    """Leaves of a chunk of the full table. It depends on the model alone, so that a run that goes on cuts as before."""
+    config = getattr(model, "text_config", None)
+    n_weights = 12 * config.n_layers * config.width**2 if config else 0
+    size = CHUNK_LEAVES // len(model.card.templates)
+    return max(LEAST_CHUNK_LEAVES, size * CHUNK_WEIGHTS // max(CHUNK_WEIGHTS, n_weights))
+
+
 def embed_in_chunks(
     model: Model,
     vocabulary,
@@ -353,7 +364,7 @@ def embed_in_chunks(
     A run that was killed finds its chunks there and goes on; the caller removes the folder when all are safe elsewhere. Two
     runs at once write equal files, so neither harms the other. `report(done, total)` first hears what was there already.
     """
-    size = max(LEAST_CHUNK_LEAVES, CHUNK_LEAVES // len(model.card.templates))
+    size = _chunk_leaves(model)
     common_name = vocabulary.common_name if _reads_common_names(model) else None
     starts = range(0, len(leaves), size)
     path_of = {start: part_dir / f"{start:09}-{min(start + size, len(leaves)):09}.npy" for start in starts}

@@ -32,7 +32,9 @@ class Progress:
         self.failed += failed
         now = time.monotonic()
         if now - self._marks[-1][0] >= 1:
-            self._marks = [mark for mark in self._marks if now - mark[0] < 30] + [(now, self.done)]
+            # what comes once in a minute has a rate, too
+            recent = [mark for mark in self._marks if now - mark[0] < 30]
+            self._marks = (recent or self._marks[-1:]) + [(now, self.done)]
         if not self._quiet and now - self._drawn >= (REDRAW_S if self._tty else LOG_S):
             self._drawn = now
             self._write(self.line(now), end="" if self._tty else "\n")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from linnaea.embed.coarse import CoarseTable, ExactVectors, PackedCodes, Queries, take_rows
+from linnaea.embed.coarse import CoarseTable, ExactVectors, PackedCodes, Queries, forget, take_rows
 from linnaea.identify.intervals import largest_first
 
 # By how much the variance within a cell may exceed the usual in the direction of an image.
@@ -22,6 +22,8 @@ CAUTION = 2.0
 # Leaves of a taxon that are all read for its largest cosine; of larger ones so many cells.
 READ_WHOLE = 64
 MOST_PROMISING = 4
+# Rows of the exact table that stay mapped, up to two pages each.
+MOST_HELD = 16384
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class Look:
     def __init__(self, coarse: CoarseTable, candidates: Candidates, logit_scale: float, pool: ThreadPoolExecutor):
         self.coarse, self.candidates, self.pool = coarse, candidates, pool
         self.scale = float(logit_scale)
+        self._n_read = 0
         every = len(candidates.cell_c) == len(coarse.variance_c)
         self._centroid_cd = coarse.centroid_cd if every else coarse.centroid_cd[candidates.cell_c]
         self._centroid_scale_c = np.float32(self.scale) * coarse.centroid_scale_c[candidates.cell_c]
@@ -143,7 +146,14 @@ class Look:
         """Cosines float32 [h] of one image with candidates, from the exact vectors."""
         if not len(position):
             return np.zeros(0, np.float32)
-        return image.dot(take_rows(self.coarse.vectors_nd, self.candidates.rows(position)))[:, 0]
+        self._n_read += len(position)
+        return image.dot(take_rows(self.coarse.rows_nd, self.candidates.rows(position)))[:, 0]
+
+    def forget(self) -> None:
+        """Lets go of the exact rows that were read, once there are many."""
+        if self._n_read > MOST_HELD:
+            forget(self.coarse.rows_nd)
+            self._n_read = 0
 
     def largest_cosine(self, image: ExactVectors, logit_c: np.ndarray, start: int, end: int) -> float:
         """The largest cosine of one image with the candidates from `start` to `end`: of a large taxon, in those of its cells that

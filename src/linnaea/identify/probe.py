@@ -140,7 +140,8 @@ class Probed:
         first = np.searchsorted(rank.end, self._probe.start_c[self._chosen_c], side="right")
         last = np.searchsorted(rank.start, self._probe.start_c[self._chosen_c + 1], side="left")
         size = np.maximum(last - first, 0)
-        return np.unique(np.repeat(first - np.cumsum(size) + size, size) + np.arange(size.sum()))
+        near = np.repeat(first - np.cumsum(size) + size, size) + np.arange(size.sum())
+        return near[np.diff(near, prepend=-1) > 0]
 
     def _read_mass(self, position: np.ndarray) -> np.ndarray:
         look = self._probe.look

@@ -25,16 +25,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from linnaea.embed.coarse import Queries
+from linnaea.embed.coarse import ExactVectors, Queries
 from linnaea.identify.intervals import RankIntervals, taxa_of_leaves
 from linnaea.identify.look import Cells, Look
 
-# The largest error of any sum of probabilities, and how many standard deviations away it is held.
+# The error of a sum of probabilities, and how many standard deviations out it lies.
 TOLERANCE = 1e-5
-SIGMAS = 4.0
+SIGMAS = 5.0
 # Reading a leaf costs some hundred times as much as passing it: beyond so many the dense pass is the faster.
-MOST_READ = 24576
-MOST_HITS = 3 * MOST_READ
+MOST_READ = 65536
+MOST_HITS = 2 * MOST_READ
 # Leaves of a block, times images: what a block needs stays in a core's own cache.
 BLOCK_VALUES = 1 << 17
 LEAST_BLOCK = 4096
@@ -48,6 +48,9 @@ MASSES = 10.0 ** np.arange(-9, -2.9, 0.25)
 SPARSE = 4
 # Nothing: a million such masses are 1e-13. Squares of smaller ones leave float32's range, where arithmetic is slow.
 LEAST_LOG_MASS = -43.0
+# Between two leaves of which either may be the nearer one: some standard deviations of a coarse logit; and so many cells at most.
+ROUNDING = 0.25
+MOST_NEAR = 16
 # Leaves added up in float32 before the sum goes on in float64: an error of at most 64 half-units in the last place.
 LONGEST_RUN = 64
 
@@ -55,7 +58,8 @@ LONGEST_RUN = 64
 @dataclass(frozen=True)
 class _Pass:
     """What the blocks gather. Of all leaves but the hits: `mass_bs`, sums of mass between the bounds; `weighted_bc`, sums of mass
-    times log mass by cell; `square_b`, sums of squared masses. Of the hits: position, image, and log mass as the codes have it."""
+    times log mass by cell; `square_b`, sums of squared masses. Of the hits: position, image, and log mass as the codes have it.
+    `largest_bc`: the largest logit of each cell as the codes have it, priors aside, where it was asked for."""
 
     mass_bs: np.ndarray
     weighted_bc: np.ndarray
@@ -64,6 +68,7 @@ class _Pass:
     image_h: np.ndarray
     log_mass_h: np.ndarray
     failed_b: np.ndarray
+    largest_bc: np.ndarray | None
 
 
 class Scan:
@@ -90,8 +95,13 @@ class Scan:
         ]
         self._local = threading.local()
 
-    def score(self, queries: Queries, cells: Cells, refusal_logit_bf: np.ndarray, k: int) -> list[Scanned | None]:
-        """What was found of each image; None where the dense pass must do it. The `k` likeliest leaves are always hits."""
+    def score(
+        self, queries: Queries, cells: Cells, refusal_logit_bf: np.ndarray, k: int, *, alternatives: bool = False
+    ) -> list[Scanned | None]:
+        """What was found of each image; None where the dense pass must do it. The `k` likeliest leaves are always hits.
+
+        With `alternatives` the largest cosines of unlikely taxa are as good as those of the best.
+        """
         b = len(queries)
         log_refusals_b = np.logaddexp.reduce(refusal_logit_bf, axis=1, initial=-np.inf)
         first = self._pool.map(lambda i: self._first_leaves(queries, i, cells, k + SPARE), range(b))
@@ -105,7 +115,7 @@ class Scan:
         images = np.flatnonzero(np.isfinite(mass_b))
         if not len(images):
             return [None] * b
-        passed = self._run(queries.take(images), reference_b[images].astype(np.float32), threshold_b[images])
+        passed = self._run(queries.take(images), reference_b[images].astype(np.float32), threshold_b[images], alternatives)
         found: list[Scanned | None] = [None] * b
 
         def finish(row: int) -> None:
@@ -156,8 +166,10 @@ class Scan:
 
     # --- the pass
 
-    def _run(self, queries: Queries, reference_b: np.ndarray, threshold_b: np.ndarray) -> _Pass:
-        b = len(queries)
+    def _run(self, queries: Queries, reference_b: np.ndarray, threshold_b: np.ndarray, alternatives: bool) -> _Pass:
+        b, prior_m = len(queries), self.look.candidates.prior_m
+        # the largest cosine of a taxon is that of a hit, unless next to nothing speaks for the taxon, or a prior speaks against it
+        largest_bc = np.empty((b, len(self._size_c)), np.float32) if alternatives or prior_m is not None else None
         leaves_of_block = max(LEAST_BLOCK, BLOCK_VALUES // b)
         begins = np.unique(np.searchsorted(self._start_c, np.arange(0, len(self.look.candidates), leaves_of_block)))
         mass_bs = np.empty((b, len(self.bounds_s)), np.float32)
@@ -169,6 +181,10 @@ class Scan:
             first, last = int(self._start_c[cells.start]), int(self._start_c[cells.stop])
             stretches = slice(int(self._stretch_c[cells.start]), int(self._stretch_c[cells.stop]))
             log_mass_mb = self._coarse_logits(queries, first, last)
+            if largest_bc is not None:
+                largest_bc[:, cells] = np.maximum.reduceat(log_mass_mb, self._start_c[cells] - first, axis=0).T
+            if prior_m is not None:
+                log_mass_mb += prior_m[first:last, None]
             hit = np.flatnonzero(log_mass_mb > threshold_b)
             image_h = hit % b
             too_many_b = np.bincount(image_h, minlength=b) > MOST_HITS
@@ -189,10 +205,10 @@ class Scan:
 
         blocks = [slice(*pair) for pair in zip(begins.tolist(), [*begins[1:].tolist(), len(self._size_c)], strict=True)]
         *hits, square_b = zip(*self._pool.map(block, blocks), strict=True)
-        return _Pass(mass_bs, weighted_bc, np.sum(square_b, axis=0), *map(np.concatenate, hits), failed_b)
+        return _Pass(mass_bs, weighted_bc, np.sum(square_b, axis=0), *map(np.concatenate, hits), failed_b, largest_bc)
 
     def _coarse_logits(self, queries: Queries, first: int, last: int) -> np.ndarray:
-        """Coarse logits float32 [m, b] of the candidates from `first` to `last`, in this thread's scratch space."""
+        """Coarse logits float32 [m, b], without priors, of the candidates from `first` to `last`, in this thread's scratch space."""
         codes_nd, candidates = self.look.coarse.codes_nd, self.look.candidates
         shape = (last - first, len(queries))
         if getattr(self._local, "size", 0) < shape[0] * shape[1]:
@@ -212,8 +228,6 @@ class Scan:
         np.copyto(logit_mb, dots_mb, casting="unsafe")
         logit_mb *= self._scale_m[first:last, None]
         logit_mb *= queries.scale_b
-        if candidates.prior_m is not None:
-            logit_mb += candidates.prior_m[first:last, None]
         return logit_mb
 
     # --- one image
@@ -246,7 +260,8 @@ class Scan:
         stretch_h = np.searchsorted(self.bounds_s, position_h, side="right") - 1
         mass_s += np.bincount(stretch_h[left], weights=mass_h[left], minlength=len(mass_s))
         weighted += _dot(mass_h[left], log_mass_h[left] + (missed_c - variance_c)[cell_h[left]])
-        found = Scanned(self, queries.exact(image), cells.logit_bc[image], reference, position_h[read_h])
+        largest_c = None if passed.largest_bc is None else passed.largest_bc[row] + missed_c
+        found = Scanned(self, queries.exact(image), cells.logit_bc[image], largest_c, reference, position_h[read_h])
         found.add_up(mass_s, stretch_h[read_h], weighted, refusal_logit_f)
         return found
 
@@ -267,8 +282,11 @@ class Scanned:
     """One image. Masses are exp(logit - `reference`). `total` mass, `refusal_mass`, `leaf_cosine`, `leaf_margin` and `entropy` as
     in `Scores`."""
 
-    def __init__(self, scan: Scan, image, logit_c, reference: float, position_h: np.ndarray):
-        self._scan, self._image, self._logit_c, self._reference = scan, image, logit_c, reference
+    def __init__(
+        self, scan: Scan, image: ExactVectors, logit_c: np.ndarray, largest_c: np.ndarray | None, reference: float,
+        position_h: np.ndarray,
+    ):  # fmt: skip
+        self._scan, self._image, self._logit_c, self._largest_c, self._reference = scan, image, logit_c, largest_c, reference
         self._position_h = position_h
         self._cosine_h, self._logit_h, self._mass_h = self._read(position_h)
 
@@ -306,13 +324,26 @@ class Scanned:
 
     def largest_cosine(self, start: int, end: int) -> float:
         """The largest cosine of the candidates from `start` to `end`."""
-        look = self._scan.look
         first, last = np.searchsorted(self._position_h, (start, end))
         known = float(self._cosine_h[first:last].max()) if last > first else -np.inf
-        # with priors the leaf of the largest cosine need not be a likely one
-        if last > first and look.candidates.prior_m is None:
+        if last > first and self._scan.look.candidates.prior_m is None:
             return known
-        return max(known, look.largest_cosine(self._image, self._logit_c, start, end))
+        if self._largest_c is None:
+            return max(known, self._scan.look.largest_cosine(self._image, self._logit_c, start, end))
+        return max(known, self._largest_of_cells(start, end))
+
+    def _largest_of_cells(self, start: int, end: int) -> float:
+        """The largest exact cosine from `start` to `end`: of the cells whose largest may be it, and of those that are cut."""
+        look, start_c = self._scan.look, self._scan.look.candidates.start_c
+        first = int(np.searchsorted(start_c, start))
+        last = int(np.searchsorted(start_c, end, side="right")) - 1
+        if last <= first:
+            return float(look.exact_cosines(self._image, np.arange(start, end)).max())
+        largest_c = self._largest_c[first:last]
+        near = first + np.flatnonzero(largest_c >= largest_c.max() - ROUNDING)
+        pieces = [(int(start_c[cell]), int(start_c[cell + 1])) for cell in near[:MOST_NEAR]]
+        pieces += [(start, int(start_c[first])), (int(start_c[last]), end)]
+        return max(float(look.exact_cosines(self._image, np.arange(*piece)).max()) for piece in pieces if piece[1] > piece[0])
 
 
 def _dot(a: np.ndarray, b: np.ndarray) -> float:

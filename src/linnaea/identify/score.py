@@ -200,6 +200,7 @@ class Scorer:
                 left = np.flatnonzero(list(left))
                 images, queries, cells = images[left], queries.take(left), cells.take(left)
             images = self._scan_part(images, queries, cells, refusal_bf, out, top)
+            self._look.forget()
         if len(images):
             self._dense_part(images, vectors_bd, refusal_bf, out, top)
 
@@ -216,7 +217,7 @@ class Scorer:
         """The images that are left to the dense pass."""
         if not len(images):
             return images
-        found = self._scan.score(queries, cells, refusal_bf[images], max(2, top))
+        found = self._scan.score(queries, cells, refusal_bf[images], max(2, top), alternatives=top > 1)
         done = np.array([one is not None for one in found])
         list(self._pool.map(lambda row: _write(found[row], images[row], out, top), np.flatnonzero(done)))
         self.counts["scan"] += int(done.sum())

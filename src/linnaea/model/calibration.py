@@ -89,10 +89,9 @@ def quantized_model(source: Transformer, runtime: str, images: GetImages | None)
 
 
 def _write_onnx(source: Transformer, plans: Mapping[str, LayerPlan], path: Path) -> None:
-    import onnx
-
-    model = build_dynamic_graph(source.weights, source.config, plans)
-    onnx.save(model, path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=1024)
+    with path.with_name(f"{path.name}.data").open("wb") as data:
+        model = build_dynamic_graph(source.weights, source.config, plans, data)
+    path.write_bytes(model.SerializeToString())
 
 
 def _write_openvino(source: Transformer, plans: Mapping[str, LayerPlan], path: Path) -> None:

@@ -250,4 +250,4 @@ def _explain(error: Exception, repository: str, file: str, revision: str) -> Exc
     if isinstance(error, errors.OfflineModeIsEnabled):
         return ConnectionError(f"{where} is not here and HF_HUB_OFFLINE is set; unset it once, or give a folder with --model DIR")
     reason = (str(error).strip() or type(error).__name__).split("\n")[0]
-    return ConnectionError(f"{where}: {file} could not be fetched ({reason}); run again to go on where it stopped")
+    return ConnectionError(f"{where}: {file} could not be fetched ({reason}); run again once the hub can be reached, what has come is kept")

@@ -82,7 +82,7 @@ class OpenClipModel(HasImageTower, TextTower):
     `second` takes the checkpoint's second image projector instead of the one for organisms.
     """
 
-    # training's own list of species is not part of a checkpoint
+    # which species training named is no part of a checkpoint
     familiar: tuple = ()
 
     def __init__(self, directory: Path, *, name: str = "", second: bool = False, n_threads: int = 0):
@@ -96,7 +96,7 @@ class OpenClipModel(HasImageTower, TextTower):
         self._vision, self._text = _towers(weights_path, stored, config, second)
         _check_vocabulary(directory / OPEN_CLIP_CONFIG, config)
         self.card = ModelCard(
-            name=name or directory.resolve().name,
+            name=(name or directory.resolve().name) + ("#second" if second else ""),
             hash=hash_bytes(str(FORMAT), weights_hash, repr(config), "second" if second else "first"),
             dim=config.vision.dim,
             logit_scale=math.exp(float(np.asarray(as_array(stored["logit_scale"])).reshape(-1)[0])),

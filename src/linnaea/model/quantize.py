@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -29,6 +31,9 @@ NORM_BEFORE = {"qkv": "norm1", "up": "norm2"}
 # outliers it is .0002 to .003; with a few layers past .02 the vectors' centred cosine falls below .99.
 MOST_NOISE = 0.005
 OBSERVE_BATCH = 4
+# Bytes from which an array stands beside its graph, at places that can be mapped into memory.
+LEAST_IN_FILE = 1024
+ALIGNMENT = 4096
 
 
 def quantize_rows(matrix_oi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -181,22 +186,40 @@ def smooth_norms(weights: Weights, plans: Mapping[str, LayerPlan]) -> dict:
 
 
 class DynamicGraph(Graph):
-    """A graph whose planned linear layers are onnxruntime's DynamicQuantizeMatMul."""
+    """A graph whose planned linear layers are onnxruntime's DynamicQuantizeMatMul. Large arrays go to the file `data` at once."""
 
     plans: Mapping[str, LayerPlan] = {}
+    data: BinaryIO
+
+    def initializer(self, name: str, array: np.ndarray) -> str:
+        if array.nbytes < LEAST_IN_FILE:
+            return super().initializer(name, array)
+        from onnx import TensorProto
+        from onnx.helper import np_dtype_to_tensor_dtype
+
+        self.data.write(bytes(-self.data.tell() % ALIGNMENT))
+        proto = TensorProto(name=name, data_type=np_dtype_to_tensor_dtype(array.dtype), dims=array.shape)
+        proto.data_location = TensorProto.EXTERNAL
+        place = {"location": Path(self.data.name).name, "offset": self.data.tell(), "length": array.nbytes}
+        for key, value in place.items():
+            proto.external_data.add(key=key, value=str(value))
+        self.data.write(np.ascontiguousarray(array).data)
+        self.initializers.append(proto)
+        return name
 
     def linear(self, x: str, name: str) -> str:
         if self.plans[name].keep:
             return super().linear(x, name)
         quantized_oi, scale_o = quantize_rows(self.array(f"{name}.weight") * self.plans[name].smooth_i)
-        quantized = self.initializer(f"{name}.int8", np.ascontiguousarray(quantized_oi.T))
+        quantized = self.initializer(f"{name}.int8", quantized_oi.T)
         scale, bias = self.initializer(f"{name}.scale", scale_o), self.initializer(f"{name}.bias", self.array(f"{name}.bias"))
         return self.op("DynamicQuantizeMatMul", x, quantized, scale, "", bias, domain=MICROSOFT)
 
 
-def build_dynamic_graph(weights: Weights, config: VisionConfig, plans: Mapping[str, LayerPlan]):
-    """The tower for onnxruntime with int8 weights, all of them inside the ONNX model that is returned."""
+def build_dynamic_graph(weights: Weights, config: VisionConfig, plans: Mapping[str, LayerPlan], data: BinaryIO):
+    """The tower for onnxruntime with int8 weights, an ONNX model whose large arrays are written to the open file `data`."""
     smoothed = smooth_norms(weights, plans)
     quantized = {f"{layer}.weight" for layer, plan in plans.items() if not plan.keep}
     whole = {name: value if name in quantized else as_array(value) for name, value in smoothed.items()}
-    return build_vision_graph(whole, config, make_graph=type("DynamicGraph", (DynamicGraph,), {"plans": plans}))
+    kind = type("DynamicGraph", (DynamicGraph,), {"plans": plans, "data": data})
+    return build_vision_graph(whole, config, make_graph=kind)
