@@ -30,7 +30,8 @@ NORM_BEFORE = {"qkv": "norm1", "up": "norm2"}
 # Expected noise of a quantised layer, as a share of its output's variance, beyond which it stays in floating point. Without
 # outliers it is .0002 to .003; with a few layers past .02 the vectors' centred cosine falls below .99.
 MOST_NOISE = 0.005
-OBSERVE_BATCH = 4
+# More at once would only take more memory: what each layer saw is kept until the end of a pass.
+OBSERVE_BATCH = 1
 # Bytes from which an array stands beside its graph, at places that can be mapped into memory.
 LEAST_IN_FILE = 1024
 ALIGNMENT = 4096
