@@ -10,6 +10,7 @@ from linnaea.embed.images import BATCH_SIZE, DECODING, check_decoding
 from linnaea.identify.boxes import BOX_CONFIDENCE
 from linnaea.identify.namer import NamerOptions
 from linnaea.identify.outputs import AS, check_out
+from linnaea.identify.score import SCORING
 from linnaea.model.runtime import CHOICES as RUNTIMES
 from linnaea.model.runtime import check_runtime
 from linnaea.records import RANKS
@@ -55,6 +56,8 @@ class IdentifyConfig:
     "`full` embeds every name once and keeps the table; `staged` starts at once; `auto` is `full` if that is there"
     name_vectors: Path | None = field(default=None, metadata={"metavar": "FILE.npy|DIR"})
     "vectors of the names made elsewhere: pybioclip's txt_emb_*.npy (its .json beside it), or what `linnaea names --out` wrote"
+    scoring: str = field(default="exact", metadata={"choices": SCORING})
+    "`exact` weighs every name; `fast` reads the likeliest clades, estimates the others and says in the manifest how much it left"
     report: Path | None = field(default=None, metadata={"metavar": "FILE.html"})
     "also write a report with thumbnails, in one HTML file"
     table: bool = False
@@ -81,6 +84,8 @@ class IdentifyConfig:
             raise ValueError(f"--top {self.top} is too small; give 1 or more")
         if self.batch_size < 1:
             raise ValueError(f"--batch-size {self.batch_size} is too small; give 1 or more")
+        if self.scoring not in SCORING:
+            raise ValueError(f"unknown --scoring {self.scoring!r}; choose one of {', '.join(SCORING)}")
         check_decoding(self.decoding)
         check_runtime(self.runtime)
         if self.as_ not in AS:

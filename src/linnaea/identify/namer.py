@@ -48,6 +48,7 @@ class NamerOptions:
     min_confidence: float | None = None
     names: str = "auto"
     name_vectors: Path | None = None
+    scoring: str = "exact"
 
 
 def load_namer(
@@ -93,6 +94,8 @@ def load_namer(
         options.name_vectors, model, vocabulary, mode=options.names, leaves=leaves, say=say, report=report
     )
     refusals_fd = embed_texts(model, list(model.card.refusals)) if model.card.refusals else None
-    scorer = Scorer(vocabulary.tree, table, model.card.logit_scale, refusals_fd, leaves, prior_n)
+    scorer = Scorer(
+        vocabulary.tree, table, model.card.logit_scale, refusals_fd, leaves, prior_n, scoring=options.scoring
+    )
     decision = Decision(rank=options.rank, floor=floor, top=options.top)
     return TaxonNamer(vocabulary, scorer, lambda scores: calibrate(model.card.calibration, scores, vocabulary.tree), decision)

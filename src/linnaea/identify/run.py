@@ -332,7 +332,8 @@ def _run_to_file(
     write_json(
         manifest_path(config.out),
         {key: state[key] for key in MANIFEST_KEYS}
-        | {"counts": dict(counts)},
+        | {"counts": dict(counts)}
+        | ({"scoring": namer.scorer.summary()} if config.scoring == "fast" and hasattr(namer, "scorer") else {}),
     )
     journal.remove()
     return counts

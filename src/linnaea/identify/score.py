@@ -117,8 +117,7 @@ class Scorer:
 
     `leaves` int32 [m], sorted, are the candidates (None: all). `log_prior_n` [n] is added to the logits of the leaves.
     With the 8-bit copy that a large table has, `scoring` is "exact" (any sum of probabilities within 1e-5) or "fast" (see
-    `probe`); without it every leaf's cosine comes from the table. `counts` says how many images went each way (fast, scan, dense), and
-    `largest_unread` the largest bound that the fast way gave for what it did not read.
+    `probe`); without it every leaf's cosine comes from the table. `summary` says how many images went which way.
     """
 
     def __init__(
@@ -168,6 +167,10 @@ class Scorer:
     @cached_property
     def _probe(self) -> Probe:
         return Probe(self._look, self._ranks)
+
+    def summary(self) -> dict[str, int | float]:
+        """How many images went each way since the scorer was made, and the largest share of mass that the fast way did not read."""
+        return {way: self.counts[way] for way in ("fast", "scan", "dense")} | {"largest_unread": round(self.largest_unread, 6)}
 
     def score(self, image_vectors_bd: np.ndarray, *, top: int = 1) -> Scores:
         """The scores of unit vectors; `top` best taxa are kept at each rank."""
