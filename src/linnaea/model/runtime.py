@@ -122,6 +122,8 @@ class OnnxTower:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = n_threads
+        # A waiting thread that spins takes its core from decoding and scoring.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         if weights_dir is not None:
             options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(weights_dir))
