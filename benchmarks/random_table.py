@@ -2,6 +2,7 @@
 
     python benchmarks/random_table.py DIR                           # 868,000 taxa x 768: 2.66 GB
     python benchmarks/random_table.py DIR --n 2000 --dim 48 --n-zero 5
+    python benchmarks/random_table.py DIR --near-uniform            # any two taxa have the cosine .99
 
 Writes `txt_emb_species.npy`, float32 [dim, n], unit columns, and `txt_emb_species.json`, n times [[seven ranks, the
 species as its epithet], common name]. Whole genera are drawn from the default vocabulary; columns stand in random order.
@@ -24,6 +25,8 @@ from linnaea.taxonomy.vocabulary import Vocabulary
 NPY, JSON = "txt_emb_species.npy", "txt_emb_species.json"
 # Expected cosine of two taxa whose lowest common rank this is, kingdom to genus.
 COSINES = (0.30, 0.40, 0.48, 0.55, 0.65, 0.80)
+# The same for any two taxa of a near-uniform table.
+NEAR_UNIFORM = 0.99
 BLOCK = 16384
 
 
@@ -39,8 +42,15 @@ def choose_leaves(vocabulary: Vocabulary, n: int, rng: np.random.Generator) -> n
     return rng.permutation(leaves)
 
 
-def column_vectors(vocabulary: Vocabulary, leaves: np.ndarray, dim: int, rng: np.random.Generator):
+def column_vectors(vocabulary: Vocabulary, leaves: np.ndarray, dim: int, rng: np.random.Generator, *, near_uniform: bool = False):
     """Yields (first column, unit vectors float32 [n, d]) of the leaves, a block at a time."""
+    if near_uniform:
+        common_d = rng.standard_normal(dim).astype(np.float32) * np.float32((NEAR_UNIFORM / dim) ** 0.5)
+        for first in range(0, len(leaves), BLOCK):
+            shape = (min(BLOCK, len(leaves) - first), dim)
+            vectors_nd = common_d + rng.standard_normal(shape, np.float32) * np.float32(((1 - NEAR_UNIFORM) / dim) ** 0.5)
+            yield first, vectors_nd / np.linalg.norm(vectors_nd, axis=1, keepdims=True)
+        return
     tree = vocabulary.tree
     weights = np.sqrt(np.diff(COSINES, prepend=0.0, append=1.0)).astype(np.float32)
     above = tree.parent_k[tree.leaf_node_n[leaves]]
@@ -63,7 +73,7 @@ def column_vectors(vocabulary: Vocabulary, leaves: np.ndarray, dim: int, rng: np
         yield first, vectors_nd / np.linalg.norm(vectors_nd, axis=1, keepdims=True)
 
 
-def write_table(folder: Path, n: int, dim: int, seed: int = 0, n_zero: int = 0) -> None:
+def write_table(folder: Path, n: int, dim: int, seed: int = 0, n_zero: int = 0, near_uniform: bool = False) -> None:
     """Writes both files; the last `n_zero` columns are zero, as where a last batch was never embedded."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
@@ -76,7 +86,7 @@ def write_table(folder: Path, n: int, dim: int, seed: int = 0, n_zero: int = 0) 
         names.append([[*lineage[:-1], epithet(lineage[len(RANKS) - 1])], vocabulary.common_name(node)])
     (folder / JSON).write_text(json.dumps(names), encoding="utf-8")
     out_dn = np.lib.format.open_memmap(folder / NPY, "w+", np.float32, (dim, n))
-    for first, vectors_nd in column_vectors(vocabulary, leaves, dim, rng):
+    for first, vectors_nd in column_vectors(vocabulary, leaves, dim, rng, near_uniform=near_uniform):
         out_dn[:, first : first + len(vectors_nd)] = vectors_nd.T
     out_dn[:, n - n_zero :] = 0
     out_dn.flush()
@@ -90,8 +100,9 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=768)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--n-zero", type=int, default=0, help="so many last columns are zero")
+    parser.add_argument("--near-uniform", action="store_true", help=f"any two taxa have the cosine {NEAR_UNIFORM}")
     args = parser.parse_args()
-    write_table(args.out, args.n, args.dim, args.seed, args.n_zero)
+    write_table(args.out, args.n, args.dim, args.seed, args.n_zero, args.near_uniform)
     print(args.out)
 
 

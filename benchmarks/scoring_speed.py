@@ -1,0 +1,246 @@
+"""From the vectors of images to names among 868,000 taxa: milliseconds, errors and what a clade costs, beside pybioclip.
+
+    PEERS=$(python benchmarks/peers.py DIR)
+    $PEERS benchmarks/random_checkpoint.py vit-l-14 CHECKPOINT
+    python benchmarks/random_table.py TABLE && python benchmarks/random_table.py UNIFORM --near-uniform
+    python benchmarks/scoring_speed.py --peers DIR --model CHECKPOINT --table TABLE --near-uniform UNIFORM
+
+pybioclip (a process in the peers' environment) and ours (this process) hold the same table and answer for the same image vectors,
+in turns in every round, from vectors to rows with names. Image vectors of the structured table lie near taxa of it: COSINE to their
+own, the rest random; those of the near-uniform one are random. The temperature is the checkpoint's, 1/100 as in BioCLIP 2.
+Errors are against a dense float64 softmax over all taxa, in the five and in the hundred likeliest taxa of every rank. `kept` is the share of the five likeliest species that the fast way names, too.
+
+Shape suffixes: b images, c columns of the table, n leaves, d vector dimensions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from hardware import describe_hardware, measure_bandwidth, n_cores, show_command, write_result
+from peers import peer_python
+from pybioclip_peer import Peer
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "src"))
+
+NPY = "txt_emb_species.npy"
+COSINE = 0.3
+K = 5
+# So many of each rank are compared with float64; higher ranks than genus have few more.
+MANY = 100
+CLADE = ("class", "Aves")
+
+
+def image_vectors(table: Path, n: int, seed: int, *, near: bool) -> np.ndarray:
+    """Unit vectors float32 [b, d]: near random columns of the table, or of random direction."""
+    matrix_dc = np.load(table / NPY, mmap_mode="r")
+    rng = np.random.default_rng(seed)
+    noise_bd = rng.standard_normal((n, matrix_dc.shape[0]))
+    noise_bd /= np.linalg.norm(noise_bd, axis=1, keepdims=True)
+    if near:
+        column_bd = np.array([matrix_dc[:, c] for c in rng.integers(matrix_dc.shape[1], size=n)], np.float64)
+        noise_bd -= (noise_bd * column_bd).sum(1, keepdims=True) * column_bd
+        noise_bd *= np.sqrt(1 - COSINE**2) / np.linalg.norm(noise_bd, axis=1, keepdims=True)
+        noise_bd += COSINE * column_bd
+    return noise_bd.astype(np.float32)
+
+
+class Ours:
+    """Our classifier on a table, its scoring changed at will. `first_s` is what making the cache took, `load_s` loading it."""
+
+    def __init__(self, model: Path, table: Path):
+        from linnaea.bioclip.classifiers import TreeOfLifeClassifier
+        from linnaea.identify.score import Scorer
+
+        start = time.perf_counter()
+        TreeOfLifeClassifier(model_str=str(model), table=table)
+        self.first_s = time.perf_counter() - start
+        start = time.perf_counter()
+        self.classifier = TreeOfLifeClassifier(model_str=str(model), table=table)
+        self.load_s = time.perf_counter() - start
+        self.tree, self.table = self.classifier.vocabulary.tree, self.classifier._table
+        scale = self.classifier.model.card.logit_scale
+        self.scorers = {way: Scorer(self.tree, self.table, scale, scoring=way) for way in ("exact", "fast")}
+        self.scale = float(scale)
+
+    def seconds(self, way: str, vectors_bd: np.ndarray, rank: str, batch: int) -> float:
+        """Seconds from vectors to rows with names."""
+        from linnaea.bioclip.ranks import Rank
+
+        self.classifier._scorer = self.scorers[way]
+        start = time.perf_counter()
+        for first in range(0, len(vectors_bd), batch):
+            for rows in self.classifier._name(vectors_bd[first : first + batch], Rank[rank.upper()], 1e-9, K):
+                assert rows
+        return time.perf_counter() - start
+
+    def clade_s(self) -> tuple[float, int]:
+        """Seconds until a scorer of one clade stands, and its candidates."""
+        from linnaea.identify.score import Scorer
+
+        start = time.perf_counter()
+        leaves = self.classifier.vocabulary.leaves_within([CLADE[1]])
+        scorer = Scorer(self.tree, self.table, self.scale, None, leaves)
+        return time.perf_counter() - start, scorer.n_candidates
+
+
+def dense_errors(ours: Ours, vectors_bd: np.ndarray) -> dict[str, dict[str, float]]:
+    """For both ways the largest error of a probability, against float64, and the share of the five likeliest species kept."""
+    from linnaea.records import RANKS
+
+    tree, block = ours.tree, 16384
+    scores = {way: scorer.score(vectors_bd, top=MANY) for way, scorer in ours.scorers.items()}
+    logit_bn = np.empty((len(vectors_bd), tree.n_leaves))
+    for first in range(0, tree.n_leaves, block):
+        rows_nd = np.asarray(ours.table.vectors_nd[first : first + block], np.float64)
+        logit_bn[:, first : first + len(rows_nd)] = ours.scale * (vectors_bd.astype(np.float64) @ rows_nd.T)
+    found = {way: {K: 0.0, MANY: 0.0, "kept": []} for way in scores}
+    for image, logit_n in enumerate(logit_bn):
+        mass_n = np.exp(logit_n - logit_n.max())
+        sum_n = np.concatenate([[0.0], np.cumsum(mass_n / mass_n.sum())])
+        true_k = sum_n[tree.end_k] - sum_n[tree.start_k]
+        for r, rank in enumerate(RANKS):
+            best = np.sort(true_k[tree.nodes_at(rank)])[::-1][:MANY]
+            for way, score in scores.items():
+                said = score.top_probability_brk[image, r, : len(best)]
+                of_node = true_k[score.top_node_brk[image, r, : len(best)]]
+                error_k = np.maximum(np.abs(said - best), np.abs(said - of_node))
+                for k in (K, MANY):
+                    found[way][k] = max(found[way][k], float(error_k[:k].max()))
+                if rank == "species":
+                    found[way]["kept"].append(np.mean(of_node[:K] >= best[K - 1]))
+    return {way: values | {"kept": statistics.mean(values["kept"])} for way, values in found.items()}
+
+
+def alternate(peer: Peer, ours: Ours, table: Path, folder: Path, case: dict, rounds: int) -> dict[str, list[float]]:
+    """Milliseconds an image of each side, round by round; ours answer for more images, being quicker."""
+    vectors_bd = image_vectors(table, case["n"], seed=1, near=case["near"])
+    few = folder / "few.npy"
+    np.save(few, vectors_bd[: case["n_peer"]])
+    ms: dict[str, list[float]] = {"pybioclip": [], "exact": [], "fast": []}
+    for way in ("exact", "fast"):
+        ours.seconds(way, vectors_bd[: case["batch"]], case["rank"], case["batch"])
+    for _ in range(rounds):
+        answer = peer.ask("score", vectors=str(few), rank=case["rank"], k=K, batch_size=case["batch"])
+        ms["pybioclip"].append(1000 * answer["seconds"] / case["n_peer"])
+        for way in ("exact", "fast"):
+            ms[way].append(1000 * ours.seconds(way, vectors_bd, case["rank"], case["batch"]) / case["n"])
+    return ms
+
+
+def spread(values: list[float], form: str = "{:.1f}") -> str:
+    """The median, with the least and the greatest."""
+    low, middle, high = (form.format(f(values)) for f in (min, statistics.median, max))
+    return f"{middle} ({low} … {high})"
+
+
+def timings(peer: Peer, ours: Ours, table: Path, cases: list[dict], rounds: int) -> list[str]:
+    """A table of the cases."""
+    lines = ["| case | pybioclip, ms an image | exact, ms | times | fast, ms | times | how the fast one went |"]
+    lines.append("| --- | ---: | ---: | ---: | ---: | ---: | --- |")
+    with tempfile.TemporaryDirectory() as folder:
+        for case in cases:
+            before = ours.scorers["fast"].counts.copy()
+            ms = alternate(peer, ours, table, Path(folder), case, rounds)
+            went = ours.scorers["fast"].counts - before
+            cells = [f"{case['rank']}, batch {case['batch']}", spread(ms["pybioclip"], "{:.0f}")]
+            for way in ("exact", "fast"):
+                ratio = [theirs / own for theirs, own in zip(ms["pybioclip"], ms[way], strict=True)]
+                cells += [spread(ms[way]), f"**{spread(ratio)}**"]
+            cells.append(", ".join(f"{name} {count}" for name, count in sorted(went.items())))
+            lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def error_lines(ours: Ours, table: Path, n: int, *, near: bool) -> list[str]:
+    """What both ways' answers are worth, as lines."""
+    fast = ours.scorers["fast"]
+    before, fast.largest_unread = fast.counts.copy(), 0.0
+    errors = dense_errors(ours, image_vectors(table, n, seed=2, near=near))
+    went = fast.counts - before
+    exact, quick = errors["exact"], errors["fast"]
+    text = f"""
+{n} images against dense float64, largest error of a probability among the {K} and the {MANY} likeliest taxa of every rank: exact
+{exact[K]:.1e} and {exact[MANY]:.1e}; fast {quick[K]:.1e} and {quick[MANY]:.1e}, and it says that it left at most
+{fast.largest_unread:.1e} unread. {K} likeliest species kept: exact {exact["kept"]:.4f}, fast {quick["kept"]:.4f}.
+The fast one went: {", ".join(f"{name} {count}" for name, count in sorted(went.items()))}."""
+    return text.split("\n")
+
+
+def measure(options) -> list[str]:
+    """The lines of the result."""
+    python = peer_python(options.peers.absolute())
+    with Peer(python, model=options.model, table=None) as peer:
+        bare_s = peer.loaded["load_s"]
+    ours = Ours(options.model, options.table)
+    matrix_dc = np.load(options.table / NPY, mmap_mode="r")
+    lines = ["## Structured", ""]
+    n_bytes = matrix_dc.size
+    gb_s = measure_bandwidth() / 1e9
+    with Peer(python, model=options.model, table=options.table) as peer:
+        peer_load_s = peer.loaded["load_s"]
+        one, many = {"rank": "species", "batch": 1, "near": True}, {"rank": "species", "batch": 32, "near": True}
+        cases = [one | {"n": 64, "n_peer": 8}, many | {"n": 128, "n_peer": 32}]
+        lines += timings(peer, ours, options.table, cases, options.rounds)
+        lines += error_lines(ours, options.table, options.images, near=True)
+        clade = [ours.clade_s() for _ in range(9)]
+        theirs = [peer.ask("restrict", rank=CLADE[0], names=[CLADE[1]]) for _ in range(2)]
+        assert theirs[0]["result"] == clade[0][1], (theirs[0]["result"], clade[0][1])
+    clade_ms = [1000 * seconds for seconds, _ in clade]
+    restrict_s = spread([answer["seconds"] for answer in theirs])
+    text = f"""
+Restricted to {CLADE[1]} ({clade[0][1]:,} taxa): {spread(clade_ms)} ms; pybioclip {restrict_s} s.
+
+Loading names, vectors and model: {ours.load_s:.2f} s (the first time, when the cache is made, {ours.first_s:.0f} s); pybioclip
+{peer_load_s:.1f} s, of which the model alone {bare_s:.1f} s.
+
+The least that one image costs is {1000 * n_bytes / gb_s / 1e9:.0f} ms, to read all 8-bit numbers once at the {gb_s:.1f} GB/s of a copy
+here; {4000 * n_bytes / gb_s / 1e9:.0f} ms for the float32 that pybioclip reads.
+
+## Near-uniform
+"""
+    lines += text.split("\n")
+    del ours
+    ours = Ours(options.model, options.near_uniform)
+    with Peer(python, model=options.model, table=options.near_uniform) as peer:
+        flat = {"batch": 1, "near": False}
+        cases = [{"rank": "genus"} | flat | {"n": 4, "n_peer": 1}, {"rank": "species"} | flat | {"n": 16, "n_peer": 8}]
+        lines += timings(peer, ours, options.near_uniform, cases, options.rounds)
+        lines += error_lines(ours, options.near_uniform, 8, near=False)
+    return lines
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peers", type=Path, required=True, help="folder of the peers' environment, made if need be")
+    parser.add_argument("--model", type=Path, required=True, help="a checkpoint in open_clip's hub format")
+    parser.add_argument("--table", type=Path, required=True, help="the folder that random_table.py wrote")
+    parser.add_argument("--near-uniform", type=Path, required=True, help="the one that it wrote with --near-uniform")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--images", type=int, default=128, help="images whose errors are measured (default: 128)")
+    parser.add_argument("--results", type=Path, default=HERE / "results", help="folder for the result file")
+    options = parser.parse_args()
+    n = np.load(options.table / NPY, mmap_mode="r").shape
+    text = f"""# Scoring among all taxa, beside pybioclip
+
+- hardware: {describe_hardware()}, all {n_cores()} cores on either side
+- made by: `{show_command("scoring_speed", sys.argv[1:])}`
+- {n[1]:,} taxa, {n[0]} dimensions, random vectors: taxa of a genus have the cosine .80, of a family .65, of a kingdom .30; an
+  image has the cosine {COSINE} with its own taxon. Near-uniform: any two taxa .99, images at random
+- medians of {options.rounds} rounds in turns; ratios with the least and the greatest
+"""
+    head = text.split("\n")
+    write_result(options.results, "scoring_speed", head + measure(options))
+
+
+if __name__ == "__main__":
+    main()
