@@ -1,0 +1,242 @@
+"""Textbook results from the program's own equations: expected, obtained, tolerance, one line each.
+
+    python benchmarks/validation/mean_field.py
+
+Every line is a configuration of `linnaea.twin.meanfield`, integrated or iterated by the program; nothing is computed
+beside it but the value to compare with. Exits with 1 where a result is outside its tolerance.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent), str(HERE.parents[1] / "src")]
+
+from hardware import describe_hardware, show_command, write_result
+from linnaea.twin.allometry import fit_power, mass_specific_ingestion, mass_specific_metabolism
+from linnaea.twin.foodweb import bundled_web
+from linnaea.twin.lifetable import growth_factor, leslie_matrix, life_table
+from linnaea.twin.meanfield import Rates, flows, integrate
+from linnaea.twin.metapopulation import island, levins
+from linnaea.twin.networks import system_of_web
+from linnaea.twin.species import bundled_species
+from linnaea.twin.stability import (
+    crossings,
+    doubling,
+    equilibrium,
+    extremes,
+    front_speed,
+    map_period,
+    settled,
+    signs_of_cascade,
+    turning_point,
+)
+from linnaea.twin.textbook import (
+    competition,
+    epidemic,
+    food_chain,
+    grazer_of_mass,
+    invasion,
+    logistic,
+    lotka_volterra,
+    ricker,
+    rosenzweig_macarthur,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One line: a claim, the value it should have and has, how far apart they may be."""
+
+    claim: str
+    expected: float
+    obtained: float
+    tolerance: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the value is as near as it must."""
+        return abs(self.obtained - self.expected) <= self.tolerance
+
+
+def growth() -> Iterator[Result]:
+    """Logistic growth."""
+    trajectory = integrate(logistic(), 20)
+    exact = 3 / (1 + (3 - 0.1) / 0.1 * np.exp(-0.7 * trajectory.time_t))
+    worst = float(np.abs(trajectory.of("grass") / exact - 1).max())
+    yield Result(claim="logistic growth, greatest relative error", expected=0, obtained=worst, tolerance=1e-6)
+
+
+def circles() -> Iterator[Result]:
+    """Lotka–Volterra."""
+    for start, period in ((1.0001, 2 * math.pi), (2.0, 6.60848), (5.0, 8.96586)):
+        trajectory = integrate(lotka_volterra(start, 1), 40)
+        x, y = trajectory.of("hare"), trajectory.of("lynx")
+        turn = float(np.diff(crossings(trajectory, "hare", 1.0)).mean())
+        yield Result(
+            claim=f"Lotka–Volterra from ({start:g}, 1), period", expected=period, obtained=turn, tolerance=1e-5
+        )
+        drift = float(np.ptp(x - np.log(x) + y - np.log(y)))
+        yield Result(claim=f"Lotka–Volterra from ({start:g}, 1), drift", expected=0, obtained=drift, tolerance=1e-8)
+    trajectory = integrate(lotka_volterra(33.956, 5.933, 0.55, 0.028, 0.024, 0.80), 60)
+    turn = float(np.diff(crossings(trajectory, "hare", 30.0)).mean())
+    yield Result(claim="Lotka–Volterra of hare and lynx, period", expected=10.1486, obtained=turn, tolerance=1e-4)
+
+
+def enrichment() -> Iterator[Result]:
+    """Rosenzweig–MacArthur."""
+    at = equilibrium(rosenzweig_macarthur(2.0))["hare"]
+    yield Result(claim="Rosenzweig–MacArthur, prey in balance", expected=2 / 3, obtained=at, tolerance=1e-9)
+    turn = turning_point(rosenzweig_macarthur, 1.5, 3.0)
+    yield Result(
+        claim="Rosenzweig–MacArthur, capacity of the Hopf bifurcation", expected=7 / 3, obtained=turn, tolerance=1e-6
+    )
+    for capacity, *ends in ((3.0, 0.0916, 2.1167), (5.0, 0.00104, 4.611)):
+        found = settled(rosenzweig_macarthur(capacity), 600, 60)[1]["hare"]
+        for what, expected, obtained in zip(("least", "greatest"), ends, found, strict=True):
+            yield Result(claim=f"Rosenzweig–MacArthur, capacity {capacity:g}, {what} prey", expected=expected, obtained=obtained,
+                         tolerance=0.01 * expected)  # fmt: skip
+
+
+def maps() -> Iterator[Result]:
+    """Ricker's map."""
+    for period, low, high, expected in ((1, 1.5, 2.2, 2.0), (2, 2.2, 2.6, 2.5264), (4, 2.55, 2.67, 2.6563)):
+        at = doubling(ricker, period, low, high)
+        yield Result(
+            claim=f"Ricker, r at which period {period} doubles", expected=expected, obtained=at, tolerance=1e-4
+        )
+    yield Result(claim="Ricker, period at r = 3.12", expected=3, obtained=map_period(ricker(3.12)), tolerance=0)
+
+
+def epidemics() -> Iterator[Result]:
+    """Final sizes and peaks."""
+    for number, size, peak in ((1.5, 0.582812, 0.063023), (2.0, 0.796812, 0.153426), (3.0, 0.940480, 0.300463)):
+        trajectory = integrate(epidemic(number), 150)
+        got = float(trajectory.of("zebra", "immune")[-1]), extremes(trajectory, "zebra", "ill")[1]
+        yield Result(claim=f"SIR, R0 = {number:g}, final size", expected=size, obtained=got[0], tolerance=1e-6)
+        yield Result(claim=f"SIR, R0 = {number:g}, peak", expected=peak, obtained=got[1], tolerance=1e-6)
+
+
+def fronts() -> Iterator[Result]:
+    """Fisher's wave, on finer and finer lines."""
+    for spacing in (0.5, 0.25, 0.125):
+        trajectory = integrate(invasion(spacing), 70, np.linspace(0, 70, 71))
+        speed = front_speed(trajectory, "rabbit", 0.5, since=40)
+        yield Result(
+            claim=f"Fisher's wave, times 40 to 70, cells of {spacing:g}", expected=2, obtained=speed, tolerance=0.06
+        )
+
+
+def winners(n_seeds: int) -> Iterator[Result]:
+    """Tilman's competition and the trophic cascade, over seeds."""
+    right = cascades = 0
+    for seed in range(n_seeds):
+        rng = np.random.default_rng(seed)
+        rates = rng.uniform(0.6, 1.5, 3), rng.uniform(0.2, 2.0, 3), rng.uniform(0.1, 0.4, 3)
+        last = integrate(competition(*rates), 4000, [4000]).state_tsc[-1, :, 0]
+        right += int(np.argmax(last[1:])) == int(np.argmin(rates[2] * rates[1] / (rates[0] - rates[2])))
+        two, three = (integrate(food_chain(n, seed), 1500, [1500]).at(1500) for n in (2, 3))
+        signs = signs_of_cascade({**two, "level3": 0.0}, three, ["level1", "level2", "level3"])
+        cascades += signs == [1, -1, 1]
+    yield Result(claim=f"the lowest R* wins, of {n_seeds} seeds", expected=n_seeds, obtained=right, tolerance=0)
+    yield Result(
+        claim=f"trophic cascade, signs right, of {n_seeds} seeds", expected=n_seeds, obtained=cascades, tolerance=0
+    )
+
+
+def patches() -> Iterator[Result]:
+    """Levins and the species of an island."""
+    share = float(integrate(levins(0.5, 0.2), 200).of("occupied")[-1])
+    yield Result(claim="Levins, occupied share, 1 − e/c", expected=0.6, obtained=share, tolerance=1e-8)
+    number = float(integrate(island(100, 4.0, 6.0), 300).of("species")[-1])
+    yield Result(claim="island biogeography, IP/(I + E)", expected=40, obtained=number, tolerance=1e-6)
+
+
+def life_tables() -> Iterator[Result]:
+    """The dominant eigenvalue against Euler's equation, of every bundled animal with a yearly table."""
+    worst = 0.0
+    for species in bundled_species().values():
+        if species.basal or species.life_span_y < 2:
+            continue
+        fertility, survival = life_table(species)
+        factor = growth_factor(leslie_matrix(fertility, survival))
+        lived = np.concatenate([[1], np.cumprod(survival)])
+        worst = max(worst, abs(float((fertility * lived * factor ** -np.arange(1.0, len(lived) + 1)).sum()) - 1))
+    yield Result(
+        claim="Leslie matrices, greatest residual of Euler's equation", expected=0, obtained=worst, tolerance=1e-10
+    )
+
+
+def scaling(n_species: int = 60) -> Iterator[Result]:
+    """Kleiber and Damuth: the middle of the 95 % interval, which may be off by half of its width."""
+    rng = np.random.default_rng(1)
+    masses, food, density = 10 ** rng.uniform(-2, 3.5, n_species), [], []
+    for mass in masses:
+        vary = np.exp(rng.normal(0, 0.2, 3))
+        cost, most = 0.25 * mass_specific_metabolism(mass) * vary[0], mass_specific_ingestion(mass) * vary[1]
+        system = grazer_of_mass(mass, cost, most, vary[2])
+        biomass = equilibrium(system)
+        density.append(biomass["grazer"] / mass)
+        food.append(flows(system, biomass)["grazer", "grass"] / density[-1])
+    for claim, expected, values in (
+        ("Kleiber, food of an animal", 0.75, food),
+        ("Damuth, animals an area", -0.75, density),
+    ):
+        fit = fit_power(masses, values)
+        yield Result(claim=f"{claim}: slope on mass, 95 % interval", expected=expected, obtained=fit["slope"],
+                     tolerance=(fit["high"] - fit["low"]) / 2)  # fmt: skip
+
+
+def balance() -> Iterator[Result]:
+    """The bundled webs: at rest at their usual densities."""
+    for world in ("savanna", "island", "galapagos", "post", "tutorial"):
+        rates = Rates(system_of_web(bundled_web(world, bundled_species())))
+        worst = float(np.abs(rates(rates.start()) / rates.start()).max())
+        yield Result(claim=f"{world}: greatest relative change a year at the usual densities", expected=0, obtained=worst,
+                     tolerance=1e-7)  # fmt: skip
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Writes the page; 1 where a line does not hold."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=50, help="seeds of the lines that must hold for every one")
+    parser.add_argument("--results", type=Path, default=HERE.parent / "results", help="folder of the page")
+    options = parser.parse_args(argv)
+    parts = (
+        growth(),
+        circles(),
+        enrichment(),
+        maps(),
+        epidemics(),
+        fronts(),
+        winners(options.seeds),
+        patches(),
+        life_tables(),
+    )
+    results = [result for part in (*parts, scaling(), balance()) for result in part]
+    lines = [
+        "# Mean field: what is known, and what the program's equations give",
+        "",
+        f"- hardware: {describe_hardware()}",
+        f"- command: `{show_command('validation/mean_field', sys.argv[1:] if argv is None else argv)}`",
+        f"- {sum(result.holds for result in results)} of {len(results)} hold",
+        "",
+        "| result | expected | obtained | tolerance | holds |",
+        "| --- | --- | --- | --- | --- |",
+        *(f"| {one.claim} | {one.expected:.7g} | {one.obtained:.7g} | {one.tolerance:.2g} | {'yes' if one.holds else 'no'} |"
+          for one in results),
+    ]  # fmt: skip
+    write_result(options.results, "mean_field", lines)
+    return 0 if all(result.holds for result in results) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""A living world of real species that answers what-if."""
