@@ -5,6 +5,8 @@
 `--model` is judged among each set's own names and, with the whole vocabulary, on species it was trained on and on what is no
 organism. `--ablation` is the same recipe without 20 bird and 2 butterfly species; it is judged on those. Calibration is
 cross-fitted throughout: no photograph is judged by a calibration that saw it, no unseen species by one that saw the species.
+Vectors are judged without names, too: the ablation's on naming its unseen birds from one and five examples, the model's on
+finding the same lion again, both beside EfficientNet-Lite0 as it was published (where its package is installed).
 With `--calibrate` the model's own `calibration.json` is fitted on the ablation's photographs and written into the model folder.
 """
 
@@ -16,7 +18,12 @@ import datetime
 import json
 from pathlib import Path
 
-from linnaea.evaluate.zeroshot import ZeroshotConfig, benchmark
+import numpy as np
+
+from linnaea.evaluate.neighbours import mean_average_precision, simpleshot
+from linnaea.evaluate.truth import Example
+from linnaea.evaluate.zeroshot import ZeroshotConfig, benchmark, embed_examples
+from linnaea.model.checkpoint import load_model
 from linnaea.records import RANKS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,9 +36,13 @@ SEEN = {
 }
 
 
+def table_rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
 def table(name: str, key: str) -> dict[str, dict[str, str]]:
-    with (LABELS / name).open(encoding="utf-8", newline="") as lines:
-        return {row[key]: row for row in csv.DictReader(lines)}
+    return {row[key]: row for row in table_rows(LABELS / name)}
 
 
 def write_manifest(images: Path, path: Path) -> list[str]:
@@ -101,6 +112,55 @@ def whole_vocabulary(model: Path, manifest: Path, images: Path, floor: float | N
     return lines, report
 
 
+def stock_vectors(files: list[Path]) -> np.ndarray | None:
+    """Features [n, 1280] of the published EfficientNet-Lite0, mean of both sides; None without the package of its weights."""
+    from PIL import Image
+
+    from linnaea.model.contract import Preprocess
+    from linnaea.model.preprocess import preprocess_image
+    from linnaea.train.run import load_trunk_weights, open_trunk
+
+    preprocess = Preprocess(size=224, resize="shortest", mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
+    try:
+        trunk, _ = open_trunk(load_trunk_weights(), preprocess)
+    except ModuleNotFoundError:
+        return None
+    pixels = (preprocess_image(Image.open(file).convert("RGB"), preprocess)[None] for file in files)
+    return np.concatenate([trunk(np.concatenate([image, image[:, :, ::-1]])).mean(0, keepdims=True) for image in pixels])
+
+
+def few_examples(vectors_nd: np.ndarray, names: list[str], shots: int) -> str:
+    shares = [100 * simpleshot(vectors_nd, names, shots, seed) for seed in range(5)]
+    return f"{np.mean(shares):.1f} ± {np.std(shares, ddof=1):.1f}"
+
+
+def neighbours(model: Path, ablation: Path | None, images: Path) -> list[str]:
+    """Lines of a table: individual lions, and the ablation's unseen birds from few examples."""
+    rows = table_rows(images / "manifest.csv")
+    lines = ["| task | classes | n | model % | EfficientNet-Lite0 as published % |", "| --- | --- | --- | --- | --- |"]
+
+    def both(folder: Path, own: list[dict[str, str]], column: str) -> tuple[list[str], list[np.ndarray | None]]:
+        examples = [Example(file=r["file"], label=r[column], common_name="", lineage=("",) * 7, organism=True) for r in own]
+        vectors_nd, _ = embed_examples(load_model(str(folder)), examples, images, 32)
+        return [row[column] for row in own], [vectors_nd, stock_vectors([images / row["file"] for row in own])]
+
+    def line(title: str, names: list[str], figures: list[str]) -> None:
+        lines.append("| " + " | ".join([title, str(len(set(names))), str(len(names)), *figures]) + " |")
+
+    lions = [row for row in rows if row["individual"] and row["scientific"] == "Panthera leo"]
+    names, kinds = both(model, lions, "individual")
+    title = "lions: average precision of finding the same individual"
+    line(title, names, ["–" if x is None else f"{100 * mean_average_precision(x, names):.1f}" for x in kinds])
+    if ablation:
+        unseen = set(json.loads((ablation / "training.json").read_text(encoding="utf-8"))["held_out"])
+        birds = [row for row in rows if row["set"] == "cub100" and row["scientific"] in unseen]
+        names, kinds = both(ablation, birds, "scientific")
+        for shots in (1, 5):
+            title = f"unseen birds (the ablation): SimpleShot, {shots} examples each, mean and deviation of 5 seeds"
+            line(title, names, ["–" if x is None else few_examples(x, names, shots) for x in kinds])
+    return lines
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", type=Path, default=ROOT / "src" / "linnaea" / "model" / "bundled")
@@ -135,6 +195,7 @@ def main() -> None:
         own = floor if floor is not None else json.loads((options.model / "calibration.json").read_text())["floor"]
         page, report = whole_vocabulary(options.ablation, manifest, options.images, own, "cross-fitted")
         lines += [f"## Without 22 species in any signal, {report['model']}, calibration cross-fitted", "", *page, ""]
+    lines += ["## Vectors without names", "", *neighbours(options.model, options.ablation, options.images), ""]
     text = "\n".join(lines)
     print(text)
     if options.out:

@@ -62,7 +62,7 @@ STAGES = {
         help="look a name up: lineage, rank, synonyms",
         complete=add_bundled_names,
     ),
-    "train": Stage(module="linnaea.train.run", config="TrainConfig", help="train a model from a recipe"),
+    "train": Stage(module="linnaea.train.command", config="TrainConfig", help="train a model from a recipe"),
     "evaluate zeroshot": Stage(
         module="linnaea.evaluate.zeroshot",
         config="ZeroshotConfig",
@@ -185,7 +185,7 @@ def run_stage(command: str, argv: Sequence[str]) -> int:
             raise
         _say(f"linnaea: `linnaea {command}` needs {package}, which is not installed here: {MISSING[package]}")
         return 2
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         if "LINNAEA_TRACEBACK" in os.environ:
             raise
         _say(f"linnaea: {_one_line(error)}")

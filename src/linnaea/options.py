@@ -2,7 +2,8 @@
 
 A stage's options are the fields of its Config, a frozen dataclass: the name gives the flag, the type the parsing, the
 default the default, and the string literal under the field its help. A new field is a new option. What a type cannot
-say stands in the field's metadata: `positional` (True), `metavar`, `choices`, `short` ("-o"), `cli` (False hides it).
+say stands in the field's metadata: `positional` (True), `metavar`, `choices`, `short` ("-o"), `cli` (False hides it),
+`catches` (True: unknown flags are given to it as texts, `--batch 64` as "batch=64" and `--compile` as "compile").
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import dataclasses
 import types
 import typing
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +36,7 @@ class Option:
     required: bool
     default: object
     help: str
+    catches: bool = False
 
     @property
     def default_text(self) -> str:
@@ -172,6 +175,7 @@ def _read_option(field: dataclasses.Field, hint: object, help_text: str, owner: 
         required=default is dataclasses.MISSING,
         default=None if default is dataclasses.MISSING else default,
         help=help_text,
+        catches=field.metadata.get("catches", False),
     )
 
 
@@ -227,12 +231,15 @@ def arrange(argv: Sequence[str], options: list[Option], prog: str) -> list[str]:
     for an unknown flag, before anything is said to be missing.
     """
     by_flag = {flag: option for option in options for flag in (*option.flags, option.negated) if flag}
+    catcher = next((option for option in options if option.catches), None)
     flagged: list[str] = []
     positionals: list[str] = []
-    tokens = iter(argv)
-    for token in tokens:
+    tokens = deque(argv)
+    while tokens:
+        token = tokens.popleft()
         if token == "--":
             positionals.extend(tokens)
+            tokens.clear()
         elif token in ("-h", "--help"):
             return ["--help"]
         elif _looks_like_value(token):
@@ -240,14 +247,19 @@ def arrange(argv: Sequence[str], options: list[Option], prog: str) -> list[str]:
         else:
             flag, equals, value = token.partition("=")
             option = by_flag.get(flag)
+            if option is None and catcher is not None and flag.startswith("--"):
+                if not equals and tokens and _looks_like_value(tokens[0]):
+                    token = f"{flag}={tokens.popleft()}"
+                flagged.append(f"{catcher.flags[-1]}={token.removeprefix('--')}")
+                continue
             if option is None:
                 close = nearest(flag, sorted(by_flag)) if flag.startswith("--") else ""
                 close = close if "did you mean" in close else f"; {prog} --help lists them all"
                 raise UsageError(f"{prog}: unknown option {flag!r}{close}")
             if option.takes_value and not equals:
-                value = next(tokens, None)
-                if value is None or not _looks_like_value(value):
+                if not tokens or not _looks_like_value(tokens[0]):
                     raise UsageError(f"{prog}: {flag} needs a value, {option.metavar}")
+                value = tokens.popleft()
             # Only a long flag can be joined to any value whatever.
             flagged.append(f"{option.flags[-1]}={value}" if option.takes_value else token)
     return [*flagged, "--", *positionals] if positionals else flagged

@@ -161,3 +161,30 @@ def test_a_fresh_model_has_open_clips_names_and_finite_vectors_under_autocast(fo
     assert torch.isfinite(image).all() and torch.isfinite(text).all()
     exact, _, _ = model(made_images(), pack_texts(IDS))
     torch.testing.assert_close(image.float(), exact, atol=0.05, rtol=0)
+
+
+def test_images_in_parts_give_the_same_vectors_and_gradients(monkeypatch):
+    from linnaea.train import clip_towers
+
+    model, texts = small(), pack_texts([[1, 5, 2], [1, 2], [1, 9, 9, 2], [1, 3, 2], [1, 4, 2]])
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8))
+    found = []
+    for part in (512, 2):
+        monkeypatch.setattr(clip_towers, "PART", part)
+        model.set_checkpointing(True)
+        model.zero_grad()
+        vectors = model(images, texts)
+        info_nce(*vectors).backward()
+        found.append([vectors[0].detach(), *(p.grad.clone() for p in model.parameters())])
+    for whole, in_parts in zip(*found, strict=True):
+        torch.testing.assert_close(whole, in_parts, atol=1e-6, rtol=1e-4)
+
+
+def test_in_bfloat16_the_image_stream_is_as_wide_as_the_products():
+    model, seen = small(), []
+    model.visual.transformer.resblocks[1].register_forward_pre_hook(lambda _, given: seen.append(given[0].dtype))
+    images = torch.zeros(2, 32, 32, 3, dtype=torch.uint8)
+    with torch.autocast("cpu", torch.bfloat16):
+        model.encode_images(images)
+    model.encode_images(images)
+    assert seen == [torch.bfloat16, torch.float32]

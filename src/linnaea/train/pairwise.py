@@ -33,12 +33,17 @@ def rank_of(group=None) -> int:
     return distributed.get_rank(group) if n_ranks(group) > 1 else 0
 
 
+def collective(name: str, before: str):
+    """A collective operation of torch.distributed by its name since torch 2.13, or by the one that it had before."""
+    return getattr(distributed, name, None) or getattr(distributed, before)
+
+
 def gather(own: torch.Tensor, group=None) -> torch.Tensor:
     """The tensors of all ranks [n, ...], in the order of ranks. Without gradient."""
     if n_ranks(group) == 1:
         return own.detach()
     every = own.new_empty((n_ranks(group) * own.shape[0], *own.shape[1:]))
-    distributed.all_gather_into_tensor(every, own.detach().contiguous(), group=group)
+    collective("all_gather_single", "all_gather_into_tensor")(every, own.detach().contiguous(), group=group)
     return every
 
 
@@ -47,7 +52,7 @@ def sum_own(every: torch.Tensor, group=None) -> torch.Tensor:
     if n_ranks(group) == 1:
         return every
     own = every.new_empty((every.shape[0] // n_ranks(group), *every.shape[1:]))
-    distributed.reduce_scatter_tensor(own, every.contiguous(), group=group)
+    collective("reduce_scatter_single", "reduce_scatter_tensor")(own, every.contiguous(), group=group)
     return own
 
 

@@ -14,8 +14,10 @@ from linnaea.model.contract import Preprocess
 from linnaea.model.text_graph import TextConfig
 from linnaea.taxonomy.vocabulary import Vocabulary
 from linnaea.train.data import Label
+from linnaea.train.finetune import FinetuneConfig
 from linnaea.train.loop import LoopConfig
 from linnaea.train.prototypes import PrototypeConfig
+from linnaea.train.settle import SettleConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,8 @@ class Teacher:
     "images a batch drawn from its class rows"
     gain: float = 1.5
     "its classes' distance from their mean is multiplied by this, as a ridge regression shrinks it"
+    answers_on: tuple[str, ...] = ()
+    "sets on whose photographs the trunk learns to answer as it does"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +74,10 @@ class Recipe:
     "sets to train on"
     held_out: tuple[HeldOut, ...] = ()
     "species to keep out, for an ablation"
+    finetune: FinetuneConfig | None = None
+    "the trunk's further training; None leaves it as published"
+    held_out_of_trunk: tuple[HeldOut, ...] = ()
+    "species to keep out of that, so that one trunk serves a model and its ablation"
     class_rows: str = "imagenet.csv"
     "label table of the trunk's own classifier, whose rows become classes"
     n_photographs: int = 320
@@ -99,7 +107,9 @@ class Recipe:
     prototypes: PrototypeConfig = field(default_factory=PrototypeConfig)
     "the projector's first training"
     loop: LoopConfig = field(default_factory=LoopConfig)
-    "the training of both towers"
+    "the training of both towers, on the trunk as published"
+    settle: SettleConfig = field(default_factory=SettleConfig)
+    "the projector's training on a trunk that was trained further, towards the texts learnt before"
     preprocess: Preprocess = field(
         default_factory=lambda: Preprocess(size=224, resize="squash", mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
     )
@@ -163,6 +173,38 @@ def photograph_labels(book: LabelBook, rows: list[dict[str, str]], photo_set: Ph
         raise ValueError(f"{photo_set.table} lacks {len(missing)} labels of {photo_set.name}, first {missing[0]!r}")
     labels = {key: book.label(photo_set.name, table[key]) for key in set(keys)}
     return [labels[key] for key in keys]
+
+
+def class_row_labels(book: LabelBook, table: str, held_out: set[int]) -> list[Label | None]:
+    """A label for each row of a classifier; None for held-out species and for classes that name nothing."""
+    labels = [
+        None if row["label"] == "background" else book.label(table.removesuffix(".csv"), row) for row in book.rows(table)
+    ]
+    return [None if label is None or label.node in held_out else label for label in labels]
+
+
+def training_photographs(recipe: Recipe, book: LabelBook, *, refused: bool) -> tuple[list[dict[str, str]], list[Label]]:
+    """Manifest rows of the training split, and their labels; of no organism (`refused`) or all others."""
+    manifest = recipe.images / "manifest.csv"
+    if not manifest.exists():
+        raise FileNotFoundError(f"{manifest} is missing; name the folder of photographs with --images")
+    sets = {photo_set.name: photo_set for photo_set in recipe.photo_sets if (photo_set.key == "wnid") == refused}
+    rows = [row for row in read_table(manifest) if row["split"] == "train" and row["set"] in sets]
+    labels: list[Label] = [None] * len(rows)
+    for name, photo_set in sets.items():
+        own = [i for i, row in enumerate(rows) if row["set"] == name]
+        for i, label in zip(own, photograph_labels(book, [rows[i] for i in own], photo_set), strict=True):
+            labels[i] = label
+    return rows, labels
+
+
+def species_to_hold_out(recipe: Recipe, book: LabelBook, tree, held_out: tuple[HeldOut, ...]) -> list[int]:
+    """Nodes of the species that `held_out` names, of the recipe's photographs."""
+    labels_of_set: dict[str, list[Label]] = {}
+    for refused in (True, False):
+        for row, label in zip(*training_photographs(recipe, book, refused=refused), strict=True):
+            labels_of_set.setdefault(row["set"], []).append(label)
+    return held_out_species(tree, labels_of_set, held_out)
 
 
 def held_out_species(tree, labels_of_set: dict[str, list[Label]], held_out: tuple[HeldOut, ...]) -> list[int]:

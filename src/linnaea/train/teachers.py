@@ -8,7 +8,7 @@ Shape suffixes: n photographs, c classes, t teacher features, w trunk features.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from PIL import Image
 
 from linnaea.model.contract import Preprocess
 from linnaea.model.preprocess import preprocess_image
+from linnaea.store import hash_bytes
 from linnaea.train.rows import typical_margin
 
 POOLED, WEIGHTS = "AvgPool/AvgPool", "weights_quant"
@@ -50,6 +51,20 @@ class TfliteTeacher:
             self._net.invoke()
             out[row] = self._read(self._pooled).reshape(-1)
         return out
+
+
+def teacher_features(
+    path: Path, root: Path, files: Sequence[str], work: Path, report: Callable[[str], None] = print
+) -> tuple[np.ndarray, np.ndarray]:
+    """A teacher's features [n, t] of photographs below `root` and its class rows [c, t]; kept in `work`."""
+    kept = work / f"{path.stem}-{hash_bytes(*files)}.npz"
+    if not kept.exists():
+        report(f"{path.name}: features of {len(files)} photographs")
+        net = TfliteTeacher(path)
+        work.mkdir(parents=True, exist_ok=True)
+        np.savez(kept, features=net.features([root / file for file in files]), weight=net.weight_ct)
+    arrays = np.load(kept)
+    return arrays["features"], arrays["weight"]
 
 
 def fit_feature_map(teacher_nt: np.ndarray, trunk_nw: np.ndarray, ridge: float) -> np.ndarray:

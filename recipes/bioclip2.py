@@ -1,0 +1,71 @@
+"""BioCLIP 2 and its kin: two towers, hierarchical contrast, replay through a second image projector.
+
+`bioclip2_vitl14` follows Gu et al. 2025 (arXiv 2505.23883): towers, objective, batch, optimisation and length are theirs.
+`bioclip25_vith14` is the same with the towers of BioCLIP 2.5 Huge, `bioclip_vitb16` the same at the size of the first
+BioCLIP, for ten million photographs and without replay. Texts are drawn for each sample; theirs were drawn for each step
+(`draw="step"` in `organisms`).
+
+Data are looked for in data/ and the weights to start from in models/, below the folder that the command is run in;
+docs/training.md says how they come there, under which licences, and how to train on photographs of your own.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from linnaea.train.clip_recipe import ClipRecipe, SamplesConfig
+
+RECIPES = ("bioclip2_vitl14", "bioclip25_vith14", "bioclip_vitb16")
+TOWERS = Path(__file__).parent / "towers"
+DATA, MODELS = Path("data"), Path("models")
+
+
+def bioclip2_vitl14() -> ClipRecipe:
+    """BioCLIP 2: 30 epochs of 214 million photographs on 32 GPUs, each with 2,816 organisms and 320 replayed pairs."""
+    return ClipRecipe(
+        name="bioclip2-vitl14",
+        towers=TOWERS / "vit-l-14.json",
+        start=MODELS / "CLIP-ViT-L-14-laion2B-s32B-b82K",
+        organisms=SamplesConfig(shards=(str(DATA / "TreeOfLife-200M" / "shard-*.tar"),)),
+        replay=SamplesConfig(shards=(str(DATA / "laion2b" / "*.tar"),)),
+        batch=32 * 2_816,
+        replay_batch=32 * 320,
+        steps=71_250,
+        warm_up=1_875,
+        learning_rate=1e-4,
+        weight_decay=0.2,
+        precision="bf16",
+        activation_checkpointing=True,
+        compile=True,
+        n_threads=16,
+        keep=3,
+        log_every=20,
+        tensorboard=True,
+    )
+
+
+def bioclip25_vith14() -> ClipRecipe:
+    """`bioclip2_vitl14` with the towers of BioCLIP 2.5 Huge; half of a GPU's batch is held at once."""
+    return replace(
+        bioclip2_vitl14(),
+        name="bioclip25-vith14",
+        towers=TOWERS / "vit-h-14.json",
+        start=MODELS / "CLIP-ViT-H-14-laion2B-s32B-b79K",
+        micro_batch=1_568,
+        parallel="fsdp",
+    )
+
+
+def bioclip_vitb16() -> ClipRecipe:
+    """The towers of the first BioCLIP, from drawn weights: 100 epochs of ten million photographs, 32,768 a step."""
+    return replace(
+        bioclip2_vitl14(),
+        name="bioclip-vitb16",
+        towers=TOWERS / "vit-b-16.json",
+        start=None,
+        organisms=SamplesConfig(shards=(str(DATA / "TreeOfLife-10M" / "shard-*.tar"),)),
+        replay=None,
+        replay_batch=0,
+        batch=32_768,
+        steps=30_500,
+        warm_up=1_000,
+    )

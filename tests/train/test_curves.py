@@ -1,0 +1,67 @@
+"""A run's figures: whole rows, none twice after a resume, the same numbers in TensorBoard's files."""
+
+import pytest
+
+from linnaea.train.curves import COLUMNS, Curve, go_on, read_curve
+
+
+def made_curve(tmp_path, done=0, said=None, tensorboard=False):
+    report = said.append if said is not None else (lambda _: None)
+    return Curve(tmp_path, done=done, steps=4, log_every=2, tensorboard=tensorboard, report=report)
+
+
+def values(loss):
+    return {"loss": loss, "contrast": loss, "scale": 14.0, "learning_rate": 1e-3, "gradient": 1.0}
+
+
+def test_a_resumed_curve_has_every_step_once(tmp_path):
+    first = made_curve(tmp_path)
+    for step in (1, 2, 3):
+        first.add(step, values(1 / 3 + step), 8)
+    first.add_validation(2, {"top-1, all": 0.5})
+    first.add_validation(3, {"top-1, all": 0.6})
+    path = tmp_path / "curve.csv"
+    path.write_text(path.read_text() + "4,0.1")  # a kill tears the last row
+    again = made_curve(tmp_path, done=2)
+    for step in (3, 4):
+        again.add(step, values(1 / 3 + step), 8)
+    rows = read_curve(path)
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    assert [row["loss"] for row in rows] == [1 / 3 + step for step in (1, 2, 3, 4)]
+    assert "replay" not in rows[0]
+    assert (tmp_path / "validation.csv").read_text().splitlines() == ["step,name,value", '2,"top-1, all",0.5']
+
+
+def test_a_new_curve_drops_what_another_run_left(tmp_path):
+    path = tmp_path / "curve.csv"
+    path.write_text("step,loss\n1,2\n2,3\n")
+    go_on(path, COLUMNS, 0)
+    assert path.read_text() == ",".join(COLUMNS) + "\n"
+
+
+def test_the_terminal_gets_a_line_every_so_often_and_at_the_end(tmp_path):
+    said = []
+    curve = made_curve(tmp_path, said=said)
+    for step in (1, 2, 3, 4):
+        curve.add(step, values(float(step)) | {"replay": 0.5}, 8)
+    assert [line.split("  ")[:3] for line in said] == [
+        [f"step {n}/4", f"loss {n}.0000", "replay 0.5000"] for n in (2, 4)
+    ]
+
+
+def test_tensorboards_files_hold_the_same_figures(tmp_path):
+    pytest.importorskip("tensorboardX")
+    from tensorboardX.proto.event_pb2 import Event
+
+    curve = made_curve(tmp_path, tensorboard=True)
+    curve.add(1, values(0.25), 8)
+    curve.close()
+    (path,) = (tmp_path / "tensorboard").iterdir()
+    data, found = path.read_bytes(), {}
+    while data:  # a record: length, its checksum, the event, its checksum
+        length = int.from_bytes(data[:8], "little")
+        event = Event.FromString(data[12 : 12 + length])
+        found |= {value.tag: (event.step, value.simple_value) for value in event.summary.value}
+        data = data[16 + length :]
+    assert found["training/loss"] == (1, 0.25)
+    assert "training/replay" not in found
