@@ -1,0 +1,187 @@
+"""The peers of twin_speed.py: WolfSheep and Flocking on Mesa 3.3, run by Mesa's own python, timed there.
+
+Written for this comparison from the published rules (ABMFrameworksComparison's configurations; rules in
+`linnaea.twin.classic`): all sheep, then all wolves, each in a fresh random order; grass returns by an event of Mesa's
+simulator; a flock on Mesa's continuous torus. Reads one JSON request a line, answers with one JSON line:
+{"model": "WolfSheep", "steps": 100, "seed": 1, "settings": {...}} -> {"seconds": ..., "series": [...]}
+"""
+
+import json
+import math
+import sys
+import time
+
+import numpy as np
+from mesa import Model
+from mesa.discrete_space import CellAgent, FixedAgent, OrthogonalVonNeumannGrid
+from mesa.experimental.continuous_space import ContinuousSpace, ContinuousSpaceAgent
+from mesa.experimental.devs import ABMSimulator
+
+
+class Grass(FixedAgent):
+    """The grass of a cell: there, or on its way back."""
+
+    def __init__(self, model, cell, countdown):
+        super().__init__(model)
+        self.cell = cell
+        self.grown = countdown == 0
+        if countdown:
+            self.come_back(countdown)
+
+    def come_back(self, delay):
+        """Grown again after so many steps, by an event."""
+        self.model.simulator.schedule_event_relative(self.grow, delay)
+
+    def grow(self):
+        """There it is."""
+        self.grown = True
+
+
+class Animal(CellAgent):
+    """Moves to a neighbouring cell, pays 1, feeds, then dies below 0 or splits by chance."""
+
+    def __init__(self, model, energy, cell):
+        super().__init__(model)
+        self.energy = energy
+        self.cell = cell
+
+    def step(self):
+        """One step of an animal's life."""
+        self.cell = self.cell.neighborhood.select_random_cell()
+        self.energy -= 1
+        self.feed()
+        if self.energy < 0:
+            self.remove()
+        elif self.random.random() < self.chance():
+            self.energy /= 2
+            type(self)(self.model, self.energy, self.cell)
+
+
+class Sheep(Animal):
+    """Eats the grass of its cell."""
+
+    def chance(self):
+        """Of splitting."""
+        return self.model.settings["sheep_reproduce"]
+
+    def feed(self):
+        """Eats, if the grass is grown."""
+        grass = next(other for other in self.cell.agents if isinstance(other, Grass))
+        if grass.grown:
+            self.energy += self.model.settings["sheep_gain"]
+            grass.grown = False
+            grass.come_back(self.model.settings["regrowth"])
+
+
+class Wolf(Animal):
+    """Eats a random sheep of its cell."""
+
+    def chance(self):
+        """Of splitting."""
+        return self.model.settings["wolf_reproduce"]
+
+    def feed(self):
+        """Eats, if a sheep is there."""
+        sheep = [other for other in self.cell.agents if isinstance(other, Sheep)]
+        if sheep:
+            self.energy += self.model.settings["wolf_gain"]
+            self.random.choice(sheep).remove()
+
+
+class WolfSheep(Model):
+    """Wolves, sheep and grass on a square grid with borders."""
+
+    def __init__(self, seed, settings):
+        super().__init__(seed=seed)
+        self.settings = settings
+        self.simulator = ABMSimulator()
+        self.simulator.setup(self)
+        side = settings["side"]
+        self.grid = OrthogonalVonNeumannGrid([side, side], torus=False, capacity=math.inf, random=self.random)
+        for kind, name in ((Sheep, "sheep"), (Wolf, "wolves")):
+            n = settings[f"n_{name}"]
+            gain = settings["sheep_gain" if kind is Sheep else "wolf_gain"]
+            energy = self.rng.random(n) * 2 * gain
+            kind.create_agents(self, n, energy=energy, cell=self.random.choices(self.grid.all_cells.cells, k=n))
+        for cell in self.grid:
+            grown = self.random.choice([True, False])
+            Grass(self, cell, 0 if grown else self.random.randrange(0, settings["regrowth"]))
+        self.series = [self.count()]
+
+    def count(self):
+        """Sheep and wolves."""
+        return [len(self.agents_by_type.get(kind, ())) for kind in (Sheep, Wolf)]
+
+    def step(self):
+        """All sheep, then all wolves, in random order."""
+        self.agents_by_type[Sheep].shuffle_do("step")
+        self.agents_by_type[Wolf].shuffle_do("step")
+        self.series.append(self.count())
+
+    def go(self, steps):
+        """So many steps, with the events between them."""
+        self.simulator.run_for(steps)
+
+
+class Bird(ContinuousSpaceAgent):
+    """A boid."""
+
+    def __init__(self, model, space, position, direction):
+        super().__init__(space, model)
+        self.position = position
+        self.direction = direction
+
+    def step(self):
+        """Turns by what it sees and flies on."""
+        s = self.model.settings
+        others, distances = self.get_neighbors_in_radius(radius=s["radius"])
+        if others:
+            delta = self.space.calculate_difference_vector(self.position, agents=others)
+            pull = delta.sum(axis=0) * s["cohere"]
+            push = delta[distances < s["separation"]].sum(axis=0) * s["separate"]
+            along = np.asarray([other.direction for other in others]).sum(axis=0) * s["match"]
+            self.direction += (pull - push + along) / len(others)
+            self.direction /= np.linalg.norm(self.direction)
+        self.position += self.direction * s["speed"]
+
+
+class Flocking(Model):
+    """A flock on a square torus."""
+
+    def __init__(self, seed, settings):
+        super().__init__(seed=seed)
+        self.settings = settings
+        n, side = settings["n_birds"], settings["side"]
+        self.space = ContinuousSpace([[0, side], [0, side]], torus=True, random=self.random, n_agents=n)
+        angle = self.rng.uniform(0, 2 * np.pi, n)
+        Bird.create_agents(
+            self, n, self.space, position=self.rng.random((n, 2)) * side,
+            direction=np.stack([np.cos(angle), np.sin(angle)], axis=1),
+        )  # fmt: skip
+        self.series = []
+
+    def step(self):
+        """All birds in random order."""
+        self.agents.shuffle_do("step")
+        self.series.append(float(np.hypot(*np.mean([bird.direction for bird in self.agents], axis=0))))
+
+    def go(self, steps):
+        """So many steps."""
+        for _ in range(steps):
+            self.step()
+
+
+def main() -> None:
+    """Answers requests until there are no more."""
+    kinds = {"WolfSheep": WolfSheep, "Flocking": Flocking}
+    for line in sys.stdin:
+        request = json.loads(line)
+        model = kinds[request["model"]](request["seed"], request["settings"])
+        start = time.perf_counter()
+        model.go(request["steps"])
+        seconds = time.perf_counter() - start
+        print(json.dumps({"seconds": seconds, "series": model.series}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,236 @@
+"""WolfSheep and Flocking beside Mesa, populations first; then how long a step of many birds takes.
+
+    python benchmarks/twin_speed.py --mesa DIR
+
+Mesa (version in mesa_peer.py) runs the same rules (mesa_models.py) in a process of its own, in turns with ours; a run is
+100 steps, founding not counted for Mesa and counted for ours; compiling is not counted, and reported. The configurations
+are those of ABMFrameworksComparison. Three of ours: in Mesa's order (agents act one after another in a random order) and
+synchronous, both compiled whole (`linnaea.twin.classic`), and, for the flock, the general loop with its rules
+(`linnaea.twin.loop`, synchronous). Ratios are medians of rounds, with the least and greatest; DIR is made when missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "src")]
+
+from hardware import describe_hardware, show_command, write_result
+from mesa_peer import MESA, Mesa
+
+import_start = time.perf_counter()
+from linnaea.twin.cells import Space
+from linnaea.twin.classic import ORDERS, Flocking, WolfSheep
+from linnaea.twin.flocks import Flock, order_parameter
+from linnaea.twin.loop import World, step
+from linnaea.twin.movement import Move
+
+IMPORT_S = time.perf_counter() - import_start
+STEPS = 100
+# Of Mesa's small worlds, untimed, so that means of populations are known well.
+MORE_RUNS = 30
+SMALL_SHEEP = WolfSheep(side=25, n_sheep=60, n_wolves=40, sheep_reproduce=0.2, wolf_reproduce=0.1, regrowth=20)
+CONFIGURATIONS = {
+    "WolfSheep small": SMALL_SHEEP,
+    "WolfSheep large": WolfSheep(),
+    "Flocking small": Flocking(side=100.0, n_birds=200, radius=5.0),
+    "Flocking large": Flocking(),
+}
+TARGETS = {
+    ("WolfSheep large", "sequential"): 150,
+    ("Flocking large", "sequential"): 120,
+    ("WolfSheep large", "synchronous"): 80,
+    ("Flocking large", "synchronous"): 300,
+}
+
+
+def timed(work: Callable[[], object]) -> tuple[float, object]:
+    """(seconds, result), the collector of garbage held off."""
+    gc.collect()
+    gc.disable()
+    start = time.perf_counter()
+    result = work()
+    seconds = time.perf_counter() - start
+    gc.enable()
+    return seconds, result
+
+
+def flock_world(flock: Flocking) -> World:
+    """The same flock in the general loop."""
+    rules = [
+        Flock(radius_m=flock.radius, speed_m_h=flock.speed, cohere=flock.cohere, separate=flock.separate, match=flock.match,
+              separation_m=flock.separation),
+        Move(),
+    ]  # fmt: skip
+    space = Space(width_m=flock.side, height_m=flock.side, torus=True, cell_m=flock.radius)
+    world = World(space=space, rules=rules, capacity=flock.n_birds, seed=flock.seed)
+    x, y, u, v = flock.found()
+    world.agents.add(flock.n_birds, x=x, y=y, dir_x=u, dir_y=v)
+    return world
+
+
+def loop_series(flock: Flocking) -> np.ndarray:
+    """The order parameter after each step of the general loop."""
+    world = flock_world(flock)
+    series = []
+    for _ in range(STEPS):
+        step(world)
+        series.append(order_parameter(world))
+    return np.array(series)
+
+
+def loop_run(flock: Flocking) -> None:
+    """A run of the general loop."""
+    world = flock_world(flock)
+    for _ in range(STEPS):
+        step(world)
+
+
+def series_of(model: WolfSheep | Flocking, result: object) -> np.ndarray:
+    """Sheep and wolves [steps + 1, 2], or the order parameter [steps]."""
+    return np.asarray(result if isinstance(model, WolfSheep) else result[1], float)
+
+
+def settings_of(model: WolfSheep | Flocking) -> dict:
+    """What Mesa's model is told."""
+    return {name: value for name, value in asdict(model).items() if name not in ("order", "seed")}
+
+
+def differences(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """The greatest difference of two means over runs [r, ...], in standard errors, by the spread of our many runs."""
+    error = ours.std(0, ddof=1) * np.sqrt(1 / len(ours) + 1 / len(theirs))
+    return float((np.abs(ours.mean(0) - theirs.mean(0)) / np.maximum(error, 1e-9)).max())
+
+
+def at(model: WolfSheep | Flocking, series: np.ndarray) -> np.ndarray:
+    """The series at steps far enough apart to be compared."""
+    return series[:, [10, 20, 50, -1]] if isinstance(model, WolfSheep) else series[:, [9, 49, -1]]
+
+
+def compare(
+    name: str, model: WolfSheep | Flocking, mesa: Mesa, rounds: int, repeats: int
+) -> tuple[list[str], list[str]]:
+    """Lines of the table of populations and of the table of speeds for one configuration."""
+    kind = type(model).__name__
+    ways: dict[str, Callable[[int], object]] = {
+        order: lambda seed, order=order: replace(model, order=order, seed=seed).run(STEPS) for order in ORDERS
+    }
+    theirs, seconds, ratios = [], {way: [] for way in (*ways, "loop", "mesa")}, {way: [] for way in (*ways, "loop")}
+    for seed in range(rounds):
+        mesa_s, series = mesa.run(kind, STEPS, seed, settings_of(model))
+        theirs.append(series)
+        seconds["mesa"].append(mesa_s)
+        runs = dict(ways)
+        if isinstance(model, Flocking):
+            runs["loop"] = lambda seed: loop_run(replace(model, seed=seed))
+        for way, run in runs.items():
+            times = [timed(lambda run=run, i=i, seed=seed: run(seed * repeats + i))[0] for i in range(repeats)]
+            seconds[way].append(statistics.median(times))
+            ratios[way].append(mesa_s / seconds[way][-1])
+    if "small" in name:
+        theirs += [mesa.run(kind, STEPS, rounds + seed, settings_of(model))[1] for seed in range(MORE_RUNS)]
+    theirs = at(model, np.array(theirs, float))
+    populations, speeds = [], []
+    for way in ORDERS:
+        ours = at(model, np.array([series_of(model, ways[way](1000 + seed)) for seed in range(60)]))
+        shown = [" / ".join(f"{value:.4g}" for value in np.ravel(series.mean(0))) for series in (theirs, ours)]
+        populations.append(f"| {name} | {way} | {shown[0]} | {shown[1]} | {differences(ours, theirs):.1f} |")
+    for way, found in ratios.items():
+        if found:
+            target = TARGETS.get((name, way))
+            speeds.append(
+                f"| {name} | {way} | {1e3 * statistics.median(seconds['mesa']):.0f} |"
+                f" {1e3 * statistics.median(seconds[way]):.2f} | **{statistics.median(found):.0f}** |"
+                f" {min(found):.0f}–{max(found):.0f} | {f'≥ {target}' if target else ''} |"
+            )
+    return populations, speeds
+
+
+def boids(n: int, steps: int) -> str:
+    """A line on a step of `n` birds at a density of 1 in 2 square metres, radius 5."""
+    flock = Flocking(side=float(np.sqrt(2.0 * n)), n_birds=n, radius=5.0)
+    world = flock_world(flock)
+    for _ in range(3):
+        step(world)
+    times = [timed(lambda: step(world))[0] for _ in range(steps)]
+    quarters = [1e3 * q for q in np.quantile(times, [0.25, 0.75])]
+    return f"| {n:,} | {1e3 * statistics.median(times):.1f} | {quarters[0]:.1f}–{quarters[1]:.1f} | {min(times) * 1e3:.1f} |"
+
+
+def compile_all() -> float:
+    """Seconds until every way has run once."""
+    start = time.perf_counter()
+    for model in (SMALL_SHEEP, CONFIGURATIONS["Flocking small"]):
+        for order in ORDERS:
+            replace(model, order=order).run(1)
+    step(flock_world(CONFIGURATIONS["Flocking small"]))
+    return time.perf_counter() - start
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measures and writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mesa", type=Path, required=True, metavar="DIR", help="Mesa's environment, made when missing")
+    parser.add_argument("--rounds", type=int, default=7, help="runs of Mesa for each configuration")
+    parser.add_argument("--repeats", type=int, default=9, help="runs of ours in each round")
+    parser.add_argument("--only", help="configurations whose name holds this")
+    parser.add_argument("--birds", type=int, nargs="*", default=[80_000, 1_000_000], help="sizes of the step's timing")
+    parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of the page")
+    options = parser.parse_args(argv)
+    compiling_s = compile_all()
+    mesa = Mesa(options.mesa)
+    populations, speeds = [], []
+    for name, model in CONFIGURATIONS.items():
+        if options.only is None or options.only in name:
+            first, second = compare(name, model, mesa, options.rounds, options.repeats)
+            populations += first
+            speeds += second
+    mesa.close()
+    lines = [
+        f"# Wolves, sheep and flocks beside {MESA.replace('==', ' ')}",
+        "",
+        f"- hardware: {describe_hardware()}",
+        f"- command: `{show_command('twin_speed', sys.argv[1:] if argv is None else argv)}`",
+        f"- importing {IMPORT_S:.1f} s, first calls of all ways (compiling, or reading what was compiled before) {compiling_s:.1f} s",
+        f"- a run is {STEPS} steps; the classic models run on one thread, as Mesa does",
+        "- the general loop takes all threads for more than some thousand animals, else one",
+        "",
+        "## Populations",
+        "",
+        "Means over runs, WolfSheep: sheep / wolves after 10, 20, 50, 100 steps; Flocking: order parameter after 10, 50, 100.",
+        "The last column is the greatest difference of means in standard errors.",
+        "",
+        "| configuration | order | Mesa | ours | greatest difference |",
+        "| --- | --- | --- | --- | --- |",
+        *populations,
+        "",
+        "## Speed",
+        "",
+        "| configuration | way | Mesa, ms a run | ours, ms a run | times as fast | least–greatest | target |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        *speeds,
+        "",
+        "## A step of many birds",
+        "",
+        "The general loop, torus, radius 5, one bird in 2 m². Targets: 80,000 ≤ 40 ms, 1,000,000 ≤ 1,000 ms.",
+        "",
+        "| birds | ms a step, median | quartiles | least |",
+        "| --- | --- | --- | --- |",
+        *(boids(n, 30 if n < 500_000 else 9) for n in options.birds),
+    ]
+    write_result(options.results, "twin_speed", lines)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
