@@ -1,9 +1,10 @@
 """An 8-bit copy of a name table and its cells: what scoring looks at before it reads the exact vectors.
 
-Reading bounds the search for one image: 868,000 names of 768 dimensions are 2.7 GB in float32, 1.3 GB as they are kept
-and .67 GB here. Each row is rounded with a scale of its own, so that a logit is off by the rounding of 768 components, which
-are as good as independent of each other and of the image. Cells are some dozens of neighbouring leaves in the tree's
-order, whole genera where they fit, with their centroid: a map of the whole table in a fiftieth of its bytes.
+Reading bounds the search for one image: 868,000 names of 768 dimensions are 2.7 GB in float32 and .67 GB here. Each row is
+rounded with a scale of its own, so that a logit is off by the rounding of 768 components, which are as good as independent of
+each other and of the image. What the codes leave is kept as codes of their own, of steps 254 times smaller, for the rows that
+matter. Cells are some dozens of neighbouring leaves in the tree's order, whole genera where they fit, with their centroid: a map
+of the whole table in a fiftieth of its bytes.
 
 Made once from a table and kept in the cache; loading maps the files. Products of 8-bit rows are whole numbers, so an image's
 do not depend on the batch that it is in.
@@ -27,8 +28,11 @@ from linnaea.records import RANKS
 from linnaea.store import default_cache_dir, hash_bytes, read_manifest, write_artifact
 from linnaea.taxonomy.tree import Tree
 
-FORMAT = 1
-ARRAYS = ("codes_nd", "scale_n", "start_c", "centroid_cd", "centroid_scale_c", "variance_c")
+FORMAT = 3
+ARRAYS = (
+    "codes_nd", "rest_nd", "scale_n", "start_c", "centroid_cd", "centroid_scale_c", "variance_c", "piece_start_p", "piece_pd",
+    "piece_scale_p",
+)  # fmt: skip
 # Leaves of a cell at most.
 CELL_LEAVES = 64
 # Rows that are multiplied at a time, and cells that are made at a time: they stay in a core's own cache.
@@ -38,6 +42,10 @@ CELLS_AT_ONCE = 8
 BLOCKS_HELD = 16
 MAX_THREADS = 8
 LARGEST = 127
+# Codes of what the first codes leave, at most half a step, reach to LARGEST, too.
+FINER = 2 * LARGEST
+# Codes an image is kept in, one after the other: together as good as float32.
+PARTS = 3
 # float32 holds whole numbers up to 2^24: sums of so many products of two 8-bit numbers.
 MOST_IN_FLOAT32 = (1 << 24) // LARGEST**2
 # float16 keeps 11 bits; what it leaves of a component is kept in a second one, this much larger.
@@ -49,52 +57,77 @@ Report = Callable[[int, int], None]
 class CoarseTable:
     """`vectors_nd`, the exact unit rows (a map; `rows_nd` is another, for reading rows here and there), and their coarse copy.
 
-    Row i is nearly `codes_nd[i] * scale_n[i]` (int8, float32), with an error of at most `row_error` in length. Cell i holds
+    Row i is nearly `codes_nd[i] * scale_n[i]` (int8, float32), with an error of at most `row_error` in length, and still more
+    nearly that plus `rest_nd[i] * scale_n[i] / FINER` (int8), within `fine_error`. Cell i holds
     the leaves from `start_c[i]` to `start_c[i + 1]` (int32 [c + 1]); its centroid is nearly `centroid_cd[i] *
-    centroid_scale_c[i]`, and `variance_c` is the mean square of its rows' distances from it, over d.
+    centroid_scale_c[i]`, and `variance_c` is the mean square of its rows' distances from it, over d. Pieces are the parts of cells
+    that belong to one genus; `piece_start_p`, `piece_pd` and `piece_scale_p` are theirs.
     """
 
     vectors_nd: np.ndarray
     rows_nd: np.ndarray
     codes_nd: np.ndarray
+    rest_nd: np.ndarray
     scale_n: np.ndarray
     start_c: np.ndarray
     centroid_cd: np.ndarray
     centroid_scale_c: np.ndarray
     variance_c: np.ndarray
+    piece_start_p: np.ndarray
+    piece_pd: np.ndarray
+    piece_scale_p: np.ndarray
     row_error: float
 
     @property
     def n_leaves(self) -> int:
         return len(self.codes_nd)
 
+    @cached_property
+    def fine_error(self) -> float:
+        """The most that a row is off, in length, as both its codes have it."""
+        return float(self.scale_n.max(initial=0)) / (2 * FINER) * self.codes_nd.shape[1] ** 0.5
+
 
 class Queries:
-    """Image vectors float32 [b, d], rounded as the table's rows are: 8-bit codes with the scale `scale_b`, and what these leave."""
+    """Image vectors float32 [b, d], rounded as the table's rows are: 8-bit codes with the scale `scale_b`, and what these leave
+    (`error_b` in length) as two more parts."""
 
     def __init__(self, vectors_bd: np.ndarray):
         self.vectors_bd = np.ascontiguousarray(vectors_bd, np.float32)
-        self._codes_bd, self.scale_b = round_rows(self.vectors_bd)
-        rest_bd = self.vectors_bd - self._codes_bd * self.scale_b[:, None]
-        self.error_b = np.linalg.norm(rest_bd, axis=1)
-        self._rest_codes_bd, self.rest_scale_b = round_rows(rest_bd)
+        parts, rest_bd = [], self.vectors_bd
+        for _ in range(PARTS):
+            codes_bd, scale_b = round_rows(rest_bd)
+            parts.append((codes_bd, scale_b))
+            rest_bd = rest_bd - codes_bd * scale_b[:, None]
+            if len(parts) == 1:
+                self.error_b = np.linalg.norm(rest_bd, axis=1)
+        self._codes_pbd, self.scale_pb = (np.stack(both) for both in zip(*parts, strict=True))
+        self.scale_b = self.scale_pb[0]
 
     @cached_property
     def codes(self) -> PackedCodes:
         """The codes of all images."""
-        return PackedCodes(self._codes_bd)
+        return PackedCodes(self._codes_pbd[0])
 
     @cached_property
-    def rest(self) -> PackedCodes:
-        """What the codes leave, rounded in its turn, with the scale `rest_scale_b`."""
-        return PackedCodes(self._rest_codes_bd)
+    def parts(self) -> PackedCodes:
+        """All parts of all images, part by part."""
+        return PackedCodes(self._codes_pbd.reshape(-1, self._codes_pbd.shape[2]))
 
     def __len__(self) -> int:
         return len(self.vectors_bd)
 
     def one(self, image: int) -> PackedCodes:
         """The codes of one image."""
-        return PackedCodes(self._codes_bd[image : image + 1])
+        return PackedCodes(self._codes_pbd[0, image : image + 1])
+
+    def missed(self, image: int, codes_md: np.ndarray) -> np.ndarray:
+        """Products float32 [m] of 8-bit rows with what the codes leave of an image."""
+        return PackedCodes(self._codes_pbd[1:, image]).dot(codes_md).astype(np.float32) @ self.scale_pb[1:, image]
+
+    def fine(self, images: slice) -> FineVectors:
+        """Some images for products with both codes of rows."""
+        return FineVectors(self._codes_pbd[:, images], self.scale_pb[:, images])
 
     def exact(self, image: int) -> ExactVectors:
         """One image, not rounded."""
@@ -124,6 +157,35 @@ class PackedCodes:
             return np.asarray(numkong.dots_packed(rows_md, self._packed))
         # the packed product of a single vector reaches three quarters of this one's speed
         return np.asarray(numkong.cdist(self._codes_bd, rows_md, metric="dot", out_dtype=self._out_type)).reshape(-1, 1)
+
+
+class FineVectors:
+    """Image vectors for products with both codes of rows: codes int8 [p, b, d] and scales [p, b] of each part."""
+
+    def __init__(self, codes_pbd: np.ndarray, scale_pb: np.ndarray):
+        d = codes_pbd.shape[2]
+        self._codes = PackedCodes(codes_pbd.reshape(-1, d))
+        # the rest of a row is so small that the last part of an image is nothing to it
+        self._rest = PackedCodes(codes_pbd[:-1].reshape(-1, d))
+        self._scale_pb = scale_pb.astype(np.float32)
+
+    def dot(self, codes_md: np.ndarray, rest_md: np.ndarray, scale_m: np.ndarray) -> np.ndarray:
+        """Cosines float32 [m, b] with rows, but for what their codes leave."""
+        value_mb = self._sum(self._rest.dot(rest_md), self._scale_pb[:-1] / np.float32(FINER))
+        value_mb += self._sum(self._codes.dot(codes_md), self._scale_pb)
+        value_mb *= scale_m[:, None]
+        return value_mb
+
+    @staticmethod
+    def _sum(dots_mp: np.ndarray, scale_pb: np.ndarray) -> np.ndarray:
+        """The parts of each image, added up from the smallest."""
+        b = scale_pb.shape[1]
+        value_mb = np.zeros((len(dots_mp), b), np.float32)
+        for part in reversed(range(len(scale_pb))):
+            of_part = dots_mp[:, part * b : (part + 1) * b].astype(np.float32)
+            of_part *= scale_pb[part]
+            value_mb += of_part
+        return value_mb
 
 
 class ExactVectors:
@@ -185,7 +247,7 @@ def map_rows(path: Path) -> np.ndarray:
 def take_rows(array_nd: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Some rows, sorted: a view where they are neighbours, else a copy."""
     first, last = int(rows[0]), int(rows[-1]) + 1
-    return array_nd[first:last] if last - first == len(rows) else array_nd[rows]
+    return array_nd[first:last] if last - first == len(rows) else np.take(array_nd, rows, axis=0)
 
 
 def round_rows(vectors_nd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -225,14 +287,42 @@ def _join(start: np.ndarray, group: np.ndarray, n_leaves: int, most: int) -> np.
     return np.array(kept, np.int64)
 
 
+def fine_cosines(coarse: CoarseTable, queries: Queries, leaves: np.ndarray | None, pool: ThreadPoolExecutor) -> np.ndarray:
+    """Cosines float32 [b, m] of images with all rows of a table, or with a sorted subset of them, as both codes have them."""
+    images = queries.fine(slice(None))
+    m = coarse.n_leaves if leaves is None else len(leaves)
+    out_bm = np.empty((len(queries), m), np.float32)
+
+    def block(start: int) -> None:
+        part = slice(start, min(start + BLOCK, m))
+        if leaves is None:
+            rows = (coarse.codes_nd[part], coarse.rest_nd[part], coarse.scale_n[part])
+        else:
+            rows = tuple(take_rows(array, leaves[part]) for array in (coarse.codes_nd, coarse.rest_nd, coarse.scale_n))
+        out_bm[:, part] = images.dot(*rows).T
+
+    list(pool.map(block, range(0, m, BLOCK)))
+    forget(coarse.rest_nd)
+    return out_bm
+
+
 def build_coarse(
-    vectors_nd: np.ndarray, tree: Tree, codes_nd: np.ndarray | None = None, report: Report | None = None
+    vectors_nd: np.ndarray,
+    tree: Tree,
+    codes_nd: np.ndarray | None = None,
+    rest_nd: np.ndarray | None = None,
+    report: Report | None = None,
 ) -> CoarseTable:
-    """The coarse copy of unit rows in the tree's order; `codes_nd` is where the codes are written, if given."""
+    """The coarse copy of unit rows in the tree's order; `codes_nd` and `rest_nd` are where the codes are written, if given."""
     n, d = vectors_nd.shape
     start_c = cell_starts(tree)
+    genera = tree.nodes_at("genus")
+    piece_start_p = np.unique(np.concatenate([start_c, tree.start_k[genera], tree.end_k[genera]])).astype(np.int32)
+    piece_c = np.searchsorted(piece_start_p, start_c)
+    piece_pd, piece_scale_p = np.empty((len(piece_start_p) - 1, d), np.int8), np.empty(len(piece_start_p) - 1, np.float32)
     n_cells = len(start_c) - 1
     codes_nd = np.empty((n, d), np.int8) if codes_nd is None else codes_nd
+    rest_nd = np.empty((n, d), np.int8) if rest_nd is None else rest_nd
     scale_n, variance_c = np.empty(n, np.float32), np.empty(n_cells, np.float32)
     centroid_cd, centroid_scale_c = np.empty((n_cells, d), np.int8), np.empty(n_cells, np.float32)
 
@@ -245,10 +335,15 @@ def build_coarse(
         local = start_c[cells] - begin
         mean_cd = np.add.reduceat(rows_nd, local, axis=0) / size[:, None]
         centroid_cd[cells], centroid_scale_c[cells] = round_rows(mean_cd)
+        pieces = slice(int(piece_c[cells.start]), int(piece_c[cells.stop]))
+        sum_pd = np.add.reduceat(rows_nd, piece_start_p[pieces] - begin, axis=0)
+        sum_pd /= np.diff(piece_start_p[pieces.start : pieces.stop + 1])[:, None]
+        piece_pd[pieces], piece_scale_p[pieces] = round_rows(sum_pd)
         square_n = np.einsum("nd,nd->n", rows_nd, rows_nd)
         square_c = np.add.reduceat(square_n, local) / size - np.einsum("cd,cd->c", mean_cd, mean_cd)
         variance_c[cells] = np.maximum(square_c, 0) / d
         rows_nd -= codes_nd[begin:end] * scale_n[begin:end, None]
+        rest_nd[begin:end] = np.rint(rows_nd / (scale_n[begin:end, None] / FINER)).clip(-LARGEST, LARGEST)
         return end - begin, float(np.einsum("nd,nd->n", rows_nd, rows_nd).max())
 
     done, largest = 0, 0.0
@@ -258,8 +353,9 @@ def build_coarse(
             if report:
                 report(done, n)
     return CoarseTable(
-        vectors_nd=vectors_nd, rows_nd=vectors_nd, codes_nd=codes_nd, scale_n=scale_n, start_c=start_c, centroid_cd=centroid_cd,
-        centroid_scale_c=centroid_scale_c, variance_c=variance_c, row_error=largest**0.5,
+        vectors_nd=vectors_nd, rows_nd=vectors_nd, codes_nd=codes_nd, rest_nd=rest_nd, scale_n=scale_n, start_c=start_c, centroid_cd=centroid_cd,
+        centroid_scale_c=centroid_scale_c, variance_c=variance_c, piece_start_p=piece_start_p, piece_pd=piece_pd,
+        piece_scale_p=piece_scale_p, row_error=largest**0.5,
     )  # fmt: skip
 
 
@@ -276,7 +372,8 @@ def load_coarse(
     directory = (cache_dir or default_cache_dir()) / "coarse" / key
     if read_manifest(directory) is None:
         _make(directory, vectors_nd, tree, report)
-    arrays = {name: np.load(directory / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
+    arrays = {name: np.load(directory / f"{name}.npy", mmap_mode="r").view(np.ndarray) for name in ARRAYS if name != "rest_nd"}
+    arrays["rest_nd"] = map_rows(directory / "rest_nd.npy")
     row_error = read_manifest(directory)["row_error"]
     return CoarseTable(vectors_nd=vectors_nd, rows_nd=map_rows(path), row_error=row_error, **arrays)
 
@@ -284,9 +381,10 @@ def load_coarse(
 def _make(directory: Path, vectors_nd: np.ndarray, tree: Tree, report: Report | None) -> None:
     manifest = {"kind": "coarse", "n": vectors_nd.shape[0], "d": vectors_nd.shape[1]}
     with write_artifact(directory, manifest, owned=True) as folder:
-        codes_nd = np.lib.format.open_memmap(folder / "codes_nd.npy", "w+", np.int8, vectors_nd.shape)
-        coarse = build_coarse(vectors_nd, tree, codes_nd, report)
-        codes_nd.flush()
-        for name in ARRAYS[1:]:
+        both = [np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.int8, vectors_nd.shape) for name in ARRAYS[:2]]
+        coarse = build_coarse(vectors_nd, tree, *both, report)
+        for mapped_nd in both:
+            mapped_nd.flush()
+        for name in ARRAYS[2:]:
             np.save(folder / f"{name}.npy", getattr(coarse, name))
         manifest["row_error"] = coarse.row_error

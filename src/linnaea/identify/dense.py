@@ -1,4 +1,6 @@
-"""Scores from all cosines at once: a softmax over a million leaves, without any shortcut. What the faster ways are held against.
+"""Scores from all cosines at once: a softmax over a million leaves, without any shortcut. What the faster ways leave to it.
+
+Cosines may be as both codes of a table have them: then those that matter are read from the exact vectors (`Sharpen`).
 
 Shape suffixes: m candidate leaves, g taxa of all ranks, f refusal texts.
 """
@@ -6,12 +8,28 @@ Shape suffixes: m candidate leaves, g taxa of all ranks, f refusal texts.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
-from linnaea.identify.intervals import RankIntervals
+from linnaea.identify.intervals import RankIntervals, largest_first
 from linnaea.identify.scan import LONGEST_RUN
+from linnaea.identify.scanned import sharpest
+
+# Of leaves with a smaller share the rounding is not seen: √Σp² of any number of them is at most the root of this.
+LEAST_LIKELY = 1e-5
+
+
+@dataclass(frozen=True)
+class Sharpen:
+    """How the cosines of one image are made exact where it matters: `read(positions)` gives them, logits are off by `bound` at
+    most and usually by `deviation`, and the `k` likeliest must be right."""
+
+    read: Callable[[np.ndarray], np.ndarray]
+    bound: float
+    deviation: float
+    k: int
 
 
 class Dense:
@@ -38,15 +56,17 @@ class Dense:
             )
         return self._local.buffers
 
-    def score(self, cosine_m: np.ndarray, refusal_logit_f: np.ndarray) -> DenseScores:
-        """What the softmax says of one image, until this thread's next call."""
-        return DenseScores(self, cosine_m, refusal_logit_f)
+    def score(
+        self, cosine_m: np.ndarray, refusal_logit_f: np.ndarray, sharpen: Sharpen | None = None, *, details: bool = True
+    ) -> DenseScores:
+        """What the softmax says of one image, until this thread's next call; `cosine_m` is changed where it is sharpened."""
+        return DenseScores(self, cosine_m, refusal_logit_f, sharpen, details)
 
 
 class DenseScores:
     """One image: `total` mass, `refusal_mass`, `leaf_cosine`, `leaf_margin`, `entropy`; taxa by rank from `ranks`."""
 
-    def __init__(self, dense: Dense, cosine_m: np.ndarray, refusal_logit_f: np.ndarray):
+    def __init__(self, dense: Dense, cosine_m: np.ndarray, refusal_logit_f: np.ndarray, sharpen: Sharpen | None, details: bool):
         self._dense, self._cosine_m = dense, cosine_m
         mass_m, run_mass, cumulative = dense._buffers()
         np.multiply(cosine_m, dense._logit_scale, out=mass_m)
@@ -62,6 +82,8 @@ class DenseScores:
             mass_m[first] = logit
         np.subtract(mass_m, largest, out=mass_m)
         np.exp(mass_m, out=mass_m)
+        if sharpen is not None:
+            first = self._sharpen(sharpen, mass_m, float(largest))
         # short runs between the taxa's bounds in float32, at the speed of memory; from run to run in float64
         np.add.reduceat(mass_m, dense._bounds, out=run_mass)
         np.cumsum(run_mass, dtype=np.float64, out=cumulative[1:])
@@ -70,12 +92,37 @@ class DenseScores:
         self.total = float(cumulative[-1]) + self.refusal_mass
         self.leaf_cosine = float(cosine_m[first])
         self._most_similar = first if dense._prior_m is None else -1
-        # log Z - Σ p l, where l are the logits less the largest: two dot products instead of a million logarithms
-        weighted = float(dense._logit_scale) * float(np.dot(mass_m, cosine_m)) - float(largest) * float(cumulative[-1])
+        self.entropy = self._entropy(mass_m, float(largest), refusal_logit_f) if details else np.nan
+
+    def _entropy(self, mass_m: np.ndarray, largest: float, refusal_logit_f: np.ndarray) -> float:
+        """log Z - Σ p l, where l are the logits less the largest: two dot products instead of a million logarithms."""
+        dense = self._dense
+        leaf_mass = self.total - self.refusal_mass
+        weighted = float(dense._logit_scale) * float(np.dot(mass_m, self._cosine_m)) - largest * leaf_mass
         if dense._prior_m is not None:
             weighted += float(np.dot(mass_m, dense._prior_m))
-        weighted += float(refusal_mass_f @ (refusal_logit_f - float(largest)))
-        self.entropy = max(0.0, float(np.log(self.total)) - weighted / self.total)
+        relative_f = refusal_logit_f - largest
+        weighted += float(np.exp(relative_f) @ relative_f)
+        return max(0.0, float(np.log(self.total)) - weighted / self.total)
+
+    def _sharpen(self, sharpen: Sharpen, mass_m: np.ndarray, largest: float) -> int:
+        """Reads the likeliest leaves again; the position of the first of them."""
+        scale, prior_m = float(self._dense._logit_scale), self._dense._prior_m
+        kth = mass_m[largest_first(mass_m, sharpen.k)[-1]]
+        least = min(LEAST_LIKELY * float(mass_m.sum(dtype=np.float64)), float(kth) * np.exp(-2 * sharpen.bound))
+        likely = np.flatnonzero(mass_m >= least)
+
+        def logits() -> np.ndarray:
+            return scale * self._cosine_m[likely].astype(np.float64) + (0.0 if prior_m is None else prior_m[likely])
+
+        best = likely[sharpest(logits(), sharpen.bound, sharpen.deviation, sharpen.k)]
+        self._cosine_m[best] = sharpen.read(best)
+        logit_h = logits()
+        mass_m[likely] = np.exp(logit_h - largest)
+        first = int(logit_h.argmax())
+        others = np.delete(logit_h, first)
+        self.leaf_margin = float(logit_h[first] - others.max()) if len(others) else np.inf
+        return int(likely[first])
 
     def ranks(self, k: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
         """For each rank the nodes, masses, and intervals of candidates of its taxa; of the like-leaves rank of all leaves."""

@@ -14,7 +14,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from linnaea.embed.coarse import CoarseTable, ExactVectors, PackedCodes, Queries, forget, take_rows
+from linnaea.embed.coarse import (
+    FINER,
+    PARTS,
+    CoarseTable,
+    ExactVectors,
+    FineVectors,
+    PackedCodes,
+    Queries,
+    forget,
+    take_rows,
+)
 from linnaea.identify.intervals import largest_first
 
 # By how much the variance within a cell may exceed the usual in the direction of an image.
@@ -22,8 +32,11 @@ CAUTION = 2.0
 # Leaves of a taxon that are all read for its largest cosine; of larger ones so many cells.
 READ_WHOLE = 64
 MOST_PROMISING = 4
-# Rows of the exact table that stay mapped, up to two pages each.
-MOST_HELD = 16384
+# So few rows are copied sooner than each stretch of them is multiplied by itself.
+FEW_ROWS = 2048
+# Rows of the exact table, up to two pages each, and of the second codes, that stay mapped.
+MOST_EXACT_HELD = 16384
+MOST_FINE_HELD = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -96,27 +109,34 @@ class Look:
     def __init__(self, coarse: CoarseTable, candidates: Candidates, logit_scale: float, pool: ThreadPoolExecutor):
         self.coarse, self.candidates, self.pool = coarse, candidates, pool
         self.scale = float(logit_scale)
-        self._n_read = 0
+        self._n_exact = self._n_fine = 0
         every = len(candidates.cell_c) == len(coarse.variance_c)
         self._centroid_cd = coarse.centroid_cd if every else coarse.centroid_cd[candidates.cell_c]
         self._centroid_scale_c = np.float32(self.scale) * coarse.centroid_scale_c[candidates.cell_c]
         self.variance_c = np.float32(self.scale**2) * coarse.variance_c[candidates.cell_c]
+        # of a logit: the codes leave of each component anything within half a step alike
+        self.noise = float(np.mean(np.square(self.scale * coarse.scale_n.astype(np.float64)))) / 12
+        self.fine_deviation = self.noise**0.5 / FINER
 
     def cells(self, queries: Queries) -> Cells:
         """Every cell by its centroid."""
+        b = len(queries)
+        scale_pb = queries.scale_pb.reshape(-1).astype(np.float32)
 
-        def part(rows: slice) -> tuple[np.ndarray, np.ndarray]:
-            centroid_cd, scale_c = self._centroid_cd[rows], self._centroid_scale_c[rows, None]
-            return tuple(
-                (codes.dot(centroid_cd).astype(np.float32) * scale_c * scale_b).T
-                for codes, scale_b in ((queries.codes, queries.scale_b), (queries.rest, queries.rest_scale_b))
-            )
+        logit_bc, missed_bc = np.empty((2, b, len(self._centroid_cd)), np.float32)
+
+        def part(rows: slice) -> None:
+            dots_cp = queries.parts.dot(self._centroid_cd[rows]).astype(np.float32)
+            dots_cp *= scale_pb
+            dots_cp *= self._centroid_scale_c[rows, None]
+            first_cb, second_cb, third_cb = (dots_cp[:, i * b : (i + 1) * b] for i in range(PARTS))
+            second_cb += third_cb
+            missed_bc[:, rows] = second_cb.T
+            logit_bc[:, rows] = (first_cb + second_cb).T
 
         half = -(-len(self._centroid_cd) // 2)
-        parts = self.pool.map(part, (slice(0, half), slice(half, None))) if half > 1024 else [part(slice(None))]
-        coded, missed = (np.concatenate(both, axis=1) for both in zip(*parts, strict=True))
-        coded += missed
-        return Cells(coded, missed, self.variance_c, self.candidates.log_weight_c)
+        list(self.pool.map(part, (slice(0, half), slice(half, None))) if half > 1024 else map(part, [slice(None)]))
+        return Cells(logit_bc, missed_bc, self.variance_c, self.candidates.log_weight_c)
 
     def leaves_of(self, chosen_c: np.ndarray) -> np.ndarray:
         """Positions of the candidates in some cells, sorted."""
@@ -133,8 +153,8 @@ class Look:
         dots = np.empty(len(rows), np.float32)
         # neighbouring cells are one stretch of the table
         breaks = np.flatnonzero(np.diff(rows) != 1) + 1
-        if len(breaks) > 4 * len(chosen_c):
-            dots[:] = codes.dot(coarse.codes_nd[rows])[:, 0]
+        if len(breaks) > 4 * len(chosen_c) or len(rows) < FEW_ROWS:
+            dots[:] = codes.dot(np.take(coarse.codes_nd, rows, axis=0))[:, 0]
         else:
             for first, last in zip([0, *breaks.tolist()], [*breaks.tolist(), len(rows)], strict=True):
                 row = int(rows[first])
@@ -146,30 +166,51 @@ class Look:
         """Cosines float32 [h] of one image with candidates, from the exact vectors."""
         if not len(position):
             return np.zeros(0, np.float32)
-        self._n_read += len(position)
+        self._n_exact += len(position)
         return image.dot(take_rows(self.coarse.rows_nd, self.candidates.rows(position)))[:, 0]
 
-    def forget(self) -> None:
-        """Lets go of the exact rows that were read, once there are many."""
-        if self._n_read > MOST_HELD:
-            forget(self.coarse.rows_nd)
-            self._n_read = 0
+    def fine_cosines(self, image: FineVectors, position: np.ndarray) -> np.ndarray:
+        """Cosines float32 [h] of one image with candidates, as both codes of the rows have them."""
+        if not len(position):
+            return np.zeros(0, np.float32)
+        self._n_fine += len(position)
+        coarse, rows = self.coarse, self.candidates.rows(position)
+        return image.dot(*(take_rows(array, rows) for array in (coarse.codes_nd, coarse.rest_nd, coarse.scale_n)))[:, 0]
 
-    def largest_cosine(self, image: ExactVectors, logit_c: np.ndarray, start: int, end: int) -> float:
+    def forget(self) -> None:
+        """Lets go of the rows that were read, once there are many; not of the first codes, which every image passes over."""
+        if self._n_exact > MOST_EXACT_HELD:
+            forget(self.coarse.rows_nd)
+            self._n_exact = 0
+        if self._n_fine > MOST_FINE_HELD:
+            forget(self.coarse.rest_nd)
+            self._n_fine = 0
+
+    def largest_cosine(self, image: FineVectors, logit_c: np.ndarray, start: int, end: int) -> float:
         """The largest cosine of one image with the candidates from `start` to `end`: of a large taxon, in those of its cells that
         promise most by their centroids' logits."""
         if end - start <= READ_WHOLE:
-            return float(self.exact_cosines(image, np.arange(start, end)).max())
+            return float(self.fine_cosines(image, np.arange(start, end)).max())
         first, last = np.searchsorted(self.candidates.start_c, (start, end))
         cell_c = np.arange(max(first - 1, 0) if self.candidates.start_c[first] > start else first, last)
         promise_c = logit_c[cell_c] + 3 * np.sqrt(self.variance_c[cell_c])
         largest = -np.inf
         for cell in cell_c[largest_first(promise_c, MOST_PROMISING)].tolist():
             begin, stop = max(start, int(self.candidates.start_c[cell])), min(end, int(self.candidates.start_c[cell + 1]))
-            largest = max(largest, float(self.exact_cosines(image, np.arange(begin, stop)).max()))
+            largest = max(largest, float(self.fine_cosines(image, np.arange(begin, stop)).max()))
         return largest
 
     def error_bound(self, queries: Queries) -> np.ndarray:
         """The most that a coarse logit of each image can be off [b]: the length of what was rounded away, on both sides."""
-        row_error = self.coarse.row_error
-        return self.scale * (queries.error_b * (1 + row_error) + row_error)
+        return self.scale * (queries.error_b * (1 + self.coarse.row_error) + self.coarse.row_error)
+
+    @property
+    def fine_error_bound(self) -> float:
+        """The same of a logit as both codes have it; what they leave of the image is nothing to what they leave of a row."""
+        return 1.1 * self.scale * self.coarse.fine_error
+
+
+def normal_cdf(z: np.ndarray) -> np.ndarray:
+    """The chance of a normal variable below z, within .0002 (Page 1977)."""
+    z = np.clip(z, -6, 6)
+    return 1 / (1 + np.exp(z * (-1.5976 - 0.070566 * z * z)))

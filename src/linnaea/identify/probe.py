@@ -2,7 +2,8 @@
 
 1. Cells in the order of the mass that the normal model gives them (`look`). 2. The leaves of the first FIRST_LEAVES, then
 of as many more as it takes until what the unread cells hold, at CAUTION times the usual variance, is at most MOST_UNREAD of the
-total; where MOST_LEAVES do not do, or there is nothing to tell the cells apart, the image is left to the exact way (None). 3. The
+total; where MOST_LEAVES do not do, the image is left to the exact way (None) unless the unread leaves that are likelier than the
+k-th best are MOST_BETTER at most, as the normal model expects them, and no more than HALF of the mass is unread. 3. The
 likeliest leaves are read from the exact vectors. A taxon's mass is what was read of it plus its share of the unread cells.
 
 `unread` is the share of mass at CAUTION times the usual variance that was not read: it bounds the error of any probability, as
@@ -17,13 +18,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from linnaea.embed.coarse import ExactVectors, Queries
+from linnaea.embed.coarse import Queries
 from linnaea.identify.intervals import RankIntervals, taxa_of_leaves
-from linnaea.identify.look import Cells, Look
+from linnaea.identify.look import Cells, Look, normal_cdf
 
 MOST_UNREAD = 0.01
-FIRST_LEAVES = 8192
+HALF = 0.5
+MOST_BETTER = 0.15
+FIRST_LEAVES = 4096
 MOST_LEAVES = 32768
+LEAST_VARIANCE = np.float32(1e-6)
 # Leaves whose exact vectors are read, at least; four times as many as are asked for.
 MOST_LIKELY = 64
 # Ranks with so few taxa are added up whole; of others only the taxa that were read of.
@@ -37,6 +41,11 @@ class Probe:
         self.look, self.ranks = look, ranks
         self.start_c = look.candidates.start_c
         self.size_c = np.diff(self.start_c)
+        # the cells that the taxa of each rank begin and end in
+        self.places = [None if rank.like_leaves else (self._place(rank.start), self._place(rank.end)) for rank in ranks]
+
+    def _place(self, position: np.ndarray) -> np.ndarray:
+        return np.searchsorted(self.start_c, position, side="right") - 1
 
     def score(self, queries: Queries, cells: Cells, image: int, refusal_logit_f: np.ndarray, k: int) -> Probed | None:
         """What was found of an image, or None where the exact way must do it."""
@@ -45,7 +54,7 @@ class Probe:
         order = np.argpartition(-log_mass_c, n_first - 1)[:n_first]
         order = order[np.argsort(-log_mass_c[order], kind="stable")]
         n_leaves = np.cumsum(self.size_c[order])
-        n_cells = int(np.searchsorted(n_leaves, FIRST_LEAVES)) + 1
+        n_cells = min(int(np.searchsorted(n_leaves, FIRST_LEAVES)) + 1, n_first)
         codes, scale = queries.one(image), queries.scale_b[image]
         chosen_c = order[:n_cells]
         position, logit = self.look.coarse_logits(codes, scale, chosen_c)
@@ -59,7 +68,18 @@ class Probe:
         unread_n = np.maximum(upper_mass_c.sum() - np.cumsum(upper_mass_c[order]), 0)
         enough = int(np.argmax(unread_n <= MOST_UNREAD * total)) + 1
         if unread_n[enough - 1] > MOST_UNREAD * total or n_leaves[enough - 1] > MOST_LEAVES:
-            return None
+            # so much stays unread: enough is what the best cannot be changed without
+            kth = float(np.partition(logit, len(logit) - k)[len(logit) - k]) if len(logit) >= k else -np.inf
+            most = max(n_cells, int(np.searchsorted(n_leaves, MOST_LEAVES, side="right")))
+            better_n = np.append(self._better(cells, image, order[:most], kth), 0.0)
+            better_n = np.cumsum(better_n[::-1])[::-1][1:]
+            others_c = np.ones(len(mass_c), bool)
+            others_c[order[:most]] = False
+            rest = self._better(cells, image, np.flatnonzero(others_c), kth).sum()
+            done_n = (better_n + rest <= MOST_BETTER) & (unread_n[:most] <= HALF * total)
+            if not done_n.any():
+                return None
+            enough = max(n_cells, int(np.argmax(done_n)) + 1)
         if enough > n_cells:
             more = self.look.coarse_logits(codes, scale, order[n_cells:enough])
             position, logit = np.concatenate([position, more[0]]), np.concatenate([logit, more[1]])
@@ -68,19 +88,28 @@ class Probe:
             chosen_c = order[:enough]
             mass_c[chosen_c] = 0
         return Probed(
-            self, queries.exact(image), cells, image, np.sort(chosen_c), position, logit, mass_c,
+            self, queries, cells, image, np.sort(chosen_c), position, logit, mass_c,
             refusal_logit_f, reference, float(unread_n[len(chosen_c) - 1]), k,
         )  # fmt: skip
+
+
+    def _better(self, cells: Cells, image: int, of_c: np.ndarray, least: float) -> np.ndarray:
+        """How many leaves of some cells have a larger logit than `least`, as the normal model has it."""
+        mean_c = cells.logit_bc[image, of_c]
+        if self.look.candidates.prior_m is not None:
+            mean_c = mean_c + cells.log_weight_c[of_c] - np.log(self.size_c[of_c])
+        return self.size_c[of_c] * normal_cdf((mean_c - least) / np.sqrt(np.maximum(cells.variance_c[of_c], LEAST_VARIANCE)))
 
 
 class Probed:
     """One image. `total` mass, `refusal_mass`, `leaf_cosine`, `leaf_margin` and `entropy` as in `Scores`; `unread` as above."""
 
     def __init__(
-        self, probe: Probe, exact: ExactVectors, cells: Cells, image: int, chosen_c, position_h, logit_h, mass_c, refusal_logit_f, reference,
+        self, probe: Probe, queries: Queries, cells: Cells, image: int, chosen_c, position_h, logit_h, mass_c, refusal_logit_f, reference,
         unread_mass: float, k: int,
     ):  # fmt: skip
-        self._probe, self._exact, self._position_h, self._chosen_c = probe, exact, position_h, chosen_c
+        self._probe, self._position_h, self._chosen_c = probe, position_h, chosen_c
+        self._exact, self._fine = queries.exact(image), queries.fine(slice(image, image + 1))
         self._logit_c, self._reference = cells.logit_bc[image], reference
         look = probe.look
         size = probe.size_c[chosen_c]
@@ -89,7 +118,7 @@ class Probed:
         self._cosine_h = (logit_h - prior_h) / look.scale
         n_likely = min(max(MOST_LIKELY, 4 * k), len(logit_h))
         likely = np.sort(np.argpartition(-logit_h, n_likely - 1)[:n_likely])
-        self._cosine_h[likely] = look.exact_cosines(exact, position_h[likely])
+        self._cosine_h[likely] = look.exact_cosines(self._exact, position_h[likely])
         logit_h = look.scale * self._cosine_h + prior_h
         self._likely, self._mass_h = likely, np.exp(logit_h - reference)
 
@@ -114,9 +143,8 @@ class Probed:
         self._share_c = np.append(mass_c / probe.size_c, 0.0)
         self._before_c = np.concatenate([[0.0], np.cumsum(mass_c + read_c)])
 
-    def _mass_before(self, position: np.ndarray) -> np.ndarray:
-        """The mass of all candidates before some positions; that of an unread cell spread evenly over its leaves."""
-        cell = np.searchsorted(self._probe.start_c, position, side="right") - 1
+    def _mass_before(self, position: np.ndarray, cell: np.ndarray) -> np.ndarray:
+        """The mass of all candidates before some positions in some cells; that of an unread cell spread evenly over its leaves."""
         into = position - self._probe.start_c[cell]
         first = self._first_h[cell]
         read = self._before_h[first + into] - self._before_h[first]
@@ -124,16 +152,16 @@ class Probed:
 
     def ranks(self, k: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
         """For each rank (nodes, masses, starts, ends) of its taxa, of large ranks of those that were read of."""
-        for rank in self._probe.ranks:
+        for rank, places in zip(self._probe.ranks, self._probe.places, strict=True):
             if rank.like_leaves:
                 position, mass = self._position_h[self._likely], self._mass_h[self._likely]
                 yield taxa_of_leaves(rank, position, mass, k, self._read_mass)
                 continue
-            node, start, end = rank.node, rank.start, rank.end
+            node, start, end, (first, last) = rank.node, rank.start, rank.end, places
             if len(node) > FEW_TAXA:
                 near = self._taxa_read(rank)
-                node, start, end = node[near], start[near], end[near]
-            yield node, self._mass_before(end) - self._mass_before(start), start, end
+                node, start, end, first, last = (array[near] for array in (node, start, end, first, last))
+            yield node, self._mass_before(end, last) - self._mass_before(start, first), start, end
 
     def _taxa_read(self, rank: RankIntervals) -> np.ndarray:
         """Which taxa of a rank reach into the cells that were read."""
@@ -153,4 +181,4 @@ class Probed:
         first, last = np.searchsorted(self._position_h, (start, end))
         if last > first:
             return float(self._cosine_h[first:last].max())
-        return self._probe.look.largest_cosine(self._exact, self._logit_c, start, end)
+        return self._probe.look.largest_cosine(self._fine, self._logit_c, start, end)

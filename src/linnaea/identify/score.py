@@ -13,19 +13,20 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from linnaea.embed.coarse import CoarseTable, Queries, exact_cosines
-from linnaea.identify.dense import Dense
+from linnaea.embed.coarse import CoarseTable, Queries, exact_cosines, fine_cosines
+from linnaea.identify.dense import Dense, Sharpen
 from linnaea.identify.intervals import largest_first, rank_intervals
 from linnaea.identify.look import Candidates, Look
 from linnaea.identify.probe import Probe
-from linnaea.identify.scan import Scan
+from linnaea.identify.scan import SPARE, Scan
 from linnaea.records import RANKS
 from linnaea.taxonomy.tree import Tree
 
@@ -112,6 +113,13 @@ class Scores:
         )
 
 
+class Wanted(NamedTuple):
+    """What a caller asks for: so many best taxa of each rank, and whether their cosines and the entropy."""
+
+    top: int
+    details: bool
+
+
 class Scorer:
     """Scores batches of image vectors against the leaves of `tree`, with threads over the images.
 
@@ -172,8 +180,9 @@ class Scorer:
         """How many images went each way since the scorer was made, and the largest share of mass that the fast way did not read."""
         return {way: self.counts[way] for way in ("fast", "scan", "dense")} | {"largest_unread": round(self.largest_unread, 6)}
 
-    def score(self, image_vectors_bd: np.ndarray, *, top: int = 1) -> Scores:
-        """The scores of unit vectors; `top` best taxa are kept at each rank."""
+    def score(self, image_vectors_bd: np.ndarray, *, top: int = 1, details: bool = True) -> Scores:
+        """The scores of unit vectors; `top` best taxa are kept at each rank. Without `details`, which cost time in a large table,
+        the cosines of taxa and the entropies are NaN."""
         b = len(image_vectors_bd)
         out = Scores.empty(b, max(2, top))
         if not b:
@@ -186,60 +195,77 @@ class Scorer:
             out.none_similarity_b[:] = refusal_bf.max(1)
         refusal_bf = refusal_bf.astype(np.float64) * float(self.logit_scale)
         for start in range(0, b, MOST_AT_ONCE):
-            self._score_part(np.arange(start, min(start + MOST_AT_ONCE, b)), vectors_bd, refusal_bf, out, top)
+            images = np.arange(start, min(start + MOST_AT_ONCE, b))
+            self._score_part(images, vectors_bd, refusal_bf, out, Wanted(top, details))
         out.node_br[:] = out.top_node_brk[:, :, 0]
         out.probability_br[:] = out.top_probability_brk[:, :, 0]
         out.second_br[:] = out.top_probability_brk[:, :, 1]
         out.similarity_br[:] = out.top_similarity_brk[:, :, 0]
         return out
 
-    def _score_part(self, images: np.ndarray, vectors_bd: np.ndarray, refusal_bf: np.ndarray, out: Scores, top: int) -> None:
+    def _score_part(self, images: np.ndarray, vectors_bd: np.ndarray, refusal_bf: np.ndarray, out: Scores, wanted: Wanted) -> None:
         """One batch: each image by the quickest way that can answer for it."""
         if self._look is not None:
             queries = Queries(vectors_bd[images])
             cells = self._look.cells(queries)
             if self.scoring == "fast":
-                left = self._pool.map(lambda i: self._try_fast(queries, cells, int(i), images[i], refusal_bf, out, top), range(len(images)))
-                left = np.flatnonzero(list(left))
+                left = self._each(lambda i: self._try_fast(queries, cells, i, images[i], refusal_bf, out, wanted), range(len(images)))
+                left = np.flatnonzero(left)
                 images, queries, cells = images[left], queries.take(left), cells.take(left)
-            images = self._scan_part(images, queries, cells, refusal_bf, out, top)
+            images = self._scan_part(images, queries, cells, refusal_bf, out, wanted)
             self._look.forget()
         if len(images):
-            self._dense_part(images, vectors_bd, refusal_bf, out, top)
+            self._dense_part(images, vectors_bd, refusal_bf, out, wanted)
 
-    def _try_fast(self, queries, cells, row: int, image: int, refusal_bf, out: Scores, top: int) -> bool:
+    def _each(self, one: Callable, items) -> list:
+        """What a function gives for each item, on threads where there are several."""
+        return list(map(one, items) if len(items) == 1 else self._pool.map(one, items))
+
+    def _try_fast(self, queries, cells, row: int, image: int, refusal_bf, out: Scores, wanted: Wanted) -> bool:
         """Whether the image is left to another way."""
-        found = self._probe.score(queries, cells, row, refusal_bf[image], max(2, top))
+        found = self._probe.score(queries, cells, row, refusal_bf[image], max(2, wanted.top))
         if found is not None:
-            _write(found, image, out, top)
+            _write(found, image, out, wanted)
             self.counts["fast"] += 1
             self.largest_unread = max(self.largest_unread, found.unread)
         return found is None
 
-    def _scan_part(self, images: np.ndarray, queries, cells, refusal_bf, out: Scores, top: int) -> np.ndarray:
+    def _scan_part(self, images: np.ndarray, queries, cells, refusal_bf, out: Scores, wanted: Wanted) -> np.ndarray:
         """The images that are left to the dense pass."""
         if not len(images):
             return images
-        found = self._scan.score(queries, cells, refusal_bf[images], max(2, top), alternatives=top > 1)
+        found = self._scan.score(
+            queries, cells, refusal_bf[images], max(2, wanted.top), details=wanted.details, alternatives=wanted.top > 1
+        )
         done = np.array([one is not None for one in found])
-        list(self._pool.map(lambda row: _write(found[row], images[row], out, top), np.flatnonzero(done)))
+        self._each(lambda row: _write(found[row], images[row], out, wanted), np.flatnonzero(done))
         self.counts["scan"] += int(done.sum())
         return images[~done]
 
-    def _dense_part(self, images: np.ndarray, vectors_bd: np.ndarray, refusal_bf, out: Scores, top: int) -> None:
+    def _dense_part(self, images: np.ndarray, vectors_bd: np.ndarray, refusal_bf, out: Scores, wanted: Wanted) -> None:
+        vectors_bd = vectors_bd[images]
         if self._coarse is None:
-            cosine_bm = self.table.similarities(vectors_bd[images], self.leaves)
+            cosine_bm = self.table.similarities(vectors_bd, self.leaves)
+        elif self._look is None:
+            cosine_bm = exact_cosines(self._coarse.vectors_nd, vectors_bd, self.leaves, self._pool)
         else:
-            cosine_bm = exact_cosines(self._coarse.vectors_nd, vectors_bd[images], self.leaves, self._pool)
+            queries = Queries(vectors_bd)
+            cosine_bm = fine_cosines(self._coarse, queries, self.leaves, self._pool)
 
         def one(row: int) -> None:
-            _write(self._dense.score(cosine_bm[row], refusal_bf[images[row]]), images[row], out, top)
+            sharpen = None if self._look is None else self._sharpen(queries, row, max(2, wanted.top) + SPARE)
+            found = self._dense.score(cosine_bm[row], refusal_bf[images[row]], sharpen, details=wanted.details)
+            _write(found, images[row], out, wanted)
 
-        list(self._pool.map(one, range(len(images))))
+        self._each(one, range(len(images)))
         self.counts["dense"] += len(images)
 
+    def _sharpen(self, queries: Queries, row: int, k: int) -> Sharpen:
+        image, look = queries.exact(row), self._look
+        return Sharpen(lambda position: look.exact_cosines(image, position), look.fine_error_bound, look.fine_deviation, k)
 
-def _write(found: Found, image: int, out: Scores, top: int) -> None:
+
+def _write(found: Found, image: int, out: Scores, wanted: Wanted) -> None:
     """Puts one image's scores into their places."""
     k = out.top_node_brk.shape[2]
     out.none_b[image] = found.refusal_mass / found.total
@@ -250,5 +276,6 @@ def _write(found: Found, image: int, out: Scores, top: int) -> None:
         best = largest_first(mass, k)
         out.top_node_brk[image, r, : len(best)] = node[best]
         out.top_probability_brk[image, r, : len(best)] = np.minimum(mass[best] / found.total, 1.0)
-        for j, position in enumerate(best[:top].tolist()):
-            out.top_similarity_brk[image, r, j] = found.largest_cosine(int(start[position]), int(end[position]))
+        if wanted.details:
+            for j, position in enumerate(best[: wanted.top].tolist()):
+                out.top_similarity_brk[image, r, j] = found.largest_cosine(int(start[position]), int(end[position]))

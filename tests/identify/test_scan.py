@@ -1,0 +1,218 @@
+"""The exact and the fast way through a large table against a dense float64 softmax."""
+
+import numpy as np
+import pytest
+
+from linnaea.embed.coarse import FINER, PARTS, Queries, build_coarse, fine_cosines, load_coarse
+from linnaea.identify import scan, score
+from linnaea.identify.scanned import largest_squares, sharpest
+from linnaea.identify.score import Scorer
+from linnaea.records import RANKS
+from linnaea.taxonomy.tree import Tree
+
+DIM, SCALE = 96, 60.0
+
+
+class CoarseOnly:
+    """A name table whose vectors are read by way of its coarse copy."""
+
+    def __init__(self, vectors_nd, tree):
+        self.vectors_nd = vectors_nd
+        self._coarse = build_coarse(vectors_nd, tree)
+
+    def coarse(self, tree):
+        return self._coarse
+
+
+def unit(vectors):
+    return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def world():
+    """A tree of 2,400 leaves whose vectors follow it, the first two of them twins, and images near some leaves."""
+    rng = np.random.default_rng(0)
+    rows = [
+        ["Animalia", f"P{o // 6}", f"C{o // 4}", f"O{o // 2}", f"F{o}", f"G{o}_{g}", f"G{o}_{g} s{s}"]
+        for o in range(24)
+        for g in range(10)
+        for s in range(4 + 2 * (g % 7))
+    ]
+    tree = Tree.from_lineages({rank: [row[i] for row in rows] for i, rank in enumerate(RANKS)})[0]
+    vectors_nd = np.zeros((tree.n_leaves, DIM))
+    for rank, weight in (("kingdom", 0.5), ("class", 0.4), ("family", 0.4), ("genus", 0.4)):
+        for node in tree.nodes_at(rank):
+            vectors_nd[tree.start_k[node] : tree.end_k[node]] += weight * rng.normal(size=DIM)
+    vectors_nd = unit(vectors_nd + 0.5 * rng.normal(size=vectors_nd.shape))
+    vectors_nd[1] = vectors_nd[0]
+    near = rng.integers(tree.n_leaves, size=12)
+    near[0] = 0
+    images_bd = unit(0.5 * vectors_nd[near] + unit(rng.normal(size=(12, DIM))))
+    return tree, vectors_nd, images_bd
+
+
+@pytest.fixture(autouse=True)
+def even_small_tables_are_scanned(monkeypatch):
+    monkeypatch.setattr(score, "FEW_CANDIDATES", 0)
+
+
+def reference(tree, vectors_nd, image_d, leaves, prior_n, refusals_fd, scale=SCALE):
+    """Probability of every node, of the refusals, and the entropy, in float64."""
+    cosine_n = vectors_nd.astype(np.float64) @ image_d.astype(np.float64)
+    logit_n = np.full(tree.n_leaves, -np.inf)
+    logit_n[leaves] = scale * cosine_n[leaves] + (0 if prior_n is None else prior_n[leaves])
+    refusal_f = scale * (refusals_fd.astype(np.float64) @ image_d.astype(np.float64))
+    both = np.concatenate([logit_n, refusal_f])
+    p = np.exp(both - both.max())
+    p /= p.sum()
+    sum_n = np.concatenate([[0.0], np.cumsum(p[: tree.n_leaves])])
+    entropy = -(p[p > 0] * np.log(p[p > 0])).sum()
+    return sum_n[tree.end_k] - sum_n[tree.start_k], p[tree.n_leaves :].sum(), entropy, cosine_n
+
+
+CASES = {
+    "plain": {},
+    "refusals": {"refusals": True},
+    "priors": {"prior": True, "refusals": True},
+    "a clade": {"leaves": "clade"},
+    "scattered leaves with priors": {"leaves": "scattered", "prior": True},
+}
+
+
+@pytest.mark.parametrize("way", ["scan", "dense"])
+@pytest.mark.parametrize("case", CASES)
+def test_exact_scores_are_those_of_a_dense_softmax_within_one_in_a_hundred_thousand(world, case, way, monkeypatch):
+    tree, vectors_nd, images_bd = world
+    if way == "dense":
+        monkeypatch.setattr(scan, "MOST_HITS", 0)
+    rng = np.random.default_rng(1)
+    options = CASES[case]
+    refusals_fd = unit(rng.normal(size=(2, DIM)) + 0.5 * images_bd[0]) if "refusals" in options else np.zeros((0, DIM), np.float32)
+    prior_n = rng.normal(0, 2, tree.n_leaves).astype(np.float32) if "prior" in options else None
+    leaves = None
+    if options.get("leaves") == "clade":
+        node = tree.nodes_at("phylum")[1]
+        leaves = np.arange(tree.start_k[node], tree.end_k[node], dtype=np.int32)
+    elif options.get("leaves") == "scattered":
+        leaves = np.flatnonzero(rng.random(tree.n_leaves) < 0.1).astype(np.int32)
+    scorer = Scorer(tree, CoarseOnly(vectors_nd, tree), SCALE, refusals_fd, leaves, prior_n, n_threads=2)
+    scores = scorer.score(images_bd, top=5)
+    assert scorer.counts[way] == len(images_bd)
+    every = np.arange(tree.n_leaves) if leaves is None else leaves
+    for i, image_d in enumerate(images_bd):
+        mass_k, none, entropy, cosine_n = reference(tree, vectors_nd, image_d, every, prior_n, refusals_fd)
+        assert scores.none_b[i] == pytest.approx(none, abs=1e-5)
+        assert scores.entropy_b[i] == pytest.approx(entropy, abs=2e-3)
+        for r, rank in enumerate(RANKS):
+            expected = np.sort(mass_k[tree.nodes_at(rank)])[::-1][:5]
+            nodes = scores.top_node_brk[i, r, : len(expected)]
+            found = nodes[nodes >= 0]
+            np.testing.assert_allclose(scores.top_probability_brk[i, r, : len(expected)], expected, atol=1e-5)
+            np.testing.assert_allclose(mass_k[found], expected[: len(found)], atol=1e-5)
+            node = int(nodes[0])
+            inside = every[(every >= tree.start_k[node]) & (every < tree.end_k[node])]
+            assert scores.similarity_br[i, r] == pytest.approx(cosine_n[inside].max(), abs=1e-5)
+
+
+def test_without_details_the_masses_are_the_same_and_the_rest_is_not_a_number(world):
+    tree, vectors_nd, images_bd = world
+    scorer = Scorer(tree, CoarseOnly(vectors_nd, tree), SCALE, n_threads=2)
+    whole, bare = scorer.score(images_bd, top=5), scorer.score(images_bd, top=5, details=False)
+    np.testing.assert_array_equal(whole.top_node_brk, bare.top_node_brk)
+    np.testing.assert_allclose(whole.top_probability_brk, bare.top_probability_brk, atol=1e-9)
+    assert np.isnan(bare.entropy_b).all() and np.isnan(bare.similarity_br).all()
+    np.testing.assert_array_equal(whole.leaf_margin_b, bare.leaf_margin_b)
+
+
+def test_an_image_alone_has_the_scores_that_it_has_among_others(world):
+    tree, vectors_nd, images_bd = world
+    scorer = Scorer(tree, CoarseOnly(vectors_nd, tree), SCALE, n_threads=2)
+    together = scorer.score(images_bd, top=3)
+    for i in (0, 5, 11):
+        alone = scorer.score(images_bd[i : i + 1], top=3)
+        np.testing.assert_array_equal(together.top_node_brk[i], alone.top_node_brk[0])
+        np.testing.assert_allclose(together.top_probability_brk[i], alone.top_probability_brk[0], atol=1e-6)
+
+
+def test_twins_share_their_mass_and_the_first_comes_first(world):
+    tree, vectors_nd, images_bd = world
+    scores = Scorer(tree, CoarseOnly(vectors_nd, tree), SCALE, n_threads=1).score(images_bd[:1], top=2)
+    assert scores.top_node_brk[0, 6].tolist() == tree.leaf_node_n[:2].tolist()
+    assert scores.top_probability_brk[0, 6, 0] == pytest.approx(scores.top_probability_brk[0, 6, 1], abs=1e-9)
+    assert scores.leaf_margin_b[0] == 0
+
+
+@pytest.mark.parametrize("scale", [1.0, 300.0])
+def test_flat_and_sharp_distributions_are_as_exact(world, scale):
+    tree, vectors_nd, images_bd = world
+    scores = Scorer(tree, CoarseOnly(vectors_nd, tree), scale, n_threads=2).score(images_bd)
+    for i, image_d in enumerate(images_bd):
+        mass_k = reference(tree, vectors_nd, image_d, np.arange(tree.n_leaves), None, np.zeros((0, DIM)), scale)[0]
+        for r, rank in enumerate(RANKS):
+            assert scores.probability_br[i, r] == pytest.approx(mass_k[tree.nodes_at(rank)].max(), abs=1e-5)
+
+
+def test_the_fast_way_names_the_likeliest_and_leaves_what_it_cannot_tell(world, monkeypatch):
+    tree, vectors_nd, images_bd = world
+    monkeypatch.setattr("linnaea.identify.probe.FIRST_LEAVES", 300)
+    monkeypatch.setattr("linnaea.identify.probe.MOST_LEAVES", 1000)
+    rng = np.random.default_rng(3)
+    flat_bd = unit(rng.normal(size=(3, DIM)))
+    scorer = Scorer(tree, CoarseOnly(vectors_nd, tree), SCALE, scoring="fast", n_threads=2)
+    exact = Scorer(tree, CoarseOnly(vectors_nd, tree), SCALE, n_threads=2).score(images_bd)
+    fast = scorer.score(images_bd)
+    assert scorer.counts["fast"] > 3 and 0 < scorer.largest_unread <= 0.6
+    np.testing.assert_array_equal(fast.node_br[:, 6], exact.node_br[:, 6])
+    assert np.abs(fast.probability_br - exact.probability_br).max() <= scorer.largest_unread + 1e-5
+    scorer = Scorer(tree, CoarseOnly(vectors_nd, tree), 1.0, scoring="fast", n_threads=2)
+    scorer.score(flat_bd)
+    assert scorer.counts["fast"] == 0
+
+
+def test_both_codes_of_rows_and_three_parts_of_images_give_cosines_within_their_bound(world):
+    tree, vectors_nd, images_bd = world
+    coarse = build_coarse(vectors_nd, tree)
+    exact_bn = images_bd.astype(np.float64) @ vectors_nd.T.astype(np.float64)
+    scorer = Scorer(tree, CoarseOnly(vectors_nd, tree), SCALE, n_threads=1)
+    found_bn = fine_cosines(coarse, Queries(images_bd), None, scorer._pool)
+    assert np.abs(found_bn - exact_bn).max() < min(1.1 * coarse.fine_error, 1e-4)
+    few = np.array([3, 4, 9, 2000], np.int32)
+    np.testing.assert_allclose(fine_cosines(coarse, Queries(images_bd), few, scorer._pool), found_bn[:, few], atol=1e-7)
+    rows_nd = (coarse.codes_nd + coarse.rest_nd / np.float64(FINER)) * coarse.scale_n[:, None]
+    assert np.linalg.norm(rows_nd - vectors_nd, axis=1).max() <= coarse.fine_error * 1.001
+    assert Queries(images_bd).scale_pb.shape == (PARTS, len(images_bd))
+
+
+def test_pieces_are_the_parts_of_cells_of_one_genus(world):
+    tree, vectors_nd, _images_bd = world
+    coarse = build_coarse(vectors_nd, tree)
+    assert set(coarse.start_c) <= set(coarse.piece_start_p) and set(tree.start_k[tree.nodes_at("genus")]) <= set(coarse.piece_start_p)
+    first, last = coarse.piece_start_p[7:9]
+    mean_d = vectors_nd[first:last].mean(axis=0)
+    np.testing.assert_allclose(coarse.piece_pd[7] * coarse.piece_scale_p[7], mean_d, atol=coarse.piece_scale_p[7] * 0.51)
+
+
+def test_the_copy_is_made_once_and_mapped(world, tmp_path):
+    tree, vectors_nd, _images_bd = world
+    np.save(tmp_path / "v.npy", vectors_nd)
+    done = []
+    for _ in range(2):
+        mapped_nd = np.load(tmp_path / "v.npy", mmap_mode="r")
+        coarse = load_coarse(mapped_nd, tree, tmp_path / "v.npy", cache_dir=tmp_path / "c", report=lambda *x: done.append(x))
+    assert len(done) == len({count for count, _ in done})
+    made = build_coarse(vectors_nd, tree)
+    for name in ("codes_nd", "rest_nd", "piece_pd", "scale_n"):
+        np.testing.assert_array_equal(getattr(coarse, name), getattr(made, name))
+
+
+def test_the_largest_squares_are_taken_until_the_rest_is_little():
+    mass_h = np.array([0.1, 3.0, 0.2, 1.0])
+    assert largest_squares(mass_h, 0.051).tolist() == [False, True, False, True]
+    assert largest_squares(mass_h, 0.049).tolist() == [False, True, True, True]
+    assert largest_squares(mass_h, 100).tolist() == [False] * 4
+
+
+def test_leaves_within_twice_the_bound_of_the_best_are_read_again():
+    logit_h = np.array([-30.0, 5.0, 4.9, 4.7, -5.0])
+    assert sharpest(logit_h, 0.06, 1e-12, 1).tolist() == [False, True, True, False, False]
+    assert sharpest(logit_h, 0.01, 1.0, 1).tolist() == [False, True, True, True, True]
