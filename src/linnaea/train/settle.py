@@ -38,7 +38,7 @@ class SettleConfig(Schedule):
     "unlabelled species that stand for the rest of the vocabulary"
     redraw: int = 250
     "steps after which others do"
-    n_views: int = 3
+    n_views: int = 2
     "views of each photograph, the plain one included"
     n_refused_views: int = 16
     "views of each photograph of no organism"

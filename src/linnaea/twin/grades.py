@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-MEASURED, ALLOMETRIC, UNVERIFIED = "measured", "allometric", "unverified"
+MEASURED, ALLOMETRIC, UNVERIFIED, TUNED = "measured", "allometric", "unverified", "tuned"
 GRADES = {
     MEASURED: "taken from a source that was read; the source follows",
     ALLOMETRIC: "computed from body mass; which formula follows where there is more than one",
     UNVERIFIED: "general knowledge or an estimate that nobody checked",
+    TUNED: "adjusted until the populations of a bundled world lived on; never to the result of a what-if",
 }
 
 
@@ -19,7 +20,7 @@ def check_grade(grade: str, where: str) -> str:
     word, _, remark = grade.strip().partition(" ")
     if word not in GRADES:
         raise ValueError(
-            f"{where}: grade {grade!r} is unknown; write {MEASURED} and a source, {ALLOMETRIC} or {UNVERIFIED}"
+            f"{where}: grade {grade!r} is unknown; write {MEASURED} and a source, {ALLOMETRIC}, {TUNED} or {UNVERIFIED}"
         )
     if word == MEASURED and not remark.strip():
         raise ValueError(

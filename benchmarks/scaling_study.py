@@ -1,0 +1,202 @@
+"""What more photographs bring, at our size: 5, 10, 25, 50 and 100 % of the pack, three seeds, from nothing and from ImageNet.
+
+    python benchmarks/scaling_study.py --work DIR            # goes on where it was stopped
+    python benchmarks/scaling_study.py --work DIR --crops 640 --shares .05 --seeds 1 --starts imagenet   # does it run?
+
+Every run sees the same number of crops of 96 pixels and no teacher; the smaller packs are parts of the larger ones. 20 bird and 2
+butterfly species are left out of all. A run leaves `vectors-START-SHARE-SEED.npz` below `--work`: features of the photographs kept
+aside and of the left-out species. From these alone come the figures: naming by the nearest mean of the training classes, within each
+set (mean of the sets), and SimpleShot from five examples of each left-out species. The slope is percentage points a doubling of
+photographs; its 95 % interval is Student's over seeds and shares, and one that holds 0 is no trend.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARES, STARTS, SIZE = (0.05, 0.10, 0.25, 0.50, 1.00), ("nothing", "imagenet"), 96
+# Two-sided 95 % points of Student's t by degrees of freedom.
+STUDENT = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 9: 2.26, 10: 2.23, 11: 2.20, 12: 2.18, 13: 2.16}
+
+
+def part_of(labels: list, files: list[Path], share: float, seed: int) -> np.ndarray:
+    """Rows of the first `share` of each label's files in an order by hash: nested, and at least one a label."""
+    by_label: dict = {}
+    for row, label in enumerate(labels):
+        by_label.setdefault(label, []).append(row)
+    chosen: list[int] = []
+    for rows in by_label.values():
+        ordered = sorted(rows, key=lambda row: hashlib.sha256(f"{seed}|{files[row].name}|{files[row].parent.name}".encode()).digest())
+        chosen += ordered[: max(1, round(share * len(rows)))]
+    return np.array(sorted(chosen))
+
+
+def start_from_nothing(trunk, pixels_bchw, seed: int) -> None:
+    """Random convolutions whose outputs on a batch have mean 0 and deviation 1 (Salimans & Kingma 2016, arXiv 1602.07868).
+
+    What is added to a block's input starts at a tenth of that, so that the sums stay of one size.
+    """
+    import torch
+
+    from linnaea.train.trunk import Block, FoldedConv
+
+    torch.manual_seed(seed)
+    tenth = {id(block.layers[-1]) for block in trunk.modules() if isinstance(block, Block) and block.keep}
+
+    def settle(layer, inputs):
+        with torch.no_grad():
+            torch.nn.init.normal_(layer.weight)
+            layer.bias.zero_()
+            activate, layer.activate = layer.activate, False
+            out = FoldedConv.forward(layer, inputs[0])
+            layer.activate = activate
+            size = (0.1 if id(layer) in tenth else 1.0) / (out.std((0, 2, 3)) + 1e-3)
+            layer.weight.mul_(size[:, None, None, None])
+            layer.bias.copy_(-out.mean((0, 2, 3)) * size)
+
+    hooks = [m.register_forward_pre_hook(settle) for m in trunk.modules() if isinstance(m, FoldedConv)]
+    with torch.no_grad():
+        trunk(pixels_bchw)
+    for hook in hooks:
+        hook.remove()
+
+
+def features_of(trunk, files: list[Path], preprocess) -> np.ndarray:
+    """Features float16 [n, 1280] of whole photographs."""
+    import torch
+    from PIL import Image
+
+    from linnaea.model.preprocess import preprocess_image
+
+    mean, std = (255 * np.array(x, np.float32) for x in (preprocess.mean, preprocess.std))
+    out = []
+    for first in range(0, len(files), 64):
+        images = [preprocess_image(Image.open(file).convert("RGB"), preprocess) for file in files[first : first + 64]]
+        pixels = torch.from_numpy(((np.stack(images) - mean) / std).transpose(0, 3, 1, 2))
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            out.append(trunk(pixels.contiguous(memory_format=torch.channels_last)).numpy().astype(np.float16))
+    return np.concatenate(out)
+
+
+def train_one(recipe, share: float, seed: int, start: str, n_crops: int, work: Path, path: Path) -> None:
+    """One run, whose vectors are written to `path`."""
+    from linnaea.taxonomy.vocabulary import Vocabulary
+    from linnaea.train.data import TextSource
+    from linnaea.train.finetune import Crops, FinetuneConfig, Finetuning, Pack, Stage, run_finetuning
+    from linnaea.train.recipe import LabelBook, read_table, species_to_hold_out
+    from linnaea.train.run import load_trunk_weights
+    from linnaea.train.trunk_stage import trunk_pack
+
+    vocabulary = Vocabulary.default()
+    book = LabelBook(vocabulary, recipe.labels)
+    held_out = set(species_to_hold_out(recipe, book, vocabulary.tree, recipe.held_out_of_trunk))
+    whole, rows = trunk_pack(recipe, book, held_out)
+    part = part_of(whole.labels, whole.files, share, seed)
+    pack = Pack(
+        files=[whole.files[i] for i in part],
+        labels=[whole.labels[i] for i in part],
+        turned_n=whole.turned_n[part],
+        usual_n=whole.usual_n[part],
+    )
+    stages = (Stage(images=n_crops, size=SIZE, first=0),)
+    rate = 0.02 if start == "nothing" else 0.004
+    decay = 1.0 if start == "nothing" else 0.9
+    config = FinetuneConfig(stages=stages, keep=0.0, teach=0.0, trunk_rate=rate, part_decay=decay)
+    weights = load_trunk_weights()
+    run = Finetuning(
+        weights, pack, TextSource(vocabulary.tree), [], np.arange(1000), config, dim=192, hidden=512, seed=seed
+    )
+    crops = Crops(pack, config, recipe.preprocess.mean, recipe.preprocess.std, seed)
+    if start == "nothing":
+        start_from_nothing(run.trunk, crops.batch(0, SIZE)[1], seed)
+        run.mean.load_state_dict(run.trunk.state_dict())
+        run.optimizer = run.new_optimizer()
+    run_finetuning(run, crops, path.with_suffix(".pt"), report=lambda line: print(" ", line, flush=True), every=200)
+    preprocess = replace(recipe.preprocess, size=SIZE)
+    left_out = {vocabulary.tree.name(node) for node in held_out}
+    val = [r for r in read_table(recipe.images / "manifest.csv") if r["split"] == "val" and r["scientific"] not in left_out]
+    unseen = [r for r in read_table(recipe.images / "manifest.csv") if r["scientific"] in left_out]
+    kinds = {"train": [rows[i] for i in part], "val": val, "unseen": unseen}
+    arrays = {name: features_of(run.mean, [recipe.images / r["file"] for r in of], preprocess) for name, of in kinds.items()}
+    names = {f"{name}_label": np.array([f"{r['set']}|{r['label']}" for r in of]) for name, of in kinds.items()}
+    np.savez(path, n=len(part), **arrays, **names)
+    path.with_suffix(".pt").unlink(missing_ok=True)
+
+
+def figures(path: Path) -> tuple[int, float, float]:
+    """Photographs trained on, mean over the sets of naming by the nearest training mean (%), and SimpleShot (%)."""
+    from linnaea.evaluate.neighbours import simpleshot
+
+    run = np.load(path)
+    train, val = run["train"].astype(np.float32), run["val"].astype(np.float32)
+    centre = train.mean(0)
+    train, val = (x - centre for x in (train, val))
+    names, of_train = np.unique(run["train_label"], return_inverse=True)
+    means = np.zeros((len(names), train.shape[1]), np.float32)
+    np.add.at(means, of_train, train / np.linalg.norm(train, axis=1, keepdims=True))
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    sets = np.array([name.split("|")[0] for name in names])
+    shares = []
+    for one in np.unique(sets):
+        columns = np.flatnonzero(sets == one)
+        rows = np.flatnonzero([label.split("|")[0] == one for label in run["val_label"]])
+        if len(columns) > 1 and len(rows):
+            best = columns[(val[rows] @ means[columns].T).argmax(1)]
+            shares.append((names[best] == run["val_label"][rows]).mean())
+    few = [simpleshot(run["unseen"].astype(np.float32), run["unseen_label"].tolist(), 5, seed) for seed in range(5)]
+    return int(run["n"]), 100 * float(np.mean(shares)), 100 * float(np.mean(few))
+
+
+def slope(doublings: np.ndarray, values: np.ndarray) -> tuple[float, float]:
+    """Least-squares slope and half its 95 % interval; infinite for two points or fewer."""
+    x = doublings - doublings.mean()
+    b = float((x * values).sum() / (x**2).sum())
+    rest = values - values.mean() - b * x
+    freedom = len(values) - 2
+    if freedom < 1:
+        return b, float("inf")
+    return b, STUDENT.get(freedom, 2.1) * float(np.sqrt((rest**2).sum() / freedom / (x**2).sum()))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--work", type=Path, required=True, help="folder for the vectors, outside the checkout")
+    parser.add_argument("--images", type=Path, default=ROOT.parent / "shared" / "data" / "images")
+    parser.add_argument("--crops", type=int, default=60_000, help="crops that each run sees")
+    parser.add_argument("--shares", type=float, nargs="+", default=SHARES)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--starts", nargs="+", choices=STARTS, default=STARTS)
+    options = parser.parse_args()
+    from linnaea.train.command import find_recipe
+
+    recipe = replace(find_recipe("bundled", ROOT / "recipes"), images=options.images)
+    options.work.mkdir(parents=True, exist_ok=True)
+    lines = ["| start | share | seed | photographs | sets, nearest mean % | unseen, 5 examples % |", "| --- | --- | --- | --- | --- | --- |"]
+    found: dict[str, list[tuple[float, float, float]]] = {}
+    for start in options.starts:
+        for share in options.shares:
+            for seed in range(options.seeds):
+                path = options.work / f"vectors-{start}-{share:g}-{seed}.npz"
+                if not path.exists():
+                    print(path.name, flush=True)
+                    train_one(recipe, share, seed, start, options.crops, options.work, path)
+                n, own, few = figures(path)
+                lines.append(f"| {start} | {share:g} | {seed} | {n} | {own:.1f} | {few:.1f} |")
+                found.setdefault(start, []).append((np.log2(share), own, few))
+    print("\n".join(lines))
+    for start, values in found.items():
+        x, own, few = np.array(values).T
+        for title, y in (("sets", own), ("unseen", few)):
+            if len(set(x)) > 1:
+                b, half = slope(x, y)
+                print(f"{start}, {title}: {b:+.2f} points a doubling (95 % {b - half:+.2f} to {b + half:+.2f})")
+
+
+if __name__ == "__main__":
+    main()

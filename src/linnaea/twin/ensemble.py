@@ -1,0 +1,361 @@
+"""Many runs of one world that differ by chance alone, side by side, and what is left of them on disk.
+
+A member's seed comes from the run's seed and the member's number, not from the scenario: so member 3 of a baseline and
+member 3 of a what-if draw the same numbers, and their difference is the intervention's.
+
+A run's folder: `plan.json` (what was asked), the scenario's file, `members/0000` … (artifacts, one a finished member),
+`checkpoints/0000` … (of members under way) and `manifest.json`, written last. `linnaea.twin.outputs` adds tables and maps.
+
+Legend: m members, k records, s species.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from linnaea.store import hash_bytes, read_manifest, write_artifact, write_json
+from linnaea.twin.agents import HOURS_A_YEAR
+from linnaea.twin.cells import Cells
+from linnaea.twin.checkpoint import load_checkpoint, save_checkpoint
+from linnaea.twin.compiled import forget_stale_code, is_cold, mark_warm, source_hash
+from linnaea.twin.loop import MOMENTS, World, step
+from linnaea.twin.recording import Record, recorded
+from linnaea.twin.scenario import attach, read_scenario
+from linnaea.twin.vary import with_values
+from linnaea.twin.world import build_world
+from linnaea.twin.world_data import WorldData, animal_species, food_species, load_world
+
+KIND, MEMBER_KIND = "twin-run", "twin-member"
+PLAN = "plan.json"
+RECORDS_A_RUN = 240
+SAY_EVERY_S = 10.0
+_TALLIES = ("grazed_kj", "killed", "born", "died", "respired_kj")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run consists of; two runs with the same plan give the same results."""
+
+    world: str
+    "name of a bundled world, or path of a world's file"
+    world_hash: str
+    "of the world's data"
+    hours: float
+    "length of the run"
+    seed: int = 0
+    "of the whole run; each member has its own, made from it"
+    members: int = 1
+    "runs"
+    scenario: str = ""
+    "name of the scenario's file in the run's folder"
+    scenario_hash: str = ""
+    "of that file"
+    every_h: float = 730.5
+    "hours between two records"
+    followed: int = 0
+    "animals whose paths are kept"
+    area_share: float = 1.0
+    "area against that of the world's file"
+    settings: tuple[tuple[str, float], ...] = ()
+    "values of the world that are set otherwise, by name"
+    code_hash: str = ""
+    "of the rules' sources: runs of different programs are not to be compared or continued"
+
+
+def member_seed(seed: int, member: int) -> int:
+    """The seed of a member: 64 bits of both numbers."""
+    return int(np.random.SeedSequence([seed, member]).generate_state(1, np.uint64)[0])
+
+
+def world_hash(data: WorldData) -> str:
+    """A hash of all that a world's files say."""
+    return hash_bytes(repr(data))
+
+
+def code_hash() -> str:
+    """A hash of the sources that a run's results depend on."""
+    return source_hash(Path(inspect.getfile(build_world)))
+
+
+def record_interval(data: WorldData, hours: float) -> float:
+    """Hours between records: a month, or less where steps are so short that a run is."""
+    dt = data.ground.dt_h
+    wanted = min(HOURS_A_YEAR / 12, max(hours / RECORDS_A_RUN, dt))
+    # Round numbers, so that a run of another length has the same records where it can.
+    usual = [dt, 1.0, 3.0, 6.0, 12.0, 24.0, 5 * 24.0, 10 * 24.0, HOURS_A_YEAR / 12]
+    return max([one for one in usual if dt <= one <= wanted], default=dt)
+
+
+def build_member(plan: Plan, folder: Path, member: int, threads: int = 0) -> tuple[World, Record]:
+    """A member's world, ready to begin, with its scenario and its recorder."""
+    data = with_values(load_world(plan.world), plan.settings)
+    world = build_world(data, seed=member_seed(plan.seed, member), area_share=plan.area_share)
+    world.threads = threads
+    record = Record(every_h=plan.every_h, frames=member == 0, followed=plan.followed)
+    if plan.scenario:
+        attach(world, read_scenario(folder / plan.scenario), plan.hours)
+    world.add_rule(record)
+    return world, record
+
+
+class Announced(list):
+    """A trace that says which rule is being compiled, and keeps nothing."""
+
+    def __init__(self, world: World, report: Callable[[str], None]):
+        super().__init__()
+        self.report, self.done = report, 0
+        self.total = sum(len(world.by_moment[moment]) for moment in MOMENTS)
+        self.names = {type(rule).__name__ for rule in world.rules}
+
+    def append(self, line: str) -> None:
+        """Says the line of a rule; those of the loop itself take no time."""
+        if line.split(": ")[-1] in self.names:
+            self.done += 1
+            self.report(f"compiling {self.done} of {self.total}: {line.split(' ', 1)[1]}")
+
+
+def _code_files(world: World) -> set[str]:
+    return {inspect.getfile(part) for part in (Cells, *map(type, world.rules))}
+
+
+def needs_compiling(world: World) -> bool:
+    """Whether a rule of the world was never run by this version."""
+    return is_cold(_code_files(world))
+
+
+def first_step(world: World, report: Callable[[str], None]) -> None:
+    """One step on, with a line for each rule when the program's code has yet to be compiled."""
+    if needs_compiling(world):
+        report("first run of this version: the rules are compiled now, once, within a minute")
+        started = time.monotonic()
+        world.trace = Announced(world, report)
+        step(world)
+        world.trace = None
+        mark_warm(_code_files(world))
+        forget_stale_code()
+        report(f"compiled in {time.monotonic() - started:.0f} s; later runs start at once")
+    else:
+        step(world)
+
+
+def run_member(
+    plan: Plan, folder: Path, member: int, threads: int = 1, checkpoint_s: float = 60.0,
+    report: Callable[[str], None] | None = None,
+) -> str:  # fmt: skip
+    """Runs a member to its end, from its checkpoint if there is one: "" or the reason of its failure."""
+    started = time.monotonic()
+    say = report or (lambda line: None)
+    checkpoint = folder / "checkpoints" / f"{member:04d}"
+    manifest = {"kind": MEMBER_KIND, "member": member, "seed": member_seed(plan.seed, member), "failure": ""}
+    try:
+        world, record = build_member(plan, folder, member, threads)
+        if read_manifest(checkpoint) is not None:
+            load_checkpoint(world, checkpoint)
+            say(f"member {member + 1}: goes on from year {world.now_h / HOURS_A_YEAR:.1f}")
+        else:
+            record.write_down(world, 0.0)
+            first_step(world, say)
+        _advance(world, round(plan.hours / world.dt_h), checkpoint, checkpoint_s, say, member)
+        arrays = recorded(world) | {f"tally_{name}": world.tallies[name] for name in _TALLIES if name in world.tallies}
+    except (ValueError, FloatingPointError, MemoryError) as error:
+        arrays, manifest["failure"] = {}, " ".join(str(error).split()) or type(error).__name__
+    manifest["wall_s"] = round(time.monotonic() - started, 1)
+    with write_artifact(member_dir(folder, member), manifest) as target:
+        np.savez_compressed(target / "records.npz", **arrays)
+    shutil.rmtree(checkpoint, ignore_errors=True)
+    return manifest["failure"]
+
+
+def _advance(world: World, steps: int, checkpoint: Path, checkpoint_s: float, say: Callable, member: int) -> None:
+    saved = said = time.monotonic()
+    while world.step < steps:
+        step(world)
+        now = time.monotonic()
+        if now - saved >= checkpoint_s:
+            save_checkpoint(world, checkpoint)
+            saved = time.monotonic()
+        if now - said >= SAY_EVERY_S:
+            said = now
+            say(f"member {member + 1}: {100 * world.step / steps:.0f} %, year {world.now_h / HOURS_A_YEAR:.2f}, "
+                f"{len(world.agents):,} animals")  # fmt: skip
+
+
+def member_dir(folder: Path, member: int) -> Path:
+    """The folder of a finished member."""
+    return folder / "members" / f"{member:04d}"
+
+
+def prepare_folder(folder: Path, plan: Plan, scenario: Path | None, resume: bool) -> None:
+    """Makes the folder ready. ValueError when it holds something else, or an unfinished run and `resume` is not asked."""
+    kept = folder / PLAN
+    if folder.is_file():
+        raise ValueError(f"{folder} is a file, not a folder; choose another --out")
+    if kept.is_file():
+        finished = read_manifest(folder) is not None
+        if not resume and not finished:
+            raise ValueError(f"{folder} holds an unfinished run; --resume goes on with it, or choose another --out")
+        if resume:
+            _check_same(json.loads(kept.read_text("utf-8")), plan, folder)
+            for member in range(plan.members):
+                if (read_manifest(member_dir(folder, member)) or {}).get("failure"):
+                    shutil.rmtree(member_dir(folder, member))
+        else:
+            shutil.rmtree(folder / "members", ignore_errors=True)
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        (folder / "manifest.json").unlink(missing_ok=True)
+    elif folder.is_dir() and any(folder.iterdir()):
+        raise ValueError(f"{folder} holds something else (no {PLAN}); choose another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    if scenario is not None:
+        (folder / plan.scenario).write_bytes(scenario.read_bytes())
+    write_json(kept, asdict(plan))
+
+
+def _check_same(found: dict, plan: Plan, folder: Path) -> None:
+    """ValueError unless the plan on disk is this one, but for more members."""
+    for key, wanted in json.loads(json.dumps(asdict(plan))).items():
+        if key != "members" and found.get(key) != wanted:
+            raise ValueError(f"{folder} was begun with {key} {found.get(key)!r}, not {wanted!r}; "
+                             "go on with the same, or choose another --out")  # fmt: skip
+
+
+def unfinished(folder: Path, plan: Plan) -> list[int]:
+    """The members that are still to be run."""
+    return [member for member in range(plan.members) if read_manifest(member_dir(folder, member)) is None]
+
+
+def run_members(
+    plan: Plan, folder: Path, *, processes: int = 0, over: str = "processes", checkpoint_s: float = 60.0,
+    report: Callable[[str], None] = print,
+) -> dict[int, str]:  # fmt: skip
+    """Runs all members that are not finished: the reasons of those that failed, by member.
+
+    ChildProcessError when a process was killed; what was finished, and the checkpoints of the others, stay.
+    """
+    todo = unfinished(folder, plan)
+    if over == "ray":
+        return _over_ray(plan, folder, todo, checkpoint_s, report)
+    processes = min(processes or os.cpu_count() or 1, max(len(todo), 1))
+    if processes == 1:
+        found = {m: run_member(plan, folder, m, 0, checkpoint_s, report) for m in todo}
+        return {member: failure for member, failure in found.items() if failure}
+    world, _ = build_member(plan, folder, todo[0], 1)
+    if needs_compiling(world):
+        # Once, here, lest every process compile the same.
+        first_step(world, report)
+    return _over_processes(plan, folder, todo, processes, checkpoint_s, report)
+
+
+def _over_processes(plan, folder, todo, processes, checkpoint_s, report) -> dict[int, str]:
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+    from concurrent.futures.process import BrokenProcessPool
+    from multiprocessing import get_context
+
+    failures: dict[int, str] = {}
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        waiting = {pool.submit(run_member, plan, folder, m, 1, checkpoint_s): m for m in todo}
+        try:
+            for number, done in enumerate(as_completed(waiting), 1):
+                member = waiting[done]
+                if failure := done.result():
+                    failures[member] = failure
+                report(f"{number} of {len(todo)} members done" + (f"; member {member + 1} failed: {failure}" if failure else ""))
+        except BrokenProcessPool:
+            raise ChildProcessError(
+                "a process was killed, perhaps for want of memory; --resume goes on from the checkpoints, --processes 1 needs less"
+            ) from None
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return failures
+
+
+def _over_ray(plan, folder, todo, checkpoint_s, report) -> dict[int, str]:
+    """As over processes; every machine of the cluster must see the run's folder."""
+    import ray
+
+    ray.init(ignore_reinit_error=True, log_to_driver=False)
+    remote = ray.remote(num_cpus=1)(run_member)
+    waiting = {remote.remote(plan, folder.resolve(), m, 1, checkpoint_s): m for m in todo}
+    failures: dict[int, str] = {}
+    while waiting:
+        (done,), _ = ray.wait(list(waiting), num_returns=1)
+        member = waiting.pop(done)
+        if failure := ray.get(done):
+            failures[member] = failure
+        report(f"{len(todo) - len(waiting)} of {len(todo)} members done")
+    return failures
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A finished run in memory. `records` are stacked over the members that have them: `counts` is [m, k, s]."""
+
+    folder: Path
+    plan: Plan
+    data: WorldData
+    species: tuple[str, ...]
+    foods: tuple[str, ...]
+    members: tuple[int, ...]
+    failures: dict[int, str]
+    records: dict[str, np.ndarray]
+    frames: dict[str, np.ndarray]
+
+    @property
+    def time_y(self) -> np.ndarray:
+        """Years of the records [k]."""
+        return self.records["time_h"][0] / HOURS_A_YEAR
+
+    @property
+    def title(self) -> str:
+        """The world, and the scenario if there is one."""
+        name = read_scenario(self.folder / self.plan.scenario).name if self.plan.scenario else "as it is"
+        return f"{self.data.name}: {name}"
+
+
+_ONE_MEMBER = ("frames", "frame_h", "food_frames", "paths_m", "followed")
+
+
+def load_run(folder: Path | str) -> Run:
+    """A run from its folder. FileNotFoundError or ValueError when it is none, is unfinished, or no member lived to its end."""
+    folder = Path(folder)
+    if not (folder / PLAN).is_file():
+        raise FileNotFoundError(f"{folder}: no run; give a folder that `linnaea twin run` wrote")
+    stored = json.loads((folder / PLAN).read_text("utf-8"))
+    plan = Plan(**{**stored, "settings": tuple((name, value) for name, value in stored["settings"])})
+    if left := unfinished(folder, plan):
+        raise ValueError(f"{folder}: {len(left)} of {plan.members} members are not finished; run again with --resume")
+    members, failures, parts, frames = [], {}, [], {}
+    for member in range(plan.members):
+        if failure := read_manifest(member_dir(folder, member))["failure"]:
+            failures[member] = failure
+            continue
+        with np.load(member_dir(folder, member) / "records.npz") as stored_arrays:
+            arrays = {name: stored_arrays[name] for name in stored_arrays.files}
+        own = {name: arrays.pop(name) for name in _ONE_MEMBER if name in arrays}
+        frames = frames or own
+        members.append(member)
+        parts.append(arrays)
+    if not members:
+        raise ValueError(f"{folder}: no member reached its end; the first said: {next(iter(failures.values()), 'nothing')}")
+    data = with_values(load_world(plan.world), plan.settings)
+    if world_hash(data) != plan.world_hash:
+        raise ValueError(f"{folder} was made with other data of world {plan.world!r}; run it again, or read it with the "
+                         "version that made it")  # fmt: skip
+    return Run(
+        folder=folder, plan=plan, data=data, species=tuple(animal_species(data)), foods=tuple(food_species(data)),
+        members=tuple(members), failures=failures, records=_stack(parts), frames=frames,
+    )  # fmt: skip
+
+
+def _stack(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.stack([part[name] for part in parts]) for name in parts[0]}

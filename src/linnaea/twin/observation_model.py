@@ -1,0 +1,271 @@
+"""What counts mean: from visits and sightings to, for each span of time, what density of animals makes such counts
+likely.
+
+In a span, the sensors of one group (one set of cameras, one set of lines) reported y_r animals under the name r.
+Expected are
+
+    mu_r = Σ_s D_s f_gs Σ_v e_v h_vs C_sr
+
+for densities D_s (animals a km²), the effort e_v of each visit, the animals h_vs that a unit of effort detects at
+density 1 (the width of a camera's view times the path of a day; the share of a strip's animals that is available and
+noticed), the classifier's confusion C_sr, and factors f_gs around 1 for what is not known of h. Counts scatter around
+it as a negative binomial, because animals clump: variance mu + mu² / k, with k found from the differences among sites.
+
+Legend: s species, r reported names, v visits, w spans of time (windows), g groups.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from linnaea.twin.confusion import CERTAIN, UNIDENTIFIED, Confusion
+from linnaea.twin.detection import Sight, View, effective_half_width_m
+from linnaea.twin.observations import Fix, Observations, Visit
+from linnaea.twin.sensors import CameraTraps, StripCounts
+from linnaea.twin.species import Species
+from linnaea.twin.survey import Survey
+
+USUAL_SIGMA = 0.6
+"""σ of an unknown camera as a share of its range"""
+UNKNOWN_CAMERA = Sight(mass_exponent=0.25, least_kg=0.2)
+UNKNOWN_COUNT = Sight(least_kg=2.0)
+"""what sensors notice of which the survey says nothing: no insects; assumptions, not measurements"""
+PRIOR_CLUMPING, PRIOR_WEIGHT = 1.0, 10.0
+"""1 / k before the sites are compared, and how many expected counts squared it weighs"""
+MOST_GAP_H = 2.0
+"""fixes further apart say too little of the path between them"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Count:
+    """What one group of sensors reported under one name in one span of time."""
+
+    group: str
+    "of sensors"
+    name: str
+    "reported"
+    y: int
+    "animals"
+    per_density_s: np.ndarray
+    "expected animals for each animal a km² of every species [s]"
+    k: float
+    "size of the negative binomial"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """Counts of all spans, in order, and what was left out."""
+
+    edges_h: np.ndarray
+    "hours of the clock between the spans [w + 1]"
+    windows: tuple[tuple[Count, ...], ...]
+    "counts of each span"
+    groups: tuple[str, ...]
+    "of sensors"
+    rejected: tuple[tuple[str, str], ...] = ()
+    "sightings that cannot be used, and why"
+    notes: tuple[str, ...] = field(default=())
+    "what was taken for granted"
+
+
+def camera_rate(camera: CameraTraps, one: Species, view: View, day_km: float) -> float:
+    """Animals that a camera pictures in a day at 1 animal a km²: width of the view times the path of a day, km²."""
+    sight = replace(camera.sight, by_day=1.0, by_night=1.0)
+    width_m = view.width_m(sight, one.body_mass_kg, one.walk_speed_km_h / 3.6)
+    return width_m / 1000 * day_km * camera.sight.light_share(one.activity)
+
+
+def strip_rate(sensor: StripCounts, one: Species, hour: float) -> float:
+    """Share 0..1 of the animals within the strip that is counted at a time of day."""
+    sigma = float(sensor.sight.sigma_of(one.body_mass_kg))
+    light = float(sensor.sight.probability(0.0, one.body_mass_kg, hour))
+    return sensor.available * light * effective_half_width_m(sigma, sensor.half_width_m) / sensor.half_width_m
+
+
+def daily_paths_km(fixes: Sequence[Fix]) -> dict[str, float]:
+    """Kilometres a day that collared animals walked, by reported name, from fixes at most 2 h apart."""
+    length, time = defaultdict(float), defaultdict(float)
+    ordered = sorted(fixes, key=lambda fix: (fix.animal, fix.time))
+    for a, b in itertools.pairwise(ordered):
+        hours = (b.time - a.time).total_seconds() / 3600
+        if a.animal == b.animal and 0 < hours <= MOST_GAP_H:
+            east = (b.longitude - a.longitude) * math.cos(math.radians(a.latitude))
+            length[a.name] += 111.32 * math.hypot(east, b.latitude - a.latitude)
+            time[a.name] += hours / 24
+    return {name: length[name] / time[name] for name in length}
+
+
+@dataclass(kw_only=True)
+class _Rates:
+    """Detections per unit of effort, kept by what they depend on."""
+
+    survey: Survey
+    species: Mapping[str, Species]
+    day_km: Mapping[str, float]
+    kept: dict = field(default_factory=dict)
+
+    def sensor(self, visit: Visit) -> CameraTraps | StripCounts:
+        """The survey's sensor that made a visit: by the site's name, else the first of its kind, else a usual one."""
+        known = self.survey.cameras if visit.kind == "camera" else self.survey.counts
+        for sensor in known:
+            if visit.site.startswith(f"{sensor.name}-"):
+                return sensor
+        for sensor in known:
+            if visit.kind in ("camera", sensor.kind):
+                return sensor
+        if visit.kind == "camera":
+            reach = View().range_m if math.isnan(visit.range_m) else visit.range_m
+            return CameraTraps(
+                name="camera", view=View(range_m=reach), sight=replace(UNKNOWN_CAMERA, sigma_m=USUAL_SIGMA * reach)
+            )
+        width = 100.0 if math.isnan(visit.length_km) else 1000 * visit.effort / visit.length_km / 2
+        return StripCounts(name=visit.kind, kind=visit.kind, half_width_m=width, sight=UNKNOWN_COUNT)
+
+    def of(self, visit: Visit, sensor: CameraTraps | StripCounts, hour: float) -> np.ndarray:
+        """Animals detected per unit of effort at density 1 [s]."""
+        if isinstance(sensor, CameraTraps):
+            view = View(range_m=sensor.view.range_m if math.isnan(visit.range_m) else visit.range_m,
+                        angle_deg=sensor.view.angle_deg if math.isnan(visit.angle_deg) else visit.angle_deg,
+                        delay_s=sensor.view.delay_s)  # fmt: skip
+            key = (sensor.name, view)
+            if key not in self.kept:
+                rates = [camera_rate(sensor, one, view, self.day_km[one.name]) for one in self.species.values()]
+                self.kept[key] = np.array(rates)
+            return self.kept[key]
+        key = (sensor.name, hour % 24)
+        if key not in self.kept:
+            self.kept[key] = np.array([strip_rate(sensor, one, hour % 24) for one in self.species.values()])
+        return self.kept[key]
+
+
+def name_index(species: Mapping[str, Species], reported: Sequence[str]) -> dict[str, int]:
+    """Position among `reported` of a name however it is written: common or scientific, in any case."""
+    index = {name.casefold(): place for place, name in enumerate(reported)}
+    for name, one in species.items():
+        if name in reported:
+            index.setdefault(one.scientific_name.casefold(), reported.index(name))
+    return index
+
+
+def _confusion(survey: Survey, names: Sequence[str]) -> tuple[Confusion, list[str]]:
+    """The survey's confusion table, or one in which every species is left unidentified equally often."""
+    if survey.confusion.true or UNIDENTIFIED not in names:
+        return survey.confusion, []
+    share = min(names.count(UNIDENTIFIED) / len(names), 0.99)
+    known = sorted({name for name in names if name != UNIDENTIFIED})
+    rows = tuple(
+        tuple((1 - share) * (a == b) + share * (b == UNIDENTIFIED) for b in (*known, UNIDENTIFIED)) for a in known
+    )
+    note = f"no confusion table: every species is taken to stay unidentified as often as all, {share:.0%}"
+    return Confusion(true=tuple(known), reported=(*known, UNIDENTIFIED), share=rows), [note]
+
+
+def gather(found: Observations, survey: Survey, species: Mapping[str, Species], window_h: float) -> Counts:
+    """Counts of spans of `window_h` hours from the survey's start to the last visit. ValueError without usable visit."""
+    geo, names = survey.georeference, list(species)
+    index = name_index(species, names)
+    canonical = [
+        names[place] if (place := index.get(one.name.casefold(), -1)) >= 0 else one.name for one in found.sightings
+    ]
+    of_camera = [
+        name for name, one in zip(canonical, found.sightings, strict=True) if found.visits[one.visit].kind == "camera"
+    ]
+    confusion, notes = _confusion(survey, of_camera)
+    reported = confusion.names(names)
+    index = name_index(species, reported)
+    spans = {v.id: (geo.hour(v.start.isoformat()), geo.hour(v.end.isoformat())) for v in found.visits.values()}
+    late = [key for key, (start, end) in spans.items() if start >= -1e-6]
+    rejected = [
+        (f"visit {v}", "it began before the survey's start; set an earlier start") for v in spans if v not in late
+    ]
+    if not late:
+        raise ValueError("no visit with an effort is left to assimilate; see the reasons in rejected.csv")
+    last_h = max(spans[key][1] for key in late)
+    edges_h = window_h * np.arange(max(1, math.ceil(last_h / window_h - 1e-9)) + 1)
+    paths = {
+        key: km for name, km in daily_paths_km(found.fixes).items() if (key := index.get(name.casefold(), -1)) >= 0
+    }
+    day_km = {name: paths.get(place, one.day_range_km) for place, (name, one) in enumerate(species.items())}
+    notes += [
+        f"path of a day of {names[place]} from collars: {km:.2f} km"
+        for place, km in paths.items()
+        if place < len(names)
+    ]
+    rates = _Rates(survey=survey, species=species, day_km=day_km)
+    y_vr: dict[tuple[int, str], np.ndarray] = defaultdict(lambda: np.zeros(len(reported)))
+    for name, one in zip(canonical, found.sightings, strict=True):
+        place = index.get(name.casefold(), -1)
+        if one.visit not in late or place < 0:
+            why = (
+                "its visit cannot be used"
+                if place >= 0
+                else f"{name!r} is neither in the world nor in the confusion table"
+            )
+            rejected.append((f"sighting at {one.time.isoformat()}", why))
+            continue
+        window = min(max(int(geo.hour(one.time.isoformat()) / window_h), 0), len(edges_h) - 2)
+        y_vr[window, one.visit][place] += one.count
+    return _assemble(found, rates, confusion, reported, spans, late, edges_h, y_vr, rejected, notes)
+
+
+def _assemble(found, rates, confusion, reported, spans, late, edges_h, y_vr, rejected, notes) -> Counts:
+    """Visits and counts by span and group."""
+    plain_sr, mixed_sr = CERTAIN.matrix(list(rates.species)), confusion.matrix(list(rates.species))
+    cells: dict[str, dict[int, list]] = defaultdict(lambda: defaultdict(list))
+    for key in late:
+        visit, (start, end) = found.visits[key], spans[key]
+        sensor = rates.sensor(visit)
+        rate_s = rates.of(visit, sensor, start)
+        for window in range(len(edges_h) - 1):
+            low, high = edges_h[window], edges_h[window + 1]
+            inside = min(end, high) - max(start, low)
+            if visit.kind == "camera":
+                share = inside / (end - start) if end > start else float(low <= start < high)
+            else:
+                share = float(low <= start < high or (start == high and window == len(edges_h) - 2))
+            if share > 0:
+                cells[sensor.name][window].append((visit.effort * share * rate_s, y_vr[window, key], visit.kind))
+    windows: list[list[Count]] = [[] for _ in edges_h[1:]]
+    for group, by_window in cells.items():
+        clumping_r = _clumping(by_window, len(reported))
+        for window, visits in by_window.items():
+            effort_vs = np.array([e for e, _, _ in visits])
+            y_r = np.sum([y for _, y, _ in visits], axis=0)
+            if visits[0][2] == "camera":
+                share_sr = mixed_sr
+            else:
+                share_sr = np.zeros_like(mixed_sr)
+                share_sr[:, : plain_sr.shape[1]] = plain_sr
+            total_v = effort_vs.sum(1)
+            n_sites = total_v.sum() ** 2 / max((total_v**2).sum(), 1e-300)
+            for r, name in enumerate(reported):
+                per_density_s = effort_vs.sum(0) * share_sr[:, r]
+                if per_density_s.any():
+                    windows[window].append(Count(group=group, name=name, y=int(y_r[r]), per_density_s=per_density_s,
+                                                 k=float(n_sites / clumping_r[r])))  # fmt: skip
+                elif y_r[r]:
+                    rejected.append((f"{int(y_r[r])} of {name!r} by {group}", "no animal of the world is reported so"))
+    return Counts(edges_h=edges_h, windows=tuple(map(tuple, windows)), groups=tuple(cells), rejected=tuple(rejected),
+                  notes=tuple(notes))  # fmt: skip
+
+
+def _clumping(by_window: Mapping[int, list], n_names: int) -> np.ndarray:
+    """1 / k of one site [r], from how counts of sites differ within spans; drawn towards `PRIOR_CLUMPING`."""
+    excess_r = np.full(n_names, PRIOR_CLUMPING * PRIOR_WEIGHT)
+    squared_r = np.full(n_names, PRIOR_WEIGHT)
+    for visits in by_window.values():
+        if len(visits) < 2:
+            continue
+        effort_v = np.array([e.sum() for e, _, _ in visits])
+        y_vr = np.array([y for _, y, _ in visits])
+        mean_vr = effort_v[:, None] / effort_v.sum() * y_vr.sum(0)
+        n = len(visits)
+        excess_r += ((y_vr - mean_vr) ** 2 * n / (n - 1) - mean_vr).sum(0)
+        squared_r += (mean_vr**2).sum(0)
+    return np.clip(excess_r / squared_r, 0.01, 50)

@@ -1,0 +1,146 @@
+"""`linnaea twin run WORLD`: lets a world go on, once or many times, and writes down what happened."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwinRunConfig:
+    """Let a world live for some years, once or as an ensemble, as it is or under a scenario; tables, maps and a report."""
+
+    world: str = field(metadata={"positional": True, "metavar": "WORLD"})
+    "a bundled world (linnaea twin worlds lists them), or the TOML file of your own"
+    scenario: Path | None = None
+    "a what-if: TOML or JSON file, see docs/twin.md"
+    years: float = 5.0
+    "years to run, fractions allowed"
+    days: float | None = None
+    "days to run, in the place of --years"
+    seed: int = 0
+    "of every random number; the same seed gives the same run"
+    ensemble: int = 1
+    "runs that differ by chance alone"
+    out: Path = Path("build/twin")
+    "folder for what is written"
+    resume: bool = False
+    "go on with an unfinished run, or add members to a finished one"
+    area: float = 1.0
+    "area of the world as a multiple of its file's, at the same densities"
+    set: tuple[str, ...] = field(default=(), metadata={"metavar": "NAME=NUMBER"})
+    "a value of the world to set otherwise, by its dotted name"
+    follow: int = 0
+    "animals whose paths are written down"
+    every_days: float | None = None
+    "days between two records; by default a month, or less in a short run"
+    tables: str = field(default="csv", metadata={"choices": ("csv", "parquet")})
+    "form of the tables"
+    processes: int = 0
+    "members that run at the same time, 0 as many as there are cores"
+    over: str = field(default="processes", metadata={"choices": ("processes", "ray")})
+    "what to spread the members over: this machine's processes, or a Ray cluster that shares the folder"
+    checkpoint_s: float = 60.0
+    "seconds between two checkpoints of a member, so much is lost at most"
+    report: bool = True
+    "write report.html"
+
+    def __post_init__(self) -> None:
+        for name in ("years", "days", "area", "every_days", "checkpoint_s"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise ValueError(f"--{name.replace('_', '-')} {value:g}: give a number above 0")
+        if self.ensemble < 1:
+            raise ValueError(f"--ensemble {self.ensemble}: give at least 1")
+        if self.seed < 0 or self.follow < 0 or self.processes < 0:
+            raise ValueError("--seed, --follow and --processes are 0 or more")
+
+
+def say(line: str) -> None:
+    """One line of progress, on the error stream."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def make_plan(config: TwinRunConfig):
+    """The Plan of what was asked, checked against the world."""
+    from linnaea.store import hash_files
+    from linnaea.twin.agents import HOURS_A_YEAR
+    from linnaea.twin.ensemble import Plan, code_hash, record_interval, world_hash
+    from linnaea.twin.scenario import read_scenario
+    from linnaea.twin.vary import read_setting, with_values
+    from linnaea.twin.world_data import load_world
+
+    settings = tuple(read_setting(text) for text in config.set)
+    data = with_values(load_world(config.world), settings)
+    hours = 24 * config.days if config.days is not None else config.years * HOURS_A_YEAR
+    if hours < data.ground.dt_h:
+        raise ValueError(f"{hours:g} hours are less than a step of {config.world!r}, {data.ground.dt_h:g} h; run longer")
+    every_h = 24 * config.every_days if config.every_days else record_interval(data, hours)
+    if every_h < data.ground.dt_h:
+        raise ValueError(f"--every-days {config.every_days:g} is less than a step, {data.ground.dt_h / 24:g} days")
+    if config.scenario:
+        read_scenario(config.scenario)
+    path = Path(config.world)
+    return Plan(
+        world=str(path.resolve()) if path.suffix == ".toml" or path.is_dir() else config.world,
+        world_hash=world_hash(data), hours=hours, seed=config.seed, members=config.ensemble,
+        scenario=config.scenario.name if config.scenario else "",
+        scenario_hash=hash_files(config.scenario) if config.scenario else "",
+        every_h=every_h, followed=config.follow, area_share=config.area, settings=settings,
+        code_hash=code_hash(),
+    )  # fmt: skip
+
+
+def main(config: TwinRunConfig) -> int:
+    """Runs what was asked; exit code 0, or 1 when a member failed."""
+    from linnaea.twin.ensemble import build_member, load_run, prepare_folder, run_members, unfinished
+
+    plan = make_plan(config)
+    # What is wrong with the scenario in this world shows here, before anything is written.
+    build_member(plan, config.scenario.parent if config.scenario else config.out, 0)
+    prepare_folder(config.out, plan, config.scenario, config.resume)
+    if unfinished(config.out, plan):
+        run_members(
+            plan, config.out, processes=config.processes, over=config.over, checkpoint_s=config.checkpoint_s, report=say
+        )
+    run = load_run(config.out)
+    return finish(run, config)
+
+
+def finish(run, config: TwinRunConfig) -> int:
+    """Writes everything that is made of a run's records, the manifest last, and shows what became of whom."""
+    from dataclasses import asdict
+
+    import numpy as np
+
+    from linnaea.store import write_json
+    from linnaea.twin.ensemble import KIND
+    from linnaea.twin.odd import write_odd
+    from linnaea.twin.outputs import write_outputs
+    from linnaea.twin.provenance import write_crate
+
+    written = write_outputs(run, config.tables)
+    written.append(write_odd(run))
+    if config.report:
+        from linnaea.twin.report import write_report
+
+        written.append(write_report(run))
+    written.append(write_crate(run, written))
+    counts = run.records["counts"]
+    manifest = {
+        "kind": KIND, "plan": asdict(run.plan), "files": sorted(path.name for path in written),
+        "failures": {str(member + 1): reason for member, reason in run.failures.items()},
+        "unverified": len(run.data.unmeasured()),
+    }  # fmt: skip
+    write_json(run.folder / "manifest.json", manifest)
+    print(f"{run.title}, {run.time_y[-1]:g} years, {len(run.members)} members (5 % … median … 95 % at the end)")
+    width = max(map(len, run.species))
+    for index, name in enumerate(run.species):
+        low, middle, high = np.quantile(counts[:, -1, index], (0.05, 0.5, 0.95))
+        print(f"  {name:<{width}}  {counts[:, 0, index].mean():>9,.0f} → {low:,.0f} … {middle:,.0f} … {high:,.0f}")
+    print(f"{len(run.data.unmeasured())} values of this world were never checked against a source: see unverified.{config.tables}")
+    for member, reason in run.failures.items():
+        say(f"member {member + 1} failed: {reason}")
+    say(f"written to {run.folder}: {', '.join(path.name for path in written)}")
+    return 1 if run.failures else 0

@@ -1,0 +1,132 @@
+"""`linnaea twin sensitivity WORLD`: which values move the outcome, by SALib's Morris screening or Sobol indices.
+
+All points share their random numbers member by member, so that they differ by the parameters.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class SensitivityConfig:
+    """Find out which values of a world move the numbers of its animals, and by how much."""
+
+    world: str = field(metadata={"positional": True, "metavar": "WORLD"})
+    "a bundled world or the TOML file of your own"
+    parameter: tuple[str, ...] = field(default=(), metadata={"metavar": "NAME=LOW:HIGH"})
+    "a value to vary and its range; linnaea twin worlds WORLD --parameters lists the names"
+    method: str = field(default="morris", metadata={"choices": ("morris", "sobol")})
+    "morris screens with few runs, sobol shares the variance out and needs many"
+    samples: int = 8
+    "trajectories (morris: samples × (parameters + 1) runs) or base samples (sobol: a power of 2, × (parameters + 2))"
+    scenario: Path | None = None
+    "a what-if that holds in all runs"
+    years: float = 3.0
+    "length of each run"
+    last_years: float = 1.0
+    "years at the end whose mean numbers are the outcome"
+    ensemble: int = 1
+    "runs at each point, averaged"
+    seed: int = 0
+    "of the samples and of the runs"
+    area: float = 1.0
+    "area of the world as a multiple of its file's"
+    processes: int = 0
+    "runs at the same time, 0 as many as there are cores"
+    out: Path = Path("build/sensitivity")
+    "folder for the table and for the runs, which are not done twice"
+
+    def __post_init__(self) -> None:
+        if not self.parameter:
+            raise ValueError("nothing to vary; give --parameter NAME=LOW:HIGH, several times for several")
+        if self.samples < 2 or self.ensemble < 1:
+            raise ValueError(f"--samples {self.samples} and --ensemble {self.ensemble}: give at least 2 and 1")
+        if self.method == "sobol" and self.samples & (self.samples - 1):
+            raise ValueError(f"--samples {self.samples} is no power of 2, which sobol needs; give 8, 16, 32 …")
+        if not (self.years > 0 and self.last_years > 0):
+            raise ValueError("--years and --last-years are above 0")
+
+
+def analyse(method: str, problem: dict, points_np, outcome_n, seed: int) -> dict:
+    """SALib's indices of one outcome [n] at the points [n, p], as plain lists by name, p long each.
+
+    Morris: mu_star (mean absolute effect over the range) with its interval, mu, sigma (interactions and curvature). Sobol:
+    S1 and ST (share of the variance, alone and with interactions), each with its interval.
+    """
+    import numpy as np
+
+    if np.ptp(outcome_n) == 0:
+        zero = [0.0] * problem["num_vars"]
+        names = ("mu_star", "mu_star_conf", "mu", "sigma") if method == "morris" else ("S1", "S1_conf", "ST", "ST_conf")
+        return dict.fromkeys(names, zero)
+    if method == "morris":
+        from SALib.analyze import morris
+
+        found = morris.analyze(problem, points_np, outcome_n, num_levels=4, seed=seed)
+        return {name: [float(v) for v in found[name]] for name in ("mu_star", "mu_star_conf", "mu", "sigma")}
+    from SALib.analyze import sobol
+
+    found = sobol.analyze(problem, outcome_n, calc_second_order=False, seed=seed)
+    return {name: [float(v) for v in found[name]] for name in ("S1", "S1_conf", "ST", "ST_conf")}
+
+
+def sample(method: str, problem: dict, samples: int, seed: int):
+    """SALib's points [n, p]."""
+    if method == "morris":
+        from SALib.sample import morris
+
+        return morris.sample(problem, samples, num_levels=4, seed=seed)
+    from SALib.sample import sobol
+
+    return sobol.sample(problem, samples, calc_second_order=False, seed=seed)
+
+
+def main(config: SensitivityConfig) -> int:
+    """Runs all points and prints the parameters of each species, the strongest first; exit code 0."""
+    import numpy as np
+    import polars as pl
+
+    from linnaea.store import atomic_path
+    from linnaea.twin.points import run_points
+    from linnaea.twin.run import TwinRunConfig, make_plan, say
+    from linnaea.twin.vary import get_value, grade_of, read_range
+    from linnaea.twin.world_data import animal_species, load_world
+
+    data = load_world(config.world)
+    ranges = [read_range(text) for text in config.parameter]
+    for name, _, _ in ranges:
+        get_value(data, name)
+    problem = {"num_vars": len(ranges), "names": [r[0] for r in ranges], "bounds": [list(r[1:]) for r in ranges]}
+    points_np = sample(config.method, problem, config.samples, config.seed)
+    base = make_plan(
+        TwinRunConfig(world=config.world, scenario=config.scenario, years=config.years, seed=config.seed,
+                      ensemble=config.ensemble, area=config.area)
+    )  # fmt: skip
+    config.out.mkdir(parents=True, exist_ok=True)
+    if config.scenario:
+        shutil.copyfile(config.scenario, config.out / base.scenario)
+    plans = [replace(base, settings=tuple(zip(problem["names"], map(float, row), strict=True))) for row in points_np]
+    points = run_points(plans, config.out, config.processes, say)
+    failed = [point.failures[0] for point in points if point.failures]
+    if failed:
+        raise ValueError(f"{len(failed)} of {len(points)} points failed, the first: {failed[0]}; narrow the ranges")
+    outcome_ns = np.array([point.last(config.last_years) for point in points])
+    rows = []
+    for index, species in enumerate(animal_species(data)):
+        indices = analyse(config.method, problem, points_np, outcome_ns[:, index], config.seed)
+        for number, name in enumerate(problem["names"]):
+            row = {"species": species, "parameter": name, "low": ranges[number][1], "high": ranges[number][2]}
+            rows.append(row | {key: values[number] for key, values in indices.items()} | {"grade": grade_of(data, name)})
+    key = "mu_star" if config.method == "morris" else "ST"
+    frame = pl.DataFrame(rows).sort(["species", key], descending=[False, True], maintain_order=True)
+    with atomic_path(config.out / "sensitivity.csv") as temporary:
+        frame.write_csv(temporary)
+    meaning = "animals, mean absolute effect over the range" if key == "mu_star" else "share of the variance, interactions included"
+    print(f"{len(points)} points; {key}: {meaning}, ± 95 %")
+    for row in frame.iter_rows(named=True):
+        print(f"  {row['species']:<24} {row['parameter']:<44} {row[key]:>10.3g} ± {row[f'{key}_conf']:.2g}   {row['grade']}")
+    print(f"written to {config.out}: sensitivity.csv; what was not varied keeps its {len(data.unmeasured())} unverified values")
+    return 0

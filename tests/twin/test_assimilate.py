@@ -1,0 +1,281 @@
+"""Assimilation: the update is Bayes', members follow, and an ensemble that is told counts beats one that is not."""
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from linnaea.twin.assimilate import AssimilateConfig, main
+from linnaea.twin.assimilation import FilterConfig, assimilate, expected
+from linnaea.twin.filtering import follow, log_likelihood, posterior_places, restore_spread, taper, web_distance
+from linnaea.twin.foodweb import bundled_web
+from linnaea.twin.georeference import read_time
+from linnaea.twin.meanfield import iterate
+from linnaea.twin.members import MapMembers, Spread
+from linnaea.twin.networks import system_of_web
+from linnaea.twin.observation_model import Count, _clumping, daily_paths_km
+from linnaea.twin.observations import Fix
+from linnaea.twin.scores import coverage, crps
+from linnaea.twin.species import bundled_species
+
+HOURS = 730.5
+
+
+@pytest.fixture(scope="module")
+def web():
+    return bundled_web("tutorial", bundled_species())
+
+
+def counts_of(truth, windows, effort_s, rng, k=30.0, mixed=0.05):
+    """Monthly counts of a true run, two names mixed up now and then, and the true densities [s, w]."""
+    share = np.array([[1 - mixed, mixed], [mixed, 1 - mixed]])
+    made, there = [], []
+    seen_s = np.exp(FilterConfig().detection * rng.standard_normal(2))
+    for _ in range(windows):
+        density_s = truth.advance(HOURS)[:, 0]
+        there.append(truth.density()[:, 0])
+        span = []
+        for r, name in enumerate(truth.animals):
+            per_density_s = effort_s * share[:, r]
+            mean = float(per_density_s @ (density_s * seen_s))
+            span.append(
+                Count(
+                    group="g",
+                    name=name,
+                    y=int(rng.poisson(mean * rng.gamma(k, 1 / k))),
+                    per_density_s=per_density_s,
+                    k=k,
+                )
+            )
+        made.append(tuple(span))
+    return made, np.array(there).T
+
+
+def test_the_likelihood_is_the_negative_binomial():
+    mean, k = 7.0, 3.0
+    logs = np.array([math.lgamma(y + k) - math.lgamma(k) - math.lgamma(y + 1) + k * math.log(k) for y in range(400)])
+    # The part without the mean is a constant of the count.
+    shares = np.exp([log_likelihood(y, math.log(mean), k) - y * 0 + logs[y] - k * math.log(k) for y in range(400)])
+    assert shares.sum() == pytest.approx(1, abs=1e-9)
+    assert (shares * np.arange(400)).sum() == pytest.approx(mean, abs=1e-6)
+    assert (shares * np.arange(400) ** 2).sum() - mean**2 == pytest.approx(mean + mean**2 / k, rel=1e-6)
+
+
+@pytest.mark.parametrize(("y", "k"), [(0, 2.0), (3, 5.0), (400, 50.0)])
+def test_the_update_of_a_count_is_that_of_weighted_particles(y, k):
+    rng = np.random.default_rng(0)
+    z_m = rng.normal(math.log(20), 0.8, 200_000)
+    weight = np.exp(log_likelihood(y, z_m, k) - log_likelihood(y, z_m, k).max())
+    mean = (weight * z_m).sum() / weight.sum()
+    spread = math.sqrt((weight * (z_m - mean) ** 2).sum() / weight.sum())
+    moved = posterior_places(z_m, y, k)
+    # Few particles reach the largest count, hence its wider margin.
+    assert moved.mean() == pytest.approx(mean, abs=0.02 if y < 100 else 0.08)
+    assert moved.std() == pytest.approx(spread, rel=0.03 if y < 100 else 0.2)
+    assert np.array_equal(np.argsort(moved), np.argsort(z_m))
+
+
+def test_others_follow_by_their_regression_and_stay_where_the_weight_is_nought():
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=5000)
+    state = np.array([2 * z + rng.normal(size=5000), z, rng.normal(size=5000)])
+    before = state.copy()
+    follow(state, z, z + 1, np.array([1.0, 0.0, 1.0]))
+    assert (state - before).mean(1) == pytest.approx([2, 0, 0], abs=0.05)
+    restore_spread(state, before.std(1, ddof=1) * 2, 0.5)
+    assert state.std(1, ddof=1) == pytest.approx(1.5 * before.std(1, ddof=1), rel=0.01)
+
+
+def test_distances_run_along_the_web_and_weights_end_at_the_reach(web):
+    names, far = list(web.species), web_distance(web)
+    rabbit, fox, clover = (names.index(n) for n in ("rabbit", "red fox", "clover"))
+    assert (far[rabbit, rabbit], far[fox, rabbit], far[clover, fox]) == (0, 1, 2)
+    assert taper(np.array([0, 1, 2, 3, math.inf]), 2) == pytest.approx([1, 4 / 9, 1 / 9, 0, 0])
+
+
+def test_members_without_spread_are_the_map_of_the_web(web):
+    members = MapMembers(web, 2, Spread(start=0, parameter=0, noise=0))
+    members.longest_y = HOURS / 8766 / 10
+    mean = members.advance(HOURS)
+    steps = math.ceil(HOURS / 8766 / members.longest_y)
+    run = iterate(system_of_web(web), steps, step=HOURS / 8766 / steps)
+    for row, name in enumerate(members.animals):
+        assert members.density()[row] == pytest.approx(run.of(name)[-1] / web.species[name].body_mass_kg, rel=1e-9)
+        assert mean[row] == pytest.approx(web.species[name].density_per_km2, rel=0.01)
+
+
+def test_a_parameter_of_a_member_is_its_own(web):
+    members = MapMembers(web, 2, Spread(start=0, parameter=0, noise=0))
+    members.factor_pm[members.parameters.index("loss of red fox")] = [0, 1]
+    members.advance(HOURS * 12)
+    fox, rabbit = members.animals.index("red fox"), members.animals.index("rabbit")
+    assert members.density()[fox, 1] < 0.8 * members.density()[fox, 0]
+    assert members.density()[rabbit, 1] > members.density()[rabbit, 0]
+
+
+def test_the_expected_count_is_the_sum_over_species_of_what_is_reported_so():
+    count = Count(group="g", name="a", y=3, per_density_s=np.array([2.0, 0.5]), k=1)
+    z, share = expected(count, np.log([[3.0], [4.0]]), np.zeros((1, 2, 1)), 0)
+    assert np.exp(z) == pytest.approx([8])
+    assert share == pytest.approx([0.75, 0.25])
+
+
+@pytest.mark.parametrize("wrong", [0.0, 0.7])
+def test_the_filter_beats_the_free_run_and_its_intervals_hold_also_with_a_parameter_wrong(web, wrong):
+    scores, held = [], []
+    for seed in range(6):
+        truth = MapMembers(web, 1, Spread(), seed=100 + seed)
+        truth.factor_pm[truth.parameters.index("loss of red fox")] += wrong
+        windows, there = counts_of(truth, 15, np.array([0.5, 20.0]), np.random.default_rng(seed))
+        edges = HOURS * np.arange(16)
+        row = []
+        for told in (windows, [()] * 15):
+            done = assimilate(MapMembers(web, 80, Spread(), seed=seed), told, edges, ["g"], web, FilterConfig(), seed)
+            members = done.after_wsm.transpose(1, 2, 0)
+            row.append(np.mean([crps(np.log(m), np.log(t)).mean() for m, t in zip(members, there, strict=True)]))
+            if told is windows:
+                held.append(np.mean([coverage(m, t) for m, t in zip(members, there, strict=True)]))
+        scores.append(row)
+    filtered, free = np.mean(scores, axis=0)
+    assert filtered < 0.7 * free
+    assert 0.75 < np.mean(held) < 0.99
+
+
+def test_counts_teach_a_parameter_that_is_wrong(web):
+    truth = MapMembers(web, 1, Spread(parameter=0), seed=5)
+    truth.factor_pm[truth.parameters.index("loss of red fox")] = 0.8
+    windows, _ = counts_of(truth, 36, np.array([2.0, 200.0]), np.random.default_rng(0))
+    members = MapMembers(web, 200, Spread(parameter=0.4), seed=1)
+    done = assimilate(members, windows, HOURS * np.arange(37), ["g"], web, FilterConfig(), 1)
+    place = done.parameters.index("loss of red fox")
+    before, after = done.first_pm[place], done.last_pm[place]
+    assert after.mean() > before.mean() + 0.2
+    assert after.std() < before.std()
+
+
+def test_species_that_nothing_counts_and_nothing_joins_to_keep_their_spread():
+    web = bundled_web("savanna", bundled_species())
+    runs = []
+    for told in (True, False):
+        members = MapMembers(web, 60, Spread(), seed=3)
+        effort = np.where(np.array(members.animals) == "lion", 500.0, 0.0)
+        count = Count(group="g", name="lion", y=300, per_density_s=effort, k=100)
+        done = assimilate(
+            members, [(count,) if told else ()], np.array([0, HOURS]), ["g"], web, FilterConfig(reach=0), 3
+        )
+        runs.append(done.after_wsm[0])
+    lion = members.animals.index("lion")
+    changed = ~np.isclose(runs[0], runs[1], rtol=1e-9).all(1)
+    assert changed[lion]
+    assert changed.sum() == 1
+    assert np.median(runs[0][lion]) > 1.5 * np.median(runs[1][lion])
+
+
+def test_clumping_is_found_from_the_differences_among_sites():
+    rng = np.random.default_rng(0)
+    for k in (1.0, 1e9):
+        by_window = {w: [(np.array([1.0]), rng.poisson(30 * (rng.gamma(k, 1 / k) if k < 1e6 else 1), 1).astype(float), "strip")
+                         for _ in range(60)] for w in range(20)}  # fmt: skip
+        assert _clumping(by_window, 1)[0] == pytest.approx(1 / k if k < 1e6 else 0.01, abs=0.15)
+
+
+def test_the_path_of_a_day_is_measured_between_near_fixes_only():
+    start = read_time("2024-01-01T00:00:00Z")
+
+    def fix(hour, latitude):
+        return Fix(animal="1", name="fox", time=start.replace(hour=hour), latitude=latitude, longitude=0.0)
+
+    # 0.01 degrees (1.1132 km) in one hour; then a gap of five hours.
+    assert daily_paths_km([fix(1, 0.0), fix(2, 0.01), fix(7, 5.0)]) == {"fox": pytest.approx(24 * 1.1132)}
+
+
+def write_field(folder: Path) -> None:
+    """Two cameras of a month each, with a Camtrap DP package by hand."""
+    folder.mkdir()
+    deployments = ["deploymentID,locationID,latitude,longitude,deploymentStart,deploymentEnd,detectionDistance"]
+    deployments += [f"d{n},here-{n},51,0,2024-01-01T00:00:00Z,2024-01-31T00:00:00Z,12" for n in (1, 2)]
+    observations = ["observationID,deploymentID,eventStart,observationLevel,observationType,scientificName,count"]
+    observations += [
+        f"o{n},d{1 + n % 2},2024-01-{1 + n % 28:02}T12:00:00Z,event,animal,Oryctolagus cuniculus,2" for n in range(60)
+    ]
+    observations += [
+        "x,d9,2024-01-02T12:00:00Z,event,animal,Vulpes vulpes,1",
+        "y,d1,2024-01-02T12:00:00Z,event,unknown,,1",
+    ]
+    (folder / "deployments.csv").write_text("\n".join(deployments) + "\n")
+    (folder / "observations.csv").write_text("\n".join(observations) + "\n")
+
+
+def test_the_command_writes_states_parameters_and_what_it_left_out(tmp_path, capsys):
+    write_field(tmp_path / "field")
+    config = AssimilateConfig(
+        world="tutorial", observations=(tmp_path / "field",), out=tmp_path / "out", ensemble=40, forecast_days=45
+    )
+    assert main(config) == 0
+    printed = capsys.readouterr().out
+    assert "2 visits, 121 animals reported, 1 rows left out" in printed
+    assert "never validated" in printed
+    with (tmp_path / "out" / "states.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["stage"] for row in rows} == {"forecast", "corrected"}
+    assert [float(row["day"]) for row in rows if row["species"] == "rabbit" and row["stage"] == "forecast"] == [
+        30,
+        60,
+        90,
+    ]
+    for row in rows:
+        assert 0 < float(row["q05"]) <= float(row["q50"]) <= float(row["q95"])
+    with (tmp_path / "out" / "parameters.csv").open() as file:
+        states = {row["validated"] for row in csv.DictReader(file)}
+    assert "never" in states
+    assert "'d9' is not among" in (tmp_path / "out" / "rejected.csv").read_text()
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["world"] == "tutorial"
+    assert any("no confusion table" in note for note in manifest["notes"])
+    assert "rabbit.body_mass_kg" in manifest["parameters_without_source"]
+    again = AssimilateConfig(world="tutorial", observations=(tmp_path / "field",), out=tmp_path / "again", ensemble=40,
+                             forecast_days=45, quiet=True)  # fmt: skip
+    assert main(again) == 0
+    assert (tmp_path / "again" / "states.csv").read_bytes() == (tmp_path / "out" / "states.csv").read_bytes()
+
+
+def test_what_cannot_be_assimilated_is_said_in_one_line(tmp_path):
+    (tmp_path / "empty.csv").write_text("file,status,name,reason,position\nno.jpg,identified,Vulpes vulpes,,1\n")
+    for change, words in (({"observations": (tmp_path / "empty.csv",)}, "no visit with an effort"), ({"ensemble": 2}, "--ensemble 2"),
+                          ({"window_days": 0}, "--window-days 0")):  # fmt: skip
+        with pytest.raises(ValueError, match=words) as error:
+            main(AssimilateConfig(**{"world": "tutorial", "observations": (tmp_path,)} | change))
+        assert "\n" not in str(error.value)
+
+
+def test_worlds_of_animals_take_a_correction_and_go_on(web):
+    from linnaea.twin.members import WorldMembers
+    from linnaea.twin.world import build_world
+
+    worlds = [build_world("tutorial", seed=seed, n_animals=120) for seed in range(2)]
+    members = WorldMembers(worlds, Spread(start=0))
+    before = members.density()
+    assert members.state_species() == ("rabbit", "red fox", "clover")
+    members.put(members.state())
+    assert np.array_equal(members.density(), before)
+    state = members.state()
+    state[0] += math.log(2)
+    state[1] = math.log(0.1 / members.area_km2)
+    state[2, 0] -= math.log(4)
+    food = worlds[0].arrays["food"].sum()
+    members.put(state)
+    assert members.density()[0] == pytest.approx(2 * before[0], abs=1 / members.area_km2)
+    assert not members.density()[1].any()
+    assert worlds[0].arrays["food"].sum() == pytest.approx(food / 4)
+    assert worlds[0].fields["clover"].sum() == worlds[0].arrays["food"].sum()
+    mean = members.advance(6.0)
+    assert worlds[1].step == 6
+    assert mean[0] == pytest.approx(members.density()[0], rel=0.1)
+    members.put(state)
+    count = Count(group="g", name="rabbit", y=9, per_density_s=np.array([0.01, 0]), k=9)
+    done = assimilate(members, [(count,)], np.array([0.0, 3.0]), ["g"], web, FilterConfig())
+    assert done.after_wsm.shape == (1, 2, 2)
+    assert not done.parameters

@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+
+from linnaea.twin.budget import animal_kj, balance_kj, total_kj
+from linnaea.twin.hunting import kill_rate, vulnerability
+from linnaea.twin.life import introduce
+from linnaea.twin.loop import CAUSE, step
+from linnaea.twin.plants import food_index
+from made_worlds import changed, small
+
+RABBIT, FOX = 0, 1
+
+
+def test_kill_rates_rise_with_prey_as_holling_has_it_and_fall_with_rivals():
+    rate = kill_rate.py_func
+    assert rate(0.0, 1.0, 1.0, 0.1, 0.0, 0.1) == 0
+    assert rate(2.0, 1.0, 1.0, 0.1, 0.0, 0.1) == 2 * rate(1.0, 1.0, 1.0, 0.1, 0.0, 0.1)
+    assert rate(0.5, 1.0, 2.0, 0.1, 0.0, 0.1) == 0.25 * rate(1.0, 1.0, 2.0, 0.1, 0.0, 0.1)
+    assert rate(1.0, 1.0, 1.0, 0.1, 10.0, 0.1) == pytest.approx(0.05)
+
+
+def test_the_young_the_old_and_the_starved_are_easier_prey():
+    prime = vulnerability.py_func(50.0, 40.0, 200.0, 1.0)
+    assert prime == 1.0
+    assert vulnerability.py_func(10.0, 40.0, 200.0, 1.0) == 2.5
+    assert vulnerability.py_func(180.0, 40.0, 200.0, 1.0) == 2.0
+    assert vulnerability.py_func(50.0, 40.0, 200.0, 0.0) == 2.0
+
+
+def test_foxes_eat_rabbits_and_energy_is_kept():
+    world = small(area_share=0.5)
+    a = world.agents
+    a.energy[a.slots()[a.species[a.slots()] == FOX]] *= 0.5
+    start = total_kj(world)
+    for _ in range(200):
+        step(world)
+    killed = world.tallies["killed"]
+    assert killed[FOX, RABBIT] > 10 and killed.sum() == killed[FOX, RABBIT]
+    assert world.tallies["died"][RABBIT, CAUSE["predation"]] == killed[FOX, RABBIT]
+    assert total_kj(world) - balance_kj(world) == pytest.approx(start, rel=1e-12)
+
+
+def test_one_prey_falls_to_one_predator_only():
+    data = changed(settings={"catch_margin": 1e9}, animals={"rabbit": {"count": 0.0}, "red fox": {"count": 0.0}})
+    world = small(data, area_share=0.02, dt_h=1.0)
+    introduce(world, "rabbit", 1, x=200.0, y=200.0)
+    introduce(world, "red fox", 5, x=200.0, y=200.0)
+    world.agents.energy[:] *= 0.3
+    step(world)
+    assert world.tallies["killed"][FOX, RABBIT] == 1
+    assert world.counts().tolist() == [0, 5]
+    assert np.count_nonzero(world.agents.won[: world.agents.n] == 1.0) == 1
+
+
+def test_the_sated_do_not_hunt():
+    world = small(area_share=0.2, dt_h=1.0)
+    a = world.agents
+    slots = a.slots()
+    a.energy[slots] = world.parameters["store_kj_kg"][a.species[slots]] * a.mass[slots]
+    for _ in range(10):
+        step(world)
+    assert world.tallies["killed"].sum() == 0
+
+
+def test_a_pride_shares_a_kill_and_scavengers_get_the_rest():
+    world = small("savanna", area_share=0.05, dt_h=1.0)
+    lion = world.species.index("lion")
+    a = world.agents
+    lions = a.slots()[a.species[a.slots()] == lion]
+    a.energy[lions] *= 0.2
+    before = world.arrays["food"][food_index(world, "carcass")].sum()
+    fed = 0
+    for _ in range(24 * 20):
+        old = dict(zip(a.id[lions].tolist(), a.energy[lions].tolist(), strict=True))
+        step(world)
+        a = world.agents
+        lions = a.slots()[a.species[a.slots()] == lion]
+        gained = [i for i, e in zip(a.id[lions].tolist(), a.energy[lions].tolist(), strict=True) if e > old.get(i, 1e18)]
+        fed = max(fed, len(gained))
+    assert world.tallies["killed"][lion].sum() > 0
+    assert fed >= 2
+    assert world.arrays["food"][food_index(world, "carcass")].sum() > 0.2 * before
+    assert (animal_kj(world, a.slots()) > 0).all()

@@ -1,0 +1,99 @@
+"""The ODD description against what runs: every moment, every rule, in order, with parameters and state variables."""
+
+import re
+from dataclasses import fields
+
+import pytest
+
+from linnaea.twin.catalogue import WorldsConfig, main
+from linnaea.twin.loop import MOMENTS, step
+from linnaea.twin.odd import columns_of, describe, moments, streams_of
+from linnaea.twin.random import MOVEMENT
+from linnaea.twin.scenario import attach, parse_scenario
+from linnaea.twin.world import build_world
+from linnaea.twin.world_data import bundled_worlds, load_world
+
+
+@pytest.fixture(scope="module")
+def world():
+    return build_world("tutorial", area_share=0.15)
+
+
+@pytest.fixture(scope="module")
+def text(world):
+    return describe(world, load_world("tutorial"), "tutorial")
+
+
+def scheduled(text: str) -> list[str]:
+    """"2. environment: Weather" … in the order of part 3."""
+    part = text.split("## 3. Process")[1].split("## 4.")[0]
+    found, moment = [], ""
+    for line in part.splitlines():
+        if named := re.match(r"(\d+\. )\*\*(\w+)\*\*", line):
+            moment = named.group(1) + named.group(2)
+        elif rule := re.match(r"    - `(\w+)`", line):
+            found.append(f"{moment}: {rule.group(1)}")
+    return found
+
+
+def test_the_moments_are_the_loops():
+    assert tuple(name for _, name, _ in moments()) == MOMENTS
+    assert [number for number, _, _ in moments()] == list(range(1, len(MOMENTS) + 1))
+
+
+def test_the_schedule_is_what_ran(world, text):
+    world.trace = []
+    step(world)
+    own = {"index", "steer", "bury", "sort", "clock"}
+    ran = [line for line in world.trace if line.split(": ")[1] not in own]
+    world.trace = None
+    assert scheduled(text) == ran
+    assert len(ran) == len(world.rules)
+
+
+def test_every_rule_is_a_submodel_with_its_parameters(world, text):
+    part = text.split("## 7. Submodels")[1]
+    for rule in world.rules:
+        section = part.split(f"### {type(rule).__name__} (")[1].split("\n### ")[0]
+        assert " ".join(rule.__doc__.split()) in section
+        assert all(f"`{field.name}`" in section for field in fields(rule))
+
+
+def test_every_state_variable_and_layer_is_listed(world, text):
+    part = text.split("## 2.")[1].split("## 3.")[0]
+    assert all(f"`{name}`" in part for name in (*world.agents.columns, *world.fields))
+
+
+def test_the_seven_parts_stand_in_the_protocols_order(text):
+    heads = re.findall(r"^## (\d)\.", text, flags=re.MULTILINE)
+    assert heads == list("1234567")
+    concepts = ("Basic principles", "Emergence", "Adaptation", "Objectives", "Learning", "Prediction", "Sensing", "Interaction",
+                "Stochasticity", "Collectives", "Observation")  # fmt: skip
+    places = [text.index(f"**{name}**") for name in concepts]
+    assert places == sorted(places)
+
+
+def test_a_scenario_stands_in_the_input_and_the_schedule():
+    world = build_world("tutorial", area_share=0.15)
+    table = {"kind": "drought", "rain": 0.3, "from_year": 1, "to_year": 2}
+    attach(world, parse_scenario({"version": 1, "intervention": [table]}), 1e9)
+    text = describe(world, load_world("tutorial"), "dry")
+    assert scheduled(text)[0] == "1. intervene: Intervene"
+    assert "**drought** from year 1 to 2, everywhere: rain 0.3" in text
+
+
+def test_random_processes_and_columns_are_read_from_the_code(world):
+    by_name = {type(rule).__name__: rule for rule in world.rules}
+    assert streams_of(by_name["Roam"]) == ["movement"]
+    assert MOVEMENT == 3
+    assert streams_of(by_name["Gather"]) == []
+    assert {"herd", "x", "y"} <= set(columns_of(by_name["Gather"], world))
+    assert "litter" not in columns_of(by_name["Gather"], world)
+
+
+@pytest.mark.parametrize("name", bundled_worlds())
+def test_every_bundled_world_can_be_described(name, tmp_path):
+    main(WorldsConfig(world=name, odd=tmp_path / "odd.md"))
+    text = (tmp_path / "odd.md").read_text("utf-8")
+    for species in load_world(name).web.species:
+        assert species in text

@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+
+from linnaea.twin.agents import HOURS_A_YEAR
+from linnaea.twin.budget import ACCOUNTS, balance_kj, total_kj
+from linnaea.twin.loop import step
+from linnaea.twin.plants import food_index, food_kg_km2, logistic, warmth
+from made_worlds import changed, small
+
+
+def empty(name="tutorial", **changes):
+    """A world of plants alone."""
+    data = changed(name)
+    animals = {species: {"count": 0.0, "arrivals_per_y": 0.0} for species in small(name).species}
+    return small(changed(name, animals=animals, **changes) if changes else changed(name, animals=animals), dt_h=24.0), data
+
+
+def test_logistic_growth_is_the_equation_s_own_solution():
+    assert logistic(1.0, 10.0, 0.5) == pytest.approx(10 / (1 + 9 * np.exp(-0.5)))
+    halves = logistic(logistic(1.0, 10.0, 0.25), 10.0, 0.25)
+    assert halves == pytest.approx(logistic(1.0, 10.0, 0.5))
+
+
+def test_clover_grows_to_less_than_its_capacity_and_more_in_summer():
+    world, _ = empty()
+    levels = []
+    for _ in range(365 * 2):
+        step(world)
+        levels.append(float(food_kg_km2(world, "clover").mean()))
+    assert max(levels) < 150_000
+    assert np.mean(levels[365 + 180 : 365 + 240]) > 1.05 * np.mean(levels[365 + 30 : 365 + 90])
+    with pytest.raises(ValueError, match="'moss' is not in the world"):
+        food_kg_km2(world, "moss")
+
+
+def test_drought_lets_plants_wither():
+    wet, _ = empty()
+    dry, _ = empty()
+    dry.fields["rain_factor"][:] = 0.0
+    for _ in range(365):
+        step(wet)
+        step(dry)
+    assert dry.arrays["food"].sum() < 0.6 * wet.arrays["food"].sum()
+
+
+def test_fire_burns_in_the_dry_season_only_and_its_energy_is_booked():
+    world = small(changed("savanna", settings={"fires_per_km2_y": 5.0}), area_share=0.05, dt_h=24.0)
+    world.fields["rain_factor"][:] = 1.0
+    burned = world.tallies["energy_kj"][ACCOUNTS.index("burned") :]
+    start = total_kj(world)
+    for _ in range(100):
+        step(world)
+    assert burned[0] == 0
+    for _ in range(150):
+        step(world)
+    assert burned[0] > 0 and world.fields["burned_times"].sum() > 0
+    assert total_kj(world) - balance_kj(world) == pytest.approx(start, rel=1e-12)
+
+
+def test_without_fire_nothing_burns():
+    world = small(changed("savanna", settings={"fires_per_km2_y": 5.0}), area_share=0.05, dt_h=24.0)
+    world.fields["fire_factor"][:] = 0.0
+    for _ in range(250):
+        step(world)
+    assert world.fields["burned_times"].sum() == 0
+
+
+def test_dead_matter_decays_and_pools_stay_near_their_usual_biomass():
+    world, _ = empty("savanna")
+    for _ in range(365):
+        step(world)
+    usual = world.arrays["capacity"].sum((1, 2))
+    stock = world.arrays["food"].sum((1, 2))
+    for name in ("termite", "dung beetle"):
+        row = food_index(world, name)
+        assert 0.005 < stock[row] / usual[row] < 10
+    # Nobody dies and nobody grazes, so that carcasses and dung are gone.
+    assert stock[food_index(world, "carcass")] < 1e-3 * usual[food_index(world, "carcass")]
+    assert (world.arrays["food"] >= 0).all()
+
+
+def test_cold_blooded_life_doubles_in_about_nine_degrees():
+    assert warmth(20.0) == pytest.approx(1.0)
+    assert 1.9 < warmth(29.0) / warmth(20.0) < 2.3
+    assert HOURS_A_YEAR == 8766.0

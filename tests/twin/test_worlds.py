@@ -1,0 +1,149 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from linnaea.twin.checkpoint import load_checkpoint, save_checkpoint
+from linnaea.twin.loop import step
+from linnaea.twin.world import build_world
+from linnaea.twin.world_data import bundled_worlds, load_world, parse_world, set_values, start_counts
+from made_worlds import small
+
+NAMES = ("galapagos", "island", "post", "savanna", "tutorial")
+
+
+def test_five_worlds_come_with_the_program():
+    assert tuple(bundled_worlds()) == NAMES
+    assert all(bundled_worlds().values())
+
+
+def test_the_savanna_has_more_than_twenty_real_species():
+    data = load_world("savanna")
+    names = {one.scientific_name for one in data.web.species.values()}
+    assert len(names) >= 20
+    for name in ("plains zebra", "wildebeest", "Thomson's gazelle", "African buffalo", "African elephant", "giraffe",
+                 "common warthog", "lion", "spotted hyaena", "cheetah", "leopard", "African wild dog", "acacia", "termite",
+                 "dung beetle", "white-backed vulture"):  # fmt: skip
+        assert name in data.web.species
+
+
+def test_every_value_of_every_world_is_graded():
+    for name in NAMES:
+        data = load_world(name)
+        assert data.grade and len(data.unmeasured()) > 0
+        assert all(key in set_values(data) for key in data.grades)
+    assert "animals.medium ground finch.trait_mean" not in load_world("galapagos").unmeasured()
+
+
+def test_densities_stay_when_the_world_is_made_larger():
+    one, four = build_world("tutorial", dt_h=24.0), build_world("tutorial", dt_h=24.0, area_share=4.0)
+    assert four.space.width_m == pytest.approx(2 * one.space.width_m)
+    assert np.abs(four.counts() - 4 * one.counts()).max() <= 2
+    assert len(build_world("savanna", n_animals=2000).agents) == pytest.approx(2000, rel=0.02)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_world_lives_through_its_first_month(name):
+    share = {"savanna": 0.05, "tutorial": 0.3, "post": 0.5}.get(name, 1.0)
+    world = small(name, area_share=share, dt_h=load_world(name).ground.dt_h if name == "post" else 12.0, strict=True)
+    start = world.counts()
+    for _ in range(60):
+        step(world)
+    common = start >= 20
+    assert (world.counts()[common] > 0.5 * start[common]).all()
+    assert (world.counts()[common] < 4 * start[common]).all()
+
+
+def test_slots_may_be_shuffled_without_changing_anything():
+    one, other = small("savanna", area_share=0.03), small("savanna", area_share=0.03)
+    other.resort_every = 0
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        step(one)
+        step(other)
+        other.agents.sort(rng.permutation(other.agents.slots()))
+    a, b = one.agents, other.agents
+    left, right = (w.slots()[np.argsort(w.key[w.slots()])] for w in (a, b))
+    assert (a.key[left] == b.key[right]).all()
+    for name in ("x", "y", "energy", "mass", "species", "herd", "due_h", "born_h", "until_h"):
+        assert (a.arrays[name][left] == b.arrays[name][right]).all(), name
+    assert (one.arrays["food"] == other.arrays["food"]).all()
+    assert (one.tallies["energy_kj"] == other.tallies["energy_kj"]).all()
+
+
+def test_threads_change_nothing():
+    code = (
+        "import hashlib, numba, sys; numba.set_num_threads(int(sys.argv[1]));"
+        "from linnaea.twin.world import build_world; from linnaea.twin.loop import step;"
+        "w = build_world('savanna', area_share=0.03, dt_h=6.0, seed=5);"
+        "[step(w) for _ in range(30)];"
+        "print(hashlib.sha256(b''.join(v.tobytes() for v in (*w.agents.state_arrays().values(), w.arrays['food']))).hexdigest())"
+    )
+    import numba
+
+    most = min(2, numba.config.NUMBA_NUM_THREADS)
+    printed = {subprocess.run([sys.executable, "-c", code, str(n)], capture_output=True, text=True, check=True).stdout for n in (1, most)}
+    assert len(printed) == 1
+
+
+def test_a_run_goes_on_from_a_checkpoint_bit_by_bit(tmp_path):
+    whole = small("savanna", area_share=0.03)
+    for _ in range(30):
+        step(whole)
+    save_checkpoint(whole, tmp_path / "half")
+    for _ in range(30):
+        step(whole)
+    again = small("savanna", area_share=0.03)
+    load_checkpoint(again, tmp_path / "half")
+    for _ in range(30):
+        step(again)
+    for name, values in whole.agents.state_arrays().items():
+        assert (values == again.agents.state_arrays()[name]).all(), name
+    assert (whole.arrays["food"] == again.arrays["food"]).all()
+    assert (whole.tallies["died"] == again.tallies["died"]).all()
+    # A layer and its place in the stack are one memory, after loading as well.
+    assert np.shares_memory(again.fields["tall grass"], again.arrays["food"])
+
+
+def test_bad_worlds_are_refused_in_one_line():
+    good = {"format": 1, "name": "tutorial", "grade": "unverified", "ground": {"width_km": 1.0, "height_km": 1.0}}
+    assert start_counts(parse_world(good)) == {"rabbit": 200, "red fox": 2}
+    for change, says in (
+        ({"format": 2}, "format 2"),
+        ({"moon": 1}, "'moon' is unknown"),
+        ({"grade": "sure"}, "grade 'sure'"),
+        ({"ground": {"width_km": -1.0, "height_km": 1.0}}, "width_km -1"),
+        ({"ground": {"width_km": 1.0}}, "height_km"),
+        ({"pools": ["clover"]}, "pool 'clover' is no animal"),
+        ({"animals": {"unicorn": {}}}, "'unicorn' is not in the food web"),
+        ({"animals": {"rabbit": {"count": -3.0}}}, "count -3"),
+        ({"animals": {"rabbit": {"legs": 4}}}, "animals.rabbit.legs is unknown"),
+        ({"settings": {"fat_share": -0.1}}, "fat_share -0.1"),
+        ({"landscape": {"rain_mm": [1.0]}}, "rain_mm"),
+        ({"grades": {"settings.fat": "measured x"}}, "grades.settings.fat grades no value"),
+        ({"name": "atlantis"}, "'atlantis'"),
+    ):
+        with pytest.raises(ValueError, match=says) as caught:
+            parse_world(good | change)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match="'atlantis' is not bundled"):
+        load_world("atlantis")
+    with pytest.raises(FileNotFoundError, match="no world"):
+        load_world("nowhere/world.toml")
+    with pytest.raises(ValueError, match="n_animals: 0"):
+        build_world("tutorial", n_animals=0)
+
+
+def test_a_world_of_ones_own_has_its_tables_beside_it(tmp_path):
+    (tmp_path / "species.csv").write_text(
+        "name,scientific_name,diet,body_mass_kg,density_per_km2,grade\nmoss,,grass,1,,unverified\nvole,,grazer,0.03,500,unverified\n"
+    )
+    (tmp_path / "web.csv").write_text("predator,prey,grade\nvole,moss,unverified\n")
+    (tmp_path / "world.toml").write_text(
+        'format = 1\nname = "mine"\ngrade = "unverified"\nspecies = "species.csv"\nweb = "web.csv"\n'
+        "[ground]\nwidth_km = 0.5\nheight_km = 0.5\nsearch_m = 50.0\n"
+    )
+    world = build_world(tmp_path / "world.toml")
+    step(world)
+    assert world.species == ("vole",) and len(world.agents) == 125
