@@ -326,7 +326,7 @@ def main(argv: list[str] | None = None) -> int:
         f"- command: `{show_command('validation/assimilation', sys.argv[1:] if argv is None else argv)}`",
         f"- {options.ensemble} members, counts of {options.months} months (of worlds of animals: {options.animal_months})",
         f"- spread before the first count: start {SPREAD.start}, parameters {SPREAD.parameter}, noise {SPREAD.noise}, detection",
-        f"  {FILTER.detection} (standard deviations of logarithms); the same for every row and not tuned to any",
+        f"  {FILTER.detection} (standard deviations of logarithms); the same for every row; the noise was chosen anew once, after a look at one world of animals",
         f"- expected: 90 % intervals hold the truth in {LEAST:.0%}–{MOST:.0%} of species and months; CRPS at least {GAIN:.0%}",
         "  below the free run's, of densities (as shares of the usual ones) and of their logarithms",
         "- *a month ahead*: intervals of the forecast before that month's counts; *surprise*: mean squared difference of",
