@@ -8,7 +8,7 @@ Photographs are looked for in ../shared/data/images unless `--images` says other
 from dataclasses import replace
 from pathlib import Path
 
-from linnaea.train.finetune import FinetuneConfig
+from linnaea.train.finetune import FinetuneConfig, Stage
 from linnaea.train.recipe import HeldOut, PhotoSet, Recipe, Teacher
 
 RECIPES = ("bundled", "bundled_ablation", "bundled_permissive")
@@ -17,6 +17,16 @@ DATA = HERE.parent.parent / "shared" / "data"
 SPECIES = "manifest_species.csv"
 # Kept out of the trunk's training in both, the model and its ablation, so that one trunk serves the two.
 UNSEEN = (HeldOut(set="cub100", count=20), HeldOut(set="leeds_butterfly", count=2))
+# A second round of the trunk: gentler, longer at full size; sets in which it was weakest are drawn more often.
+LONGER = FinetuneConfig(
+    stages=(
+        Stage(images=6_400, size=160, first=18),
+        Stage(images=83_200, size=160, first=7),
+        Stage(images=25_600, size=224, first=7),
+    ),
+    trunk_rate=0.003,
+    drawn=(("plant_seedlings", 2.0), ("monkeys10", 2.0)),
+)
 
 
 def bundled() -> Recipe:
@@ -25,7 +35,7 @@ def bundled() -> Recipe:
         name="linnaea-lite0",
         images=DATA / "images",
         labels=HERE / "labels",
-        finetune=FinetuneConfig(),
+        finetune=(FinetuneConfig(), LONGER),
         held_out_of_trunk=UNSEEN,
         photo_sets=(
             PhotoSet(name="cub100", table=SPECIES, key="scientific"),
@@ -73,7 +83,7 @@ def bundled_permissive() -> Recipe:
         name="linnaea-lite0-permissive",
         photo_sets=(PhotoSet(name="heliconius_hcgsd", table=SPECIES, key="scientific"),),
         teachers=(),
-        finetune=None,
+        finetune=(),
         held_out_of_trunk=(),
         n_photographs=32,
         n_refused=0,

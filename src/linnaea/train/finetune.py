@@ -80,6 +80,8 @@ class FinetuneConfig:
     "of both teachers' answers"
     average: float = 0.998
     "share of the old in each step's moving average"
+    drawn: tuple[tuple[str, float], ...] = ()
+    "sets whose photographs are drawn this many times as often as others"
     least_area: float = 0.35
     "smallest share of a photograph's area in a crop"
     most_aspect: float = 1.33
@@ -100,12 +102,13 @@ class TaughtBy:
 
 @dataclass(frozen=True, kw_only=True)
 class Pack:
-    """Photographs with labels; `turned` may lie on any side, `usual` are like those that the trunk was first trained on."""
+    """Photographs with labels and sets; `turned` may lie on any side, `usual` are like those that the trunk was first trained on."""
 
     files: list[Path]
     labels: list[Label]
     turned_n: np.ndarray
     usual_n: np.ndarray
+    sets: list[str] | None = None
 
 
 def read_pictures(files: Sequence[Path]) -> list[np.ndarray]:
@@ -148,7 +151,9 @@ class Crops:
         sizes: dict[Label, int] = {}
         for label in pack.labels:
             sizes[label] = sizes.get(label, 0) + 1
-        weight_n = np.array([sizes[label] ** -0.5 for label in pack.labels])
+        often = dict(config.drawn)
+        sets = pack.sets or [""] * len(pack.labels)
+        weight_n = np.array([often.get(of, 1.0) * sizes[label] ** -0.5 for label, of in zip(pack.labels, sets, strict=True)])
         self._cumulative_n = np.cumsum(weight_n / weight_n.sum())
         self._mean, self._std = (255 * torch.tensor(x)[:, None, None] for x in (mean, std))
 
@@ -211,8 +216,11 @@ class Finetuning:
         hidden: int,
         seed: int = 0,
         n_workers: int = 2,
+        original: Mapping[str, np.ndarray] | None = None,
     ):
-        """`kept_classes` are the rows of the trunk's own classifier whose answers are to stay.
+        """`kept_classes` are the rows of the trunk's own classifier whose answers are to stay as they are with the `original` weights.
+
+        Without those, with `weights`, from which the training starts.
 
         A step's batch is shared among `n_workers` threads of one core each; two share a busy machine better than one of two cores.
         """
@@ -237,7 +245,8 @@ class Finetuning:
         self.trunk = Trunk(weights).to(memory_format=torch.channels_last)
         # in bfloat16 a 5 x 5 filter's own gradient costs more than the rest of its block; the filters stay as they came
         self._fixed = {id(m.weight) for m in self.trunk.modules() if isinstance(m, FoldedConv) and m.kernel_size == (5, 5)}
-        self.original = copy.deepcopy(self.trunk).requires_grad_(False)
+        kept = weights if original is None else original
+        self.original = Trunk(kept).to(memory_format=torch.channels_last).requires_grad_(False)
         self.mean = copy.deepcopy(self.trunk).requires_grad_(False)
         sizes = [logits_nk.shape[1] for _, logits_nk in self._teachers]
         self.head = Head(self._rows_kd.shape[1], len(labels), sizes, dim=dim, hidden=hidden)

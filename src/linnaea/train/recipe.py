@@ -74,8 +74,8 @@ class Recipe:
     "sets to train on"
     held_out: tuple[HeldOut, ...] = ()
     "species to keep out, for an ablation"
-    finetune: FinetuneConfig | None = None
-    "the trunk's further training; None leaves it as published"
+    finetune: tuple[FinetuneConfig, ...] = ()
+    "rounds of the trunk's further training, each from the averaged weights of the one before; none leaves it as published"
     held_out_of_trunk: tuple[HeldOut, ...] = ()
     "species to keep out of that, so that one trunk serves a model and its ablation"
     class_rows: str = "imagenet.csv"

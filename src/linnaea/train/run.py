@@ -256,7 +256,7 @@ def train_towers(recipe: Recipe, assembly: Assembly, tokens: Path, work: Path, r
     from linnaea.train.prototypes import fit_prototypes
     from linnaea.train.towers import TextTower
 
-    says = describe(replace(recipe, name="", finetune=None, held_out_of_trunk=(), settle=None))
+    says = describe(replace(recipe, name="", finetune=(), held_out_of_trunk=(), settle=None))
     kept = work / f"towers-{hash_bytes(json.dumps(says), tokens.name, repr(assembly.held_out))}.pt"
     model = Model(new_projector(recipe, assembly), TextTower(recipe.text))
     if kept.exists():

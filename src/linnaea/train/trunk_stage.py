@@ -30,6 +30,7 @@ def trunk_pack(recipe: Recipe, book: LabelBook, held_out: set[int]) -> tuple[Pac
         labels=[label for _, label in pairs],
         turned_n=is_turned,
         usual_n=~is_turned,
+        sets=[row["set"] for row, _ in pairs],
     )
     return pack, [row for row, _ in pairs]
 
@@ -55,32 +56,41 @@ def teachers_answers(recipe: Recipe, book: LabelBook, rows, held_out: set[int], 
 def finetuned_weights(
     recipe: Recipe, weights: Mapping[str, np.ndarray], work: Path, report: Callable[[str], None] = print
 ) -> dict[str, np.ndarray]:
-    """The weights under the published names after `recipe.finetune`; kept in `work`, an interrupted run goes on."""
+    """The weights under the published names after the rounds of `recipe.finetune`; kept in `work`, an interrupted run goes on."""
     vocabulary = Vocabulary.default()
     book = LabelBook(vocabulary, recipe.labels)
     held_out = set(species_to_hold_out(recipe, book, vocabulary.tree, recipe.held_out_of_trunk))
     pack, rows = trunk_pack(recipe, book, held_out)
     taught = [(teacher.path.name, teacher.answers_on) for teacher in recipe.teachers]
-    says = json.dumps([asdict(recipe.finetune), taught, [repr(label) for label in pack.labels], SEED])
-    key = hash_bytes(says, *(row["file"] for row in rows), weights["_fc.weight"].tobytes())
-    directory = work / f"trunk-{key}"
-    if read_manifest(directory) is None:
-        report(f"trunk: {len(rows):,} photographs, {len(set(pack.labels))} labels, {len(held_out)} species held out")
-        kept = np.array([label is not None for label in class_row_labels(book, recipe.class_rows, held_out)])
-        run = Finetuning(
-            weights,
-            pack,
-            TextSource(vocabulary.tree),
-            teachers_answers(recipe, book, rows, held_out, work, report),
-            np.flatnonzero(kept),
-            recipe.finetune,
-            dim=recipe.text.dim,
-            hidden=recipe.hidden,
-            seed=SEED,
-        )
-        crops = Crops(pack, recipe.finetune, recipe.preprocess.mean, recipe.preprocess.std, SEED)
-        made = run_finetuning(run, crops, work / f"trunk-{key}.pt", report=report)
-        with write_artifact(directory, {"kind": "trunk", "key": key}, owned=True) as folder:
-            np.savez(folder / "weights.npz", **made)
-        (work / f"trunk-{key}.pt").unlink(missing_ok=True)
-    return dict(np.load(directory / "weights.npz"))
+    original = weights
+    for number, config in enumerate(recipe.finetune):
+        seed = SEED + number
+        says = json.dumps([asdict(config), taught, [repr(label) for label in pack.labels], seed])
+        before = [weights[name].tobytes() for name in sorted(weights)] if number else [weights["_fc.weight"].tobytes()]
+        key = hash_bytes(says, *(row["file"] for row in rows), *before)
+        directory = work / f"trunk-{key}"
+        if read_manifest(directory) is None:
+            report(
+                f"trunk, round {number + 1} of {len(recipe.finetune)}: {len(rows):,} photographs, "
+                f"{len(set(pack.labels))} labels, {len(held_out)} species held out"
+            )
+            kept = np.array([label is not None for label in class_row_labels(book, recipe.class_rows, held_out)])
+            run = Finetuning(
+                weights,
+                pack,
+                TextSource(vocabulary.tree),
+                teachers_answers(recipe, book, rows, held_out, work, report),
+                np.flatnonzero(kept),
+                config,
+                dim=recipe.text.dim,
+                hidden=recipe.hidden,
+                seed=seed,
+                original=original,
+            )
+            crops = Crops(pack, config, recipe.preprocess.mean, recipe.preprocess.std, seed)
+            made = run_finetuning(run, crops, work / f"trunk-{key}.pt", report=report)
+            with write_artifact(directory, {"kind": "trunk", "key": key}, owned=True) as folder:
+                np.savez(folder / "weights.npz", **made)
+            (work / f"trunk-{key}.pt").unlink(missing_ok=True)
+        weights = dict(np.load(directory / "weights.npz"))
+    return dict(weights)
