@@ -1,3 +1,6 @@
+from itertools import dropwhile
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -55,6 +58,42 @@ def test_bfloat16_is_near_full_precision_and_refused_where_the_processor_has_non
     monkeypatch.setattr(openvino_tower, "supports_bfloat16", lambda: False)
     with pytest.raises(ValueError, match="no bfloat16; choose openvino"):
         open_image_tower(source, "openvino-bf16")
+
+
+@needs_openvino
+def test_a_tower_gives_back_the_pages_of_its_file_and_answers_as_before(source, images, monkeypatch):
+    from linnaea.model import openvino_tower
+
+    given = []
+    give_back = openvino_tower.give_back_pages
+    monkeypatch.setattr(openvino_tower, "give_back_pages", lambda path: given.append((path, give_back(path))))
+    tower = open_image_tower(source, "openvino-w8a8", images=lambda: images)
+    first = tower.encode(images[:8])
+    assert [path.name for path, _ in given] == ["image.bin"] and given[0][0].exists()
+    assert np.array_equal(tower.encode(images[:8]), first) and len(given) == 1
+    assert np.allclose(tower.encode(images[:3]), first[:3], atol=1e-5) and len(given) == 2
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux tells what of a file is in memory")
+def test_given_back_pages_leave_the_memory_and_are_read_again(tmp_path):
+    from linnaea.model.openvino_tower import give_back_pages
+
+    path = tmp_path / "weights.bin"
+    values = np.arange(1 << 20, dtype=np.int64)
+    values.tofile(path)
+    mapped = np.memmap(path, np.int64, "r")
+
+    def held() -> int:
+        lines = iter(Path("/proc/self/smaps").read_text().splitlines())
+        return next(int(line.split()[1]) for line in dropwhile(lambda x: str(path) not in x, lines) if line.startswith("Rss:"))
+
+    assert mapped.sum() == values.sum() and held() > 8000
+    assert give_back_pages(path) == values.nbytes
+    assert held() < 800
+    assert np.array_equal(mapped, values)
+    changed = np.memmap(path, np.int64, "r+")
+    changed[0] = 7
+    assert give_back_pages(tmp_path / "other.bin") == 0 and changed[0] == 7
 
 
 @needs_openvino

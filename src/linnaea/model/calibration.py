@@ -22,18 +22,19 @@ FILES = {"onnxruntime-int8": "image.onnx", "openvino-w8a8": "image.xml"}
 FIELDS = ("low", "high", "noise")
 
 
-def _folder(source: Transformer, what: str) -> Path:
+def tower_folder(source: Transformer, what: str) -> Path:
+    """Where the cache keeps something made of a tower."""
     return default_cache_dir() / "towers" / f"{source.hash}-{what}-{FORMAT}"
 
 
 def calibration_hash(source: Transformer) -> str:
     """The hash of a tower's kept calibration; "" where there is none."""
-    return (read_manifest(_folder(source, "calibration")) or {}).get("plans_hash", "")
+    return (read_manifest(tower_folder(source, "calibration")) or {}).get("plans_hash", "")
 
 
 def load_plans(source: Transformer) -> dict[str, LayerPlan] | None:
     """The kept calibration of a tower, None where there is none."""
-    folder = _folder(source, "calibration")
+    folder = tower_folder(source, "calibration")
     if read_manifest(folder) is None:
         return None
     with np.load(folder / PLANS) as arrays:
@@ -62,7 +63,7 @@ def calibrate(source: Transformer, images_bhwc: np.ndarray) -> dict[str, LayerPl
         "plans_hash": hash_bytes(*(part for name in sorted(arrays) for part in (name, arrays[name].tobytes()))),
         "floating_point": [layer for layer, plan in plans.items() if plan.keep],
     }
-    with write_artifact(_folder(source, "calibration"), manifest, owned=True) as folder:
+    with write_artifact(tower_folder(source, "calibration"), manifest, owned=True) as folder:
         np.savez(folder / PLANS, **arrays)
     return plans
 
@@ -79,7 +80,7 @@ def quantized_model(source: Transformer, runtime: str, images: GetImages | None)
             )
         plans = calibrate(source, sample)
     plans_hash = calibration_hash(source)
-    folder = _folder(source, f"{runtime}-{plans_hash}")
+    folder = tower_folder(source, f"{runtime}-{plans_hash}")
     if read_manifest(folder) is None:
         plans = plans or load_plans(source)
         manifest = {"kind": "image tower", "model_hash": source.hash, "runtime": runtime, "plans_hash": plans_hash}

@@ -5,6 +5,8 @@ Shape suffixes: b images, h w pixels, c channels, d vector dimensions, o outputs
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,9 +16,11 @@ from linnaea.model.graph import NORM_EPS, Graph
 from linnaea.model.quantize import LEVELS, LayerPlan, quantize_rows, smooth_norms
 from linnaea.model.vision_graph import CHANNELS, VisionConfig, build_vision_graph
 from linnaea.model.weights import Weights
+from linnaea.store import read_manifest, write_artifact
 
 # Enough images for the weights to be read once for many rows, few enough for the activations to stay in the caches.
 CHUNK = 8
+GRAPH = "image.xml"
 
 
 class OpenvinoGraph(Graph):
@@ -129,6 +133,37 @@ def build_quantized(weights: Weights, config: VisionConfig, plans: Mapping[str, 
     return build(smooth_norms(weights, plans), config, QuantizedGraph, plans=plans)
 
 
+def bfloat16_model(source) -> Path:
+    """The file of a transformer's bfloat16 tower, made if need be: its pages can be given back, a graph in memory cannot."""
+    from openvino import save_model
+
+    from linnaea.model.calibration import tower_folder
+
+    folder = tower_folder(source, "openvino-bf16")
+    if read_manifest(folder) is None:
+        manifest = {"kind": "image tower", "model_hash": source.hash, "runtime": "openvino-bf16"}
+        with write_artifact(folder, manifest, owned=True) as made:
+            save_model(build(source.weights, source.config, Bfloat16Graph), made / GRAPH, compress_to_fp16=False)
+    return folder / GRAPH
+
+
+def give_back_pages(path: Path) -> int:
+    """Bytes of a mapped file that this process no longer holds in memory; read again if they are asked for. 0 where not on Linux."""
+    maps = Path("/proc/self/maps")
+    if not hasattr(mmap, "MADV_DONTNEED") or not maps.exists():
+        return 0
+    advise, given = ctypes.CDLL(None).madvise, 0
+    for line in maps.read_text(encoding="utf-8", errors="replace").splitlines():
+        span, rights, _offset, _device, _inode, *name = line.split(maxsplit=5)
+        # pages that were written to, or could be, are left alone
+        if "w" in rights or name != [str(path)]:
+            continue
+        first, last = (int(end, 16) for end in span.split("-"))
+        if advise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), mmap.MADV_DONTNEED) == 0:
+            given += last - first
+    return given
+
+
 def supports_bfloat16() -> bool:
     """Whether this processor multiplies bfloat16 numbers itself."""
     from openvino import Core
@@ -147,7 +182,9 @@ class OpenvinoTower:
         if n_threads:
             properties["INFERENCE_NUM_THREADS"] = n_threads
         core = Core()
-        self._chunk = chunk
+        self._chunk, self._sizes = chunk, set()
+        # the kernels' own, packed weights are made when a size first runs; what they were made of is then not needed
+        self._source = model.with_suffix(".bin").resolve() if isinstance(model, Path) else None
         self._compiled = core.compile_model(core.read_model(model) if isinstance(model, Path) else model, "CPU", properties)
         self._request = self._compiled.create_infer_request()
 
@@ -158,6 +195,9 @@ class OpenvinoTower:
         for start in range(0, max(1, len(images_bhwc)), self._chunk):
             part = np.ascontiguousarray(images_bhwc[start : start + self._chunk])
             parts.append(np.array(self._request.infer({0: part})[output], np.float32))
+            if self._source is not None and len(part) not in self._sizes:
+                self._sizes.add(len(part))
+                give_back_pages(self._source)
         return np.concatenate(parts)
 
     def layers(self) -> list[tuple[str, str]]:

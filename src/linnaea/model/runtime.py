@@ -171,10 +171,10 @@ def open_image_tower(
             # what is not 8-bit (attention, norms) need not be better than the rest
             precision = "bf16" if openvino.supports_bfloat16() else "f32"
             return openvino.OpenvinoTower(path, precision=precision, n_threads=n_threads)
-        half = runtime == "openvino-bf16"
-        graph = openvino.Bfloat16Graph if half else openvino.OpenvinoGraph
-        model = openvino.build(source.weights, source.config, graph)
-        return openvino.OpenvinoTower(model, precision="bf16" if half else "f32", n_threads=n_threads)
+        if runtime == "openvino-bf16":
+            return openvino.OpenvinoTower(openvino.bfloat16_model(source), precision="bf16", n_threads=n_threads)
+        model = openvino.build(source.weights, source.config, openvino.OpenvinoGraph)
+        return openvino.OpenvinoTower(model, precision="f32", n_threads=n_threads)
     from linnaea.model.vision_graph import build_vision_graph
 
     model = build_vision_graph(source.weights, source.config)
