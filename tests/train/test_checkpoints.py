@@ -36,6 +36,26 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+def test_a_run_that_is_asked_to_stop_keeps_the_step_it_ended_with_and_goes_on_as_if_unbroken(tmp_path):
+    changes = {"steps": 8, "checkpoint_every": 0}
+    whole = train_clip(tiny_recipe(tmp_path, **changes), tmp_path / "whole", report=silent)
+    recipe, work = tiny_recipe(tmp_path, **changes), tmp_path / "work"
+    before = signal.getsignal(signal.SIGTERM)
+
+    def ask(_clip):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return {}
+
+    with pytest.raises(KeyboardInterrupt, match="after step 5"):
+        # asked after its fourth step, it ends with the next
+        train_clip(replace(recipe, validate_every=4), work, validate=ask, report=silent)
+    assert steps_kept(work) == [5] and signal.getsignal(signal.SIGTERM) is before
+    found = train_clip(recipe, work, resume=True, report=silent)
+    state = found.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in whole.state_dict().items())
+    assert curve_of(work) == curve_of(tmp_path / "whole")
+
+
 def steps_kept(work):
     return [int(path.name.removeprefix("step-")) for path in finished(work / "checkpoints")]
 

@@ -2,7 +2,8 @@
 
 A step: (1) the learning rate; (2) features, loss and gradients of this rank's pairs; (3) gradients averaged over ranks;
 (4) a loss or a gradient that is not finite stops the run, on all ranks, before anything has changed; (5) long gradients
-shortened; (6) AdamW; (7) the logit scale held below its bound; (8) figures, checkpoint, validation.
+shortened; (6) AdamW; (7) the logit scale held below its bound; (8) figures, checkpoint, validation; (9) the end of the run, if
+a rank was asked to stop (SIGTERM, Ctrl-C).
 
 Shape suffixes: b pairs of this rank, d vector dimensions.
 """
@@ -33,6 +34,7 @@ from linnaea.train.ranks import (
     no_sync,
     spread,
 )
+from linnaea.train.stopping import StopRequest
 
 # Zhai et al. 2023 begin there, so that the many negatives do not drown the first steps.
 FIRST_BIAS = -10.0
@@ -212,7 +214,8 @@ def train_clip(
     """The trained towers in this process's memory, float32. All that a run keeps lies in `work`.
 
     `validate` gives figures of the towers by name; on several ranks all call it. `recipe.stop_after` ends the run
-    early, with a checkpoint. FloatingPointError names a step whose loss or gradient is not finite.
+    early, with a checkpoint; so does SIGTERM or Ctrl-C in any rank, and then KeyboardInterrupt is raised in all.
+    FloatingPointError names a step whose loss or gradient is not finite.
     """
     ranks = ranks or Ranks()
     report = report if ranks.is_first else (lambda _: None)
@@ -227,7 +230,7 @@ def train_clip(
     done = _go_on(checkpoints, model, optimizer, feed, report) if resume else 0
     end = min(recipe.steps, recipe.stop_after or recipe.steps)
     curve = _open_curve(recipe, work, done, report) if ranks.is_first else None
-    objective, pairs_of_steps = Objective(recipe), iter(feed)
+    objective, pairs_of_steps, asked = Objective(recipe), iter(feed), StopRequest()
     try:
         for step in range(done, end):
             for group in optimizer.param_groups:
@@ -236,7 +239,8 @@ def train_clip(
             parts = backward(model, pairs, objective, teacher, precision=recipe.precision)
             average_scalars(model, ranks)
             length = gradient_length(model.parameters(), ranks)
-            figures = _gather_figures(parts, length, ranks)
+            figures = _gather_figures(parts, length, ranks, stop=bool(asked.name))
+            stop = any(figures.pop("stop"))
             stop_unless_finite(step, figures["loss"], figures["gradient"][0])
             _shorten(model, recipe.clip_norm, figures["gradient"][0])
             optimizer.step()
@@ -246,11 +250,14 @@ def train_clip(
                 means = {name: sum(every) / ranks.n for name, every in figures.items()}
                 means |= {"scale": scale, "learning_rate": rate_at(step, recipe)}
                 curve.add(step + 1, means, recipe.batch + recipe.replay_batch)
-            if _is_due(step + 1, recipe.checkpoint_every, end):
+            if stop or _is_due(step + 1, recipe.checkpoint_every, end):
                 checkpoints.save(step + 1, model, optimizer, feed.state(pairs.positions))
             if validate and _is_due(step + 1, recipe.validate_every, end):
                 _validate(model, validate, step + 1, curve)
+            if stop and step + 1 < end:
+                raise KeyboardInterrupt(f"asked to stop after step {step + 1}")
     finally:
+        asked.end()
         pairs_of_steps.close()
         if curve:
             curve.close()
@@ -280,9 +287,9 @@ def _is_due(done: int, every: int, end: int) -> bool:
     return done == end or (every > 0 and done % every == 0)
 
 
-def _gather_figures(parts: dict, length: torch.Tensor, ranks: Ranks) -> dict[str, list[float]]:
-    """The terms of the loss and the gradient's length by name, of each rank."""
-    own = {name: parts[name] for name in PARTS if name in parts} | {"gradient": length}
+def _gather_figures(parts: dict, length: torch.Tensor, ranks: Ranks, *, stop: bool) -> dict[str, list[float]]:
+    """The terms of the loss and the gradient's length by name, of each rank, and whether it was asked to stop."""
+    own = {name: parts[name] for name in PARTS if name in parts} | {"gradient": length, "stop": length.new_tensor(float(stop))}
     every = ranks.numbers(torch.stack(list(own.values())).tolist())
     return dict(zip(own, map(list, zip(*every, strict=True)), strict=True))
 
