@@ -3,7 +3,7 @@
     python benchmarks/scaling_study.py --work DIR            # goes on where it was stopped
     python benchmarks/scaling_study.py --work DIR --crops 640 --shares .05 --seeds 1 --starts imagenet   # does it run?
 
-Every run sees the same number of crops of 96 pixels and no teacher; the smaller packs are parts of the larger ones. 20 bird and 2
+Every run sees the same number of crops of 64 pixels and no teacher; the smaller packs are parts of the larger ones. 20 bird and 2
 butterfly species are left out of all. A run leaves `vectors-START-SHARE-SEED.npz` below `--work`: features of the photographs kept
 aside and of the left-out species. From these alone come the figures: naming by the nearest mean of the training classes, within each
 set (mean of the sets), and SimpleShot from five examples of each left-out species. The slope is percentage points a doubling of
@@ -14,13 +14,18 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
+import sys
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 
+from hardware import describe_hardware, show_command, write_result
+
 ROOT = Path(__file__).resolve().parent.parent
-SHARES, STARTS, SIZE = (0.05, 0.10, 0.25, 0.50, 1.00), ("nothing", "imagenet"), 96
+SHARES, STARTS, SIZE = (0.05, 0.10, 0.25, 0.50, 1.00), ("nothing", "imagenet"), 64
 # Two-sided 95 % points of Student's t by degrees of freedom.
 STUDENT = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 9: 2.26, 10: 2.23, 11: 2.20, 12: 2.18, 13: 2.16}
 
@@ -67,24 +72,37 @@ def start_from_nothing(trunk, pixels_bchw, seed: int) -> None:
         hook.remove()
 
 
-def features_of(trunk, files: list[Path], preprocess) -> np.ndarray:
+class Pictures:
+    """Decoded photographs, each read once for all runs."""
+
+    def __init__(self):
+        self._read: dict[Path, np.ndarray] = {}
+
+    def of(self, files: list[Path]) -> list[np.ndarray]:
+        """uint8 [h, w, 3] of each file."""
+        from linnaea.train.finetune import read_pictures
+
+        new = [file for file in files if file not in self._read]
+        self._read |= dict(zip(new, read_pictures(new), strict=True))
+        return [self._read[file] for file in files]
+
+
+def features_of(trunk, pictures: list[np.ndarray], preprocess) -> np.ndarray:
     """Features float16 [n, 1280] of whole photographs."""
     import torch
     from PIL import Image
 
-    from linnaea.model.preprocess import preprocess_image
-
     mean, std = (255 * np.array(x, np.float32) for x in (preprocess.mean, preprocess.std))
     out = []
-    for first in range(0, len(files), 64):
-        images = [preprocess_image(Image.open(file).convert("RGB"), preprocess) for file in files[first : first + 64]]
-        pixels = torch.from_numpy(((np.stack(images) - mean) / std).transpose(0, 3, 1, 2))
+    for first in range(0, len(pictures), 64):
+        squares = [Image.fromarray(x).resize((SIZE, SIZE), Image.Resampling.BILINEAR) for x in pictures[first : first + 64]]
+        pixels = torch.from_numpy(((np.stack([np.asarray(x) for x in squares]) - mean) / std).transpose(0, 3, 1, 2)).float()
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             out.append(trunk(pixels.contiguous(memory_format=torch.channels_last)).numpy().astype(np.float16))
     return np.concatenate(out)
 
 
-def train_one(recipe, share: float, seed: int, start: str, n_crops: int, work: Path, path: Path) -> None:
+def train_one(recipe, share: float, seed: int, start: str, n_crops: int, pictures: Pictures, path: Path) -> None:
     """One run, whose vectors are written to `path`."""
     from linnaea.taxonomy.vocabulary import Vocabulary
     from linnaea.train.data import TextSource
@@ -112,20 +130,24 @@ def train_one(recipe, share: float, seed: int, start: str, n_crops: int, work: P
     run = Finetuning(
         weights, pack, TextSource(vocabulary.tree), [], np.arange(1000), config, dim=192, hidden=512, seed=seed
     )
-    crops = Crops(pack, config, recipe.preprocess.mean, recipe.preprocess.std, seed)
+    crops = Crops(pack, config, recipe.preprocess.mean, recipe.preprocess.std, seed, pictures.of(pack.files))
     if start == "nothing":
         start_from_nothing(run.trunk, crops.batch(0, SIZE)[1], seed)
         run.mean.load_state_dict(run.trunk.state_dict())
         run.optimizer = run.new_optimizer()
     run_finetuning(run, crops, path.with_suffix(".pt"), report=lambda line: print(" ", line, flush=True), every=200)
-    preprocess = replace(recipe.preprocess, size=SIZE)
     left_out = {vocabulary.tree.name(node) for node in held_out}
     val = [r for r in read_table(recipe.images / "manifest.csv") if r["split"] == "val" and r["scientific"] not in left_out]
     unseen = [r for r in read_table(recipe.images / "manifest.csv") if r["scientific"] in left_out]
     kinds = {"train": [rows[i] for i in part], "val": val, "unseen": unseen}
-    arrays = {name: features_of(run.mean, [recipe.images / r["file"] for r in of], preprocess) for name, of in kinds.items()}
+    arrays = {
+        name: features_of(run.mean, pictures.of([recipe.images / r["file"] for r in of]), recipe.preprocess)
+        for name, of in kinds.items()
+    }
     names = {f"{name}_label": np.array([f"{r['set']}|{r['label']}" for r in of]) for name, of in kinds.items()}
-    np.savez(path, n=len(part), **arrays, **names)
+    fresh = path.with_suffix(".new.npz")
+    np.savez(fresh, n=len(part), **arrays, **names)
+    os.replace(fresh, path)
     path.with_suffix(".pt").unlink(missing_ok=True)
 
 
@@ -168,34 +190,43 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--work", type=Path, required=True, help="folder for the vectors, outside the checkout")
     parser.add_argument("--images", type=Path, default=ROOT.parent / "shared" / "data" / "images")
-    parser.add_argument("--crops", type=int, default=60_000, help="crops that each run sees")
+    parser.add_argument("--crops", type=int, default=32_000, help="crops that each run sees")
     parser.add_argument("--shares", type=float, nargs="+", default=SHARES)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--starts", nargs="+", choices=STARTS, default=STARTS)
+    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()
     from linnaea.train.command import find_recipe
 
     recipe = replace(find_recipe("bundled", ROOT / "recipes"), images=options.images)
     options.work.mkdir(parents=True, exist_ok=True)
-    lines = ["| start | share | seed | photographs | sets, nearest mean % | unseen, 5 examples % |", "| --- | --- | --- | --- | --- | --- |"]
-    found: dict[str, list[tuple[float, float, float]]] = {}
-    for start in options.starts:
-        for share in options.shares:
-            for seed in range(options.seeds):
-                path = options.work / f"vectors-{start}-{share:g}-{seed}.npz"
-                if not path.exists():
-                    print(path.name, flush=True)
-                    train_one(recipe, share, seed, start, options.crops, options.work, path)
-                n, own, few = figures(path)
-                lines.append(f"| {start} | {share:g} | {seed} | {n} | {own:.1f} | {few:.1f} |")
-                found.setdefault(start, []).append((np.log2(share), own, few))
-    print("\n".join(lines))
+    found: dict[str, list[tuple[float, int, int, float, float]]] = {start: [] for start in options.starts}
+    pictures = Pictures()
+    # seeds outermost: a study that is cut short has every share and start
+    for seed, start, share in product(range(options.seeds), options.starts, options.shares):
+        path = options.work / f"vectors-{start}-{share:g}-{seed}.npz"
+        if not path.exists():
+            print(path.name, flush=True)
+            train_one(recipe, share, seed, start, options.crops, pictures, path)
+        found[start].append((share, seed, *figures(path)))
+    lines = ["# What more photographs bring, at our size", ""]
+    lines += [f"- hardware: {describe_hardware()}", f"- made by: `{show_command('scaling_study', sys.argv[1:])}`"]
+    lines += [f"- crops a run: {options.crops:,}, of {SIZE} pixels a side; no teacher; {options.seeds} seeds", ""]
+    lines += ["## The slope", "", "| start | measured | points a doubling of photographs (95 %) | |", "| --- | --- | --- | --- |"]
     for start, values in found.items():
-        x, own, few = np.array(values).T
-        for title, y in (("sets", own), ("unseen", few)):
-            if len(set(x)) > 1:
-                b, half = slope(x, y)
-                print(f"{start}, {title}: {b:+.2f} points a doubling (95 % {b - half:+.2f} to {b + half:+.2f})")
+        share, _, _, own, few = np.array(values).T
+        for title, y in (("naming, mean of the sets", own), ("left-out species, 5 examples", few)):
+            b, half = slope(np.log2(share), y)
+            said = "no trend" if abs(b) <= half else ""
+            lines.append(f"| {start} | {title} | {b:+.2f} ({b - half:+.2f} to {b + half:+.2f}) | {said} |")
+    lines += ["", "## The runs: mean of the seeds (least, greatest)", ""]
+    lines += ["| start | share | photographs | naming, mean of the sets % | left-out species, 5 examples % |", "| --- | --- | --- | --- | --- |"]
+    for start, values in found.items():
+        for share in options.shares:
+            _, _, n, own, few = np.array([row for row in values if row[0] == share]).T
+            cells = [f"{x.mean():.1f} ({x.min():.1f}, {x.max():.1f})" for x in (own, few)]
+            lines.append(f"| {start} | {share:.0%} | {n.mean():,.0f} | {' | '.join(cells)} |")
+    write_result(options.results, "scaling_study", lines)
 
 
 if __name__ == "__main__":

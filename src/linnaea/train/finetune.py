@@ -143,11 +143,14 @@ def colour_changes(n: int, rng: np.random.Generator, config: FinetuneConfig) -> 
 
 
 class Crops:
-    """Batches of crops, each a pure function of (seed, step); photographs by one over the root of their class's size."""
+    """Batches of crops, each a pure function of (seed, step); photographs by one over the root of their class's size.
 
-    def __init__(self, pack: Pack, config: FinetuneConfig, mean, std, seed: int):
+    `pictures` are the pack's photographs where they have been read already, uint8 [h, w, 3] each.
+    """
+
+    def __init__(self, pack: Pack, config: FinetuneConfig, mean, std, seed: int, pictures: Sequence[np.ndarray] | None = None):
         self._pack, self._config, self._seed = pack, config, seed
-        self._pictures = read_pictures(pack.files)
+        self._pictures = read_pictures(pack.files) if pictures is None else pictures
         sizes: dict[Label, int] = {}
         for label in pack.labels:
             sizes[label] = sizes.get(label, 0) + 1
