@@ -6,7 +6,7 @@
     python benchmarks/scoring_speed.py --peers DIR --model CHECKPOINT --table TABLE --near-uniform UNIFORM
 
 pybioclip (a process in the peers' environment) and ours (this process) hold the same table and answer for the same image vectors,
-in turns in every round, from vectors to rows with names. Image vectors of the structured table lie near taxa of it: COSINE to their
+in turns in every round, from vectors to rows with names, both for the one rank that is asked for. Image vectors of the structured table lie near taxa of it: COSINE to their
 own, the rest random (and HARD, where most of the mass lies elsewhere); those of the near-uniform one are random. The temperature is the checkpoint's, 1/100 as in BioCLIP 2.
 Errors are against a dense float64 softmax over all taxa, in the five and in the hundred likeliest taxa of every rank. `kept` is the share of the five likeliest species that the fast way names, too.
 
@@ -241,7 +241,8 @@ def main() -> None:
 - made by: `{show_command("scoring_speed", sys.argv[1:])}`
 - {n[1]:,} taxa, {n[0]} dimensions, random vectors: taxa of a genus have the cosine .80, of a family .65, of a kingdom .30; an
   image has the cosine {COSINE} with its own taxon, {HARD} in the hard case. Near-uniform: any two taxa .99, images at random
-- medians of {options.rounds} rounds in turns; ratios with the least and the greatest
+- medians of {options.rounds} rounds in turns; ratios with the least and the greatest; either side answers for the one rank of the
+  case, errors are those of all ranks
 """
     head = text.split("\n")
     write_result(options.results, "scoring_speed", head + measure(options))

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from linnaea.embed.coarse import FINER, PARTS, Queries, build_coarse, fine_cosines, load_coarse
-from linnaea.identify import scan, score
-from linnaea.identify.scanned import largest_squares, sharpest
-from linnaea.identify.score import Scorer
+from linnaea.embed.coarse import FINER, PARTS, Queries, build_coarse, load_coarse
+from linnaea.identify import scan, score, sweep
+from linnaea.identify.scanned import Precision, largest_squares, sharpest
+from linnaea.identify.score import Scorer, Scores
+from linnaea.identify.stretches import sums
 from linnaea.records import RANKS
 from linnaea.taxonomy.tree import Tree
 
@@ -79,12 +80,29 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("way", ["scan", "dense"])
+def scores_by(way, scorer, images_bd, monkeypatch):
+    """The scores by one of the ways, all images together or one by one."""
+    if way == "sweep of all second codes":
+        monkeypatch.setattr(sweep, "CAUTION", 0.0)
+    if way == "sweep that is done again":
+        monkeypatch.setattr(sweep, "CAUTION", 1e9)
+    if way == "sweep after a scan":
+        monkeypatch.setattr(scan, "MOST_HITS", 0)
+    if way in ("scan", "sweep after a scan"):
+        alone = [scorer.score(images_bd[i : i + 1], top=5) for i in range(len(images_bd))]
+        return Scores(**{name: np.concatenate([getattr(one, name) for one in alone]) for name in Scores.__annotations__})
+    return scorer.score(images_bd, top=5)
+
+
+WAYS = ("scan", "sweep", "sweep of all second codes", "sweep that is done again", "sweep after a scan", "dense")
+
+
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("case", CASES)
 def test_exact_scores_are_those_of_a_dense_softmax_within_one_in_a_hundred_thousand(world, case, way, monkeypatch):
     tree, vectors_nd, images_bd = world
     if way == "dense":
-        monkeypatch.setattr(scan, "MOST_HITS", 0)
+        monkeypatch.setattr(score, "FEW_CANDIDATES", tree.n_leaves)
     rng = np.random.default_rng(1)
     options = CASES[case]
     refusals_fd = unit(rng.normal(size=(2, DIM)) + 0.5 * images_bd[0]) if "refusals" in options else np.zeros((0, DIM), np.float32)
@@ -96,8 +114,8 @@ def test_exact_scores_are_those_of_a_dense_softmax_within_one_in_a_hundred_thous
     elif options.get("leaves") == "scattered":
         leaves = np.flatnonzero(rng.random(tree.n_leaves) < 0.1).astype(np.int32)
     scorer = Scorer(tree, CoarseOnly(vectors_nd, tree), SCALE, refusals_fd, leaves, prior_n, n_threads=2)
-    scores = scorer.score(images_bd, top=5)
-    assert scorer.counts[way] == len(images_bd)
+    scores = scores_by(way, scorer, images_bd, monkeypatch)
+    assert scorer.counts[way.split()[0]] == len(images_bd)
     every = np.arange(tree.n_leaves) if leaves is None else leaves
     for i, image_d in enumerate(images_bd):
         mass_k, none, entropy, cosine_n = reference(tree, vectors_nd, image_d, every, prior_n, refusals_fd)
@@ -124,6 +142,20 @@ def test_without_details_the_masses_are_the_same_and_the_rest_is_not_a_number(wo
     np.testing.assert_array_equal(whole.leaf_margin_b, bare.leaf_margin_b)
 
 
+@pytest.mark.parametrize("way", ["scan", "sweep", "fast", "dense"])
+def test_ranks_that_are_not_asked_for_have_no_node_and_the_others_are_the_same(world, way, monkeypatch):
+    tree, vectors_nd, images_bd = world
+    if way == "dense":
+        monkeypatch.setattr(score, "FEW_CANDIDATES", tree.n_leaves)
+    scorer = Scorer(tree, CoarseOnly(vectors_nd, tree), SCALE, scoring="fast" if way == "fast" else "exact", n_threads=2)
+    images_bd = images_bd[:1] if way == "scan" else images_bd
+    whole, some = scorer.score(images_bd, top=5), scorer.score(images_bd, top=5, ranks=["species", "order"])
+    assert scorer.counts[way] > 0
+    np.testing.assert_array_equal(some.top_node_brk[:, [3, 6]], whole.top_node_brk[:, [3, 6]])
+    np.testing.assert_allclose(some.top_probability_brk[:, [3, 6]], whole.top_probability_brk[:, [3, 6]], atol=1e-6)
+    assert (some.node_br[:, [0, 1, 2, 4, 5]] == -1).all()
+
+
 def test_an_image_alone_has_the_scores_that_it_has_among_others(world):
     tree, vectors_nd, images_bd = world
     scorer = Scorer(tree, CoarseOnly(vectors_nd, tree), SCALE, n_threads=2)
@@ -131,7 +163,15 @@ def test_an_image_alone_has_the_scores_that_it_has_among_others(world):
     for i in (0, 5, 11):
         alone = scorer.score(images_bd[i : i + 1], top=3)
         np.testing.assert_array_equal(together.top_node_brk[i], alone.top_node_brk[0])
-        np.testing.assert_allclose(together.top_probability_brk[i], alone.top_probability_brk[0], atol=1e-6)
+        np.testing.assert_allclose(together.top_probability_brk[i], alone.top_probability_brk[0], atol=1e-5)
+
+
+def test_sums_of_columns_are_those_between_the_starts():
+    values_mb = np.arange(24, dtype=np.float32).reshape(6, 4)
+    for b in (1, 3, 4):
+        found_sb = sums(np.ascontiguousarray(values_mb[:, :b]), np.array([0, 1, 4]))
+        np.testing.assert_array_equal(found_sb[:, 0], [0, 24, 36])
+        np.testing.assert_array_equal(found_sb[1], [24, 27, 30, 33][:b])
 
 
 def test_twins_share_their_mass_and_the_first_comes_first(world):
@@ -173,11 +213,11 @@ def test_both_codes_of_rows_and_three_parts_of_images_give_cosines_within_their_
     tree, vectors_nd, images_bd = world
     coarse = build_coarse(vectors_nd, tree)
     exact_bn = images_bd.astype(np.float64) @ vectors_nd.T.astype(np.float64)
-    scorer = Scorer(tree, CoarseOnly(vectors_nd, tree), SCALE, n_threads=1)
-    found_bn = fine_cosines(coarse, Queries(images_bd), None, scorer._pool)
+    found_bn = Queries(images_bd).fine(slice(None)).dot(coarse.codes_nd, coarse.rest_nd, coarse.scale_n).T
     assert np.abs(found_bn - exact_bn).max() < min(1.1 * coarse.fine_error, 1e-4)
-    few = np.array([3, 4, 9, 2000], np.int32)
-    np.testing.assert_allclose(fine_cosines(coarse, Queries(images_bd), few, scorer._pool), found_bn[:, few], atol=1e-7)
+    few = np.array([3, 4, 9, 2000])
+    rows = coarse.codes_nd[few], coarse.rest_nd[few], coarse.scale_n[few]
+    np.testing.assert_allclose(Queries(images_bd[2:3]).fine(slice(None)).dot(*rows)[:, 0], found_bn[2, few], atol=1e-7)
     rows_nd = (coarse.codes_nd + coarse.rest_nd / np.float64(FINER)) * coarse.scale_n[:, None]
     assert np.linalg.norm(rows_nd - vectors_nd, axis=1).max() <= coarse.fine_error * 1.001
     assert Queries(images_bd).scale_pb.shape == (PARTS, len(images_bd))
@@ -214,5 +254,5 @@ def test_the_largest_squares_are_taken_until_the_rest_is_little():
 
 def test_leaves_within_twice_the_bound_of_the_best_are_read_again():
     logit_h = np.array([-30.0, 5.0, 4.9, 4.7, -5.0])
-    assert sharpest(logit_h, 0.06, 1e-12, 1).tolist() == [False, True, True, False, False]
-    assert sharpest(logit_h, 0.01, 1.0, 1).tolist() == [False, True, True, True, True]
+    assert sharpest(logit_h, Precision(0.06, 1e-12), 1).tolist() == [False, True, True, False, False]
+    assert sharpest(logit_h, Precision(0.01, 1.0), 1).tolist() == [False, True, True, True, True]

@@ -337,7 +337,7 @@ class TreeOfLifeClassifier(BaseClassifier):
         return self._answers(images, batch_size, callback, answer, dict.fromkeys(name_keys(rank), ""))
 
     def _name(self, vectors_bd: np.ndarray, rank: Rank, min_prob: float, k: int) -> Iterator[list[dict]]:
-        scores = self._scorer.score(vectors_bd, top=k, details=False)
+        scores = self._scorer.score(vectors_bd, top=k, details=False, ranks=[rank.get_label()])
         tree, vocabulary, r = self.vocabulary.tree, self.vocabulary, rank.value
         for nodes, masses in zip(scores.top_node_brk[:, r], scores.top_probability_brk[:, r], strict=True):
             yield [

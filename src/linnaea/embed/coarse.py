@@ -90,29 +90,27 @@ class CoarseTable:
 
 class Queries:
     """Image vectors float32 [b, d], rounded as the table's rows are: 8-bit codes with the scale `scale_b`, and what these leave
-    (`error_b` in length) as two more parts."""
+    (`error_b` in length) as two more parts, each in steps FINER than the one before."""
 
     def __init__(self, vectors_bd: np.ndarray):
         self.vectors_bd = np.ascontiguousarray(vectors_bd, np.float32)
-        parts, rest_bd = [], self.vectors_bd
-        for _ in range(PARTS):
-            codes_bd, scale_b = round_rows(rest_bd)
-            parts.append((codes_bd, scale_b))
-            rest_bd = rest_bd - codes_bd * scale_b[:, None]
-            if len(parts) == 1:
-                self.error_b = np.linalg.norm(rest_bd, axis=1)
-        self._codes_pbd, self.scale_pb = (np.stack(both) for both in zip(*parts, strict=True))
-        self.scale_b = self.scale_pb[0]
+        codes_bd, self.scale_b = round_rows(self.vectors_bd)
+        self.scale_pb = self.scale_b / np.float32(FINER) ** np.arange(PARTS, dtype=np.float32)[:, None]
+        codes, rest_bd = [codes_bd], self.vectors_bd - codes_bd * self.scale_b[:, None]
+        self.error_b = np.linalg.norm(rest_bd, axis=1)
+        for scale_b in self.scale_pb[1:]:
+            codes.append(np.rint(rest_bd / scale_b[:, None]).clip(-LARGEST, LARGEST).astype(np.int8))
+            rest_bd = rest_bd - codes[-1] * scale_b[:, None]
+        self._codes_pbd = np.stack(codes)
 
     @cached_property
     def codes(self) -> PackedCodes:
         """The codes of all images."""
         return PackedCodes(self._codes_pbd[0])
 
-    @cached_property
-    def parts(self) -> PackedCodes:
-        """All parts of all images, part by part."""
-        return PackedCodes(self._codes_pbd.reshape(-1, self._codes_pbd.shape[2]))
+    def parts(self, *which: int) -> PackedCodes:
+        """Some parts of all images, part by part; always packed."""
+        return PackedCodes(self._codes_pbd[list(which)].reshape(-1, self._codes_pbd.shape[2]), packed=True)
 
     def __len__(self) -> int:
         return len(self.vectors_bd)
@@ -141,18 +139,20 @@ class Queries:
 class PackedCodes:
     """8-bit vectors [b, d], laid out for products with many rows."""
 
-    def __init__(self, codes_bd: np.ndarray):
+    def __init__(self, codes_bd: np.ndarray, *, packed: bool = False):
         import numkong
 
         self.b, d = codes_bd.shape
         self._codes_bd = np.ascontiguousarray(codes_bd)
-        self._packed = numkong.dots_pack(self._codes_bd) if self.b > 1 else None
+        self._packed = numkong.dots_pack(self._codes_bd) if packed or self.b > 1 else None
         self._out_type = "float32" if d <= MOST_IN_FLOAT32 else "float64"
 
-    def dot(self, rows_md: np.ndarray) -> np.ndarray:
-        """Whole numbers [m, b], int32 or float: the products with 8-bit rows, each contiguous."""
+    def dot(self, rows_md: np.ndarray, out_mb: np.ndarray | None = None) -> np.ndarray:
+        """Whole numbers [m, b], int32 or float: the products with 8-bit rows, each contiguous; `out_mb` int32 if packed."""
         import numkong
 
+        if out_mb is not None:
+            return np.asarray(numkong.dots_packed(rows_md, self._packed, out=numkong.from_dlpack(out_mb)))
         if self._packed is not None:
             return np.asarray(numkong.dots_packed(rows_md, self._packed))
         # the packed product of a single vector reaches three quarters of this one's speed
@@ -285,25 +285,6 @@ def _join(start: np.ndarray, group: np.ndarray, n_leaves: int, most: int) -> np.
             kept.append(begin)
             joined, last = size, of
     return np.array(kept, np.int64)
-
-
-def fine_cosines(coarse: CoarseTable, queries: Queries, leaves: np.ndarray | None, pool: ThreadPoolExecutor) -> np.ndarray:
-    """Cosines float32 [b, m] of images with all rows of a table, or with a sorted subset of them, as both codes have them."""
-    images = queries.fine(slice(None))
-    m = coarse.n_leaves if leaves is None else len(leaves)
-    out_bm = np.empty((len(queries), m), np.float32)
-
-    def block(start: int) -> None:
-        part = slice(start, min(start + BLOCK, m))
-        if leaves is None:
-            rows = (coarse.codes_nd[part], coarse.rest_nd[part], coarse.scale_n[part])
-        else:
-            rows = tuple(take_rows(array, leaves[part]) for array in (coarse.codes_nd, coarse.rest_nd, coarse.scale_n))
-        out_bm[:, part] = images.dot(*rows).T
-
-    list(pool.map(block, range(0, m, BLOCK)))
-    forget(coarse.rest_nd)
-    return out_bm
 
 
 def build_coarse(

@@ -1,35 +1,16 @@
 """Scores from all cosines at once: a softmax over a million leaves, without any shortcut. What the faster ways leave to it.
 
-Cosines may be as both codes of a table have them: then those that matter are read from the exact vectors (`Sharpen`).
-
 Shape suffixes: m candidate leaves, g taxa of all ranks, f refusal texts.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
-from linnaea.identify.intervals import RankIntervals, largest_first
-from linnaea.identify.scan import LONGEST_RUN
-from linnaea.identify.scanned import sharpest
-
-# Of leaves with a smaller share the rounding is not seen: √Σp² of any number of them is at most the root of this.
-LEAST_LIKELY = 1e-5
-
-
-@dataclass(frozen=True)
-class Sharpen:
-    """How the cosines of one image are made exact where it matters: `read(positions)` gives them, logits are off by `bound` at
-    most and usually by `deviation`, and the `k` likeliest must be right."""
-
-    read: Callable[[np.ndarray], np.ndarray]
-    bound: float
-    deviation: float
-    k: int
+from linnaea.identify.intervals import RankIntervals
+from linnaea.identify.stretches import LONGEST_RUN
 
 
 class Dense:
@@ -39,11 +20,10 @@ class Dense:
         self._ranks, self._n_candidates = ranks, n_candidates
         self._logit_scale, self._prior_m = np.float32(logit_scale), prior_m
         gathered = [rank for rank in ranks if not rank.like_leaves]
-        starts = np.concatenate([rank.start for rank in gathered] or [np.zeros(0, np.int64)])
-        ends = np.concatenate([rank.end for rank in gathered] or [np.zeros(0, np.int64)])
-        self._bounds = np.unique(np.concatenate([starts, ends, np.arange(0, n_candidates, LONGEST_RUN)]))
+        edges = [edge for rank in gathered for edge in (rank.start, rank.end)]
+        self._bounds = np.unique(np.concatenate([*edges, np.arange(0, n_candidates, LONGEST_RUN)]))
         self._bounds = self._bounds[self._bounds < n_candidates]
-        self._start_g, self._end_g = np.searchsorted(self._bounds, starts), np.searchsorted(self._bounds, ends)
+        self._edges = [None if rank.like_leaves else np.searchsorted(self._bounds, (rank.start, rank.end)) for rank in ranks]
         self._local = threading.local()
 
     def _buffers(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -57,16 +37,16 @@ class Dense:
         return self._local.buffers
 
     def score(
-        self, cosine_m: np.ndarray, refusal_logit_f: np.ndarray, sharpen: Sharpen | None = None, *, details: bool = True
+        self, cosine_m: np.ndarray, refusal_logit_f: np.ndarray, *, details: bool = True
     ) -> DenseScores:
-        """What the softmax says of one image, until this thread's next call; `cosine_m` is changed where it is sharpened."""
-        return DenseScores(self, cosine_m, refusal_logit_f, sharpen, details)
+        """What the softmax says of one image, until this thread's next call."""
+        return DenseScores(self, cosine_m, refusal_logit_f, details)
 
 
 class DenseScores:
-    """One image: `total` mass, `refusal_mass`, `leaf_cosine`, `leaf_margin`, `entropy`; taxa by rank from `ranks`."""
+    """One image: `total` mass, `refusal_mass`, `leaf_cosine`, `leaf_margin`, `entropy`; taxa by rank from `taxa`."""
 
-    def __init__(self, dense: Dense, cosine_m: np.ndarray, refusal_logit_f: np.ndarray, sharpen: Sharpen | None, details: bool):
+    def __init__(self, dense: Dense, cosine_m: np.ndarray, refusal_logit_f: np.ndarray, details: bool):
         self._dense, self._cosine_m = dense, cosine_m
         mass_m, run_mass, cumulative = dense._buffers()
         np.multiply(cosine_m, dense._logit_scale, out=mass_m)
@@ -82,8 +62,6 @@ class DenseScores:
             mass_m[first] = logit
         np.subtract(mass_m, largest, out=mass_m)
         np.exp(mass_m, out=mass_m)
-        if sharpen is not None:
-            first = self._sharpen(sharpen, mass_m, float(largest))
         # short runs between the taxa's bounds in float32, at the speed of memory; from run to run in float64
         np.add.reduceat(mass_m, dense._bounds, out=run_mass)
         np.cumsum(run_mass, dtype=np.float64, out=cumulative[1:])
@@ -105,38 +83,15 @@ class DenseScores:
         weighted += float(np.exp(relative_f) @ relative_f)
         return max(0.0, float(np.log(self.total)) - weighted / self.total)
 
-    def _sharpen(self, sharpen: Sharpen, mass_m: np.ndarray, largest: float) -> int:
-        """Reads the likeliest leaves again; the position of the first of them."""
-        scale, prior_m = float(self._dense._logit_scale), self._dense._prior_m
-        kth = mass_m[largest_first(mass_m, sharpen.k)[-1]]
-        least = min(LEAST_LIKELY * float(mass_m.sum(dtype=np.float64)), float(kth) * np.exp(-2 * sharpen.bound))
-        likely = np.flatnonzero(mass_m >= least)
-
-        def logits() -> np.ndarray:
-            return scale * self._cosine_m[likely].astype(np.float64) + (0.0 if prior_m is None else prior_m[likely])
-
-        best = likely[sharpest(logits(), sharpen.bound, sharpen.deviation, sharpen.k)]
-        self._cosine_m[best] = sharpen.read(best)
-        logit_h = logits()
-        mass_m[likely] = np.exp(logit_h - largest)
-        first = int(logit_h.argmax())
-        others = np.delete(logit_h, first)
-        self.leaf_margin = float(logit_h[first] - others.max()) if len(others) else np.inf
-        return int(likely[first])
-
-    def ranks(self, k: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-        """For each rank the nodes, masses, and intervals of candidates of its taxa; of the like-leaves rank of all leaves."""
+    def taxa(self, r: int, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Nodes, masses, and intervals of candidates of the taxa of a rank; of the like-leaves rank of all leaves, once."""
         mass_m, _run_mass, cumulative = self._dense._buffers()
-        mass_g = cumulative[self._dense._end_g] - cumulative[self._dense._start_g]
-        offset = 0
-        for rank in self._dense._ranks:
-            if rank.like_leaves:
-                np.add.at(mass_m, rank.first, mass_m[rank.later])
-                mass_m[rank.later] = 0
-                yield rank.node, mass_m, rank.start, rank.end
-            else:
-                yield rank.node, mass_g[offset : offset + len(rank.node)], rank.start, rank.end
-                offset += len(rank.node)
+        rank, edges = self._dense._ranks[r], self._dense._edges[r]
+        if edges is not None:
+            return rank.node, cumulative[edges[1]] - cumulative[edges[0]], rank.start, rank.end
+        np.add.at(mass_m, rank.first, mass_m[rank.later])
+        mass_m[rank.later] = 0
+        return rank.node, mass_m, rank.start, rank.end
 
     def largest_cosine(self, start: int, end: int) -> float:
         """The largest cosine of the candidates from `start` to `end`."""

@@ -34,9 +34,10 @@ READ_WHOLE = 64
 MOST_PROMISING = 4
 # So few rows are copied sooner than each stretch of them is multiplied by itself.
 FEW_ROWS = 2048
-# Rows of the exact table, up to two pages each, and of the second codes, that stay mapped.
+# Rows of the exact table, up to two pages each, that stay mapped, and how many rows of second codes are read until these are let go of:
+# a sweep reads nearly all of their pages, so that doing so more often keeps no peak lower, and the next sweep waits for them.
 MOST_EXACT_HELD = 16384
-MOST_FINE_HELD = 1 << 20
+MOST_FINE_HELD = 1 << 23
 
 
 @dataclass(frozen=True)
@@ -81,10 +82,12 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Cells:
-    """Logits of one batch at the centroids [b, c], without priors, and the part of them that the images' 8-bit codes miss."""
+    """Logits of one batch at the centroids [b, c], without priors, and the parts of them that the images' 8-bit codes miss, and that
+    two such codes miss."""
 
     logit_bc: np.ndarray
     missed_bc: np.ndarray
+    third_bc: np.ndarray
     variance_c: np.ndarray
     log_weight_c: np.ndarray
 
@@ -96,7 +99,8 @@ class Cells:
         """The same of some of the images."""
         if len(images) == len(self.logit_bc):
             return self
-        return Cells(self.logit_bc[images], self.missed_bc[images], self.variance_c, self.log_weight_c)
+        taken = (bc[images] for bc in (self.logit_bc, self.missed_bc, self.third_bc))
+        return Cells(*taken, self.variance_c, self.log_weight_c)
 
     def upper_log_mass(self, image: int) -> np.ndarray:
         """The same with CAUTION times the usual variance."""
@@ -121,22 +125,22 @@ class Look:
     def cells(self, queries: Queries) -> Cells:
         """Every cell by its centroid."""
         b = len(queries)
-        scale_pb = queries.scale_pb.reshape(-1).astype(np.float32)
-
-        logit_bc, missed_bc = np.empty((2, b, len(self._centroid_cd)), np.float32)
+        scale_pb, parts = queries.scale_pb.reshape(-1), queries.parts(*range(PARTS))
+        logit_bc, missed_bc, third_bc = np.empty((3, b, len(self._centroid_cd)), np.float32)
 
         def part(rows: slice) -> None:
-            dots_cp = queries.parts.dot(self._centroid_cd[rows]).astype(np.float32)
+            dots_cp = parts.dot(self._centroid_cd[rows]).astype(np.float32)
             dots_cp *= scale_pb
             dots_cp *= self._centroid_scale_c[rows, None]
             first_cb, second_cb, third_cb = (dots_cp[:, i * b : (i + 1) * b] for i in range(PARTS))
+            third_bc[:, rows] = third_cb.T
             second_cb += third_cb
             missed_bc[:, rows] = second_cb.T
             logit_bc[:, rows] = (first_cb + second_cb).T
 
         half = -(-len(self._centroid_cd) // 2)
         list(self.pool.map(part, (slice(0, half), slice(half, None))) if half > 1024 else map(part, [slice(None)]))
-        return Cells(logit_bc, missed_bc, self.variance_c, self.candidates.log_weight_c)
+        return Cells(logit_bc, missed_bc, third_bc, self.variance_c, self.candidates.log_weight_c)
 
     def leaves_of(self, chosen_c: np.ndarray) -> np.ndarray:
         """Positions of the candidates in some cells, sorted."""
@@ -173,9 +177,13 @@ class Look:
         """Cosines float32 [h] of one image with candidates, as both codes of the rows have them."""
         if not len(position):
             return np.zeros(0, np.float32)
-        self._n_fine += len(position)
+        self.count_fine(len(position))
         coarse, rows = self.coarse, self.candidates.rows(position)
         return image.dot(*(take_rows(array, rows) for array in (coarse.codes_nd, coarse.rest_nd, coarse.scale_n)))[:, 0]
+
+    def count_fine(self, n: int) -> None:
+        """So many rows of second codes were read, and stay mapped."""
+        self._n_fine += n
 
     def forget(self) -> None:
         """Lets go of the rows that were read, once there are many; not of the first codes, which every image passes over."""

@@ -14,8 +14,6 @@ Shape suffixes: c cells, h leaves read, d vector dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from linnaea.embed.coarse import Queries
@@ -150,18 +148,17 @@ class Probed:
         read = self._before_h[first + into] - self._before_h[first]
         return self._before_c[cell] + np.where(first >= 0, read, into * self._share_c[cell])
 
-    def ranks(self, k: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-        """For each rank (nodes, masses, starts, ends) of its taxa, of large ranks of those that were read of."""
-        for rank, places in zip(self._probe.ranks, self._probe.places, strict=True):
-            if rank.like_leaves:
-                position, mass = self._position_h[self._likely], self._mass_h[self._likely]
-                yield taxa_of_leaves(rank, position, mass, k, self._read_mass)
-                continue
-            node, start, end, (first, last) = rank.node, rank.start, rank.end, places
-            if len(node) > FEW_TAXA:
-                near = self._taxa_read(rank)
-                node, start, end, first, last = (array[near] for array in (node, start, end, first, last))
-            yield node, self._mass_before(end, last) - self._mass_before(start, first), start, end
+    def taxa(self, r: int, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Nodes, masses, starts and ends of the taxa of a rank, of a large rank of those that were read of."""
+        rank, places = self._probe.ranks[r], self._probe.places[r]
+        if rank.like_leaves:
+            position, mass = self._position_h[self._likely], self._mass_h[self._likely]
+            return taxa_of_leaves(rank, position, mass, k, self._read_mass)
+        node, start, end, (first, last) = rank.node, rank.start, rank.end, places
+        if len(node) > FEW_TAXA:
+            near = self._taxa_read(rank)
+            node, start, end, first, last = (array[near] for array in (node, start, end, first, last))
+        return node, self._mass_before(end, last) - self._mass_before(start, first), start, end
 
     def _taxa_read(self, rank: RankIntervals) -> np.ndarray:
         """Which taxa of a rank reach into the cells that were read."""

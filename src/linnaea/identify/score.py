@@ -1,9 +1,9 @@
 """Probabilities of every taxon at every rank, for each image, from one pass over the leaves of a tree.
 
 A softmax over all leaves and the refusal texts; its sums over the tree's depth-first order, kept at the bounds of taxa; then
-the mass of any taxon is the difference of two cumulative sums. There are three ways to the masses, one answer: `scan` reads
-an 8-bit copy of the table and the vectors that matter; `probe`, on request, the likeliest cells only; `dense` reads everything
-and takes whatever the others leave to it.
+the mass of any taxon is the difference of two cumulative sums. There are four ways to the masses, one answer: `sweep` passes over an
+8-bit copy of the table with a batch, `scan` with a single image, and both read the vectors that matter; `probe`, on request, reads the
+likeliest cells only; `dense` takes all cosines of a small table or a small choice from a large one.
 
 Shape suffixes: b images, n leaves of the tree, m candidate leaves (n, or fewer under a restriction), r ranks, k the
 best taxa of a rank, f refusal texts, d vector dimensions.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,12 +21,14 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from linnaea.embed.coarse import CoarseTable, Queries, exact_cosines, fine_cosines
-from linnaea.identify.dense import Dense, Sharpen
+from linnaea.embed.coarse import CoarseTable, Queries, exact_cosines
+from linnaea.identify.dense import Dense
 from linnaea.identify.intervals import largest_first, rank_intervals
 from linnaea.identify.look import Candidates, Look
 from linnaea.identify.probe import Probe
-from linnaea.identify.scan import SPARE, Scan
+from linnaea.identify.scan import Scan
+from linnaea.identify.stretches import Stretches
+from linnaea.identify.sweep import Sweep
 from linnaea.records import RANKS
 from linnaea.taxonomy.tree import Tree
 
@@ -49,7 +51,7 @@ class Table(Protocol):
 
 
 class Found(Protocol):
-    """What one of the three ways says of one image. Masses are relative: `total` is the sum of all, refusals included."""
+    """What one of the ways says of one image. Masses are relative: `total` is the sum of all, refusals included."""
 
     total: float
     refusal_mass: float
@@ -57,8 +59,8 @@ class Found(Protocol):
     leaf_margin: float
     entropy: float
 
-    def ranks(self, k: int):
-        """For each rank (nodes, masses, starts, ends) of its taxa that could be among the k best."""
+    def taxa(self, r: int, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Nodes, masses, starts and ends of those taxa of a rank that could be among the k best."""
         ...
 
     def largest_cosine(self, start: int, end: int) -> float:
@@ -114,18 +116,18 @@ class Scores:
 
 
 class Wanted(NamedTuple):
-    """What a caller asks for: so many best taxa of each rank, and whether their cosines and the entropy."""
+    """What a caller asks for: so many best taxa of these ranks, and whether their cosines and the entropy."""
 
     top: int
     details: bool
+    ranks: tuple[int, ...]
 
 
 class Scorer:
     """Scores batches of image vectors against the leaves of `tree`, with threads over the images.
 
     `leaves` int32 [m], sorted, are the candidates (None: all). `log_prior_n` [n] is added to the logits of the leaves.
-    With the 8-bit copy that a large table has, `scoring` is "exact" (sums of probabilities aim at 1e-5;
-    the largest error found was 1.8e-5, where thousands of taxa are alike) or "fast" (see
+    With the 8-bit copy that a large table has, `scoring` is "exact" (sums of probabilities within 1e-5) or "fast" (see
     `probe`); without it every leaf's cosine comes from the table. `summary` says how many images went which way.
     """
 
@@ -162,6 +164,7 @@ class Scorer:
         if self._coarse is not None and self.n_candidates > FEW_CANDIDATES:
             candidates = Candidates.of(self._coarse, leaves, self._prior_m)
             self._look = Look(self._coarse, candidates, logit_scale, self._pool)
+        self._made: dict[tuple[int, ...], tuple[Scan, Sweep]] = {}
         self.counts: Counter = Counter()
         self.largest_unread = 0.0
 
@@ -169,9 +172,12 @@ class Scorer:
     def _dense(self) -> Dense:
         return Dense(self._ranks, self.n_candidates, self.logit_scale, self._prior_m)
 
-    @cached_property
-    def _scan(self) -> Scan:
-        return Scan(self._look, self._ranks, self._pool)
+    def _passes(self, asked: tuple[int, ...]) -> tuple[Scan, Sweep]:
+        """What passes over the table for some ranks."""
+        if asked not in self._made:
+            stretches = Stretches(self._look, self._ranks, asked)
+            self._made[asked] = Scan(self._look, stretches, self._pool), Sweep(self._look, stretches, self._pool)
+        return self._made[asked]
 
     @cached_property
     def _probe(self) -> Probe:
@@ -179,11 +185,14 @@ class Scorer:
 
     def summary(self) -> dict[str, int | float]:
         """How many images went each way since the scorer was made, and the largest share of mass that the fast way did not read."""
-        return {way: self.counts[way] for way in ("fast", "scan", "dense")} | {"largest_unread": round(self.largest_unread, 6)}
+        return {way: self.counts[way] for way in ("fast", "scan", "sweep", "dense")} | {"largest_unread": round(self.largest_unread, 6)}
 
-    def score(self, image_vectors_bd: np.ndarray, *, top: int = 1, details: bool = True) -> Scores:
-        """The scores of unit vectors; `top` best taxa are kept at each rank. Without `details`, which cost time in a large table,
-        the cosines of taxa and the entropies are NaN."""
+    def score(
+        self, image_vectors_bd: np.ndarray, *, top: int = 1, details: bool = True, ranks: Iterable[str] = RANKS
+    ) -> Scores:
+        """The scores of unit vectors; `top` best taxa are kept at each of `ranks`, no node at others. Without `details`, which cost time
+        in a large table, the cosines of taxa and the entropies are NaN."""
+        asked = tuple(sorted(RANKS.index(rank) for rank in ranks))
         b = len(image_vectors_bd)
         out = Scores.empty(b, max(2, top))
         if not b:
@@ -197,7 +206,7 @@ class Scorer:
         refusal_bf = refusal_bf.astype(np.float64) * float(self.logit_scale)
         for start in range(0, b, MOST_AT_ONCE):
             images = np.arange(start, min(start + MOST_AT_ONCE, b))
-            self._score_part(images, vectors_bd, refusal_bf, out, Wanted(top, details))
+            self._score_part(images, vectors_bd, refusal_bf, out, Wanted(top, details, asked))
         out.node_br[:] = out.top_node_brk[:, :, 0]
         out.probability_br[:] = out.top_probability_brk[:, :, 0]
         out.second_br[:] = out.top_probability_brk[:, :, 1]
@@ -213,9 +222,12 @@ class Scorer:
                 left = self._each(lambda i: self._try_fast(queries, cells, i, images[i], refusal_bf, out, wanted), range(len(images)))
                 left = np.flatnonzero(left)
                 images, queries, cells = images[left], queries.take(left), cells.take(left)
-            images = self._scan_part(images, queries, cells, refusal_bf, out, wanted)
+            if len(images) == 1 and self._try_scan(images[0], queries, cells, refusal_bf, out, wanted):
+                images = images[1:]
+            if len(images):
+                self._sweep_part(images, queries, cells, refusal_bf, out, wanted)
             self._look.forget()
-        if len(images):
+        else:
             self._dense_part(images, vectors_bd, refusal_bf, out, wanted)
 
     def _each(self, one: Callable, items) -> list:
@@ -231,39 +243,35 @@ class Scorer:
             self.largest_unread = max(self.largest_unread, found.unread)
         return found is None
 
-    def _scan_part(self, images: np.ndarray, queries, cells, refusal_bf, out: Scores, wanted: Wanted) -> np.ndarray:
-        """The images that are left to the dense pass."""
-        if not len(images):
-            return images
-        found = self._scan.score(
+    def _try_scan(self, image: int, queries, cells, refusal_bf, out: Scores, wanted: Wanted) -> bool:
+        """Whether the image, alone in its batch, is done."""
+        found = self._passes(wanted.ranks)[0].score(
+            queries, cells, refusal_bf[image], max(2, wanted.top), details=wanted.details, alternatives=wanted.top > 1
+        )
+        if found is not None:
+            _write(found, image, out, wanted)
+            self.counts["scan"] += 1
+        return found is not None
+
+    def _sweep_part(self, images: np.ndarray, queries, cells, refusal_bf, out: Scores, wanted: Wanted) -> None:
+        found = self._passes(wanted.ranks)[1].score(
             queries, cells, refusal_bf[images], max(2, wanted.top), details=wanted.details, alternatives=wanted.top > 1
         )
-        done = np.array([one is not None for one in found])
-        self._each(lambda row: _write(found[row], images[row], out, wanted), np.flatnonzero(done))
-        self.counts["scan"] += int(done.sum())
-        return images[~done]
+        self._each(lambda row: _write(found[row], images[row], out, wanted), range(len(images)))
+        self.counts["sweep"] += len(images)
 
     def _dense_part(self, images: np.ndarray, vectors_bd: np.ndarray, refusal_bf, out: Scores, wanted: Wanted) -> None:
         vectors_bd = vectors_bd[images]
         if self._coarse is None:
             cosine_bm = self.table.similarities(vectors_bd, self.leaves)
-        elif self._look is None:
-            cosine_bm = exact_cosines(self._coarse.vectors_nd, vectors_bd, self.leaves, self._pool)
         else:
-            queries = Queries(vectors_bd)
-            cosine_bm = fine_cosines(self._coarse, queries, self.leaves, self._pool)
+            cosine_bm = exact_cosines(self._coarse.vectors_nd, vectors_bd, self.leaves, self._pool)
 
         def one(row: int) -> None:
-            sharpen = None if self._look is None else self._sharpen(queries, row, max(2, wanted.top) + SPARE)
-            found = self._dense.score(cosine_bm[row], refusal_bf[images[row]], sharpen, details=wanted.details)
-            _write(found, images[row], out, wanted)
+            _write(self._dense.score(cosine_bm[row], refusal_bf[images[row]], details=wanted.details), images[row], out, wanted)
 
         self._each(one, range(len(images)))
         self.counts["dense"] += len(images)
-
-    def _sharpen(self, queries: Queries, row: int, k: int) -> Sharpen:
-        image, look = queries.exact(row), self._look
-        return Sharpen(lambda position: look.exact_cosines(image, position), look.fine_error_bound, look.fine_deviation, k)
 
 
 def _write(found: Found, image: int, out: Scores, wanted: Wanted) -> None:
@@ -273,7 +281,8 @@ def _write(found: Found, image: int, out: Scores, wanted: Wanted) -> None:
     out.leaf_similarity_b[image] = found.leaf_cosine
     out.leaf_margin_b[image] = found.leaf_margin
     out.entropy_b[image] = found.entropy
-    for r, (node, mass, start, end) in enumerate(found.ranks(k)):
+    for r in wanted.ranks:
+        node, mass, start, end = found.taxa(r, k)
         best = largest_first(mass, k)
         out.top_node_brk[image, r, : len(best)] = node[best]
         out.top_probability_brk[image, r, : len(best)] = np.minimum(mass[best] / found.total, 1.0)
