@@ -1,8 +1,9 @@
-"""The peers of twin_speed.py: WolfSheep and Flocking on Mesa 3.3, run by Mesa's own python, timed there.
+"""The peers of twin_speed.py: WolfSheep, Flocking and Segregation on Mesa 3.3, run by Mesa's own python, timed there.
 
 Written for this comparison from the published rules (ABMFrameworksComparison's configurations; rules in
 `linnaea.twin.classic`): all sheep, then all wolves, each in a fresh random order; grass returns by an event of Mesa's
-simulator; a flock on Mesa's continuous torus. Reads one JSON request a line, answers with one JSON line:
+simulator; a flock on Mesa's continuous torus; a town on a grid with borders. Reads one JSON request a line, answers with
+one JSON line:
 {"model": "WolfSheep", "steps": 100, "seed": 1, "settings": {...}} -> {"seconds": ..., "series": [...]}
 """
 
@@ -13,7 +14,7 @@ import time
 
 import numpy as np
 from mesa import Model
-from mesa.discrete_space import CellAgent, FixedAgent, OrthogonalVonNeumannGrid
+from mesa.discrete_space import CellAgent, FixedAgent, OrthogonalMooreGrid, OrthogonalVonNeumannGrid
 from mesa.experimental.continuous_space import ContinuousSpace, ContinuousSpaceAgent
 from mesa.experimental.devs import ABMSimulator
 
@@ -171,15 +172,63 @@ class Flocking(Model):
             self.step()
 
 
+class Household(CellAgent):
+    """Content among enough of its own kind, else off to a random empty cell."""
+
+    def __init__(self, model, kind, cell):
+        super().__init__(model)
+        self.kind = kind
+        self.cell = cell
+
+    def neighbours(self):
+        """(of the same kind, all)."""
+        others = list(self.cell.get_neighborhood(radius=self.model.settings["radius"]).agents)
+        return sum(other.kind == self.kind for other in others), len(others)
+
+    def step(self):
+        """Stays or moves."""
+        if self.neighbours()[0] < self.model.settings["need"]:
+            self.cell = self.model.grid.select_random_empty_cell()
+
+
+class Segregation(Model):
+    """Schelling's town."""
+
+    def __init__(self, seed, settings):
+        super().__init__(seed=seed)
+        self.settings = settings
+        side, n = settings["side"], settings["n_households"]
+        self.grid = OrthogonalMooreGrid([side, side], torus=False, capacity=1, random=self.random)
+        cells = self.random.sample(self.grid.all_cells.cells, n)
+        Household.create_agents(self, n, kind=[i % 2 for i in range(n)], cell=cells)
+        self.series, self.observing_s = [], 0.0
+        self.observe()
+
+    def observe(self):
+        """Notes the share content and the mean share of neighbours alike, off the clock."""
+        start = time.perf_counter()
+        met = [household.neighbours() for household in self.agents]
+        content = sum(same >= self.settings["need"] for same, _ in met) / len(met)
+        self.series.append([content, float(np.mean([same / total for same, total in met if total]))])
+        self.observing_s += time.perf_counter() - start
+
+    def go(self, steps):
+        """So many steps, all households in random order."""
+        for _ in range(steps):
+            self.agents.shuffle_do("step")
+            self.observe()
+
+
 def main() -> None:
     """Answers requests until there are no more."""
-    kinds = {"WolfSheep": WolfSheep, "Flocking": Flocking}
+    kinds = {"WolfSheep": WolfSheep, "Flocking": Flocking, "Segregation": Segregation}
     for line in sys.stdin:
         request = json.loads(line)
         model = kinds[request["model"]](request["seed"], request["settings"])
+        before_s = getattr(model, "observing_s", 0.0)
         start = time.perf_counter()
         model.go(request["steps"])
-        seconds = time.perf_counter() - start
+        seconds = time.perf_counter() - start - (getattr(model, "observing_s", 0.0) - before_s)
         print(json.dumps({"seconds": seconds, "series": model.series}), flush=True)
 
 

@@ -1,11 +1,11 @@
-"""WolfSheep and Flocking beside Mesa, populations first; then how long a step of many birds takes.
+"""WolfSheep, Flocking and Schelling beside Mesa, populations first; then how long a step of many birds takes.
 
     python benchmarks/twin_speed.py --mesa DIR
 
-Mesa (version in mesa_peer.py) runs the same rules (mesa_models.py) in a process of its own, in turns with ours; a run is
-100 steps, founding not counted for Mesa and counted for ours; compiling is not counted, and reported. The configurations
-are those of ABMFrameworksComparison. Three of ours: in Mesa's order (agents act one after another in a random order) and
-synchronous, both compiled whole (`linnaea.twin.classic`), and, for the flock, the general loop with its rules
+Mesa (version in mesa_peer.py) runs the same rules (mesa_models.py) in a process of its own, in turns with ours; a run
+is 100 steps (20 of Schelling's), founding not counted for Mesa and counted for ours; compiling is not counted, and
+reported. The configurations are those of ABMFrameworksComparison. Three of ours: in Mesa's order (agents act one after
+another in a random order) and synchronous, both compiled whole (`linnaea.twin.classic`), and, for the flock, the general loop with its rules
 (`linnaea.twin.loop`, synchronous). Ratios are medians of rounds, with the least and greatest; DIR is made when missing.
 """
 
@@ -30,13 +30,16 @@ from mesa_peer import MESA, Mesa
 
 import_start = time.perf_counter()
 from linnaea.twin.cells import Space
-from linnaea.twin.classic import ORDERS, Flocking, WolfSheep
+from linnaea.twin.classic import ORDERS
+from linnaea.twin.classic_flock import Flocking
+from linnaea.twin.classic_town import Segregation
+from linnaea.twin.classic_wolves import WolfSheep
 from linnaea.twin.flocks import Flock, order_parameter
 from linnaea.twin.loop import World, step
 from linnaea.twin.movement import Move
 
 IMPORT_S = time.perf_counter() - import_start
-STEPS = 100
+STEPS, TOWN_STEPS = 100, 20
 # Of Mesa's small worlds, untimed, so that means of populations are known well.
 MORE_RUNS = 30
 SMALL_SHEEP = WolfSheep(side=25, n_sheep=60, n_wolves=40, sheep_reproduce=0.2, wolf_reproduce=0.1, regrowth=20)
@@ -45,7 +48,10 @@ CONFIGURATIONS = {
     "WolfSheep large": WolfSheep(),
     "Flocking small": Flocking(side=100.0, n_birds=200, radius=5.0),
     "Flocking large": Flocking(),
+    "Schelling small": Segregation(side=40, n_households=1000, radius=1, need=3),
+    "Schelling large": Segregation(),
 }
+Model = WolfSheep | Flocking | Segregation
 TARGETS = {
     ("WolfSheep large", "sequential"): 150,
     ("Flocking large", "sequential"): 120,
@@ -96,12 +102,17 @@ def loop_run(flock: Flocking) -> None:
         step(world)
 
 
-def series_of(model: WolfSheep | Flocking, result: object) -> np.ndarray:
-    """Sheep and wolves [steps + 1, 2], or the order parameter [steps]."""
-    return np.asarray(result if isinstance(model, WolfSheep) else result[1], float)
+def steps_of(model: Model) -> int:
+    """Steps of a run."""
+    return TOWN_STEPS if isinstance(model, Segregation) else STEPS
 
 
-def settings_of(model: WolfSheep | Flocking) -> dict:
+def series_of(model: Model, result: object) -> np.ndarray:
+    """Sheep and wolves, or shares content and alike [steps + 1, 2], or the order parameter [steps]."""
+    return np.asarray(result[1] if isinstance(model, Flocking) else result, float)
+
+
+def settings_of(model: Model) -> dict:
     """What Mesa's model is told."""
     return {name: value for name, value in asdict(model).items() if name not in ("order", "seed")}
 
@@ -112,22 +123,23 @@ def differences(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float((np.abs(ours.mean(0) - theirs.mean(0)) / np.maximum(error, 1e-9)).max())
 
 
-def at(model: WolfSheep | Flocking, series: np.ndarray) -> np.ndarray:
+def at(model: Model, series: np.ndarray) -> np.ndarray:
     """The series at steps far enough apart to be compared."""
-    return series[:, [10, 20, 50, -1]] if isinstance(model, WolfSheep) else series[:, [9, 49, -1]]
+    rows = {WolfSheep: [10, 20, 50, -1], Flocking: [9, 49, -1], Segregation: [1, 3, -1]}[type(model)]
+    return series[:, rows]
 
 
 def compare(
-    name: str, model: WolfSheep | Flocking, mesa: Mesa, rounds: int, repeats: int
+    name: str, model: Model, mesa: Mesa, rounds: int, repeats: int
 ) -> tuple[list[str], list[str]]:
     """Lines of the table of populations and of the table of speeds for one configuration."""
-    kind = type(model).__name__
+    kind, steps = type(model).__name__, steps_of(model)
     ways: dict[str, Callable[[int], object]] = {
-        order: lambda seed, order=order: replace(model, order=order, seed=seed).run(STEPS) for order in ORDERS
+        order: lambda seed, order=order: replace(model, order=order, seed=seed).run(steps) for order in ORDERS
     }
     theirs, seconds, ratios = [], {way: [] for way in (*ways, "loop", "mesa")}, {way: [] for way in (*ways, "loop")}
     for seed in range(rounds):
-        mesa_s, series = mesa.run(kind, STEPS, seed, settings_of(model))
+        mesa_s, series = mesa.run(kind, steps, seed, settings_of(model))
         theirs.append(series)
         seconds["mesa"].append(mesa_s)
         runs = dict(ways)
@@ -138,7 +150,7 @@ def compare(
             seconds[way].append(statistics.median(times))
             ratios[way].append(mesa_s / seconds[way][-1])
     if "small" in name:
-        theirs += [mesa.run(kind, STEPS, rounds + seed, settings_of(model))[1] for seed in range(MORE_RUNS)]
+        theirs += [mesa.run(kind, steps, rounds + seed, settings_of(model))[1] for seed in range(MORE_RUNS)]
     theirs = at(model, np.array(theirs, float))
     populations, speeds = [], []
     for way in ORDERS:
@@ -170,7 +182,7 @@ def boids(n: int, steps: int) -> str:
 def compile_all() -> float:
     """Seconds until every way has run once."""
     start = time.perf_counter()
-    for model in (SMALL_SHEEP, CONFIGURATIONS["Flocking small"]):
+    for model in (SMALL_SHEEP, CONFIGURATIONS["Flocking small"], CONFIGURATIONS["Schelling small"]):
         for order in ORDERS:
             replace(model, order=order).run(1)
     step(flock_world(CONFIGURATIONS["Flocking small"]))
@@ -197,17 +209,19 @@ def main(argv: list[str] | None = None) -> int:
             speeds += second
     mesa.close()
     lines = [
-        f"# Wolves, sheep and flocks beside {MESA.replace('==', ' ')}",
+        f"# Wolves and sheep, flocks and towns beside {MESA.replace('==', ' ')}",
         "",
         f"- hardware: {describe_hardware()}",
         f"- command: `{show_command('twin_speed', sys.argv[1:] if argv is None else argv)}`",
         f"- importing {IMPORT_S:.1f} s, first calls of all ways (compiling, or reading what was compiled before) {compiling_s:.1f} s",
-        f"- a run is {STEPS} steps; the classic models run on one thread, as Mesa does",
+        f"- a run is {STEPS} steps, of a town {TOWN_STEPS}; the classic models run on one thread, as Mesa does",
         "- the general loop takes all threads for more than some thousand animals, else one",
         "",
         "## Populations",
         "",
-        "Means over runs, WolfSheep: sheep / wolves after 10, 20, 50, 100 steps; Flocking: order parameter after 10, 50, 100.",
+        "Means over runs, WolfSheep: sheep / wolves after 10, 20, 50, 100 steps; Flocking: order parameter after 10, 50, 100;",
+        "Schelling: share content / share of neighbours alike after 1, 3, 20. A synchronous town is another process: all who",
+        "are uneasy leave at once.",
         "The last column is the greatest difference of means in standard errors.",
         "",
         "| configuration | order | Mesa | ours | greatest difference |",

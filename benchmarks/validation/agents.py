@@ -22,13 +22,15 @@ sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1] / "src")]
 from mean_field import Result
 
 from hardware import describe_hardware, show_command, write_result
+from linnaea.twin.allometry import fit_power
 from linnaea.twin.cells import Space
 from linnaea.twin.demography import INFECTIOUS, RECOVERED, Bear, BirthDeath, Expose, Infect
 from linnaea.twin.encounters import Hunt, Kill, Restock
 from linnaea.twin.flocks import Align, order_parameter
-from linnaea.twin.loop import Rule, World, advance
+from linnaea.twin.loop import Rule, World, advance, step
 from linnaea.twin.movement import Move, Walk
 from linnaea.twin.patches import ChoosePatch, ForagePatches, GoToPatch
+from linnaea.twin.world import build_world
 
 # All at one place: where everyone meets everyone, places mean nothing.
 NOWHERE = Space(width_m=1, height_m=1)
@@ -206,6 +208,22 @@ def marginal_value(hours: float = 5_000) -> Iterator[Result]:
         yield Result(claim=claim, expected=6.0, obtained=best, tolerance=0.25)
 
 
+def metabolic_scaling(days: int = 30, area_share: float = 0.05) -> Iterator[Result]:
+    """What an animal of the savanna respires, against its mass as it is: Kleiber's slope lies in the interval."""
+    world = build_world("savanna", seed=1, area_share=area_share, dt_h=24.0)
+    animals, mass = np.zeros((2, len(world.species)))
+    for _ in range(days):
+        step(world)
+        a = world.agents
+        live = a.slots()
+        animals += world.counts()
+        mass += np.bincount(a.species[live], a.mass[live], minlength=len(animals))
+    seen = animals >= 10 * days
+    fit = fit_power(mass[seen] / animals[seen], world.tallies["respired_kj"][seen] / animals[seen])
+    claim = f"Kleiber, respiration of an animal of {seen.sum()} species of the savanna: slope on mass, 95 % interval"
+    yield Result(claim=claim, expected=0.75, obtained=fit["slope"], tolerance=(fit["high"] - fit["low"]) / 2)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Writes the page; 1 where a line does not hold."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -220,6 +238,7 @@ def main(argv: list[str] | None = None) -> int:
         alignment(),
         free_distribution(),
         marginal_value(),
+        metabolic_scaling(),
     )
     results = [result for part in parts for result in part]
     lines = [

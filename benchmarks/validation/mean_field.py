@@ -39,6 +39,7 @@ from linnaea.twin.stability import (
     signs_of_cascade,
     turning_point,
 )
+from linnaea.twin.system import Link, MeanField, Node
 from linnaea.twin.textbook import (
     competition,
     epidemic,
@@ -104,6 +105,23 @@ def enrichment() -> Iterator[Result]:
         for what, expected, obtained in zip(("least", "greatest"), ends, found, strict=True):
             yield Result(claim=f"Rosenzweig–MacArthur, capacity {capacity:g}, {what} prey", expected=expected, obtained=obtained,
                          tolerance=0.01 * expected)  # fmt: skip
+
+
+def responses() -> Iterator[Result]:
+    """Holling's second and third type: their curve in the middle and the limits at both ends."""
+    attack, handling = 2.0, 0.5
+    nodes = (Node(name="prey", start=1.0), Node(name="eater", start=1.0))
+    for hill, name in ((1, "II"), (2, "III")):
+        link = Link(predator="eater", prey="prey", attack=attack, handling=handling, hill=hill)
+        system = MeanField(nodes=nodes, links=(link,))
+        for where, prey, expected in (
+            ("few prey, a x^q", 1e-6, attack * 1e-6**hill),
+            ("3 prey, ax^q/(1 + ahx^q)", 3.0, attack * 3**hill / (1 + attack * handling * 3**hill)),
+            ("many prey, 1/h", 1e9, 1 / handling),
+        ):
+            got = flows(system, {"prey": prey, "eater": 1.0})["eater", "prey"]
+            claim = f"Holling {name}, {where}, q = {hill}"
+            yield Result(claim=claim, expected=expected, obtained=got, tolerance=1e-5 * expected)
 
 
 def maps() -> Iterator[Result]:
@@ -214,6 +232,7 @@ def main(argv: list[str] | None = None) -> int:
         growth(),
         circles(),
         enrichment(),
+        responses(),
         maps(),
         epidemics(),
         fronts(),

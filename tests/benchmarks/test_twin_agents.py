@@ -36,6 +36,7 @@ def test_a_script_has_its_help_and_its_line(script, name, line, capsys):
         ("free_distribution", {"n": 600}),
         ("logistic_growth", {"n_seeds": 5}),
         ("epidemics", {"n": 3000, "ratios": (3.0,)}),
+        ("metabolic_scaling", {"days": 5, "area_share": 0.02}),
         ("alignment", {"widths": (1,), "n_seeds": 1, "steps": 300}),
     ],
 )

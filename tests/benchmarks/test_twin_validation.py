@@ -88,7 +88,7 @@ def test_a_missing_table_of_counts_says_so(script, tmp_path):
 
 def test_every_line_of_the_mean_field_page_holds(script, tmp_path):
     page = script("mean_field")
-    quick = [*page.growth(), *page.patches(), *page.life_tables(), *page.winners(2), *page.balance()]
+    quick = [*page.growth(), *page.responses(), *page.patches(), *page.life_tables(), *page.winners(2), *page.balance()]
     assert len(quick) >= 10
     assert [result.claim for result in quick if not result.holds] == []
     assert not page.Result(claim="wrong", expected=1, obtained=1.2, tolerance=0.1).holds

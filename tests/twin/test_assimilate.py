@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from linnaea.twin.assimilate import AssimilateConfig, main
-from linnaea.twin.assimilation import FilterConfig, assimilate, expected
+from linnaea.twin.assimilation import FilterConfig, assimilate, drawn, expected
 from linnaea.twin.filtering import follow, log_likelihood, posterior_places, restore_spread, taper, web_distance
 from linnaea.twin.foodweb import bundled_web
 from linnaea.twin.georeference import read_time
 from linnaea.twin.meanfield import iterate
-from linnaea.twin.members import MapMembers, Spread
+from linnaea.twin.members import NOISE_LEVELS, MapMembers, Spread
 from linnaea.twin.networks import system_of_web
 from linnaea.twin.observation_model import Count, _clumping, daily_paths_km
 from linnaea.twin.observations import Fix
@@ -71,7 +71,9 @@ def test_the_update_of_a_count_is_that_of_weighted_particles(y, k):
     weight = np.exp(log_likelihood(y, z_m, k) - log_likelihood(y, z_m, k).max())
     mean = (weight * z_m).sum() / weight.sum()
     spread = math.sqrt((weight * (z_m - mean) ** 2).sum() / weight.sum())
-    moved = posterior_places(z_m, y, k)
+    moved, log_chance = posterior_places(z_m, y, k)
+    aim = log_likelihood(y, math.log(max(y, 0.5)), k)
+    assert math.exp(log_chance) == pytest.approx(np.exp(log_likelihood(y, z_m, k) - aim).mean(), rel=0.03 if y < 100 else 0.2)
     # Few particles reach the largest count, hence its wider margin.
     assert moved.mean() == pytest.approx(mean, abs=0.02 if y < 100 else 0.08)
     assert moved.std() == pytest.approx(spread, rel=0.03 if y < 100 else 0.2)
@@ -87,6 +89,52 @@ def test_others_follow_by_their_regression_and_stay_where_the_weight_is_nought()
     assert (state - before).mean(1) == pytest.approx([2, 0, 0], abs=0.05)
     restore_spread(state, before.std(1, ddof=1) * 2, 0.5)
     assert state.std(1, ddof=1) == pytest.approx(1.5 * before.std(1, ddof=1), rel=0.01)
+
+
+def test_ensembles_side_by_side_are_moved_each_by_itself():
+    rng = np.random.default_rng(0)
+    state = rng.normal(size=(4, 2, 50))
+    z, moved, weight = rng.normal(size=(2, 50)), rng.normal(size=(2, 50)), rng.uniform(size=(4, 2))
+    each = [state[:, level].copy() for level in range(2)]
+    follow(state, z, moved, weight)
+    restore_spread(state, np.ones((4, 2)), 0.3)
+    for level, alone in enumerate(each):
+        follow(alone, z[level], moved[level], weight[:, level])
+        restore_spread(alone, np.ones(4), 0.3)
+        assert state[:, level] == pytest.approx(alone, rel=1e-12)
+
+
+def test_members_are_drawn_from_levels_by_their_weights():
+    value = np.array([[1.0, 1, 1, 1, 2, 2, 2, 2]])
+    assert drawn(value, np.log([0.75, 0.25])).tolist() == [[1, 1, 1, 2]]
+    assert drawn(value, np.array([0.0, -800.0])).tolist() == [[1, 1, 1, 1]]
+    one = np.arange(6.0)[None]
+    assert np.array_equal(drawn(one, np.zeros(1)), one)
+
+
+def test_the_levels_of_noise_share_their_chance_and_the_first_is_the_run_without_levels(web):
+    both = MapMembers(web, 5, Spread(), seed=2, levels=(1.0, 2.0))
+    alone = MapMembers(web, 5, Spread(), seed=2)
+    both.advance(HOURS)
+    alone.advance(HOURS)
+    assert np.array_equal(both.density()[:, :5], alone.density())
+    start = MapMembers(web, 5, Spread(), seed=2, levels=(1.0, 2.0)).density()
+    assert np.array_equal(start[:, :5], start[:, 5:])
+    quiet = MapMembers(web, 400, Spread(start=0, parameter=0, noise=0.1), levels=(1.0, 2.0))
+    quiet.advance(HOURS)
+    spread = np.log(quiet.density()).reshape(2, 2, 400).std(2)
+    assert spread[:, 1] == pytest.approx(2 * spread[:, 0], rel=0.02)
+
+
+def test_counts_speak_for_the_level_of_noise_of_the_truth(web):
+    for factor, likely in ((0.3, 0), (3.0, 2)):
+        truth = MapMembers(web, 1, Spread(noise=0.4 * factor), seed=9)
+        windows, _ = counts_of(truth, 48, np.array([20.0, 2000.0]), np.random.default_rng(1))
+        members = MapMembers(web, 60, Spread(), seed=1, levels=NOISE_LEVELS)
+        done = assimilate(members, windows, HOURS * np.arange(49), ["g"], web, FilterConfig(), 1)
+        assert done.weight_wl.sum(1) == pytest.approx(1)
+        assert done.weight_wl[-1, likely] > 10 * done.weight_wl[-1, 2 - likely]
+        assert done.after_wsm.shape == (48, 2, 60) and done.last_pm.shape == done.first_pm.shape
 
 
 def test_distances_run_along_the_web_and_weights_end_at_the_reach(web):
@@ -118,9 +166,9 @@ def test_a_parameter_of_a_member_is_its_own(web):
 
 def test_the_expected_count_is_the_sum_over_species_of_what_is_reported_so():
     count = Count(group="g", name="a", y=3, per_density_s=np.array([2.0, 0.5]), k=1)
-    z, share = expected(count, np.log([[3.0], [4.0]]), np.zeros((1, 2, 1)), 0)
-    assert np.exp(z) == pytest.approx([8])
-    assert share == pytest.approx([0.75, 0.25])
+    z, share = expected(count, np.log([[[3.0]], [[4.0]]]), np.zeros((2, 1, 1)))
+    assert np.exp(z) == pytest.approx(np.array([[8]]))
+    assert share == pytest.approx(np.array([[0.75], [0.25]]))
 
 
 @pytest.mark.parametrize("wrong", [0.0, 0.7])
@@ -133,7 +181,9 @@ def test_the_filter_beats_the_free_run_and_its_intervals_hold_also_with_a_parame
         edges = HOURS * np.arange(16)
         row = []
         for told in (windows, [()] * 15):
-            done = assimilate(MapMembers(web, 80, Spread(), seed=seed), told, edges, ["g"], web, FilterConfig(), seed)
+            levels = NOISE_LEVELS if told is windows else (1.0,)
+            ensemble = MapMembers(web, 80, Spread(), seed=seed, levels=levels)
+            done = assimilate(ensemble, told, edges, ["g"], web, FilterConfig(), seed)
             members = done.after_wsm.transpose(1, 2, 0)
             row.append(np.mean([crps(np.log(m), np.log(t)).mean() for m, t in zip(members, there, strict=True)]))
             if told is windows:
@@ -244,7 +294,7 @@ def test_the_command_writes_states_parameters_and_what_it_left_out(tmp_path, cap
 
 def test_what_cannot_be_assimilated_is_said_in_one_line(tmp_path):
     (tmp_path / "empty.csv").write_text("file,status,name,reason,position\nno.jpg,identified,Vulpes vulpes,,1\n")
-    for change, words in (({"observations": (tmp_path / "empty.csv",)}, "no visit with an effort"), ({"ensemble": 2}, "--ensemble 2"),
+    for change, words in (({"observations": (tmp_path / "empty.csv",)}, "no visit with an effort can be used; first reason"), ({"ensemble": 2}, "--ensemble 2"),
                           ({"window_days": 0}, "--window-days 0")):  # fmt: skip
         with pytest.raises(ValueError, match=words) as error:
             main(AssimilateConfig(**{"world": "tutorial", "observations": (tmp_path,)} | change))

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from linnaea.twin.cells import Space
-from linnaea.twin.classic import ORDERS, Flocking, WolfSheep
+from linnaea.twin.classic import ORDERS
+from linnaea.twin.classic_flock import Flocking
+from linnaea.twin.classic_town import Segregation
+from linnaea.twin.classic_wolves import WolfSheep
 from linnaea.twin.flocks import Flock
 from linnaea.twin.loop import World, advance
 from linnaea.twin.movement import Move
@@ -104,3 +107,37 @@ def test_a_single_bird_flies_straight_across_the_border(order):
 def test_an_unknown_order_is_refused():
     with pytest.raises(ValueError, match="order: 'backwards'"):
         WolfSheep(order="backwards").run(1)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_town_segregates_though_nobody_wants_to_live_among_their_own_alone(order):
+    town = Segregation(side=40, n_households=1000, radius=1, need=3, order=order)
+    content, alike = town.run(20).T
+    assert alike[0] == pytest.approx(0.5, abs=0.05) and content[0] < 0.6
+    assert alike[-1] > 0.7 and content[-1] > content[0] + 0.25
+    assert np.array_equal(town.run(20), town.run(20))
+    assert not np.array_equal(town.run(20), replace(town, seed=1).run(20))
+
+
+def test_a_content_town_stays_and_an_uneasy_one_has_nowhere_better():
+    alone = Segregation(side=6, n_households=20, radius=1, need=0).run(3)
+    assert (alone[:, 0] == 1).all() and (alone == alone[0]).all()
+    # Nobody can have 9 of 8 neighbours alike, so that all move in every step and none is content.
+    assert (Segregation(side=6, n_households=20, radius=1, need=9, order="synchronous").run(5)[:, 0] == 0).all()
+
+
+def test_shares_of_a_town_are_counted_by_hand():
+    town = Segregation(side=5, n_households=12, radius=1, need=2, seed=3)
+    kind = town.found()[0].reshape(5, 5)
+    content, shares = [], []
+    for row, column in np.argwhere(kind):
+        around = kind[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
+        same, total = (around == kind[row, column]).sum() - 1, (around > 0).sum() - 1
+        content.append(same >= 2)
+        shares += [same / total] if total else []
+    assert town.run(0)[0] == pytest.approx([np.mean(content), np.mean(shares)])
+
+
+def test_a_full_town_is_refused():
+    with pytest.raises(ValueError, match="n_households: 25 leave none or no empty cell of 25"):
+        Segregation(side=5, n_households=25).run(1)

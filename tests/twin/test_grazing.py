@@ -7,7 +7,7 @@ from linnaea.twin.budget import balance_kj, total_kj
 from linnaea.twin.grazing import intake, quarter_power, trait_fit
 from linnaea.twin.loop import step
 from linnaea.twin.vigilance import head_up_share, herd_notices
-from made_worlds import small
+from made_worlds import changed, small
 
 
 def test_intake_follows_hollings_second_and_third_type():
@@ -71,3 +71,10 @@ def test_vigilance_matches_grevys_zebra_in_small_and_large_herds(data_dir):
         shown = a.head_up[slots][group].mean()
         error = np.std(seen[name], ddof=1) / np.sqrt(len(seen[name]))
         assert abs(shown - np.mean(seen[name])) < 2 * error
+
+
+def test_some_live_on_less_than_others():
+    usual = small("savanna", area_share=0.03)
+    frugal = small(changed("savanna", animals={"wildebeest": {"half": 0.5}}), area_share=0.03)
+    kind = usual.species.index("wildebeest")
+    assert frugal.parameters["graze_half_kj"][kind] == pytest.approx(0.5 * usual.parameters["graze_half_kj"][kind])

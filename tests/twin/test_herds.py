@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from linnaea.twin.herds import FREE
+from linnaea.twin.herds import FREE, is_taken
 from linnaea.twin.loop import step
 from linnaea.twin.roaming import net_share
 from made_worlds import small
@@ -31,17 +31,29 @@ def test_herds_stay_together():
     assert np.median(own) < 0.15 * world.space.width_m
 
 
-def test_territories_keep_their_distance():
-    world = small(area_share=1.0, dt_h=24.0)
-    for _ in range(365):
+def test_new_territories_keep_their_distance_and_lie_within_the_ground():
+    world = small(area_share=0.3, dt_h=24.0)
+    arrays, spacing = world.arrays, world.parameters["spacing_m"][0]
+    founded = {tuple(home) for home in arrays["herd_home"][arrays["herd_species"] == 0]}
+    for _ in range(2 * 365):
         step(world)
-    arrays = world.arrays
-    fresh = np.flatnonzero(arrays["herd_species"] == 0)
-    homes = arrays["herd_home"][fresh]
+    homes = arrays["herd_home"][arrays["herd_species"] == 0]
+    new = np.array([tuple(home) not in founded for home in homes])
     apart = np.sqrt(((homes[:, None] - homes[None]) ** 2).sum(2))
     np.fill_diagonal(apart, np.inf)
+    assert new.sum() > 5
     # Founders' homes lie on a jittered grid; all later ones keep the whole distance.
-    assert np.median(apart.min(1)) >= world.parameters["spacing_m"][0]
+    assert apart[new].min() >= spacing
+    assert homes[new].min() >= spacing / 2 and homes[new].max() <= world.space.width_m - spacing / 2
+
+
+def test_newcomers_turn_away_from_a_taken_territory():
+    world = small("savanna", area_share=0.05)
+    step(world)
+    lion, wildebeest = world.species.index("lion"), world.species.index("wildebeest")
+    x, y = world.arrays["herd_home"][(world.arrays["herd_species"] == lion) & (world.arrays["herd_adults"] >= 2)][0]
+    assert is_taken(world, lion, x + 100, y) and not is_taken(world, wildebeest, x, y)
+    assert not is_taken(world, lion, x + 2 * world.parameters["spacing_m"][lion], y + 2e5)
 
 
 def test_a_fence_keeps_animals_on_their_side_and_a_gate_lets_some_through():
@@ -91,3 +103,22 @@ def test_prey_run_from_hunters():
 def test_the_way_of_a_long_step_is_shorter_than_its_path():
     assert net_share(0.01, 3.0) == pytest.approx(1.0, abs=1e-2)
     assert net_share(24.0, 3.0) < 0.5
+
+
+def test_a_territory_has_room_for_a_group_about_to_divide_and_its_young():
+    world = small("savanna", area_share=0.03)
+    kind = world.species.index("spotted hyaena")
+    # .4 to a square kilometre: a clan of 15 adults, 25 with the young, on 62.5 km2.
+    assert world.parameters["spacing_m"][kind] == pytest.approx(850 * np.sqrt(15 / 0.6 / 0.4))
+    assert world.parameters["spacing_m"][world.species.index("wildebeest")] == 0
+
+
+def test_a_flight_is_over_within_the_hour_however_long_the_step():
+    world = small("savanna", area_share=0.05, dt_h=24.0)
+    a, p = world.agents, world.parameters
+    p["speed_m_h"][:] *= 1e-9
+    step(world)
+    far = a.moved_m[a.slots()]
+    kinds = a.species[a.slots()]
+    assert (far <= 1.001 * p["flight_m_h"][kinds] + 1e-3).all()
+    assert (far > 0.99 * p["flight_m_h"][kinds])[p["flight_m_h"][kinds] > 0].sum() > 10

@@ -81,3 +81,46 @@ def test_a_pride_shares_a_kill_and_scavengers_get_the_rest():
     assert fed >= 2
     assert world.arrays["food"][food_index(world, "carcass")].sum() > 0.2 * before
     assert (animal_kj(world, a.slots()) > 0).all()
+
+
+def test_a_pack_that_has_eaten_its_fill_kills_no_more_in_the_same_step():
+    data = changed("island", settings={"catch_margin": 1e9, "hunger": 0.6, "fat_share": 0.15}, animals={"moose": {"count": 0.0}, "grey wolf": {"count": 0.0}})
+    world = small(data, area_share=0.05, dt_h=24.0)
+    introduce(world, "moose", 12, x=900.0, y=900.0)
+    introduce(world, "grey wolf", 6, x=900.0, y=900.0)
+    a, p = world.agents, world.parameters
+    slots = a.slots()
+    wolves = slots[a.species[slots] == world.species.index("grey wolf")]
+    assert len(np.unique(a.herd[wolves])) == 1
+    a.energy[wolves] = 0.3 * p["store_kj_kg"][a.species[wolves]] * a.mass[wolves]
+    step(world)
+    # One moose fills them all.
+    assert world.tallies["killed"].sum() == 1
+
+
+def test_hunters_switch_to_common_prey():
+    def kills(usual):
+        world = small("savanna", area_share=0.03, dt_h=24.0)
+        a, p = world.agents, world.parameters
+        wildebeest = world.species.index("wildebeest")
+        p["usual_number"][wildebeest] *= usual
+        slots = a.slots()
+        a.energy[slots[p["hunts"][a.species[slots]]]] *= 0.3
+        for _ in range(10):
+            step(world)
+        killed = world.tallies["killed"].sum(0)
+        return killed[wildebeest] / killed.sum()
+
+    # Where wildebeest are a twentieth of what is usual, fewer of the kills are wildebeest.
+    assert kills(20.0) < 0.6 * kills(1.0)
+
+
+def test_what_a_hunter_likes_less_than_prey_it_seeks_less():
+    world = small("savanna", area_share=0.03)
+    p = world.parameters
+    lion, hyaena, vulture = (
+        p["graze_half_kj"][k] / p["graze_weight"][k].max()
+        for k in map(world.species.index, ("lion", "spotted hyaena", "white-backed vulture"))
+    )
+    # Lions want carcasses a 24th as much as wildebeest, vultures eat nothing else.
+    assert lion == pytest.approx(24 * vulture) and hyaena > 5 * vulture

@@ -13,15 +13,18 @@ from linnaea.identify.tables import COLUMNS as TABLE
 from linnaea.identify.tables import row_of, write_table
 from linnaea.records import Prediction
 from linnaea.twin.cells import Space
-from linnaea.twin.confusion import UNIDENTIFIED, Confusion
+from linnaea.twin.confusion import CERTAIN, UNIDENTIFIED, Confusion, estimated
 from linnaea.twin.detection import View
 from linnaea.twin.georeference import Georeference, read_time
+from linnaea.twin.higher_taxa import species_within
 from linnaea.twin.loop import World, advance
 from linnaea.twin.movement import Move, Walk
 from linnaea.twin.observation_model import daily_paths_km, gather
 from linnaea.twin.observations import (
     COLUMNS,
+    Observations,
     Sighting,
+    Visit,
     group_pictures,
     read_camtrap,
     read_darwin_core,
@@ -283,3 +286,69 @@ def test_expected_counts_are_density_times_effort_times_detection_times_confusio
     assert fox == pytest.approx(2 * 30 / 24 * width_km * path_km)
     total = sum(c.y for window in counts.windows for c in window)
     assert total == sum(one.count for one in found.sightings) - 1
+
+
+def test_a_name_above_species_stands_for_the_species_of_the_world_inside_it():
+    species = {name: bundled_species()[name] for name in ("lion", "leopard", "spotted hyaena", "scrub hare", "termite")}
+    found = species_within(["Felidae", "Carnivora", "Panthera", "Lepus", "Canidae", "Canis lupus", "", "Nosuch"], species)
+    assert found == {
+        "Carnivora": {"lion", "leopard", "spotted hyaena"},
+        "Felidae": {"lion", "leopard"},
+        "Panthera": {"lion", "leopard"},
+        # The vocabulary lacks Lepus victoriae; its genus says enough.
+        "Lepus": {"scrub hare"},
+    }
+
+
+def test_reported_names_say_how_often_a_species_is_named_so():
+    species = ("lion", "leopard", "hare")
+    names = ["lion"] * 6 + ["leopard"] * 2 + ["Felidae"] * 2 + ["hare"] * 6 + [UNIDENTIFIED] * 4
+    found = estimated(names, species, {"Felidae": {"lion", "leopard"}, "Canidae": {"hare"}})
+    assert found.reported == (*species, UNIDENTIFIED, "Felidae")
+    # A fifth of all stay unidentified; of the other cats two in ten are only known for cats.
+    expected = [[0.64, 0, 0, 0.2, 0.16], [0, 0.64, 0, 0.2, 0.16], [0, 0, 0.8, 0.2, 0]]
+    assert np.array(found.share) == pytest.approx(np.array(expected))
+    assert estimated(["lion"], species, {}) == CERTAIN
+    assert estimated([UNIDENTIFIED], species, {}).share[0][0] == pytest.approx(0.01)
+
+
+def photographed(*sightings, start="2024-03-02T00:00:00+03:00"):
+    """A camera of 30 days in a folder of its own and what it reported."""
+    begin = read_time(start)
+    visit = Visit(id="d", kind="camera", site="photos/north", start=begin, end=begin + timedelta(days=30), effort=30)
+    when = begin + timedelta(days=1)
+    return Observations(visits={"d": visit}, sightings=[Sighting(visit="d", time=when, name=n, count=1) for n in sightings])
+
+
+def test_photographs_of_any_folder_are_those_of_the_surveys_cameras():
+    species = {name: bundled_species()[name] for name in ("lion", "leopard")}
+    near, far = (
+        Survey(georeference=GEO, counts=(StripCounts(lines_m=((0, 0, 1, 0),)),),
+               cameras=(CameraTraps(name="cam", places_m=((1.0, 1.0),), view=View(range_m=range_m)),))
+        for range_m in (5, 20)
+    )  # fmt: skip
+    found = photographed("Panthera leo", "Panthera leo", "Felidae", "Vulpes vulpes")
+    counts = [gather(found, survey, species, 24 * 40) for survey in (near, far)]
+    lion = [next(one for one in c.windows[0] if one.name == "lion") for c in counts]
+    assert [one.y for one in lion] == [2, 2]
+    assert lion[1].per_density_s[0] > 2 * lion[0].per_density_s[0] > 0
+    cats = next(one for one in counts[0].windows[0] if one.name == "Felidae")
+    # Two lions in three are named so, and no leopard.
+    assert cats.y == 1 and cats.per_density_s[0] == pytest.approx(lion[0].per_density_s[0] / 2)
+    assert lion[0].per_density_s[1] == 0 < cats.per_density_s[1]
+    assert any("Felidae may be any" in note for note in counts[0].notes)
+    assert [why for _, why in counts[0].rejected] == ["'Vulpes vulpes' is neither in the world nor in the confusion table"]
+
+
+def test_observations_of_another_place_or_time_are_said():
+    species = {"rabbit": bundled_species()["rabbit"]}
+    counts = gather(photographed("Panthera leo"), Survey(georeference=GEO), species, 24 * 30)
+    assert any("not one of the animals reported lives in this world" in note for note in counts.notes)
+    early = Survey(georeference=Georeference(start="2020-01-01T00:00:00Z"))
+    late = Survey(georeference=Georeference(start="2025-01-01T00:00:00Z"))
+    assert any("1522 days after the survey's start" in note for note in gather(photographed("rabbit"), early, species, 720).notes)
+    for found, words in ((photographed("rabbit"), "began before the survey's start, 2025"), (Observations(), "collars alone"),
+                         (Observations(rejected=[("a.csv", "the table has no rows")]), "a.csv: the table has no rows")):  # fmt: skip
+        with pytest.raises(ValueError, match=words) as error:
+            gather(found, late, species, 720)
+        assert "\n" not in str(error.value)

@@ -1,6 +1,8 @@
 """The ODD description against what runs: every moment, every rule, in order, with parameters and state variables."""
 
+import inspect
 import re
+import sys
 from dataclasses import fields
 
 import pytest
@@ -97,3 +99,20 @@ def test_every_bundled_world_can_be_described(name, tmp_path):
     text = (tmp_path / "odd.md").read_text("utf-8")
     for species in load_world(name).web.species:
         assert species in text
+
+
+def test_what_rules_leave_out_is_said_and_true(world, text):
+    for rule in world.rules:
+        assert all(sentence in text for sentence in rule.leaves_out)
+    for said in ("born weaned", "Any grown male", "one disease at a time", "Fires kill no animals", "Nobody dies of thirst"):
+        assert text.count(said) >= 2, said
+    code = "".join(inspect.getsource(sys.modules[type(rule).__module__]) for rule in world.rules)
+    assert 'CAUSE["predation"]' in code
+    assert 'CAUSE["thirst"]' not in code and 'CAUSE["fire"]' not in code
+
+
+def test_values_of_the_worlds_file_stand_with_their_grades(text):
+    rows = dict(line.strip("| ").split(" | ", 1) for line in text.split("### The world's file")[1].splitlines() if line.startswith("| `"))
+    assert rows["`landscape.season`"].endswith("tuned until rabbits lived through the winter")
+    assert rows["`settings.maintenance`"] == "0.85 | unverified"
+    assert rows["`animals.red fox.arrivals_per_y`"].startswith("1 | tuned")

@@ -136,6 +136,22 @@ def test_a_resting_camera_misses_who_passes_and_shows_who_is_in_view():
     assert records(world, "quick")["animal"].tolist() == [1, 2, 3]
 
 
+def test_what_a_camera_sees_does_not_hang_on_the_others():
+    def seen(places):
+        sensor = CameraTraps(places_m=places, view=View(range_m=20, angle_deg=60), sight=Sight(sigma_m=12), rest_s=3600)
+        space = Space(width_m=1000, height_m=1000)
+        world = meadow(sensor, n=900, rules=[Walk(speed_m_h=200.0, mean_cosine=0.5), Move()], space=space)
+        advance(world, 24)
+        return records(world, "camera")
+
+    places = ((300.0, 300.0), (310.0, 305.0), (700.0, 500.0))
+    rows = seen(places)
+    for n in (1, 2):
+        assert rows[rows["site"] < n].tobytes() == seen(places[:n]).tobytes()
+    assert min(np.bincount(rows["site"])) > 5
+    assert not len(seen(()))
+
+
 def test_a_herd_is_seen_or_missed_together():
     sensor = StripCounts(lines_m=((0.0, 2000.0, 4000.0, 2000.0),), half_width_m=2000, available=0.5, together=True, every_h=1,
                          start_h=0)  # fmt: skip

@@ -118,6 +118,7 @@ def test_bad_worlds_are_refused_in_one_line():
         ({"pools": ["clover"]}, "pool 'clover' is no animal"),
         ({"animals": {"unicorn": {}}}, "'unicorn' is not in the food web"),
         ({"animals": {"rabbit": {"count": -3.0}}}, "count -3"),
+        ({"animals": {"rabbit": {"half": 0.0}}}, "half 0.0"),
         ({"animals": {"rabbit": {"legs": 4}}}, "animals.rabbit.legs is unknown"),
         ({"settings": {"fat_share": -0.1}}, "fat_share -0.1"),
         ({"landscape": {"rain_mm": [1.0]}}, "rain_mm"),

@@ -24,7 +24,7 @@ class AssimilateConfig:
     survey: Path | None = field(default=None, metadata={"metavar": "FILE"})
     "how well the sensors see, and what the classifier confuses; see docs/observations.md"
     ensemble: int = field(default=200, metadata={"metavar": "M"})
-    "members"
+    "members; of the map so many for each of three levels of noise, which the counts weigh"
     members: str = field(default="map", metadata={"choices": ("map", "worlds")})
     "`map`: runs of the food web's equations with noise; `worlds`: worlds of single animals, for small ones"
     animals: int = field(default=0, metadata={"metavar": "N"})
@@ -95,7 +95,7 @@ def main(config: AssimilateConfig) -> int:
 
 
 def _members(config: AssimilateConfig, data):
-    from linnaea.twin.members import MapMembers, Spread, WorldMembers
+    from linnaea.twin.members import NOISE_LEVELS, MapMembers, Spread, WorldMembers
     from linnaea.twin.world import build_world
     from linnaea.twin.world_data import start_counts
 
@@ -106,21 +106,21 @@ def _members(config: AssimilateConfig, data):
         return WorldMembers(worlds, spread, config.seed)
     area = data.ground.width_km * data.ground.height_km
     start = {name: count / area for name, count in start_counts(data).items() if count}
-    return MapMembers(data.web, config.ensemble, spread, config.seed, start, config.area_km2 or area)
+    return MapMembers(data.web, config.ensemble, spread, config.seed, start, config.area_km2 or area, NOISE_LEVELS)
 
 
 def _survey(config: AssimilateConfig, data, found):
     """The survey of the file; without one its clock begins with the year of the first visit."""
     from linnaea.twin.cells import Space
     from linnaea.twin.georeference import Georeference
+    from linnaea.twin.observation_model import nothing_left
     from linnaea.twin.survey import Survey, read_survey
 
     space = Space(width_m=1000 * data.ground.width_km, height_m=1000 * data.ground.height_km)
     if config.survey:
         return read_survey(config.survey, space)
     if not found.visits:
-        first = f"; first reason: {': '.join(found.rejected[0])}" if found.rejected else ""
-        raise ValueError(f"no visit with an effort could be read{first}")
+        raise ValueError(nothing_left(found.rejected))
     first = min(visit.start for visit in found.visits.values())
     return Survey(georeference=Georeference(start=f"{first.year}-01-01T00:00:00+00:00"))
 
@@ -174,6 +174,7 @@ def _write(config, data, survey, found, counts, done, rejected) -> None:
     manifest = {
         "kind": KIND, "world": data.name, "config": {key: str(value) for key, value in asdict(config).items()},
         "notes": list(counts.notes), "surprise": [None if math.isnan(one) else float(one) for one in done.surprise_w],
+        "noise_levels": {f"{level:g}": float(share) for level, share in zip(done.levels, done.weight_wl[-1], strict=True)},
         "parameters_without_source": list(data.unmeasured()),
     }  # fmt: skip
     states = list(state_rows(done, survey.georeference, len(counts.windows)))
@@ -202,6 +203,10 @@ def _show(done, counts, found, rejected, config) -> None:
         low, middle, high = np.quantile(done.after_wsm[last, s], (0.05, 0.5, 0.95))
         first = np.median(done.before_wsm[0, s])
         print(f"{name:<34}{middle:>12.4g}{f'{low:.4g} – {high:.4g}':>28}{first:>20.4g}")
+    noise = float(done.weight_wl[-1] @ done.levels)
+    if len(done.levels) > 1:
+        weighed = f"{min(done.levels):g} to {max(done.levels):g} times were weighed"
+        print(f"the counts speak for a noise of {noise * config.noise:.2g}, {noise:.2g} times --noise ({weighed})")
     surprise = float(np.nanmean(done.surprise_w))
     if surprise > 2:
         print(f"counts differ from their forecasts {surprise:.1f} times as much as the spread allows: intervals are too "

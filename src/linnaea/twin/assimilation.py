@@ -1,6 +1,11 @@
 """The loop of assimilation: the ensemble goes on for a span of time, is compared with the counts of it, and is moved.
 
-Legend: d rows of the state, s animals, m members, w spans of time, g groups of sensors.
+How large the noise of the members is, nobody knows. They come in several levels of it, each level is filtered by itself,
+and the levels are weighed by the probability that they gave to the counts before these were made (Bayes' rule over
+levels). Where the web is wrong in a way that no parameter of it can mend, quiet levels forecast badly and lose their
+weight; so intervals widen where they must, and only there.
+
+Legend: d rows of the state, s animals, l levels of noise, m members of a level, w spans of time, g groups of sensors.
 """
 
 from __future__ import annotations
@@ -59,6 +64,10 @@ class Assimilated:
     "the same at the end"
     surprise_w: np.ndarray
     "mean squared standardised difference of counts and forecast; 1 is as expected, nan without counts"
+    levels: tuple[float, ...]
+    "multiples of the noise"
+    weight_wl: np.ndarray
+    "what the counts up to the end of each span give each level; the members are drawn from the levels by it"
 
 
 def assimilate(
@@ -74,72 +83,94 @@ def assimilate(
 ) -> Assimilated:
     """The ensemble through all spans and `forecast` more without counts; a run with empty windows is the free run."""
     rng = np.random.Generator(np.random.Philox(seed + 1))
+    n_levels, n_members, n = len(members.levels), members.n_members, len(members.names)
     distance, names = web_distance(web), list(web.species)
+    near = taper(distance, config.reach)[[names.index(name) for name in members.animals]]
     owner_d = np.array([names.index(name) for name in members.state_species()])
     animal_s = np.array([names.index(name) for name in members.animals])
-    shape = (len(groups), len(members.animals), members.n_members)
-    first_detection_gsm = config.detection * rng.standard_normal(shape)
-    detection_gsm = first_detection_gsm.copy()
-    first_pm = members.state()[len(members.names) :]
-    before, after, surprise = [], [], []
+    first_gsm = config.detection * rng.standard_normal((len(groups), len(members.animals), n_members))
+    detection_gslm = np.repeat(first_gsm[:, :, None], n_levels, axis=2)
+    first_pm = members.state()[n:, :n_members]
+    log_weight_l = np.zeros(n_levels)
+    before, after, surprise, weight = [], [], [], []
     span_h = edges_h[-1] - edges_h[-2]
     edges_h = np.concatenate([edges_h, edges_h[-1] + span_h * np.arange(1, forecast + 1)])
     for window, hours in enumerate(np.diff(edges_h)):
-        log_mean_sm = np.log(np.maximum(members.advance(float(hours)), 1e-12))
-        before.append(members.density())
+        mean_sk = members.advance(float(hours))
+        log_mean_slm = np.log(np.maximum(mean_sk, 1e-12)).reshape(-1, n_levels, n_members)
+        before.append(drawn(members.density(), log_weight_l))
         counts = windows[window] if window < len(windows) else ()
         if counts:
-            drift = config.parameter_noise * np.sqrt(hours / 8766)
-            state = members.state()
-            n = len(members.names)
+            state_dlm = members.state().reshape(-1, n_levels, n_members)
+            drift = config.parameter_noise * np.sqrt(hours / 8766) * rng.standard_normal((len(state_dlm) - n, n_members))
             # What all members agree on is taken as known and does not drift.
-            loose_p1 = state[n:].std(1, keepdims=True) > 0
-            state[n:] += drift * loose_p1 * rng.standard_normal(state[n:].shape)
-            surprise.append(
-                _correct(state, log_mean_sm, detection_gsm, counts, list(groups), owner_d, animal_s, distance, config)
-            )
-            members.put(state)
+            state_dlm[n:] += drift[:, None] * (state_dlm[n:].std(2, keepdims=True) > 0)
+            share_l = _shares(log_weight_l)
+            parts = state_dlm, log_mean_slm, detection_gslm
+            surprise_l, log_chance_l = _correct(*parts, counts, list(groups), near[:, owner_d], near[:, animal_s], config)
+            surprise.append(float(share_l @ surprise_l))
+            log_weight_l = log_weight_l + log_chance_l
+            members.put(state_dlm.reshape(len(state_dlm), -1))
         else:
             surprise.append(np.nan)
-        after.append(members.density())
+        after.append(drawn(members.density(), log_weight_l))
+        weight.append(_shares(log_weight_l))
         each(window)
+    flat_gsk = detection_gslm.reshape(*detection_gslm.shape[:2], -1)
     return Assimilated(
         animals=tuple(members.animals), edges_h=edges_h, before_wsm=np.array(before), after_wsm=np.array(after),
-        parameters=tuple(members.parameters), first_pm=first_pm, last_pm=members.state()[len(members.names) :],
-        first_detection_gsm=first_detection_gsm, detection_gsm=detection_gsm, surprise_w=np.array(surprise),
+        parameters=tuple(members.parameters), first_pm=first_pm, last_pm=drawn(members.state()[n:], log_weight_l),
+        first_detection_gsm=first_gsm, detection_gsm=drawn(flat_gsk, log_weight_l), surprise_w=np.array(surprise),
+        levels=tuple(members.levels), weight_wl=np.array(weight),
     )  # fmt: skip
 
 
+def _shares(log_weight_l: np.ndarray) -> np.ndarray:
+    """Weights that add up to 1."""
+    weight_l = np.exp(log_weight_l - log_weight_l.max())
+    return weight_l / weight_l.sum()
+
+
+def drawn(value_xk: np.ndarray, log_weight_l: np.ndarray) -> np.ndarray:
+    """As many of the values [x, m] of all levels, level by level [x, l · m], as a level has, by the levels' weights."""
+    n_members = value_xk.shape[-1] // len(log_weight_l)
+    upto_k = np.cumsum(np.repeat(_shares(log_weight_l), n_members)) / n_members
+    # Evenly spaced through the weights: chance adds nothing, and one level alone comes back as it is.
+    places = np.searchsorted(upto_k, (np.arange(n_members) + 0.5) / n_members)
+    return value_xk[..., np.minimum(places, len(upto_k) - 1)]
+
+
 def expected(
-    count: Count, log_mean_sm: np.ndarray, detection_gsm: np.ndarray, group: int
+    count: Count, log_mean_slm: np.ndarray, detection_slm: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Logarithm of the expected count of each member [m], and the share of each species in it [s]."""
-    part_sm = count.per_density_s[:, None] * np.exp(log_mean_sm + detection_gsm[group])
-    total_m = part_sm.sum(0)
-    return np.log(np.maximum(total_m, 1e-12)), (part_sm / np.maximum(total_m, 1e-300)).mean(1)
+    """Logarithm of the expected count of each member [l, m], and the share of each species in it [s, l]."""
+    part_slm = count.per_density_s[:, None, None] * np.exp(log_mean_slm + detection_slm)
+    total_lm = part_slm.sum(0)
+    return np.log(np.maximum(total_lm, 1e-12)), (part_slm / np.maximum(total_lm, 1e-300)).mean(2)
 
 
-def _correct(state, log_mean_sm, detection_gsm, counts, groups, owner_d, animal_s, distance, config) -> float:
-    """Moves state, mean densities and detection, in place, count by count; the surprise of the span."""
-    n_groups, n_species, n_members = detection_gsm.shape
-    flat = detection_gsm.reshape(-1, n_members)
-    before = [part.std(1, ddof=1) for part in (state, log_mean_sm, flat)]
-    near = taper(distance, config.reach)
-    squares = []
+def _correct(
+    state_dlm, log_mean_slm, detection_gslm, counts, groups, near_sd, near_ss, config
+) -> tuple[np.ndarray, np.ndarray]:
+    """Moves state, mean densities and detection, in place, count by count.
+
+    Given back are the surprise of the span [l] and the logarithm of the probability of its counts [l].
+    """
+    parts = state_dlm, log_mean_slm, detection_gslm
+    before = [part.std(-1, ddof=1) for part in parts]
+    squares, log_chance_l = [], np.zeros(state_dlm.shape[1])
     for count in counts:
         group = groups.index(count.group)
-        z_m, share_s = expected(count, log_mean_sm, detection_gsm, group)
-        mean = float(np.exp(z_m).mean())
-        variance = mean + mean**2 / count.k + float(np.exp(z_m).var())
-        squares.append((count.y - mean) ** 2 / variance)
-        moved_m = posterior_places(z_m, count.y, count.k)
+        z_lm, share_sl = expected(count, log_mean_slm, detection_gslm[group])
+        mean_l = np.exp(z_lm).mean(1)
+        squares.append((count.y - mean_l) ** 2 / (mean_l + mean_l**2 / count.k + np.exp(z_lm).var(1)))
+        found = [posterior_places(z_m, count.y, count.k) for z_m in z_lm]
+        moved_lm = np.array([places for places, _ in found])
+        log_chance_l += [log_chance for _, log_chance in found]
         # A species that hardly shows in the count learns hardly anything from it.
-        weight_n = (share_s[:, None] * near[animal_s]).max(0)
-        follow(state, z_m, moved_m, weight_n[owner_d])
-        follow(log_mean_sm, z_m, moved_m, weight_n[animal_s])
-        weight_gs = np.zeros((n_groups, n_species))
-        weight_gs[group] = share_s
-        follow(flat, z_m, moved_m, weight_gs.ravel())
-    for part, spread in zip((state, log_mean_sm, flat), before, strict=True):
+        follow(state_dlm, z_lm, moved_lm, (share_sl[:, None] * near_sd[:, :, None]).max(0))
+        follow(log_mean_slm, z_lm, moved_lm, (share_sl[:, None] * near_ss[:, :, None]).max(0))
+        follow(detection_gslm[group], z_lm, moved_lm, share_sl)
+    for part, spread in zip(parts, before, strict=True):
         restore_spread(part, spread, config.kept_spread)
-    return float(np.mean(squares))
+    return np.mean(squares, axis=0), log_chance_l

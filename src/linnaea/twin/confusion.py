@@ -7,7 +7,8 @@ cells are shares or counts, and each row is divided by its sum. A species withou
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +60,34 @@ class Confusion:
 
 
 CERTAIN = Confusion()
+
+
+def estimated(names: Sequence[str], species: Sequence[str], within: Mapping[str, Collection[str]]) -> Confusion:
+    """What reported names say of a classifier that was never tested: as often as all does each species stay unidentified.
+
+    `within` are names above species and the species inside them: each of these is named so as often as they are together.
+    """
+    count = Counter(names)
+    wide = {UNIDENTIFIED: frozenset(species)} if count[UNIDENTIFIED] else {}
+    wide |= {name: frozenset(inside) for name, inside in within.items() if count[name]}
+    if not wide:
+        return CERTAIN
+    # From the widest name to the narrowest: what stays unidentified cannot be named after its family any more.
+    ordered = sorted(wide, key=lambda name: (-len(wide[name]), name != UNIDENTIFIED, name))
+    stays = {}
+    for place, name in enumerate(ordered):
+        inside = [*(one for one in ordered[place:] if wide[one] <= wide[name]), *wide[name]]
+        total = len(names) if name == UNIDENTIFIED else sum(count[one] for one in dict.fromkeys(inside))
+        stays[name] = min(count[name] / total, 0.99)
+    rows = []
+    for one in species:
+        left, row = 1.0, dict.fromkeys((*species, *ordered), 0.0)
+        for name in ordered:
+            if one in wide[name]:
+                row[name], left = left * stays[name], left * (1 - stays[name])
+        row[one] = left
+        rows.append(tuple(row.values()))
+    return Confusion(true=tuple(species), reported=(*species, *ordered), share=tuple(rows))
 
 
 def read_confusion(path: Path | str) -> Confusion:

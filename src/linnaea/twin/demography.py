@@ -15,7 +15,7 @@ import numpy as np
 from linnaea.twin.cells import cell_index, offset, reach, span, wrap
 from linnaea.twin.compiled import kernel, scalar
 from linnaea.twin.loop import CAUSE, Rule, World
-from linnaea.twin.random import BIRTH, INFECTION, RECOVERY, geometric, uniform, uniform2
+from linnaea.twin.random import BIRTH, DISPERSAL, INFECTION, RECOVERY, geometric, uniform, uniform2, uniforms
 
 SUSCEPTIBLE, INFECTIOUS, RECOVERED, VACCINATED = 0, 1, 2, 3
 _BACKGROUND = CAUSE["background"]
@@ -49,7 +49,7 @@ def _birth_death(order, species, only, key, alpha, beta, seed, step, litter, dyi
         if u < alpha:
             dying[i] = _BACKGROUND
         else:
-            litter[i] = geometric(1.0 - beta, seed, step, BIRTH, key[i], 1) - 1
+            litter[i] += geometric(1.0 - beta, seed, step, BIRTH, key[i], 1) - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,9 +88,11 @@ class BirthDeath(Rule):
 
 @dataclass(frozen=True, kw_only=True)
 class Bear(Rule):
-    """Every litter noted in the step is born beside its mother, sharing her store of energy evenly with her."""
+    """Every litter noted in the step is born, sharing its mother's store of energy evenly with her."""
 
     moment: ClassVar[str] = "birth"
+    away_m: float = 0.0
+    "distance from its mother at which a young begins, in any direction; 0 beside her"
 
     def apply(self, world: World) -> None:
         a = world.agents
@@ -100,6 +102,17 @@ class Bear(Rule):
         a.energy[parents] /= a.litter[parents] + 1.0
         slots, mothers = world.give_birth(parents, a.litter[parents])
         a.energy[slots] = a.energy[mothers]
+        if self.away_m:
+            self._part(world, slots)
+
+    def _part(self, world: World, slots: np.ndarray) -> None:
+        """Takes young to their places: around a torus, else no farther than its border."""
+        a, space = world.agents, world.space
+        angle = 2 * np.pi * uniforms(world.seed, world.step, DISPERSAL, a.key[slots])
+        for place, part, length in ((a.x, np.cos(angle), space.width_m), (a.y, np.sin(angle), space.height_m)):
+            there = place[slots] + self.away_m * part
+            there = there % length if space.torus else np.maximum(there, 0)
+            place[slots] = np.minimum(there, length * (1 - 1e-6))
 
 
 @kernel

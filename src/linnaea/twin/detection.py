@@ -87,11 +87,12 @@ class View:
             raise ValueError(f"view of {self.range_m} m, {self.angle_deg}°, {self.delay_s} s: give a range above 0, an angle "
                              "up to 180 and a delay from 0")  # fmt: skip
 
-    def clip(self, x0, y0, x1, y1, heading_rad: float) -> tuple[np.ndarray, np.ndarray]:
+    def clip(self, x0, y0, x1, y1, heading_rad) -> tuple[np.ndarray, np.ndarray]:
         """The part of straight ways [n] inside the view, as shares of the way: (enter [n], leave [n]).
 
-        The camera stands at (0, 0); a way that misses the view has enter > leave. A sector of up to 180° is the
-        intersection of a circle and two half-planes, hence convex.
+        The camera stands at (0, 0) and looks in one direction, or each way [n] has a camera's of its own; a way that
+        misses the view has enter > leave. A sector of up to 180° is the intersection of a circle and two half-planes,
+        hence convex.
         """
         x0, y0, x1, y1 = (np.asarray(one, float) for one in (x0, y0, x1, y1))
         dx, dy = x1 - x0, y1 - y0
@@ -105,7 +106,7 @@ class View:
         for side in (1, -1):
             # Inside is where the turn from one edge has the sign of the other.
             edge = heading_rad - side * half
-            ex, ey = side * math.cos(edge), side * math.sin(edge)
+            ex, ey = side * np.cos(edge), side * np.sin(edge)
             start, change = ex * y0 - ey * x0, ex * dy - ey * dx
             with np.errstate(divide="ignore", invalid="ignore"):
                 cross = -start / change

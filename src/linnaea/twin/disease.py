@@ -94,6 +94,9 @@ class Sicken(Rule):
     """Infection at a rate proportional to the infectious animals met; illness ends in immunity or death (SIRS)."""
 
     moment: ClassVar[str] = "live"
+    leaves_out: ClassVar[tuple[str, ...]] = (
+        "A world has one disease at a time, with one illness for all hosts; the ill move, feed and breed like the healthy.",
+    )
 
     def apply(self, world: World) -> None:
         infection, recover, lethality, forget = world.arrays["disease"]

@@ -16,7 +16,7 @@ from linnaea.twin.cells import cell_index, offset, reach, span, wrap
 from linnaea.twin.compiled import kernel, serial
 from linnaea.twin.loop import CAUSE, Rule, World
 from linnaea.twin.movement import species_mask
-from linnaea.twin.random import HUNTING, PLACING, uniform, uniforms
+from linnaea.twin.random import HUNTING, PLACING, uniform2, uniforms
 from linnaea.twin.resolve import winners
 
 _PREDATION = CAUSE["predation"]
@@ -24,8 +24,8 @@ _PREDATION = CAUSE["predation"]
 
 @kernel
 def _hunt(
-    order, species, only, prey, x, y, key, until_h, now_h, start, xs, ys, radius, awareness, full_density, success, grid,
-    seed, step, target,
+    order, species, only, prey, x, y, key, until_h, now_h, start, xs, ys, radius, awareness, full_density, success,
+    grid, draw, seed, step, target,
 ):  # fmt: skip
     n_columns, n_rows, cell_w, cell_h, width, height, torus = grid
     for k in numba.prange(len(order)):
@@ -55,7 +55,9 @@ def _hunt(
         if full_density > 0.0:
             # The prey at hand is not evidence for more of them.
             effort *= min(1.0, (around - 1) / (math.pi * awareness * awareness * full_density))
-        if uniform(seed, step, HUNTING, key[i], 0) < effort:
+        u, v = uniform2(seed, step, HUNTING, key[i], draw)
+        # Of two prey that come its way in one step, by rules for different prey, it takes either.
+        if u < effort and (target[i] < 0 or v < 0.5):
             target[i] = best
 
 
@@ -81,39 +83,58 @@ class Hunt(Rule):
     "other prey per square metre at which the effort is full; 0 always"
     awareness_m: float = 0.0
     "radius in which the predator knows the density, metres"
+    interference: float = 0.0
+    "time that each predator of the species costs the others, as a share of their time searching"
 
     def prepare(self, world: World) -> None:
+        if not self.prey:
+            raise ValueError("prey: empty; give the rows of the species that are hunted")
         species_mask(world, (self.predator, *self.prey))
         if not 0 <= self.success <= 1:
             raise ValueError(f"success: {self.success} is not between 0 and 1")
+        if not self.interference >= 0:
+            raise ValueError(f"interference: {self.interference} is no share of time; give 0 or more")
         if self.full_density and not self.awareness_m > 0:
             raise ValueError(f"awareness_m: {self.awareness_m} tells no density; give metres above 0 with full_density")
 
     def apply(self, world: World) -> None:
-        a, cells = world.agents, world.cells
+        a, cells, success = world.agents, world.cells, self.success
+        if self.interference:
+            success /= 1 + self.interference * int(world.counts()[self.predator])
         _hunt(
-            cells.order, a.species, self.predator, species_mask(world, self.prey), a.x, a.y, a.key, a.until_h, world.now_h,
-            cells.start, cells.x, cells.y, self.radius_m, self.awareness_m, self.full_density, self.success, cells.grid(),
-            world.seed64, world.step, a.target,
+            cells.order, a.species, self.predator, species_mask(world, self.prey), a.x, a.y, a.key, a.until_h,
+            world.now_h, cells.start, cells.x, cells.y, self.radius_m, self.awareness_m, self.full_density, success,
+            cells.grid(), 2 * self.prey[0], world.seed64, world.step, a.target,
         )  # fmt: skip
 
 
 @serial
-def _kill(best, species, only, until_h, ready_h, gain, mass, energy, won, dying, eaten):
+def _kill(
+    best, species, only, wanted, key, until_h, end_h, busy_steps, dt, gain, young, draw, seed, step, mass, energy, won,
+    dying, litter, eaten,
+):  # fmt: skip
     for prey in range(len(best)):
         i = best[prey]
-        if i < 0 or species[i] != only or dying[prey] != 0:
+        if i < 0 or species[i] != only or not wanted[species[prey]] or dying[prey] != 0:
             continue
         dying[prey] = _PREDATION
         won[i] = 1.0
-        until_h[i] = ready_h
+        u, v = uniform2(seed, step, HUNTING, key[i], draw)
+        # Half a millionth of an hour keeps sums of steps from being late by rounding.
+        until_h[i] = end_h + math.floor(busy_steps + u) * dt - 5e-7
         energy[i] += gain * mass[prey]
+        if young > 0.0:
+            # A whole number with this mean.
+            litter[i] += int(young + v)
         eaten[species[i], species[prey]] += 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kill(Rule):
-    """Of the predators that strike at one prey one wins it, eats, and is busy handling it from the end of the step."""
+    """Of the predators that strike at one prey one wins it, eats, and is busy handling it from the end of the step.
+
+    It is busy for whole steps, by chance the more or the fewer, so that the mean is the time of handling.
+    """
 
     moment: ClassVar[str] = "resolve"
     predator: int
@@ -122,19 +143,27 @@ class Kill(Rule):
     "hours from a kill to the next search"
     gain_kj_kg: float = 0.0
     "energy taken from a kilogram of prey, kJ"
+    prey: tuple[int, ...] = ()
+    "rows of the prey that this holds for; empty for all"
+    young: float = 0.0
+    "young that a predator bears of a prey on average, where food becomes young at once"
 
     def prepare(self, world: World) -> None:
+        species_mask(world, (self.predator, *self.prey))
         world.add_tally("eaten", (len(world.species), len(world.species)))
 
     def apply(self, world: World) -> None:
         a = world.agents
         target = np.where(a.species[: a.n] == self.predator, a.target[: a.n], -1)
         best = winners(world, target, a.n)
-        # Half a millionth of an hour keeps sums of steps from being late by rounding.
-        ready_h = world.now_h + world.dt_h + self.handling_h - 5e-7
+        end_h, busy_steps = world.now_h + world.dt_h, self.handling_h / world.dt_h
+        # What is whole but for rounding is whole.
+        busy_steps = round(busy_steps) if math.isclose(busy_steps, round(busy_steps), rel_tol=1e-9) else busy_steps
+        wanted = species_mask(world, self.prey or tuple(range(len(world.species))))
         _kill(
-            best, a.species, self.predator, a.until_h, ready_h, self.gain_kj_kg, a.mass, a.energy, a.won, a.dying,
-            world.tallies["eaten"],
+            best, a.species, self.predator, wanted, a.key, a.until_h, end_h, float(busy_steps), world.dt_h,
+            self.gain_kj_kg, self.young, 1 + 2 * max(self.prey, default=0), world.seed64, world.step, a.mass, a.energy,
+            a.won, a.dying, a.litter, world.tallies["eaten"],
         )  # fmt: skip
 
 

@@ -84,6 +84,10 @@ class Metabolise(Rule):
     """
 
     moment: ClassVar[str] = "live"
+    leaves_out: ClassVar[tuple[str, ...]] = (
+        "Nobody dies of thirst: far from water the way to it costs energy, for up to 30 km.",
+        "Heat and cold cost the warm-blooded nothing.",
+    )
 
     def prepare(self, world: World) -> None:
         world.agents.add_column(Column(name="spent", dtype=np.float64, help="energy respired in the step, kJ", proposal=True))

@@ -100,18 +100,37 @@ class Gather(Rule):
 
 
 def most_adults(herd_size: np.ndarray) -> np.ndarray:
-    """Adults above which a group divides, and until then bears no young if it holds a territory: half more than usual."""
-    return np.maximum(1.5 * herd_size, herd_size + 1)
+    """Adults above which a group divides, and bears no young while it cannot if it holds a territory: as many as the usual
+    group has in all, at least a pair.
+    """
+    return np.maximum(herd_size, 2.0)
+
+
+def is_taken(world: World, kind: int, x: float, y: float) -> bool:
+    """Whether a place (metres) lies nearer to the home of a territorial pair or group of this species than territories do.
+
+    One that lives alone drives nobody away.
+    """
+    if not world.parameters["resident"][kind]:
+        return False
+    arrays = world.arrays
+    homes = arrays["herd_home"][(arrays["herd_species"] == kind) & (arrays["herd_adults"] >= 2)]
+    spacing = world.parameters["spacing_m"][kind]
+    return bool((((homes - (x, y)) ** 2).sum(1) < spacing * spacing).any())
 
 
 @serial
 def _settle(homes, places, spacing, width, height, chosen):
     """For each new group the first of its places [g, tries, 2] that keeps its distance from all homes [h, 2] and from
-    those settled before it: `chosen` [g], -1 for none. A grid of lists finds the neighbours."""
+    those settled before it: `chosen` [g], -1 for none. A grid of lists finds the neighbours.
+
+    A territory lies within the ground: half of the distance, or a quarter of a small ground, parts its middle from the borders.
+    """
     # No more cells than a thousand to a side, however small the territories.
     side = max(spacing, max(width, height) / 1000.0)
     n_columns, n_rows = int(width / side) + 1, int(height / side) + 1
     n, n_groups = len(homes), len(places)
+    edge_x, edge_y = min(0.5 * spacing, 0.25 * width), min(0.5 * spacing, 0.25 * height)
     head = np.full(n_columns * n_rows, -1, np.int64)
     following = np.full(n + n_groups, -1, np.int64)
     x, y = np.empty(n + n_groups), np.empty(n + n_groups)
@@ -123,7 +142,7 @@ def _settle(homes, places, spacing, width, height, chosen):
             chosen[g] = -1
             for t in range(places.shape[1]):
                 px, py = places[g, t, 0], places[g, t, 1]
-                if px < 0.0 or py < 0.0 or px >= width or py >= height:
+                if px < edge_x or py < edge_y or px >= width - edge_x or py >= height - edge_y:
                     continue
                 free = True
                 row, column = int(py / side), int(px / side)

@@ -54,8 +54,8 @@ def kill_rate(density, usual, hill, attack, rivals, interference):
 @kernel
 def _seek(
     order, species, key, x, y, mass, energy, born_h, herd, size, filled, until_h, now_h, pace, hunts, eats, prey_weight, radius,
-    attack, usual, hill, interference, hunger, store, mature_h, life_h, adult_kg, watches, care, start, xs, ys, grid, dt,
-    seed, step, target,
+    attack, usual, hill, interference, hunger, common, store, mature_h, life_h, adult_kg, watches, care, start, xs, ys, grid,
+    dt, seed, step, target,
 ):  # fmt: skip
     n_columns, n_rows, _, _, width, height, torus = grid
     for k in numba.prange(len(order)):
@@ -68,7 +68,7 @@ def _seek(
             continue
         r = radius[s]
         y_lo, y_hi, x_lo, x_hi = box(x[i], y[i], r, grid)
-        total, rivals, u_pick, chosen = 0.0, 0.0, 0.0, -1
+        total, choice, rivals, u_pick, chosen = 0.0, 0.0, 0.0, 0.0, -1
         for turn in range(2):
             passed = 0.0
             for row in range(y_lo, y_hi + 1):
@@ -94,8 +94,9 @@ def _seek(
                             weight *= 1.0 - care * herd_notices(np.float64(size[herd[j]]))
                         if turn == 0:
                             total += weight
+                            choice += weight * common[sj]
                         else:
-                            passed += weight
+                            passed += weight * common[sj]
                             chosen = j
                             if passed > u_pick:
                                 break
@@ -109,7 +110,7 @@ def _seek(
                 u, v = uniform2(seed, step, HUNTING, key[i], 0)
                 if total <= 0.0 or u >= 1.0 - math.exp(-rate * dt):
                     break
-                u_pick = v * total
+                u_pick = v * choice
         target[i] = chosen
 
 
@@ -117,26 +118,37 @@ def _seek(
 class Seek(Rule):
     """A hungry, idle predator searches the ground around it and, at a rate set by the prey there, picks one to kill.
 
-    Preference, body mass, age, condition and the eyes of its herd weigh for and against each prey. Rivals of other groups
-    of the same species near by cost time.
+    Preference, body mass, age, condition and the eyes of its herd weigh for and against each prey. Which of them it picks
+    depends on how common each kind is, too: hunters switch to what they meet often. Rivals of other groups of the same
+    species near by cost time.
     """
 
     moment: ClassVar[str] = "decide"
+    leaves_out: ClassVar[tuple[str, ...]] = (
+        "A hunt costs nothing and never hurts the hunter; prey do not defend themselves or their young.",
+        "An animal kills at most one prey in a step.",
+    )
     hunger: float = 0.6
     "filling of its own store, or of its group's on average, below which a predator hunts"
     interference: float = 0.1
     "time lost to each rival near by, as a share of the time searching"
     care: float = 0.5
     "how far a herd that surely notices a predator lowers its success, 0 to 1"
+    switching: float = 1.0
+    "power of a kind's number, against its usual one, with which hunters prefer it among what they meet; 0 no switching"
 
     def apply(self, world: World) -> None:
         a, p, cells = world.agents, world.parameters, world.cells
         if not p["hunts"].any():
             return
+        common = np.ones(len(world.species))
+        if self.switching:
+            # No kind is ever more than three times as conspicuous as usual, and none is overlooked altogether.
+            common = np.clip(world.arrays["census"].sum(1) / p["usual_number"], 0.01, 3.0) ** self.switching
         _seek(
             cells.order, a.species, a.key, a.x, a.y, a.mass, a.energy, a.born_h, a.herd, world.arrays["herd_size"],
             world.arrays["herd_store"], a.until_h, world.now_h, pace_now(world), p["hunts"], p["eats"], p["prey_weight"], p["search_m"], p["attack_km2_h"],
-            p["usual_prey_km2"], p["prey_hill"], self.interference, self.hunger, p["store_kj_kg"], p["mature_h"], p["life_h"],
+            p["usual_prey_km2"], p["prey_hill"], self.interference, self.hunger, common, p["store_kj_kg"], p["mature_h"], p["life_h"],
             p["adult_kg"], p["watches"], self.care, cells.start, cells.x, cells.y, cells.grid(), world.dt_h, world.seed64,
             world.step, a.target,
         )  # fmt: skip
@@ -159,8 +171,11 @@ class Seize(Rule):
     """Of those who chose one prey one kills it; its group near by eats its fill, the leavings go to the scavengers."""
 
     moment: ClassVar[str] = "resolve"
+    leaves_out: ClassVar[tuple[str, ...]] = ("No kill is taken away by stronger hunters of another kind; they come for the leavings.",)
     edible: float = 0.7
     "share of a body's energy that hunters can eat; the rest is left as carcass"
+    hunger: float = 0.6
+    "filling of its own store, or of its group's on average, below which a predator hunts"
     meal: float = 0.5
     "most that an animal eats of a kill while it stays there, as a share of its own mass"
     handling_h: float = 2.0
@@ -183,10 +198,17 @@ class Seize(Rule):
         members = np.empty(world.cells.m, np.int64)
         members = members[: _list_members(world.cells.order, a.herd, wanted, members)]
         members = members[np.argsort(a.key[members], kind="stable")]
+        fed: set[int] = set()
         for victim in prey:
-            # A predator may itself have been killed in this step by a larger one.
-            if a.dying[victim] == 0 and a.dying[best[victim]] == 0:
-                self._feast(world, int(best[victim]), int(victim), members)
+            killer = int(best[victim])
+            # A predator may itself have been killed in this step by a larger one, and a group that has eaten hunts no more.
+            if a.dying[victim] == 0 and a.dying[killer] == 0 and not (a.herd[killer] in fed and self._is_full(world, killer)):
+                self._feast(world, killer, int(victim), members)
+                fed.add(int(a.herd[killer]))
+
+    def _is_full(self, world: World, killer: int) -> bool:
+        a = world.agents
+        return a.energy[killer] > self.hunger * world.parameters["store_kj_kg"][a.species[killer]] * float(a.mass[killer])
 
     def _feast(self, world: World, killer: int, victim: int, members: np.ndarray) -> None:
         a, p = world.agents, world.parameters
@@ -205,7 +227,8 @@ class Seize(Rule):
         # Undigested flesh is soon gone.
         accounts(world)[DECAYED] += eaten * (1 - efficiency)
         size = float(a.mass[victim] / a.mass[killer])
-        busy = world.now_h + world.dt_h + min(self.handling_h * max(size, 0.02), 48.0)
+        # The kill falls in the middle of the step, on average.
+        busy = world.now_h + 0.5 * world.dt_h + min(self.handling_h * max(size, 0.02), 48.0)
         a.until_h[group] = np.maximum(a.until_h[group], busy)
         a.won[killer] = 1.0
         a.dying[victim] = _PREDATION

@@ -15,7 +15,7 @@ import numpy as np
 from linnaea.twin.agents import HOURS_A_YEAR, Column
 from linnaea.twin.budget import INTRODUCED, REMOVED, TISSUE_KJ_PER_KG, accounts, animal_kj
 from linnaea.twin.compiled import kernel, scalar
-from linnaea.twin.herds import add_herds, most_adults
+from linnaea.twin.herds import add_herds, is_taken, most_adults
 from linnaea.twin.landscape import layer_cell, layer_grid
 from linnaea.twin.loop import CAUSE, Rule, World
 from linnaea.twin.random import (
@@ -146,6 +146,9 @@ class Mate(Rule):
     """
 
     moment: ClassVar[str] = "live"
+    leaves_out: ClassVar[tuple[str, ...]] = (
+        "Any grown male of the species mates, wherever he is: nobody searches for a mate, fights for one or avoids kin.",
+    )
     every_h: float = 24.0
     "hours between two chances to conceive"
 
@@ -213,6 +216,10 @@ class Bear(Rule):
     """
 
     moment: ClassVar[str] = "birth"
+    leaves_out: ClassVar[tuple[str, ...]] = (
+        "The young are born weaned: there is no milk, and no young dies because its mother does.",
+        "The father of each young is drawn from all grown males, whoever is near.",
+    )
 
     def apply(self, world: World) -> None:
         a, p = world.agents, world.parameters
@@ -257,9 +264,16 @@ def inherit(world: World, slots: np.ndarray, mothers: np.ndarray) -> None:
 
 
 def introduce(
-    world: World, name: str, count: int, *, x: float | None = None, y: float | None = None, radius_m: float = 0.0
+    world: World,
+    name: str,
+    count: int,
+    *,
+    x: float | None = None,
+    y: float | None = None,
+    radius_m: float = 0.0,
+    herd_size: int = 0,
 ) -> np.ndarray:
-    """Brings `count` animals of a species into the world, in herds of its size: their slots.
+    """Brings `count` animals of a species into the world, in herds of its size or of `herd_size`: their slots.
 
     They stand around (x, y), or all over the ground. ValueError for an unknown species or a place outside the world.
     """
@@ -273,7 +287,7 @@ def introduce(
     a, p, kind = world.agents, world.parameters, world.species.index(name)
     slots = a.add(count, species=kind)
     keys, seed, when = a.key[slots], world.seed, world.step
-    group = np.arange(count) // max(1, round(p["herd_size"][kind]))
+    group = np.arange(count) // (herd_size or max(1, round(p["herd_size"][kind])))
     leaders = keys[np.unique(group, return_index=True)[1]]
     middle = _places(world, leaders, x, y, radius_m, kind)
     herds = add_herds(world, leaders, np.full(len(leaders), kind), middle)
@@ -374,6 +388,8 @@ def remove(world: World, slots: np.ndarray) -> None:
 class Arrive(Rule):
     """Groups come from beyond the borders where a species has become rare: the world is a part of a larger one.
 
+    Into a world with room for half a group they come half as often; from a territory that is taken they turn away.
+
     Hook of scenarios: `World.arrays["arrivals_per_y"]` [s]; 0 closes the border to a species.
     """
 
@@ -391,11 +407,13 @@ class Arrive(Rule):
         p, rate = world.parameters, world.arrays["arrivals_per_y"]
         counts = world.counts()
         for kind in np.flatnonzero(rate > 0):
-            rare = max(0.0, 1 - counts[kind] / p["usual_number"][kind])
+            rare = max(0.0, 1 - counts[kind] / p["usual_number"][kind]) * min(1.0, p["usual_number"][kind] / p["herd_size"][kind])
             u, v, w = (uniforms(world.seed, world.step, MIGRATION, np.array([kind], np.uint64), 100 + q)[0] for q in range(3))
             if u >= -math.expm1(-rate[kind] * rare * elapsed / HOURS_A_YEAR):
                 continue
             space, side = world.space, int(v * 4)
             x = w * space.width_m if side < 2 else (0.0 if side == 2 else space.width_m)
             y = w * space.height_m if side >= 2 else (0.0 if side == 0 else space.height_m)
-            introduce(world, world.species[kind], max(2, round(p["herd_size"][kind])), x=x, y=y)
+            if not is_taken(world, kind, x, y):
+                size = max(2, round(p["herd_size"][kind]))
+                introduce(world, world.species[kind], size, x=x, y=y, herd_size=size)

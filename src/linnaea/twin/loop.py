@@ -52,13 +52,15 @@ class Rule(ABC):
     """One thing that happens in every step: a frozen dataclass of parameters, without state of its own.
 
     State belongs to the world (columns of the animals, layers, `World.arrays`), so that a checkpoint holds all of it.
-    The class docstring and the string under every field become the rule's entry in the model's description.
+    The class docstring, the string under every field and `leaves_out` become the rule's entry in the model's description.
     """
 
     moment: ClassVar[str] = ""
     "one of MOMENTS"
     source: ClassVar[str] = ""
     "where the rule is described"
+    leaves_out: ClassVar[tuple[str, ...]] = ()
+    "what a biologist may expect of it that it does not do, a sentence each"
 
     def prepare(self, world: World) -> None:  # noqa: B027
         """Called once, before the first step: adds columns, layers, arrays and tallies, and checks the parameters."""
@@ -245,6 +247,8 @@ def _steer(world: World, steer: Mapping[int, Steer]) -> None:
             continue
         agents.pull_x[slot], agents.pull_y[slot] = math.cos(wish.heading_rad), math.sin(wish.heading_rad)
         agents.speed_m_h[slot] = wish.speed_m_h
+        if "limit_m" in agents.columns:
+            agents.limit_m[slot] = np.inf
 
 
 def _bury(world: World) -> None:

@@ -5,7 +5,10 @@ Both offer the same: `state()` and `put(state)`, logarithms that a filter may mo
 mean density over that time; `density()` now. Members of the map differ in their start, in their parameters and in the
 noise of every step; members that are worlds in their start and in every animal's luck.
 
-Legend: n nodes of the web, s animals, m members, l links, p parameters.
+Members of the map may come in several ensembles that differ in how large the noise is (`levels`): nobody knows that, and
+the counts say which level forecasts them best. All levels draw the same random numbers.
+
+Legend: n nodes of the web, s animals, m members of all levels, level by level, l links, p parameters.
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ from linnaea.twin.random import INTERVENTION, uniforms
 LONGEST_STEP_Y = 1 / 52
 STEP_OF_FASTEST = 0.2
 """a step of the map is at most so much of the time in which the fastest node turns over"""
+NOISE_LEVELS = (0.5, 1.0, 2.0)
+"""multiples of the noise that assimilation weighs against each other: it is known within a factor of two"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +64,14 @@ class MapMembers:
         seed: int = 0,
         start: Mapping[str, float] | None = None,
         area_km2: float = math.inf,
+        levels: Sequence[float] = (1.0,),
     ):
         """`start` are animals a km² at the beginning where they are not those of the species table.
 
-        On a ground of `area_km2` the chance of single births and deaths is part of the noise.
+        On a ground of `area_km2` the chance of single births and deaths is part of the noise. There are `n_members` of
+        each of the `levels`, which are multiples of the spread's noise.
         """
-        self.web, self.spread, self.n_members = web, spread, n_members
+        self.web, self.spread, self.n_members, self.levels = web, spread, n_members, tuple(levels)
         self.rng = np.random.Generator(np.random.Philox(seed))
         self.rates = Rates(system_of_web(web))
         self.names = tuple(self.rates.system.names)
@@ -73,7 +80,7 @@ class MapMembers:
         self.mass_s1 = np.array([web.species[name].body_mass_kg for name in self.animals])[:, None]
         growth_n1 = np.array([[web.species[name].growth_per_y] for name in self.names])
         # What can grow fast is thrown about fast: in 1 / growth every species is moved by the same share.
-        self.variance_n1 = spread.noise**2 * growth_n1
+        self.variance_nm = spread.noise**2 * growth_n1 * np.repeat(np.square(self.levels), n_members)
         # Births and deaths of N animals, each at about the rate of growth: variance 2 rate / N of the logarithm a year.
         kilos_n1 = np.array([[0.0 if one.basal else one.body_mass_kg] for one in web.species.values()])
         self.chance_n1 = 2 * growth_n1 * kilos_n1 / area_km2
@@ -90,14 +97,18 @@ class MapMembers:
         for name, density in (start or {}).items():
             biomass_n1[self.names.index(name)] = density * web.species[name].body_mass_kg
         n = len(self.names)
-        self.log_nm = np.log(np.maximum(biomass_n1, floor)) + spread.start * self.rng.standard_normal((n, n_members))
-        self.factor_pm = spread.parameter * self.rng.standard_normal((2 * n, n_members))
+        self.log_nm = np.log(np.maximum(biomass_n1, floor)) + spread.start * self._drawn(n)
+        self.factor_pm = spread.parameter * self._drawn(2 * n)
         self.fixed_n = {
             key: getattr(self.rates, key)
             for key in ("growth_n1", "capacity_n1", "metabolism_n1", "mortality_n1", "attack_l1")
         }
         fastest = float((self.rates.growth_n1 + self.rates.metabolism_n1 + self.rates.mortality_n1).max())
         self.longest_y = min(LONGEST_STEP_Y, STEP_OF_FASTEST / fastest)
+
+    def _drawn(self, n_rows: int) -> np.ndarray:
+        """Standard normal numbers [n_rows, m], the same for each level."""
+        return np.tile(self.rng.standard_normal((n_rows, self.n_members)), len(self.levels))
 
     def state(self) -> np.ndarray:
         """Logarithms of biomass (kg/km²) of every node, then of the parameters' factors [n + p, m]."""
@@ -126,8 +137,8 @@ class MapMembers:
             before_sm = self.density()
             biomass_nm = np.exp(self.log_nm)
             rate_nm = step * per_density(self.rates, biomass_nm)
-            spread_nm = np.sqrt(step * (self.variance_n1 + self.chance_n1 / biomass_nm))
-            rate_nm += spread_nm * self.rng.standard_normal(rate_nm.shape)
+            spread_nm = np.sqrt(step * (self.variance_nm + self.chance_n1 / biomass_nm))
+            rate_nm += spread_nm * self._drawn(len(rate_nm))
             # A rate that would empty or fill a node at once is an artefact of the step.
             grown_nm = biomass_nm * np.exp(np.clip(rate_nm, -3, 3)) + step * self.rates.immigration_n1
             self.log_nm = np.maximum(np.log(np.maximum(grown_nm, 1e-300)), self.floor)
@@ -151,6 +162,9 @@ class WorldMembers:
 
     Parameters stay as they are. For small worlds: each member costs what a run costs.
     """
+
+    levels = (1.0,)
+    "the worlds' chance is what it is"
 
     def __init__(self, worlds: Sequence[World], spread: Spread, seed: int = 0):
         self.worlds, self.n_members, self.spread = list(worlds), len(worlds), spread

@@ -21,11 +21,13 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
-from linnaea.twin.confusion import CERTAIN, UNIDENTIFIED, Confusion
+from linnaea.twin.confusion import CERTAIN, UNIDENTIFIED, Confusion, estimated
 from linnaea.twin.detection import Sight, View, effective_half_width_m
+from linnaea.twin.higher_taxa import species_within
 from linnaea.twin.observations import Fix, Observations, Visit
 from linnaea.twin.sensors import CameraTraps, StripCounts
 from linnaea.twin.species import Species
@@ -38,6 +40,8 @@ UNKNOWN_COUNT = Sight(least_kg=2.0)
 """what sensors notice of which the survey says nothing: no insects; assumptions, not measurements"""
 PRIOR_CLUMPING, PRIOR_WEIGHT = 1.0, 10.0
 """1 / k before the sites are compared, and how many expected counts squared it weighs"""
+LATE_H = 366 * 24.0
+"""a survey that starts so long before its first visit may have a wrong start"""
 MOST_GAP_H = 2.0
 """fixes further apart say too little of the path between them"""
 
@@ -114,10 +118,10 @@ class _Rates:
         """The survey's sensor that made a visit: by the site's name, else the first of its kind, else a usual one."""
         known = self.survey.cameras if visit.kind == "camera" else self.survey.counts
         for sensor in known:
-            if visit.site.startswith(f"{sensor.name}-"):
+            if Path(visit.site).name.startswith(f"{sensor.name}-"):
                 return sensor
         for sensor in known:
-            if visit.kind in ("camera", sensor.kind):
+            if isinstance(sensor, CameraTraps) or visit.kind == sensor.kind:
                 return sensor
         if visit.kind == "camera":
             reach = View().range_m if math.isnan(visit.range_m) else visit.range_m
@@ -153,17 +157,24 @@ def name_index(species: Mapping[str, Species], reported: Sequence[str]) -> dict[
     return index
 
 
-def _confusion(survey: Survey, names: Sequence[str]) -> tuple[Confusion, list[str]]:
-    """The survey's confusion table, or one in which every species is left unidentified equally often."""
-    if survey.confusion.true or UNIDENTIFIED not in names:
+def _confusion(survey: Survey, names: Sequence[str], species: Mapping[str, Species]) -> tuple[Confusion, list[str]]:
+    """The survey's confusion table, or what the names that cameras reported [one each] say of their classifier."""
+    if survey.confusion.true:
         return survey.confusion, []
-    share = min(names.count(UNIDENTIFIED) / len(names), 0.99)
-    known = sorted({name for name in names if name != UNIDENTIFIED})
-    rows = tuple(
-        tuple((1 - share) * (a == b) + share * (b == UNIDENTIFIED) for b in (*known, UNIDENTIFIED)) for a in known
-    )
-    note = f"no confusion table: every species is taken to stay unidentified as often as all, {share:.0%}"
-    return Confusion(true=tuple(known), reported=(*known, UNIDENTIFIED), share=rows), [note]
+    within = species_within({name for name in names if name not in species and name != UNIDENTIFIED}, species)
+    notes = []
+    if UNIDENTIFIED in names:
+        share = names.count(UNIDENTIFIED) / len(names)
+        notes.append(f"no confusion table: every species is taken to stay unidentified as often as all, {share:.0%}")
+    if within:
+        notes.append("no confusion table: " + ", ".join(within) + " may be any of their species in the world")
+    return estimated(names, list(species), within), notes
+
+
+def nothing_left(rejected: Sequence[tuple[str, str]]) -> str:
+    """A line for observations of which no visit can be used, with the first reason."""
+    first = f"; first reason: {': '.join(rejected[0])}" if rejected else "; positions of collars alone say no numbers"
+    return f"no visit with an effort can be used{first}"
 
 
 def gather(found: Observations, survey: Survey, species: Mapping[str, Species], window_h: float) -> Counts:
@@ -176,16 +187,21 @@ def gather(found: Observations, survey: Survey, species: Mapping[str, Species], 
     of_camera = [
         name for name, one in zip(canonical, found.sightings, strict=True) if found.visits[one.visit].kind == "camera"
     ]
-    confusion, notes = _confusion(survey, of_camera)
+    confusion, notes = _confusion(survey, of_camera, species)
     reported = confusion.names(names)
     index = name_index(species, reported)
     spans = {v.id: (geo.hour(v.start.isoformat()), geo.hour(v.end.isoformat())) for v in found.visits.values()}
     late = [key for key, (start, end) in spans.items() if start >= -1e-6]
     rejected = [
-        (f"visit {v}", "it began before the survey's start; set an earlier start") for v in spans if v not in late
+        (f"visit {v} ({found.visits[v].site})", f"it began before the survey's start, {geo.start}; set an earlier start")
+        for v in spans
+        if v not in late
     ]
     if not late:
-        raise ValueError("no visit with an effort is left to assimilate; see the reasons in rejected.csv")
+        raise ValueError(nothing_left([*found.rejected, *rejected]))
+    first_h = min(spans[key][0] for key in late)
+    if first_h > LATE_H:
+        notes.append(f"the first visit is {first_h / 24:.0f} days after the survey's start, {geo.start}: is that right?")
     last_h = max(spans[key][1] for key in late)
     edges_h = window_h * np.arange(max(1, math.ceil(last_h / window_h - 1e-9)) + 1)
     paths = {
@@ -197,7 +213,7 @@ def gather(found: Observations, survey: Survey, species: Mapping[str, Species], 
         for place, km in paths.items()
         if place < len(names)
     ]
-    rates = _Rates(survey=survey, species=species, day_km=day_km)
+    rates, n_strange = _Rates(survey=survey, species=species, day_km=day_km), 0
     y_vr: dict[tuple[int, str], np.ndarray] = defaultdict(lambda: np.zeros(len(reported)))
     for name, one in zip(canonical, found.sightings, strict=True):
         place = index.get(name.casefold(), -1)
@@ -208,9 +224,12 @@ def gather(found: Observations, survey: Survey, species: Mapping[str, Species], 
                 else f"{name!r} is neither in the world nor in the confusion table"
             )
             rejected.append((f"sighting at {one.time.isoformat()}", why))
+            n_strange += place < 0
             continue
         window = min(max(int(geo.hour(one.time.isoformat()) / window_h), 0), len(edges_h) - 2)
         y_vr[window, one.visit][place] += one.count
+    if n_strange and not y_vr:
+        notes.append("not one of the animals reported lives in this world; what is left says that its own were not seen")
     return _assemble(found, rates, confusion, reported, spans, late, edges_h, y_vr, rejected, notes)
 
 

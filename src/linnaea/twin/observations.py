@@ -175,7 +175,8 @@ def _read_folder(folder: Path, camera_days: float) -> Observations:
         known = True
     if not known:
         raise ValueError(
-            f"{folder}: neither deployments.csv, occurrences.csv nor movebank.csv is there; give their folder"
+            f"{folder}: neither deployments.csv, occurrences.csv nor movebank.csv is there; give their folder, or for "
+            "photographs the table that linnaea identify makes of them"
         )
     return found
 

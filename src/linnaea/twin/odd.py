@@ -185,6 +185,8 @@ def _concepts(world: World, data: WorldData) -> str:
         "Collectives": f"herds, packs and territories: {', '.join(herding)}." if herding else "none.",
         "Observation": f"{', '.join(watching) or 'nothing'} at the moment `observe`; sensors see with errors, records without.",
     }  # fmt: skip
+    if simpler := [text for rule in rules for text in rule.leaves_out]:
+        concepts["Basic principles"] += " What it leaves out: " + " ".join(simpler)
     if traits:
         concepts["Adaptation"] += f" Heritable traits ({traits}) pass from both parents and are selected by who survives."
     return "\n\n".join(f"**{name}**: {text}" for name, text in concepts.items())
@@ -241,6 +243,8 @@ def _submodel(rule: Rule, world: World) -> str:
         parts.append(f"Source: {rule.source}.")
     if rows and not isinstance(rule, Intervene | Record):
         parts.append(_table(("parameter", "value", "meaning"), rows))
+    if rule.leaves_out:
+        parts.append("Leaves out: " + " ".join(rule.leaves_out))
     if streams := streams_of(rule):
         parts.append(f"Random processes: {', '.join(streams)}.")
     if columns := columns_of(rule, world):
@@ -258,13 +262,33 @@ def _shown(value: object) -> str:
     return str(value)
 
 
+def _set(data: WorldData) -> list[tuple[str, object]]:
+    """Names and values that the world's file may set: all settings, and of foods and animals what is not the default."""
+    found: list[tuple[str, object]] = []
+    for table in ("ground", "landscape", "settings"):
+        one = getattr(data, table)
+        found += [(f"{table}.{f.name}", getattr(one, f.name)) for f in dataclasses.fields(one)]
+    for table in ("foods", "animals"):
+        for name, one in getattr(data, table).items():
+            plain = type(one)()
+            for f in dataclasses.fields(one):
+                value = getattr(one, f.name)
+                if repr(value) != repr(getattr(plain, f.name)):
+                    found.append((f"{table}.{name}.{f.name}", value))
+    return found
+
+
 def _values(data: WorldData) -> str:
     level = trophic_levels(data.web)
     kinds = animal_species(data)
     names = [name for name in NUMERIC if name != "capacity_kg_km2"]
     parts = [
         "Every value has a grade: " + "; ".join(f"*{name}*: {text}" for name, text in GRADES.items()) + ".",
-        f"{len(data.unmeasured())} values of this world are not measured.",
+        (f"{len(data.unmeasured())} values of this world are not measured. The rules' own parameters (part 7) are unverified, "
+         "unless the world's file sets them."),
+        "### The world's file",
+        _table(("value", "", "grade"),
+               [(f"`{key}`", _shown(value), data.grades.get(key, data.grade)) for key, value in _set(data)]),
         "### The web",
         _table(("eater", "level", "eaten", "preference", "grade"),
                [(a.predator, f"{level[a.predator]:.1f}", a.prey, f"{a.preference:g}", a.grade) for a in data.web.links]),

@@ -1,7 +1,6 @@
 """What a run leaves for others: tables (CSV or Parquet) and maps and paths (NetCDF with CF attributes).
 
-NetCDF is written in the classic 64-bit form through SciPy, which the twin needs anyway: every reader knows it, and no
-further package is wanted.
+NetCDF is version 4 (HDF5), every variable compressed: xarray, R and QGIS read it.
 
 Legend: m members, k records, s species, l foods, q quantiles.
 """
@@ -24,6 +23,8 @@ from linnaea.twin.recording import WEATHER
 BAND = (0.05, 0.5, 0.95)
 "quantiles of the members that tables and pictures show"
 TABLE_FORMS = ("csv", "parquet")
+# Shuffled bytes deflate to a fraction, as maps are mostly zeros; more than this level costs time and saves little.
+COMPRESSION = {"zlib": True, "shuffle": True, "complevel": 4}
 
 
 def write_outputs(run: Run, form: str = "csv") -> list[Path]:
@@ -192,13 +193,13 @@ def unverified(run: Run):
 
 
 def _open(path: Path, title: str, run: Run, **attributes: str):
-    from scipy.io import netcdf_file
+    from h5netcdf.legacyapi import Dataset
 
-    file = netcdf_file(path, "w", version=2)
+    file = Dataset(path, "w")
     about = {"Conventions": "CF-1.8", "title": title, "history": f"written by linnaea {__version__}",
              "source": f"simulation of world {run.data.name}, seed {run.plan.seed}"}  # fmt: skip
     for name, text in (about | attributes).items():
-        setattr(file, name, text)
+        file.setncattr(name, text)
     return file
 
 
@@ -208,17 +209,19 @@ def _names(file, dimension: str, names: Iterable[str], long_name: str) -> None:
     width = max(map(len, encoded), default=1)
     file.createDimension(dimension, len(encoded))
     file.createDimension(f"{dimension}_length", width)
-    variable = file.createVariable(f"{dimension}_name", "S1", (dimension, f"{dimension}_length"))
-    variable.long_name = long_name
+    variable = file.createVariable(f"{dimension}_name", "S1", (dimension, f"{dimension}_length"), **COMPRESSION)
+    variable.setncattr("long_name", long_name)
     for row, name in enumerate(encoded):
         variable[row] = np.frombuffer(name.ljust(width, b"\0"), "S1")
 
 
-def _put(file, name: str, dimensions: tuple[str, ...], values: np.ndarray, dtype: str = "f8", **attributes) -> None:
-    variable = file.createVariable(name, dtype, dimensions)
+def _put(
+    file, name: str, dims: tuple[str, ...], values: np.ndarray, dtype: str = "f8", fill: float | None = None, **attributes
+) -> None:
+    variable = file.createVariable(name, dtype, dims, fill_value=fill, **COMPRESSION)
     variable[:] = np.asarray(values).astype(dtype)
     for key, value in attributes.items():
-        setattr(variable, key, value)
+        variable.setncattr(key, value)
 
 
 def _put_time(file, name: str, hours: np.ndarray) -> None:
@@ -285,7 +288,7 @@ def write_paths(run: Run, path: Path) -> None:
         _put_time(file, "obs", run.records["time_h"][0])
         for index, name, way in ((0, "x", "east"), (1, "y", "north")):
             _put(file, name, ("trajectory", "obs"), paths[:, kept, index].T, "f4", units="m",
-                 _FillValue=np.float32(np.nan), standard_name=f"projection_{name}_coordinate",
+                 fill=np.nan, standard_name=f"projection_{name}_coordinate",
                  long_name=f"metres {way} of the south-western corner")  # fmt: skip
     finally:
         file.close()

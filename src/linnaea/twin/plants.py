@@ -203,6 +203,7 @@ class Burn(Rule):
     """In the dry season grass burns where it stands thick, the fire spreads, and takes a part of the woody plants."""
 
     moment: ClassVar[str] = "environment"
+    leaves_out: ClassVar[tuple[str, ...]] = ("Fires kill no animals, and animals do not flee from them; they lose the food that burnt.",)
     every_h: float = 24.0
     "hours between two looks for fire"
     ignition_per_km2_y: float = 0.02

@@ -156,7 +156,8 @@ def _hunters(order, species, cell_of, hunts, start, hunter):
 @kernel
 def _roam(
     order, species, key, x, y, dir_x, dir_y, herd, until_h, now_h, speed, pace, keep, area, spacing, goal,
-    middle, size, eats, flight_m, flight_speed, start, hunter, grid, dt, net, seed, step, pull_x, pull_y, speed_m_h,
+    middle, size, eats, flight_m, flight_speed, start, hunter, grid, dt, flight_h, spread, seed, step, pull_x, pull_y, speed_m_h,
+    limit_m,
 ):  # fmt: skip
     n_columns, n_rows, _, _, width, height, torus = grid
     for k in numba.prange(len(order)):
@@ -168,7 +169,7 @@ def _roam(
         gx, gy, distance = towards(x[i], y[i], goal[h, 0], goal[h, 1], width, height, torus)
         # A goal is an area: within it there is nothing to go to; far away it weighs up to twice the heading.
         weight = min(max(distance - area[s], 0.0) / (QUARTER_DAY_H * speed[s]), 2.0)
-        most = (distance + area[s]) / (dt * net)
+        most = distance + area[s]
         px += weight * gx
         py += weight * gy
         if size[h] > 1:
@@ -179,9 +180,9 @@ def _roam(
                 weight = min(loose / (QUARTER_DAY_H * speed[s]), 2.0) * (1.0 - 0.5 * weight)
                 px += weight * mx
                 py += weight * my
-                most = max(most, distance / (dt * net))
-        # In a long step nobody runs past the goal.
-        going = min(-speed[s] * pace[s] * math.log(1.0 - 0.999 * v), most)
+                most = max(most, distance)
+        # The hours of a long step add up to a path that varies less than one of them.
+        going = speed[s] * pace[s] * (1.0 + spread * (-math.log(1.0 - 0.999 * v) - 1.0))
         if until_h[i] > now_h:
             going *= 0.1
         if flight_m[s] > 0.0:
@@ -203,22 +204,28 @@ def _roam(
             if norm > 0.0:
                 px += 10.0 * away_x / norm
                 py += 10.0 * away_y / norm
-                going = max(going, flight_speed[s])
+                # A flight is over within the hour, however long the step.
+                going = max(going, flight_speed[s] * min(1.0, flight_h / dt))
+                most = max(most, flight_speed[s] * min(dt, flight_h))
         pull_x[i] += px
         pull_y[i] += py
         speed_m_h[i] = going
+        # In a long step nobody runs past the goal, but walks about there.
+        limit_m[i] = most
 
 
 @dataclass(frozen=True, kw_only=True)
 class Roam(Rule):
     """A correlated walk, drawn to the herd's goal and to its middle, and away from near predators.
 
-    The path of a day is the species', shared over the hours by its activity; the length of a step is exponential.
+    The path of a day is the species', shared over the hours by its activity; the length of an hour's way is exponential.
     """
 
     moment: ClassVar[str] = "decide"
     persistence_h: float = 3.0
     "hours after which an animal has forgotten its heading"
+    flight_h: float = 1.0
+    "longest flight from a predator, hours"
 
     def apply(self, world: World) -> None:
         a, p, cells, arrays = world.agents, world.parameters, world.cells, world.arrays
@@ -228,7 +235,9 @@ class Roam(Rule):
             cells.order, a.species, a.key, a.x, a.y, a.dir_x, a.dir_y, a.herd, a.until_h, world.now_h, p["speed_m_h"],
             pace_now(world), math.exp(-world.dt_h / self.persistence_h), p["goal_m"], p["herd_spacing_m"],
             arrays["herd_goal"], arrays["herd_middle"], arrays["herd_size"], p["eats"], p["flight_m"], p["flight_m_h"],
-            start, hunter, cells.grid(), world.dt_h, net_share(world.dt_h, self.persistence_h), world.seed64, world.step, a.pull_x, a.pull_y, a.speed_m_h,
+            start, hunter, cells.grid(), world.dt_h, self.flight_h, 1.0 / math.sqrt(max(world.dt_h, 1.0)),
+            world.seed64, world.step, a.pull_x, a.pull_y, a.speed_m_h,
+            a.limit_m,
         )  # fmt: skip
 
 
@@ -249,7 +258,8 @@ def pace_now(world: World) -> np.ndarray:
 
 @kernel
 def _travel(
-    order, key, x, y, dir_x, dir_y, pull_x, pull_y, speed_m_h, dt_h, net, fences, width, height, torus, seed, step, moved_m
+    order, key, x, y, dir_x, dir_y, pull_x, pull_y, speed_m_h, limit_m, dt_h, net, fences, width, height, torus, seed, step,
+    moved_m,
 ):
     for k in numba.prange(len(order)):
         i = order[k]
@@ -261,8 +271,9 @@ def _travel(
         distance = np.float64(speed_m_h[i]) * dt_h
         moved_m[i] = distance
         old_x, old_y = np.float64(x[i]), np.float64(y[i])
-        new_x, new_dx = arrive(old_x + px * distance * net, px, width, torus)
-        new_y, new_dy = arrive(old_y + py * distance * net, py, height, torus)
+        way = min(distance * net, np.float64(limit_m[i]))
+        new_x, new_dx = arrive(old_x + px * way, px, width, torus)
+        new_y, new_dy = arrive(old_y + py * way, py, height, torus)
         stopped = False
         for f in range(len(fences)):
             met = crosses(old_x, old_y, new_x, new_y, fences[f, 0], fences[f, 1], fences[f, 2], fences[f, 3])
@@ -289,10 +300,13 @@ class Travel(Rule):
 
     def prepare(self, world: World) -> None:
         world.agents.add_column(Column(name="moved_m", dtype=np.float32, help="path of the step, metres", proposal=True))
+        world.agents.add_column(
+            Column(name="limit_m", dtype=np.float32, help="farthest that it goes in the step, metres", proposal=True, blank=np.inf)
+        )
 
     def apply(self, world: World) -> None:
         a, space, net = world.agents, world.space, net_share(world.dt_h, self.persistence_h)
         _travel(
-            world.cells.order, a.key, a.x, a.y, a.dir_x, a.dir_y, a.pull_x, a.pull_y, a.speed_m_h, world.dt_h, net,
+            world.cells.order, a.key, a.x, a.y, a.dir_x, a.dir_y, a.pull_x, a.pull_y, a.speed_m_h, a.limit_m, world.dt_h, net,
             world.arrays["fences"], space.width_m, space.height_m, space.torus, world.seed64, world.step, a.moved_m,
         )  # fmt: skip

@@ -127,20 +127,31 @@ class CameraTraps(Rule):
         # The new-born and those that crossed a torus' border have no way yet.
         new = ~((np.abs(x1 - x0) < world.space.width_m / 2) & (np.abs(y1 - y0) < world.space.height_m / 2))
         x0, y0 = np.where(new, x1, x0), np.where(new, y1, y0)
-        if self.start_h <= world.now_h < self.end_h:
-            low_x, high_x = np.minimum(x0, x1) - self.view.range_m, np.maximum(x0, x1) + self.view.range_m
-            low_y, high_y = np.minimum(y0, y1) - self.view.range_m, np.maximum(y0, y1) + self.view.range_m
-            for site, (cx, cy) in enumerate(self.places_m):
-                near = np.flatnonzero((low_x <= cx) & (cx <= high_x) & (low_y <= cy) & (cy <= high_y))
-                if len(near):
-                    way = (x0[near] - cx, y0[near] - cy, x1[near] - cx, y1[near] - cy)
-                    self._look(world, site, slots[near], way)
+        if self.start_h <= world.now_h < self.end_h and len(slots):
+            self._look(world, slots, x0, y0, x1, y1)
         a.before_x[slots], a.before_y[slots] = x1, y1
 
-    def _look(self, world: World, site: int, slots: np.ndarray, way: tuple) -> None:
-        """Takes the pictures of one camera in this step of animals that pass near."""
+    def _look(self, world: World, slots: np.ndarray, x0, y0, x1, y1) -> None:
+        """Takes the pictures of all cameras in this step."""
+        low_x, high_x = np.minimum(x0, x1) - self.view.range_m, np.maximum(x0, x1) + self.view.range_m
+        low_y, high_y = np.minimum(y0, y1) - self.view.range_m, np.maximum(y0, y1) + self.view.range_m
+        near = [np.flatnonzero((low_x <= cx) & (cx <= high_x) & (low_y <= cy) & (cy <= high_y)) for cx, cy in self.places_m]
+        sites = np.repeat(np.arange(len(near)), np.array([len(one) for one in near], int))
+        if not len(sites):
+            return
+        # Ways near any camera are cut at once: most of them miss the view, and only the others cost draws.
+        index, (cx, cy) = np.concatenate(near), np.array(self.places_m).T[:, sites]
+        way = np.array([x0[index] - cx, y0[index] - cy, x1[index] - cx, y1[index] - cy])
+        heading = np.array([self.heading(site) for site in range(len(near))])[sites]
+        enter, leave = self.view.clip(*way, heading)
+        inside = (leave >= enter) & (self.view.delay_s / 3600 <= (leave - enter) * world.dt_h + 1e-9)
+        for site in np.unique(sites[inside]):
+            here = np.flatnonzero(inside & (sites == site))
+            self._shoot(world, int(site), slots[index[here]], way[:, here], enter[here], leave[here])
+
+    def _shoot(self, world: World, site: int, slots: np.ndarray, way: np.ndarray, enter, leave) -> None:
+        """Takes the pictures of one camera in this step, of animals that are in view from `enter` to `leave`."""
         a = world.agents
-        enter, leave = self.view.clip(*way, self.heading(site))
         keys = draw_keys(self.name, a.key[slots])
         distance = closest(*way, enter, leave)
         hour = (world.now_h + np.clip(enter, 0, 1) * world.dt_h) % 24
@@ -148,7 +159,7 @@ class CameraTraps(Rule):
         noticed = uniforms(world.seed, world.step, DETECTION, keys, site) < chance
         trigger_h = world.now_h + enter * world.dt_h + self.view.delay_s / 3600
         leave_h = world.now_h + leave * world.dt_h
-        seen = np.flatnonzero((leave >= enter) & noticed & (trigger_h <= leave_h))
+        seen = np.flatnonzero(noticed & (trigger_h <= leave_h))
         taken_h = self._pictures(world, site, trigger_h[seen], leave_h[seen], keys[seen])
         seen, taken_h = seen[np.isfinite(taken_h)], taken_h[np.isfinite(taken_h)]
         if not len(seen):
@@ -313,12 +324,13 @@ class Collars(Rule):
         fails = uniforms(world.seed, world.step, SENSING, keys, 2) < -math.expm1(
             -self.failures_per_y * world.dt_h / HOURS_A_YEAR
         )
-        alive = {int(one): slot for slot in a.slots() if (one := a.id[slot]) in wearers}
-        wearers[fails | ~np.isin(wearers, list(alive))] = -1
+        slots = a.slots()
+        slots = slots[np.isin(a.id[slots], wearers)]
+        wearers[fails | ~np.isin(wearers, a.id[slots])] = -1
         worn = np.flatnonzero(wearers >= 0)
         if world.step % every or not len(worn):
             return
-        slots = np.array([alive[int(one)] for one in wearers[worn]])
+        slots = slots[np.argmax(a.id[slots] == wearers[worn][:, None], axis=1)]
         rows = np.zeros(len(worn), FIX)
         rows["time_h"], rows["collar"], rows["animal"] = world.now_h, worn, wearers[worn]
         rows["species"] = a.species[slots]

@@ -15,6 +15,7 @@ from linnaea.twin.allometry import LAWS
 from linnaea.twin.budget import FAT_KJ_PER_KG, PLANT_KJ_PER_KG, TISSUE_KJ_PER_KG
 from linnaea.twin.cells import Space
 from linnaea.twin.grazing import trait_fit
+from linnaea.twin.herds import most_adults
 from linnaea.twin.plants import DEAD, KINDS, POOL
 from linnaea.twin.species import Species
 from linnaea.twin.vigilance import head_up_share, herd_notices
@@ -25,8 +26,10 @@ WALK_SHARE = 0.15
 "share of the field metabolic rate that the usual way of a day costs (unverified)"
 DRINK_KM = 15.0
 "distance to water over which the worth of a place falls to a third, for those that drink (unverified)"
+ADULT_SHARE = 0.6
+"share of a group that is grown, for the size of its territory (unverified)"
 # As in `hunting.Seize`.
-EDIBLE, MEAL = 0.7, 0.5
+EDIBLE = 0.7
 # Withering (1/y), rain of half growth (mm a month), share burnt, by kind of plant; general knowledge, unverified.
 _PLANT = {"grass": (1.0, 50.0, 0.8), "woody": (0.1, 25.0, 0.15), "seed": (0.3, 30.0, 0.2)}
 _SMALL_BITES = 1e-3
@@ -133,14 +136,17 @@ def animal_tables(data: WorldData, dt_h: float, counts: dict[str, int], cell_km2
         _given(o.range_km, math.sqrt(one.home_range_km2 / math.pi)) * 1000 for o, one in zip(own, species, strict=True)
     )
     herd = column(one.herd_size for one in species)
-    side_m = np.sqrt(herd / column(one.density_per_km2 for one in species)) * 1000
+    # A territory has room for a group that is about to divide, with its young, at the usual density.
+    side_m = np.sqrt(most_adults(herd) / ADULT_SHARE / column(one.density_per_km2 for one in species)) * 1000
     resident = np.array([not o.free_ranging for o in own])
     speed = day_m / 24
     day_h = data.ground.every_h
     plan_h = np.clip(range_m / speed / 2, max(day_h / 4, dt_h), max(2 * day_h, dt_h))
     hunts = np.array([any(one.name == a.predator and _is_prey(a.prey, data) for a in data.web.links) for one in species])
     watches = np.array([one.name in eaten for one in species]) & ~hunts
-    flight = np.where(watches, np.minimum(100 * (mass / 50) ** (1 / 3), 150.0), 0.0)
+    flight = column(
+        _given(o.flight_m, min(100 * (m / 50) ** (1 / 3), 150.0) if w else 0.0) for o, m, w in zip(own, mass, watches, strict=True)
+    )
     birth = _breeding(species)
     return {
         "adult_kg": mass,
@@ -221,6 +227,9 @@ def diet_tables(data: WorldData, foods: Tables, cell_km2: float) -> Tables:
             rows[i, j], weight[i, j] = names.index(link.prey), link.preference
         if diet:
             half[i] = float((weight[i] * usual_l[rows[i]] * half_of[rows[i]]).sum())
+            half[i] *= data.animals.get(list(diets)[i], Animal()).half
+            # What is liked less than living prey is sought less, too: a hunter needs more of it to fill itself.
+            half[i] *= max(a.preference for a in data.web.links if a.predator == species[i]) / weight[i].max()
             hill[i] = max(link.hill for link in diet if link.prey in names) if len(diet) == sum(
                 1 for a in data.web.links if a.predator == species[i]) else 1.0  # fmt: skip
     return {
@@ -253,7 +262,7 @@ def hunt_tables(data: WorldData, p: Tables, cell_km2: float) -> Tables:
     body_kj = p["adult_kg"] * (TISSUE_KJ_PER_KG + 0.5 * p["store_kj_kg"])
     for i in np.flatnonzero(weight.any(1)):
         usual[i] = (weight[i] * density).sum()
-        meal = p["herd_size"][i] * MEAL * p["adult_kg"][i] * TISSUE_KJ_PER_KG
+        meal = p["herd_size"][i] * s.meal * p["adult_kg"][i] * TISSUE_KJ_PER_KG
         gain = (weight[i] * density * np.minimum(EDIBLE * body_kj, meal)).sum() / usual[i] * s.flesh_efficiency
         attack[i] = s.catch_margin * p["need_kj_h"][i] / gain / usual[i]
     return {

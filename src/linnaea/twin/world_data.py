@@ -70,9 +70,15 @@ class Settings:
     "share of eaten flesh and dead matter that is assimilated"
     cold_blood: float = 0.08
     "metabolic rate of a cold-blooded animal at the usual temperature against a warm-blooded one's"
+    hunger: float = 0.6
+    "filling of its own store, or of its group's on average, below which a predator hunts"
+    meal: float = 0.5
+    "most that an animal eats of a kill while it stays there, as a share of its own mass"
+    switching: float = 1.0
+    "power of a kind's number, against its usual one, with which hunters prefer it among what they meet; 0 no switching"
     care: float = 0.5
     "how far a herd that surely notices a predator lowers its success, 0 to 1"
-    territory: float = 0.73
+    territory: float = 0.85
     "distance of territories against the side of the square that a group has at its usual density"
     trait: str = ""
     "heritable trait that decides which foods suit an animal"
@@ -126,6 +132,10 @@ class Animal:
     "distance at which a predator searches"
     spacing_m: float = math.nan
     "distance between animals of a herd"
+    half: float = 1.0
+    "food at which it eats half of its most, against others of its diet: low for those that live on little"
+    flight_m: float = math.nan
+    "distance at which it runs from hunters, metres"
     cold_blooded: bool = False
     "whether its metabolism follows the temperature"
     arrivals_per_y: float = 0.0
@@ -256,6 +266,8 @@ def _check(data: WorldData) -> None:
             raise ValueError(f"world: {name!r} is a food, not an animal that is counted; write it under foods")
         if one.count == one.count and one.count < 0:
             raise ValueError(f"world: animals.{name}.count {one.count} is below 0")
+        if not one.half > 0:
+            raise ValueError(f"world: animals.{name}.half {one.half} is not above 0; 1 is what others of its diet need")
         if data.traits and one.trait_mean and len(one.trait_mean) != len(data.traits):
             raise ValueError(f"world: animals.{name}.trait_mean has {len(one.trait_mean)} values, the traits are {len(data.traits)}")
     for key in data.grades:

@@ -1,0 +1,267 @@
+"""Truths for the twin experiments of `assimilation.py`, the counts of them, and how far intervals hold them.
+
+Legend: s species, w months, m members, r reported names.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from linnaea.twin.assimilation import Assimilated, FilterConfig, assimilate
+from linnaea.twin.confusion import UNIDENTIFIED, Confusion
+from linnaea.twin.detection import Sight
+from linnaea.twin.foodweb import bundled_web
+from linnaea.twin.georeference import Georeference
+from linnaea.twin.loop import advance
+from linnaea.twin.members import NOISE_LEVELS, MapMembers, Spread
+from linnaea.twin.observation_model import Count, gather
+from linnaea.twin.observations import read_observations
+from linnaea.twin.scores import coverage, crps
+from linnaea.twin.sensors import CameraTraps, Collars, StripCounts
+from linnaea.twin.species import bundled_species
+from linnaea.twin.survey import Survey, attach_survey
+from linnaea.twin.survey_tables import Published, write_survey
+from linnaea.twin.world import build_world
+from linnaea.twin.world_data import animal_species, load_world
+
+MONTH_H = 730.5
+WRONG = 0.7
+SPREAD, FILTER = Spread(), FilterConfig()
+COUNTED, A_THIRD, NEVER_COUNTED = "as drawn", "a third of the species counted: they", "the two thirds that nobody counted"
+TABLES = "as in the tables"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One experiment of one seed: means over species and months."""
+
+    crps: float
+    "of densities divided by the usual ones"
+    crps_log: float
+    "of the logarithms of densities"
+    free: float
+    "of the free run"
+    free_log: float
+    "the same of logarithms"
+    held: float
+    "share of the truth within the 90 % intervals"
+    held_ahead: float
+    "the same of the forecasts, a month ahead"
+    held_free: float
+    "the same of the free run"
+    surprise: float
+    "mean squared standardised difference of counts and forecasts"
+    noise: float
+    "mean multiple of the noise that the counts spoke for in the end"
+
+
+def score(
+    done: Assimilated,
+    free: Assimilated,
+    truth_sw: np.ndarray,
+    usual_s: np.ndarray,
+    which: np.ndarray | slice = slice(None),
+) -> Score:
+    """The ensemble and the free run against the truth [s, w], over the species `which`."""
+    rows, truth_sw, usual_s = [], truth_sw[which], usual_s[which]
+    for run in (done.after_wsm, done.before_wsm, free.after_wsm):
+        members = np.maximum(run[: truth_sw.shape[1]].transpose(1, 2, 0)[which], 1e-9)
+        # A true number of none is not to weigh infinitely.
+        floor_s = usual_s * 1e-3
+        rows.append(
+            [
+                np.mean([crps(m, t).mean() / u for m, t, u in zip(members, truth_sw, usual_s, strict=True)]),
+                np.mean(
+                    [
+                        crps(np.log(np.maximum(m, f)), np.log(np.maximum(t, f))).mean()
+                        for m, t, f in zip(members, truth_sw, floor_s, strict=True)
+                    ]
+                ),
+                np.mean([coverage(m, t) for m, t in zip(members, truth_sw, strict=True)]),
+            ]
+        )
+    (crps_, log_, held), (_, _, ahead), (free_, free_log, held_free) = rows
+    return Score(
+        crps=crps_,
+        crps_log=log_,
+        free=free_,
+        free_log=free_log,
+        held=held,
+        held_ahead=ahead,
+        held_free=held_free,
+        surprise=float(np.nanmean(done.surprise_w)),
+        noise=float(done.weight_wl[-1] @ done.levels),
+    )
+
+
+def drawn_counts(
+    truth: MapMembers, usual_s: np.ndarray, months: int, counted_s: np.ndarray, rng
+) -> tuple[list, np.ndarray]:
+    """Counts of each month of the species that are counted at all, and the true densities [s, w] of all."""
+    n = len(truth.animals)
+    effort_s = rng.uniform(5, 100, n) / usual_s * counted_s
+    k_s = rng.uniform(2, 30, n)
+    detected_s = np.exp(FILTER.detection * rng.standard_normal(n))
+    mixed_sr = 0.8 * np.eye(n, n + 1) + np.concatenate([np.full((n, n), 0.1 / n), np.full((n, 1), 0.1)], axis=1)
+    windows, there = [], []
+    for _ in range(months):
+        density_s = truth.advance(MONTH_H)[:, 0]
+        there.append(truth.density()[:, 0])
+        span = []
+        for r, name in enumerate((*truth.animals, UNIDENTIFIED)):
+            expected_s = effort_s * mixed_sr[:, r]
+            k = float(k_s[min(r, n - 1)])
+            mean = float(expected_s @ (density_s * detected_s))
+            y = int(rng.poisson(mean * rng.gamma(k, 1 / k)))
+            span.append(Count(group="sensors", name=name, y=y, per_density_s=expected_s, k=k))
+        windows.append(tuple(span))
+    return windows, np.array(there).T
+
+
+def told_and_free(
+    members, windows, edges_h: np.ndarray, groups, web, seed: int, offset: Mapping[str, float | None]
+) -> tuple[Assimilated, Assimilated]:
+    """The ensemble that is told the counts, and one that is told nothing; `members(levels)` makes them.
+
+    `offset` moves a parameter of every member, or with None sets it to the tables' value for all. The free run has the
+    one noise of the configuration: among levels of noise only counts could choose.
+    """
+    runs = []
+    for told, levels in ((windows, NOISE_LEVELS), ([()] * len(windows), (1.0,))):
+        ensemble = members(levels)
+        for name, value in offset.items():
+            row = ensemble.parameters.index(name)
+            ensemble.factor_pm[row] = 0 if value is None else ensemble.factor_pm[row] + value
+        runs.append(assimilate(ensemble, told, edges_h, groups, web, FILTER, seed))
+    return runs[0], runs[1]
+
+
+def map_experiment(
+    seed: int, months: int, size: int, world: str, wrong: str = "", known: bool = False, share: float = 1.0
+) -> dict[str, Score]:
+    """One truth of the map; `wrong` is the parameter that the tables have wrong, `known` whether no member doubts it.
+
+    A `share` of the species is counted at all; those never counted are scored, too.
+    """
+    web = bundled_web(world, bundled_species())
+    truth = MapMembers(web, 1, SPREAD, seed=10_000 + seed)
+    if wrong:
+        truth.factor_pm[truth.parameters.index(wrong)] = WRONG
+    usual_s = np.array([web.species[name].density_per_km2 for name in truth.animals])
+    rng = np.random.default_rng(seed)
+    counted_s = rng.permutation(len(usual_s)) < max(1, round(share * len(usual_s)))
+    windows, truth_sw = drawn_counts(truth, usual_s, months, counted_s, rng)
+
+    def members(levels) -> MapMembers:
+        return MapMembers(web, size, SPREAD, seed=seed, levels=levels)
+
+    edges_h = MONTH_H * np.arange(months + 1)
+    runs = told_and_free(members, windows, edges_h, ("sensors",), web, seed, {wrong: None} if known else {})
+    if share < 1:
+        return {
+            A_THIRD: score(*runs, truth_sw, usual_s, counted_s),
+            NEVER_COUNTED: score(*runs, truth_sw, usual_s, ~counted_s),
+        }
+    what = f"{wrong} doubled" + (", and held for known" if known else "") if wrong else COUNTED
+    return {what: score(*runs, truth_sw, usual_s)}
+
+
+def field_survey(world) -> Survey:
+    """Twenty cameras, four flight lines every second month, three collars."""
+    x, y = (np.arange(1, 6) / 6 * world.space.width_m, np.arange(1, 5) / 5 * world.space.height_m)
+    mixed = Confusion(
+        true=("rabbit", "red fox"),
+        reported=("rabbit", "red fox", "hare", UNIDENTIFIED),
+        share=((0.85, 0.01, 0.06, 0.08), (0.02, 0.88, 0.0, 0.1)),
+    )
+    lines = tuple((float(a), 0.0, float(a), world.space.height_m) for a in x[:4])
+    return Survey(
+        georeference=Georeference(latitude=51.0, longitude=0.2, start="2024-01-01T00:00:00+00:00"),
+        cameras=(
+            CameraTraps(
+                places_m=tuple((float(a), float(b)) for a in x for b in y),
+                sight=Sight(sigma_m=8, by_night=0.8),
+                confusion=mixed,
+            ),
+        ),
+        counts=(
+            StripCounts(name="flight", kind="aerial", lines_m=lines, half_width_m=60, available=0.7, every_h=1461),
+        ),
+        collars=(Collars(species="red fox", count=3, fix_h=2),),
+        confusion=mixed,
+    )
+
+
+def misjudged(survey: Survey, factor: float) -> Survey:
+    """The survey as somebody tells it who takes the sensors' sight for so many times what it is."""
+    camera, flight = survey.cameras[0], survey.counts[0]
+    sight = replace(camera.sight, sigma_m=factor * camera.sight.sigma_m)
+    flight = replace(flight, available=min(factor * flight.available, 1.0))
+    return replace(survey, cameras=(replace(camera, sight=sight),), counts=(flight,))
+
+
+def told_roughly(windows: Sequence[Sequence[Count]], seed: int) -> list[tuple[Count, ...]]:
+    """The counts, with what each sensor detects of each species told wrong by a factor drawn from the filter's prior."""
+    rng, wrong = np.random.default_rng(seed), {}
+    for group in sorted({one.group for counts in windows for one in counts}):
+        wrong[group] = np.exp(FILTER.detection * rng.standard_normal(len(windows[0][0].per_density_s)))
+    return [
+        tuple(replace(one, per_density_s=one.per_density_s * wrong[one.group]) for one in counts) for counts in windows
+    ]
+
+
+def watched_animals(seed: int, months: int, n_animals: int, folder: Path) -> tuple[Survey, np.ndarray, float]:
+    """A world of single animals lives and its sensors' tables are written: survey, true densities [s, w], its km²."""
+    data = load_world("tutorial")
+    world = build_world(data, seed=seed, n_animals=n_animals)
+    survey = field_survey(world)
+    attach_survey(world, survey)
+    area_km2 = world.space.width_m * world.space.height_m / 1e6
+    there = []
+    for month in range(months):
+        advance(world, round((month + 1) * MONTH_H / world.dt_h) - world.step)
+        there.append(world.counts() / area_km2)
+    names = {name: data.web.species[name].scientific_name for name in world.species}
+    write_survey(world, survey, folder, Published(scientific=names, georeference=survey.georeference))
+    return survey, np.array(there).T, area_km2
+
+
+def judge_animals(survey: Survey, truth_sw, area_km2: float, folder: Path, seed: int, size: int) -> dict[str, Score]:
+    """What the filter makes of the tables: as they are, with the foxes' loss wrong, with both sensors misjudged alike.
+
+    Nobody knows exactly how well sensors see: in the first two, what is told of each is wrong by chance.
+    """
+    data = load_world("tutorial")
+    species = animal_species(data)
+    usual_s = np.array([one.density_per_km2 for one in species.values()])
+    months, observations = truth_sw.shape[1], read_observations(folder)
+    edges_h = MONTH_H * np.arange(months + 1)
+    plain, badly = (gather(observations, told, species, MONTH_H) for told in (survey, misjudged(survey, 1.3)))
+    roughly = told_roughly(plain.windows[:months], seed)
+    cases = (
+        (TABLES, 0.0, roughly),
+        ("loss of red fox halved", -WRONG, roughly),
+        ("sensors said to see 1.3 times as well", 0.0, badly.windows[:months]),
+    )
+
+    def members(levels) -> MapMembers:
+        return MapMembers(data.web, size, SPREAD, seed=seed, area_km2=area_km2, levels=levels)
+
+    found = {}
+    for what, offset, windows in cases:
+        fox = {"loss of red fox": offset}
+        runs = told_and_free(members, windows, edges_h, plain.groups, data.web, seed, fox)
+        found[what] = score(*runs, truth_sw, usual_s)
+    return found
+
+
+def animal_experiment(seed: int, months: int, size: int, n_animals: int) -> dict[str, Score]:
+    """One world of single animals, watched and judged."""
+    with tempfile.TemporaryDirectory() as folder:
+        survey, truth_sw, area_km2 = watched_animals(seed, months, n_animals, Path(folder))
+        return judge_animals(survey, truth_sw, area_km2, Path(folder), seed, size)

@@ -1,0 +1,56 @@
+"""The bundled worlds live: every species goes on, within bounds, for some years on a part of its ground."""
+
+import numpy as np
+import pytest
+
+from linnaea.twin.loop import step
+from linnaea.twin.world_data import bundled_worlds, load_world
+from made_worlds import small
+
+
+def lived(name, years, **options):
+    """(counts at the start [s], counts at the ends of years [y, s], the world)."""
+    world = small(name, **options)
+    start, ends = world.counts(), []
+    for year in range(1, years + 1):
+        while world.now_h < 8766 * year:
+            step(world)
+        ends.append(world.counts())
+    return start, np.array(ends), world
+
+
+def test_the_common_species_of_the_savanna_keep_their_numbers():
+    start, ends, world = lived("savanna", 3, area_share=0.03, dt_h=24.0)
+    common = start >= 50
+    assert common.sum() >= 9
+    share = ends[:, common] / start[common]
+    names = np.array(world.species)[common]
+    assert (share > 0.6).all(), dict(zip(names, share.min(0).round(2), strict=True))
+    assert (share < 2.0).all(), dict(zip(names, share.max(0).round(2), strict=True))
+    # Of common grazers hunger and hunters take a part, neither of them most.
+    died = world.tallies["died"][common].sum(0)
+    assert 0.02 < died[3] / died.sum() < 0.5
+    # Carcasses feed, but hunters kill for themselves.
+    lion = world.species.index("lion")
+    assert world.tallies["killed"][lion].sum() > 0
+
+
+def test_energy_spent_and_eaten_do_not_depend_on_the_length_of_the_step():
+    found = {}
+    for dt in (2.0, 24.0):
+        world = small("savanna", area_share=0.015, dt_h=dt)
+        for _ in range(round(24 * 30 / dt)):
+            step(world)
+        found[dt] = world.tallies["respired_kj"], world.tallies["grazed_kj"].sum(1)
+    for short, long in zip(*found.values(), strict=True):
+        many = world.counts() >= 30
+        assert long[many] == pytest.approx(short[many], rel=0.12)
+
+
+@pytest.mark.parametrize("name", bundled_worlds())
+def test_what_was_adjusted_says_so(name):
+    data = load_world(name)
+    keys = ["settings.catch_margin", "settings.half_plants", "settings.hunger", "settings.meal"]
+    keys += [f"animals.{one}.arrivals_per_y" for one, animal in data.animals.items() if animal.arrivals_per_y]
+    for key in keys:
+        assert data.grades.get(key, data.grade).startswith("tuned"), key
