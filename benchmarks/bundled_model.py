@@ -181,6 +181,9 @@ def main() -> None:
             model=str(options.ablation or options.model),
             calibration="cross-fitted",
             write_calibration=target,
+            # the model before had 92.4 % of its names for unseen species right, and 3.0 % wrong species: not less, not more
+            floor_target=0.924,
+            most_wrong_species=0.03,
         )
         benchmark(fit)
         print(target, json.loads(target.read_text())["floor"])

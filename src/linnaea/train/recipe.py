@@ -116,6 +116,8 @@ class Recipe:
     "what the trunk sees in training"
     resize: str = "shortest"
     "how the exported model resizes; trained on squashed photographs, it names uncropped proportions better"
+    interpolation: str = "bilinear"
+    "and with what filter; bilinear, as the crops of the trunk's further training"
 
 
 def read_table(path: Path) -> list[dict[str, str]]:

@@ -329,7 +329,7 @@ def run_recipe(recipe: Recipe, out: Path, work: Path, report: Callable[[str], No
         hash="",
         dim=recipe.text.dim,
         logit_scale=round(model.log_scale.exp().item(), 4),
-        preprocess=replace(recipe.preprocess, resize=recipe.resize),
+        preprocess=replace(recipe.preprocess, resize=recipe.resize, interpolation=recipe.interpolation),
         text_type="taxonomic",
         refusals=tuple(assembly.candidates.refusals),
         common_names=common_names(assembly),
