@@ -21,9 +21,10 @@ from __future__ import annotations
 
 import os
 
-# Arrays are small: threads that wait for each other cost more than they help.
-os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
-os.environ.setdefault("NUMBA_NUM_THREADS", "1")
+# Arrays are small: threads that wait for each other cost more than they help. Only where this is the program (and not a test of it).
+if __name__ == "__main__":
+    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
+    os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 
 import argparse
 import json

@@ -20,11 +20,14 @@ def test_kill_rates_rise_with_prey_as_holling_has_it_and_fall_with_rivals():
 
 
 def test_the_young_the_old_and_the_starved_are_easier_prey():
-    prime = vulnerability.py_func(50.0, 40.0, 200.0, 1.0)
+    prime = vulnerability.py_func(50.0, 40.0, 200.0, 1.0, 1.0)
     assert prime == 1.0
-    assert vulnerability.py_func(10.0, 40.0, 200.0, 1.0) == 2.5
-    assert vulnerability.py_func(180.0, 40.0, 200.0, 1.0) == 2.0
-    assert vulnerability.py_func(50.0, 40.0, 200.0, 0.0) == 2.0
+    assert vulnerability.py_func(10.0, 40.0, 200.0, 1.0, 1.0) == 2.5
+    assert vulnerability.py_func(180.0, 40.0, 200.0, 1.0, 1.0) == 2.0
+    assert vulnerability.py_func(50.0, 40.0, 200.0, 0.0, 1.0) == 2.0
+    # A moose in its prime stands its ground, its calf does not.
+    assert vulnerability.py_func(50.0, 40.0, 200.0, 1.0, 0.1) == 0.1
+    assert vulnerability.py_func(10.0, 40.0, 200.0, 1.0, 0.1) == 2.5
 
 
 def test_foxes_eat_rabbits_and_energy_is_kept():
@@ -84,7 +87,11 @@ def test_a_pride_shares_a_kill_and_scavengers_get_the_rest():
 
 
 def test_a_pack_that_has_eaten_its_fill_kills_no_more_in_the_same_step():
-    data = changed("island", settings={"catch_margin": 1e9, "hunger": 0.6, "fat_share": 0.15}, animals={"moose": {"count": 0.0}, "grey wolf": {"count": 0.0}})
+    data = changed(
+        "island",
+        settings={"catch_margin": 1e9, "hunger": 0.6, "fat_share": 0.15},
+        animals={"moose": {"count": 0.0}, "grey wolf": {"count": 0.0}},
+    )
     world = small(data, area_share=0.05, dt_h=24.0)
     introduce(world, "moose", 12, x=900.0, y=900.0)
     introduce(world, "grey wolf", 6, x=900.0, y=900.0)

@@ -27,9 +27,9 @@ _PREDATION = CAUSE["predation"]
 
 
 @scalar
-def vulnerability(age_h, mature_h, life_h, condition):
-    """How easily a prey is taken against one in its prime: young ×2.5, old ×2, starved up to ×2 more."""
-    factor = 1.0
+def vulnerability(age_h, mature_h, life_h, condition, prime):
+    """How easily a prey is taken: `prime` in its best years, 2.5 young, 2 old, starved up to ×2 more."""
+    factor = prime
     if age_h < 0.5 * mature_h:
         factor = 2.5
     elif age_h > 0.75 * life_h:
@@ -54,7 +54,8 @@ def kill_rate(density, usual, hill, attack, rivals, interference):
 @kernel
 def _seek(
     order, species, key, x, y, mass, energy, born_h, herd, size, filled, until_h, now_h, pace, hunts, eats, prey_weight, radius,
-    attack, usual, hill, interference, hunger, common, store, mature_h, life_h, adult_kg, watches, care, start, xs, ys, grid,
+    attack, usual, hill, interference, hunger, common, store, mature_h, life_h, prime, adult_kg, watches, care, start, xs, ys,
+    grid,
     dt, seed, step, target,
 ):  # fmt: skip
     n_columns, n_rows, _, _, width, height, torus = grid
@@ -89,7 +90,7 @@ def _seek(
                             continue
                         condition = energy[j] / (store[sj] * mass[j] + 1e-12)
                         weight = prey_weight[s, sj] * mass[j] / adult_kg[sj]
-                        weight *= vulnerability(now_h - born_h[j], mature_h[sj], life_h[sj], condition)
+                        weight *= vulnerability(now_h - born_h[j], mature_h[sj], life_h[sj], condition, prime[sj])
                         if watches[sj]:
                             weight *= 1.0 - care * herd_notices(np.float64(size[herd[j]]))
                         if turn == 0:
@@ -149,7 +150,7 @@ class Seek(Rule):
             cells.order, a.species, a.key, a.x, a.y, a.mass, a.energy, a.born_h, a.herd, world.arrays["herd_size"],
             world.arrays["herd_store"], a.until_h, world.now_h, pace_now(world), p["hunts"], p["eats"], p["prey_weight"], p["search_m"], p["attack_km2_h"],
             p["usual_prey_km2"], p["prey_hill"], self.interference, self.hunger, common, p["store_kj_kg"], p["mature_h"], p["life_h"],
-            p["adult_kg"], p["watches"], self.care, cells.start, cells.x, cells.y, cells.grid(), world.dt_h, world.seed64,
+            p["prime"], p["adult_kg"], p["watches"], self.care, cells.start, cells.x, cells.y, cells.grid(), world.dt_h, world.seed64,
             world.step, a.target,
         )  # fmt: skip
 

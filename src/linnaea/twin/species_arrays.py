@@ -184,6 +184,7 @@ def animal_tables(data: WorldData, dt_h: float, counts: dict[str, int], cell_km2
         "drink_every_h": column(o.drink_every_h for o in own),
         "drink_km": column(DRINK_KM if o.drink_every_h else 0.0 for o in own),
         "watches": watches,
+        "prime": column(o.prime for o in own),
         "usual_feeding": column(1 - head_up_share.py_func(h) if w else 1.0 for h, w in zip(herd, watches, strict=True)),
         "hunts": hunts,
         "search_m": column(_given(o.search_m, min(2 * v, 1000.0)) for o, v in zip(own, speed, strict=True)),

@@ -134,6 +134,8 @@ class Animal:
     "distance between animals of a herd"
     half: float = 1.0
     "food at which it eats half of its most, against others of its diet: low for those that live on little"
+    prime: float = 1.0
+    "how easily it is killed in its best years, where the young count 2.5 and the old 2: low for the large and strong"
     flight_m: float = math.nan
     "distance at which it runs from hunters, metres"
     cold_blooded: bool = False
