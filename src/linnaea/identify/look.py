@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -121,6 +122,12 @@ class Look:
         # of a logit: the codes leave of each component anything within half a step alike
         self.noise = float(np.mean(np.square(self.scale * coarse.scale_n.astype(np.float64)))) / 12
         self.fine_deviation = self.noise**0.5 / FINER
+
+    @cached_property
+    def scale_m(self) -> np.ndarray:
+        """What the products of each candidate's codes are multiplied by to be logits, images aside."""
+        leaves, scale_n = self.candidates.leaves, self.coarse.scale_n
+        return np.float32(self.scale) * (scale_n if leaves is None else scale_n[leaves])
 
     def cells(self, queries: Queries) -> Cells:
         """Every cell by its centroid."""

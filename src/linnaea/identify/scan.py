@@ -25,8 +25,18 @@ import numpy as np
 
 from linnaea.embed.coarse import Queries
 from linnaea.identify.look import Cells, Look, normal_cdf
-from linnaea.identify.scanned import SIGMAS, SPARE, TOLERANCE, Precision, Scanned, dot, largest_squares, reference_of
-from linnaea.identify.stretches import Stretches, ranges, sums
+from linnaea.identify.scanned import (
+    LEAST_LOG_MASS,
+    SIGMAS,
+    SPARE,
+    TOLERANCE,
+    Precision,
+    Scanned,
+    dot,
+    largest_squares,
+    reference_of,
+)
+from linnaea.identify.stretches import Stretches, blocks, ranges, sums
 
 # Beyond so many leaves to read again the sweep is the faster.
 MOST_READ = 65536
@@ -47,8 +57,6 @@ MASSES = 10.0 ** np.arange(-9, -2.9, 0.25)
 SPARSE = 4
 # Of what float32 can hold.
 MOST_LOG = np.float32(80.0)
-# Nothing, and no slow number either.
-LEAST_LOG_MASS = -80.0
 
 
 @dataclass(frozen=True)
@@ -85,9 +93,7 @@ class Scan:
         self._size_c = np.diff(self._start_c).astype(np.float32)
         pieces = coarse.piece_start_p if candidates.leaves is None else np.searchsorted(candidates.leaves, coarse.piece_start_p)
         self._piece_s = np.searchsorted(pieces, stretches.bounds_s, side="right") - 1
-        scale_n = coarse.scale_n
-        self._scale_m = np.float32(look.scale) * (scale_n if candidates.leaves is None else scale_n[candidates.leaves])
-        self._noise_c = np.add.reduceat(np.square(self._scale_m), self._start_c[:-1]) / self._size_c / 12
+        self._noise_c = np.add.reduceat(np.square(look.scale_m), self._start_c[:-1]) / self._size_c / 12
         self._local = threading.local()
 
     def score(
@@ -159,9 +165,6 @@ class Scan:
         # the largest cosine of a taxon is that of a hit, unless next to nothing speaks for the taxon, or a prior speaks against it
         largest_c = np.empty(n_cells, np.float32) if details and (alternatives or prior_m is not None) else None
         weighted_c = np.empty(n_cells, np.float32) if details else None
-        begins = np.unique(np.searchsorted(start_c[:-1], np.arange(0, start_c[-1], BLOCK)))
-        begins = begins[begins < n_cells]
-        ends = np.append(begins[1:], n_cells)
         mass_s, first_c = np.empty(len(self.stretches), np.float32), self.stretches.first_c
         scale = np.float32(queries.scale_b[0])
 
@@ -170,7 +173,7 @@ class Scan:
             stretches = slice(int(first_c[cells.start]), int(first_c[cells.stop]))
             log_mass_m, mass_m = self._scratch(last - first)
             np.multiply(self._dots(queries, first, last), scale, out=log_mass_m, casting="unsafe", dtype=np.float32)
-            log_mass_m *= self._scale_m[first:last]
+            log_mass_m *= self.look.scale_m[first:last]
             if largest_c is not None:
                 largest_c[cells] = np.maximum.reduceat(log_mass_m, start_c[cells] - first)
             if prior_m is not None:
@@ -190,8 +193,7 @@ class Scan:
                     weighted_c[cells] = np.add.reduceat(mass_m, start_c[cells] - first)
             return hit + first, log_mass_h, square
 
-        blocks = [slice(*pair) for pair in zip(begins.tolist(), ends.tolist(), strict=True)]
-        *hits, squares = zip(*self._pool.map(block, blocks), strict=True)
+        *hits, squares = zip(*self._pool.map(block, blocks(start_c, BLOCK)), strict=True)
         position_h, log_mass_h = map(np.concatenate, hits)
         if len(position_h) > MOST_HITS:
             return None

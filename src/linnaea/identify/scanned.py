@@ -24,6 +24,8 @@ SPARE = 4
 # Largest logits between which masses, and their squares, are float32 numbers as they are, and none of the slow ones near zero;
 # others are moved to the last of these.
 LEAST_REFERENCE, MOST_REFERENCE = -20.0, 43.0
+# Nothing, and no slow number either.
+LEAST_LOG_MASS = -80.0
 # Between two leaves of which either may be the nearer one: some standard deviations of a coarse logit; and so many cells at most.
 ROUNDING = 0.25
 MOST_NEAR = 16

@@ -40,6 +40,14 @@ class Stretches:
         return len(self.bounds_s)
 
 
+def blocks(start_c: np.ndarray, most: int) -> list[slice]:
+    """Cells in runs of about `most` candidates, given where each begins (the last entry is what follows)."""
+    n_cells = len(start_c) - 1
+    begins = np.unique(np.searchsorted(start_c[:-1], np.arange(0, start_c[-1], most)))
+    begins = begins[begins < n_cells]
+    return [slice(*pair) for pair in zip(begins.tolist(), [*begins[1:].tolist(), n_cells], strict=True)]
+
+
 def sums(values_mb: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """Sums float32 [s, b] from each start to the next."""
     b = values_mb.shape[1]

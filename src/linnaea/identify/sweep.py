@@ -26,8 +26,8 @@ import numpy as np
 
 from linnaea.embed.coarse import FINER, PackedCodes, Queries, take_rows
 from linnaea.identify.look import Cells, Look
-from linnaea.identify.scanned import SIGMAS, SPARE, TOLERANCE, Precision, Scanned, reference_of
-from linnaea.identify.stretches import Stretches, ranges, sums
+from linnaea.identify.scanned import LEAST_LOG_MASS, SIGMAS, SPARE, TOLERANCE, Precision, Scanned, reference_of
+from linnaea.identify.stretches import Stretches, blocks, ranges, sums
 
 # Leaves of a block times images: small, so that what it needs stays near a core; not smaller, for threads pass the interpreter's
 # lock from one to the other at every step.
@@ -53,8 +53,6 @@ HIT_SHARE = 1e-5
 MANY_HITS = 1 / 16
 # Bytes of a line of the cache.
 LINE = 64
-# Nothing, and no slow number either.
-LEAST_LOG_MASS = -80.0
 
 
 @dataclass(frozen=True)
@@ -113,9 +111,7 @@ class Sweep:
 
     def __init__(self, look: Look, stretches: Stretches, pool: ThreadPoolExecutor):
         self.look, self.stretches, self._pool = look, stretches, pool
-        candidates, scale_n = look.candidates, look.coarse.scale_n
-        self._scale_m = np.float32(look.scale) * (scale_n if candidates.leaves is None else scale_n[candidates.leaves])
-        start_p = look.coarse.piece_start_p
+        candidates, start_p = look.candidates, look.coarse.piece_start_p
         self._piece_p = start_p if candidates.leaves is None else np.searchsorted(candidates.leaves, start_p)
         self._step = max(1, len(candidates) // SAMPLE)
         self._local = threading.local()
@@ -177,7 +173,7 @@ class Sweep:
         b, look = len(queries), self.look
         log_mass_bc = cells.logit_bc + (cells.log_weight_c + cells.variance_c / 2)
         position = np.union1d(np.arange(0, len(look.candidates), self._step), self._likely(queries, log_mass_bc, k))
-        logit_bu = self._logits_of(queries, look.coarse.codes_nd, look.candidates.rows(position), self._scale_m[position])
+        logit_bu = self._logits_of(queries, look.coarse.codes_nd, look.candidates.rows(position), look.scale_m[position])
         if look.candidates.prior_m is not None:
             logit_bu += look.candidates.prior_m[position]
         log_refusals_b = np.logaddexp.reduce(refusal_logit_bf, axis=1, initial=-np.inf)
@@ -237,10 +233,8 @@ class Sweep:
     ) -> _Passed:
         b, start_c = len(queries), self.look.candidates.start_c
         n_cells = len(start_c) - 1
-        begins = np.unique(np.searchsorted(start_c[:-1], np.arange(0, start_c[-1], min(BLOCK_VALUES // b, MOST_BLOCK))))
-        begins = begins[begins < n_cells]
-        ends = np.append(begins[1:], n_cells)
-        longest = int((start_c[ends] - start_c[begins]).max())
+        parts = blocks(start_c, min(BLOCK_VALUES // b, MOST_BLOCK))
+        longest = int(max(start_c[cells.stop] - start_c[cells.start] for cells in parts))
 
         def tiled(row_b: np.ndarray) -> np.ndarray:
             return np.tile(row_b.astype(np.float32), (longest, 1))
@@ -260,8 +254,7 @@ class Sweep:
             with np.errstate(over="ignore", under="ignore", invalid="ignore"):
                 return self._block(batch, cells, mass_bs, largest_bc, details)
 
-        blocks = [slice(*pair) for pair in zip(begins.tolist(), ends.tolist(), strict=True)]
-        *hits, square_b, weighted_b = zip(*self._pool.map(block, blocks), strict=True)
+        *hits, square_b, weighted_b = zip(*self._pool.map(block, parts), strict=True)
         weighted_b = np.sum(weighted_b, axis=0, dtype=np.float64) if details else np.full(b, np.nan)
         position_h, image_h, logit_h = map(np.concatenate, hits)
         return _Passed(mass_bs, weighted_b, np.sum(square_b, axis=0, dtype=np.float64), position_h, image_h, logit_h, largest_bc)
@@ -273,7 +266,7 @@ class Sweep:
         n, b = last - first, batch.scale_mb.shape[1]
         dot_m2b, rest_mb, logit_mb, mass_mb, above_mb = self._scratch(n, b)
         batch.both.dot(self._rows(look.coarse.codes_nd, first, last), dot_m2b)
-        _join(dot_m2b, self._scale_m[first:last], logit_mb)
+        _join(dot_m2b, look.scale_m[first:last], logit_mb)
         logit_mb *= batch.scale_mb[:n]
         if largest_bc is not None:
             largest_bc[:, cells] = np.maximum.reduceat(logit_mb, start_c[cells] - first, axis=0).T
@@ -284,7 +277,7 @@ class Sweep:
             near_h = np.flatnonzero(np.greater(logit_mb, batch.near_mb[:n], out=above_mb))
             some = self._rows_that_matter(batch, logit_mb, near_h)
         if some is None:
-            fine_ub, scale_u, value_ub = logit_mb, self._scale_m[first:last], mass_mb
+            fine_ub, scale_u, value_ub = logit_mb, look.scale_m[first:last], mass_mb
         else:
             self._exp(batch, logit_mb, mass_mb)
             mass_mb.reshape(-1)[near_h] *= np.float32(1 + look.noise / AROUND)
@@ -293,7 +286,7 @@ class Sweep:
             if details:
                 # the mean of e exp(e) is twice that of log exp(e), for a normal error e
                 weighted_b = self._weighted(batch, logit_mb, mass_mb, -batch.lift)
-            fine_ub, scale_u = logit_mb[some], self._scale_m[first + some]
+            fine_ub, scale_u = logit_mb[some], look.scale_m[first + some]
             value_ub = np.empty_like(fine_ub)
         if u := len(fine_ub):
             look.count_fine(u)
