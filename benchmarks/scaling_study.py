@@ -3,11 +3,12 @@
     python benchmarks/scaling_study.py --work DIR            # goes on where it was stopped
     python benchmarks/scaling_study.py --work DIR --crops 640 --shares .05 --seeds 1 --starts imagenet   # does it run?
 
-Every run sees the same number of crops of 64 pixels and no teacher; the smaller packs are parts of the larger ones. 20 bird and 2
-butterfly species are left out of all. A run leaves `vectors-START-SHARE-SEED.npz` below `--work`: features of the photographs kept
-aside and of the left-out species. From these alone come the figures: naming by the nearest mean of the training classes, within each
-set (mean of the sets), and SimpleShot from five examples of each left-out species. The slope is percentage points a doubling of
-photographs; its 95 % interval is Student's over seeds and shares, and one that holds 0 is no trend.
+Every run sees the same number of crops of 64 pixels and no teacher; its filters of 5 x 5 stay as they came or were drawn; the
+smaller packs are parts of the larger ones. 20 bird and 2 butterfly species are left out of all. A run leaves
+`vectors-START-SHARE-SEED.npz` below `--work`: features of the photographs kept aside and of the left-out species. From these alone
+come the figures: naming by the nearest mean of the training classes, within each set (mean of the sets), and SimpleShot from five
+examples of each left-out species. The slope is percentage points a doubling of photographs; its 95 % interval is Student's over
+seeds and shares, and one that holds 0 is no trend.
 """
 
 from __future__ import annotations
