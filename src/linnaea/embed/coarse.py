@@ -108,6 +108,11 @@ class Queries:
         """The codes of all images."""
         return PackedCodes(self._codes_pbd[0])
 
+    @property
+    def first_bd(self) -> np.ndarray:
+        """The codes of all images, int8 [b, d]."""
+        return self._codes_pbd[0]
+
     def parts(self, *which: int) -> PackedCodes:
         """Some parts of all images, part by part; always packed."""
         return PackedCodes(self._codes_pbd[list(which)].reshape(-1, self._codes_pbd.shape[2]), packed=True)

@@ -21,6 +21,8 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 
 import numpy as np
 
@@ -51,6 +53,8 @@ EVERY = 4
 HIT_SHARE = 1e-5
 # Beyond so many of them among the values of a block they may be chosen more narrowly.
 MANY_HITS = 1 / 16
+# Where second codes matter to so many of the values of a block, reading them for all images is the quicker.
+MANY_FINE = 1 / 8
 # Bytes of a line of the cache.
 LINE = 64
 
@@ -89,6 +93,7 @@ class _Batch:
     lift: float
     k: int
     margin: float
+    row_b: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -219,12 +224,15 @@ class Sweep:
 
     def _least_fine(self, sample_bu: np.ndarray, log_total_b: np.ndarray) -> np.ndarray:
         """The logit of each image [b] under which the rounding of all leaves together does not matter, as a sample of them foresees it."""
-        sample_bu = np.sort(sample_bu, axis=1)
-        square_bu = np.exp(2 * np.minimum(sample_bu - log_total_b[:, None].astype(np.float32), 0)) * np.float32(self._step)
-        most_square = CAUTION * (TOLERANCE / SIGMAS) ** 2 / self.look.noise
-        n_left_b = (np.cumsum(square_bu, axis=1, dtype=np.float64) <= most_square).sum(axis=1)
-        least_b = np.take_along_axis(sample_bu, np.minimum(n_left_b, sample_bu.shape[1] - 1)[:, None], axis=1)[:, 0]
-        return np.where(n_left_b > 0, least_b, -np.inf)
+        most_square = CAUTION * (TOLERANCE / SIGMAS) ** 2 / self.look.noise / self._step
+
+        def of_image(image: int) -> float:
+            sample_u = np.sort(sample_bu[image])
+            square_u = np.exp(2 * np.minimum(sample_u - np.float32(log_total_b[image]), 0))
+            n_left = int((np.cumsum(square_u) <= most_square).sum())
+            return float(sample_u[min(n_left, len(sample_u) - 1)]) if n_left else -np.inf
+
+        return np.array(list(self._pool.map(of_image, range(len(sample_bu)))))
 
     # --- the pass
 
@@ -244,6 +252,9 @@ class Sweep:
             near_mb=None if limits.everything else tiled(limits.fine_b - AROUND), lift=self._lift(limits),
             reference_mb=tiled(reference_b) if reference_b.any() else None,
             third_cb=np.exp(np.ascontiguousarray(cells.third_bc.T)), k=k, margin=2 * self._margin(float(queries.error_b.max())),
+            row_b={name: np.ascontiguousarray(row_b, np.float32) for name, row_b in {
+                "scale_b": queries.scale_b, "reference_b": reference_b, "near_b": limits.fine_b - AROUND, "fine_b": limits.fine_b,
+                "hit_b": limits.hit_b}.items()} | {"first_bd": queries.first_bd.astype(np.int16)},
         )  # fmt: skip
         # the largest cosine of a taxon is that of a hit, unless next to nothing speaks for the taxon, or a prior speaks against it
         needs_largest = details and (alternatives or self.look.candidates.prior_m is not None)
@@ -266,6 +277,10 @@ class Sweep:
         n, b = last - first, batch.scale_mb.shape[1]
         dot_m2b, rest_mb, logit_mb, mass_mb, above_mb = self._scratch(n, b)
         batch.both.dot(self._rows(look.coarse.codes_nd, first, last), dot_m2b)
+        if batch.near_mb is not None and fused() is not None:
+            passed = self._fused_block(batch, cells, dot_m2b, mass_bs, largest_bc, details)
+            if passed is not None:
+                return passed
         _join(dot_m2b, look.scale_m[first:last], logit_mb)
         logit_mb *= batch.scale_mb[:n]
         if largest_bc is not None:
@@ -307,6 +322,34 @@ class Sweep:
         row_h, image_h = np.divmod(hit_h, b)
         position_h = first + (row_h if some is None else some[row_h])
         return position_h, image_h, fine_ub.reshape(-1)[hit_h], square_b, weighted_b
+
+    def _fused_block(
+        self, batch: _Batch, cells: slice, dot_m2b: np.ndarray, mass_bs: np.ndarray, largest_bc: np.ndarray | None, details: bool
+    ) -> tuple | None:
+        """The same in one compiled pass; None where second codes matter to too many values."""
+        look, start_c, first_c = self.look, self.look.candidates.start_c, self.stretches.first_c
+        leaves, prior_m = look.candidates.leaves, look.candidates.prior_m
+        first, last = int(start_c[cells.start]), int(start_c[cells.stop])
+        stretches, b = slice(int(first_c[cells.start]), int(first_c[cells.stop])), dot_m2b.shape[1] // 2
+        end_s = np.append(self.stretches.bounds_s[stretches][1:], last) - first
+        sum_sb, square_b, weighted_b = np.empty((len(end_s), b), np.float32), np.zeros(b), np.zeros(b)
+        largest_sb = np.empty((0 if largest_bc is None else len(end_s), b), np.float32)
+        most = int(MANY_FINE * (last - first) * b)
+        row_h, image_h, logit_h = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.float32)
+        n_hits, n_fine = fused().pass_over(
+            dot_m2b, look.coarse.rest_nd, np.arange(first, last) if leaves is None else leaves[first:last], look.scale_m[first:last],
+            np.empty(0, np.float32) if prior_m is None else prior_m[first:last], **batch.row_b, end_s=end_s,
+            second_part=np.float32(1 / FINER), rest_part=np.float32(1 / FINER), lift=np.float32(batch.lift),
+            raised=np.float32(1 + look.noise / AROUND), details=details, sum_sb=sum_sb, largest_sb=largest_sb, square_b=square_b, weighted_b=weighted_b,
+            row_h=row_h, image_h=image_h, logit_h=logit_h,
+        )  # fmt: skip
+        look.count_fine(n_fine)
+        if n_hits < 0:
+            return None
+        if largest_bc is not None:
+            largest_bc[:, cells] = np.maximum.reduceat(largest_sb, first_c[cells] - stretches.start, axis=0).T
+        np.multiply(sum_sb.T, batch.third_cb[self.stretches.cell_s[stretches]].T, out=mass_bs[:, stretches])
+        return first + row_h[:n_hits], image_h[:n_hits], logit_h[:n_hits], square_b, weighted_b
 
     @staticmethod
     def _rows_that_matter(batch: _Batch, logit_mb: np.ndarray, near_h: np.ndarray) -> np.ndarray | None:
@@ -364,6 +407,16 @@ class Sweep:
             logit.view(np.float32)[: n * b].reshape(n, b), mass.view(np.float32)[: n * b].reshape(n, b),
             above.view(bool)[: n * b].reshape(n, b),
         )  # fmt: skip
+
+
+@cache
+def fused():
+    """The compiled pass, where the extra `speed` is installed."""
+    if find_spec("numba") is None:
+        return None
+    from linnaea.identify import fused
+
+    return fused
 
 
 def _join(dot_m2b: np.ndarray, scale_m: np.ndarray, out_mb: np.ndarray) -> None:
