@@ -153,9 +153,12 @@ def compare(
         theirs += [mesa.run(kind, steps, rounds + seed, settings_of(model))[1] for seed in range(MORE_RUNS)]
     theirs = at(model, np.array(theirs, float))
     populations, speeds = [], []
-    for way in ORDERS:
-        ours = at(model, np.array([series_of(model, ways[way](1000 + seed)) for seed in range(60)]))
-        shown = [" / ".join(f"{value:.4g}" for value in np.ravel(series.mean(0))) for series in (theirs, ours)]
+    series = {way: lambda seed, run=run: series_of(model, run(seed)) for way, run in ways.items()}
+    if isinstance(model, Flocking):
+        series["loop"] = lambda seed: loop_series(replace(model, seed=seed))
+    for way, run in series.items():
+        ours = at(model, np.array([run(1000 + seed) for seed in range(60)]))
+        shown = [" / ".join(f"{value:.4g}" for value in np.ravel(found.mean(0))) for found in (theirs, ours)]
         populations.append(f"| {name} | {way} | {shown[0]} | {shown[1]} | {differences(ours, theirs):.1f} |")
     for way, found in ratios.items():
         if found:

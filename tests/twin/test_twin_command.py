@@ -86,6 +86,7 @@ def test_more_members_are_added_to_a_finished_run(tmp_path):
         (["sensitivity", "tutorial"], "nothing to vary"),
         (["sensitivity", "tutorial", "--parameter", "settings.catch_margin=3:2"], "is no range"),
         (["sensitivity", "tutorial", "--parameter", "a=1:2", "--method", "sobol", "--samples", "6"], "no power of 2"),
+        (["sensitivity", "tutorial", "--parameter", "a=1:2", "--method", "pawn", "--samples", "49"], "50 or more"),
         (["calibrate", "tutorial", "none.csv", "--parameter", "settings.catch_margin=1:3"], "no observations"),
     ],
 )
@@ -147,7 +148,11 @@ def test_indices_find_the_parameter_that_acts():
     found = analyse("sobol", problem, points, 3 * points[:, 0] + points[:, 1], 0)
     # Variances 9/12 and 4/12.
     np.testing.assert_allclose(found["S1"], [9 / 13, 4 / 13, 0], atol=0.03)
-    assert analyse("morris", problem, points, np.zeros(len(points)), 0)["mu_star"] == [0, 0, 0]
+    points = sample("pawn", problem, 400, 0)
+    found = analyse("pawn", problem, points, 3 * points[:, 0] + points[:, 1], 0)
+    assert found["median"][0] > found["median"][1] > found["chance"][1] and found["median"][2] < found["chance"][2] * 1.3
+    for method in ("morris", "sobol", "pawn"):
+        assert set(map(tuple, analyse(method, problem, points, np.zeros(len(points)), 0).values())) == {(0, 0, 0)}
 
 
 def test_sensitivity_of_a_world_names_the_species_and_does_nothing_twice(tmp_path, capsys):

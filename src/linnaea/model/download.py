@@ -27,7 +27,8 @@ from linnaea.store import MANIFEST, default_cache_dir, read_manifest, write_json
 
 HUB = "hf-hub:"
 REPOSITORY = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
-SHA256, GIT_SHA1 = 64, 40
+# Digits of a commit.
+GIT_SHA1 = 40
 PART = ".part"
 TRIES = 5
 PAUSE_S = 1.0

@@ -66,8 +66,7 @@ def finetuned_weights(
     for number, config in enumerate(recipe.finetune):
         seed = SEED + number
         says = json.dumps([asdict(config), taught, [repr(label) for label in pack.labels], seed])
-        before = [weights[name].tobytes() for name in sorted(weights)] if number else [weights["_fc.weight"].tobytes()]
-        key = hash_bytes(says, *(row["file"] for row in rows), *before)
+        key = hash_bytes(says, *(row["file"] for row in rows), *(weights[name].tobytes() for name in sorted(weights)))
         directory = work / f"trunk-{key}"
         if read_manifest(directory) is None:
             report(

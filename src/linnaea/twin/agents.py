@@ -22,7 +22,6 @@ import numpy as np
 
 from linnaea.twin.random import child_keys
 
-ALIVE = 0
 NO_SLOT = -1
 HOURS_A_YEAR = 8766.0
 

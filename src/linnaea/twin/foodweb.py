@@ -1,7 +1,7 @@
 """Who eats whom: a food web from a table or from body masses, checked, with trophic levels and data to draw it.
 
 A table is a CSV file with the columns predator, prey and grade, and where they are known preference,
-max_ingestion_per_y, half_saturation_kg_km2, hill, efficiency and loop. A web that comes back to where it began
+max_ingestion_per_y, hill, efficiency and loop. A web that comes back to where it began
 (cannibalism, two that eat each other) is refused unless a link of the ring says loop = yes.
 """
 
@@ -34,8 +34,6 @@ class Feeding:
     "weight of this food among all of the predator's at equal biomass"
     max_ingestion_per_y: float = math.nan
     "most food a year as multiples of the predator's mass"
-    half_saturation_kg_km2: float = math.nan
-    "biomass of preferred food at half the most ingestion"
     hill: float = 1.0
     "exponent of the functional response: 1 is type II, 2 type III"
     efficiency: float = math.nan
@@ -49,7 +47,6 @@ class Feeding:
 _RANGES = {
     "preference": (1e-9, 1e9),
     "max_ingestion_per_y": (1e-6, 1e5),
-    "half_saturation_kg_km2": (1e-9, 1e12),
     "hill": (1, 3),
     "efficiency": (1e-6, 1),
 }

@@ -22,7 +22,6 @@ from linnaea.twin.recording import WEATHER
 
 BAND = (0.05, 0.5, 0.95)
 "quantiles of the members that tables and pictures show"
-TABLE_FORMS = ("csv", "parquet")
 # Shuffled bytes deflate to a fraction, as maps are mostly zeros; more than this level costs time and saves little.
 COMPRESSION = {"zlib": True, "shuffle": True, "complevel": 4}
 

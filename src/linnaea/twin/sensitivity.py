@@ -1,4 +1,4 @@
-"""`linnaea twin sensitivity WORLD`: which values move the outcome, by SALib's Morris screening or Sobol indices.
+"""`linnaea twin sensitivity WORLD`: which values move the outcome, by SALib's Morris screening, Sobol or PAWN indices.
 
 All points share their random numbers member by member, so that they differ by the parameters.
 """
@@ -9,6 +9,21 @@ import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+# What each method says of a parameter: how much it matters, and beside it the 95 % interval, or what chance alone brings.
+FIGURES = {
+    "morris": ("mu_star", "mu_star_conf", "mu", "sigma"),
+    "sobol": ("ST", "ST_conf", "S1", "S1_conf"),
+    "pawn": ("median", "chance", "mean", "maximum"),
+}
+MEANINGS = {
+    "morris": "mu_star: animals, mean absolute effect over the range, ± 95 %",
+    "sobol": "ST: share of the variance, interactions included, ± 95 %",
+    "pawn": "median: distance of the distributions with the value in a tenth of its range and at large, beside what chance "
+    "brings in 95 % of cases",
+}
+# Parts of a range that PAWN compares, points in each at least, and shufflings that tell what chance brings.
+SLIDES, LEAST_IN_SLIDE, SHUFFLES = 10, 5, 200
+
 
 @dataclass(frozen=True, kw_only=True)
 class SensitivityConfig:
@@ -18,10 +33,10 @@ class SensitivityConfig:
     "a bundled world or the TOML file of your own"
     parameter: tuple[str, ...] = field(default=(), metadata={"metavar": "NAME=LOW:HIGH"})
     "a value to vary and its range; linnaea twin worlds WORLD --parameters lists the names"
-    method: str = field(default="morris", metadata={"choices": ("morris", "sobol")})
-    "morris screens with few runs, sobol shares the variance out and needs many"
+    method: str = field(default="morris", metadata={"choices": tuple(FIGURES)})
+    "morris screens with few runs, sobol shares the variance out and needs many, pawn compares whole distributions"
     samples: int = 8
-    "trajectories (morris: samples × (parameters + 1) runs) or base samples (sobol: a power of 2, × (parameters + 2))"
+    "trajectories (morris: samples × (parameters + 1) runs) or base samples (sobol: a power of 2, × (parameters + 2)) or runs (pawn: 50 or more)"
     scenario: Path | None = None
     "a what-if that holds in all runs"
     years: float = 3.0
@@ -46,6 +61,8 @@ class SensitivityConfig:
             raise ValueError(f"--samples {self.samples} and --ensemble {self.ensemble}: give at least 2 and 1")
         if self.method == "sobol" and self.samples & (self.samples - 1):
             raise ValueError(f"--samples {self.samples} is no power of 2, which sobol needs; give 8, 16, 32 …")
+        if self.method == "pawn" and self.samples < SLIDES * LEAST_IN_SLIDE:
+            raise ValueError(f"--samples {self.samples} are too few for pawn; give {SLIDES * LEAST_IN_SLIDE} or more")
         if not (self.years > 0 and self.last_years > 0):
             raise ValueError("--years and --last-years are above 0")
 
@@ -54,23 +71,36 @@ def analyse(method: str, problem: dict, points_np, outcome_n, seed: int) -> dict
     """SALib's indices of one outcome [n] at the points [n, p], as plain lists by name, p long each.
 
     Morris: mu_star (mean absolute effect over the range) with its interval, mu, sigma (interactions and curvature). Sobol:
-    S1 and ST (share of the variance, alone and with interactions), each with its interval.
+    S1 and ST (share of the variance, alone and with interactions), each with its interval. PAWN: median, mean and maximum over
+    SLIDES parts of the range of the Kolmogorov-Smirnov distance between the outcome there and at large, 0 to 1; `chance` is the
+    median that 95 % of shuffled outcomes stay below.
     """
     import numpy as np
 
     if np.ptp(outcome_n) == 0:
-        zero = [0.0] * problem["num_vars"]
-        names = ("mu_star", "mu_star_conf", "mu", "sigma") if method == "morris" else ("S1", "S1_conf", "ST", "ST_conf")
-        return dict.fromkeys(names, zero)
+        return dict.fromkeys(FIGURES[method], [0.0] * problem["num_vars"])
     if method == "morris":
         from SALib.analyze import morris
 
         found = morris.analyze(problem, points_np, outcome_n, num_levels=4, seed=seed)
-        return {name: [float(v) for v in found[name]] for name in ("mu_star", "mu_star_conf", "mu", "sigma")}
-    from SALib.analyze import sobol
+    elif method == "sobol":
+        from SALib.analyze import sobol
 
-    found = sobol.analyze(problem, outcome_n, calc_second_order=False, seed=seed)
-    return {name: [float(v) for v in found[name]] for name in ("S1", "S1_conf", "ST", "ST_conf")}
+        found = sobol.analyze(problem, outcome_n, calc_second_order=False, seed=seed)
+    else:
+        found = pawn_indices(problem, points_np, outcome_n, seed)
+    return {name: [float(v) for v in found[name]] for name in FIGURES[method]}
+
+
+def pawn_indices(problem: dict, points_np, outcome_n, seed: int) -> dict:
+    """PAWN's indices by name, p long each, and what chance brings."""
+    import numpy as np
+    from SALib.analyze import pawn
+
+    rng = np.random.default_rng(seed)
+    found = pawn.analyze(problem, points_np, outcome_n, S=SLIDES)
+    shuffled = [pawn.analyze(problem, points_np, rng.permutation(outcome_n), S=SLIDES)["median"] for _ in range(SHUFFLES)]
+    return {**found, "chance": np.quantile(shuffled, 0.95, axis=0)}
 
 
 def sample(method: str, problem: dict, samples: int, seed: int):
@@ -79,9 +109,13 @@ def sample(method: str, problem: dict, samples: int, seed: int):
         from SALib.sample import morris
 
         return morris.sample(problem, samples, num_levels=4, seed=seed)
-    from SALib.sample import sobol
+    if method == "sobol":
+        from SALib.sample import sobol
 
-    return sobol.sample(problem, samples, calc_second_order=False, seed=seed)
+        return sobol.sample(problem, samples, calc_second_order=False, seed=seed)
+    from SALib.sample import latin
+
+    return latin.sample(problem, samples, seed=seed)
 
 
 def main(config: SensitivityConfig) -> int:
@@ -120,13 +154,13 @@ def main(config: SensitivityConfig) -> int:
         for number, name in enumerate(problem["names"]):
             row = {"species": species, "parameter": name, "low": ranges[number][1], "high": ranges[number][2]}
             rows.append(row | {key: values[number] for key, values in indices.items()} | {"grade": grade_of(data, name)})
-    key = "mu_star" if config.method == "morris" else "ST"
+    key, beside = FIGURES[config.method][:2]
     frame = pl.DataFrame(rows).sort(["species", key], descending=[False, True], maintain_order=True)
     with atomic_path(config.out / "sensitivity.csv") as temporary:
         frame.write_csv(temporary)
-    meaning = "animals, mean absolute effect over the range" if key == "mu_star" else "share of the variance, interactions included"
-    print(f"{len(points)} points; {key}: {meaning}, ± 95 %")
+    print(f"{len(points)} points; {MEANINGS[config.method]}")
+    sign = "±" if beside.endswith("_conf") else "beside"
     for row in frame.iter_rows(named=True):
-        print(f"  {row['species']:<24} {row['parameter']:<44} {row[key]:>10.3g} ± {row[f'{key}_conf']:.2g}   {row['grade']}")
+        print(f"  {row['species']:<24} {row['parameter']:<44} {row[key]:>10.3g} {sign} {row[beside]:.2g}   {row['grade']}")
     print(f"written to {config.out}: sensitivity.csv; what was not varied keeps its {len(data.unmeasured())} unverified values")
     return 0
