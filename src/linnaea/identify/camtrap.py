@@ -276,18 +276,7 @@ def _descriptor(deployments: Iterable[_Deployment], taxa: Iterable[Prediction], 
         "id": stable_id("package", *(deployment.id for deployment in deployments)),
         "created": facts.created,
         "contributors": [{"title": facts.classified_by, "role": "contributor"}],
-        "resources": [
-            {
-                "name": name,
-                "path": f"{name}.csv",
-                "profile": "tabular-data-resource",
-                "format": "csv",
-                "mediatype": "text/csv",
-                "encoding": "utf-8",
-                "schema": f"{SCHEMAS}/{name}-table-schema.json",
-            }
-            for name in ("deployments", "media", "observations")
-        ],
+        "resources": resources(),
         "project": {
             "title": "Photographs named by Linnaea",
             "samplingDesign": "opportunistic",
@@ -299,6 +288,22 @@ def _descriptor(deployments: Iterable[_Deployment], taxa: Iterable[Prediction], 
         "temporal": {"start": days[0] if days else facts.created[:10], "end": days[-1] if days else facts.created[:10]},
         "taxonomic": [_taxonomic(taxon) for taxon in taxa],
     }
+
+
+def resources() -> list[dict]:
+    """What a package's descriptor says of its three tables."""
+    return [
+        {
+            "name": name,
+            "path": f"{name}.csv",
+            "profile": "tabular-data-resource",
+            "format": "csv",
+            "mediatype": "text/csv",
+            "encoding": "utf-8",
+            "schema": f"{SCHEMAS}/{name}-table-schema.json",
+        }
+        for name in ("deployments", "media", "observations")
+    ]
 
 
 def _taxonomic(taxon: Prediction) -> dict:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from linnaea.identify.camtrap import DEPLOYMENTS, MEDIA, OBSERVATIONS, SCHEMAS
+from linnaea.identify.camtrap import DEPLOYMENTS, MEDIA, OBSERVATIONS, SCHEMAS, resources
 from linnaea.identify.darwin_core import stable_id
 from linnaea.identify.tables import write_table
 from linnaea.store import write_json
@@ -177,18 +177,7 @@ def _descriptor(sensor: CameraTraps, places: list, taxa: list, end_h: float, pub
         "id": stable_id("package", published.title, sensor.name, geo.time(end_h)),
         "created": geo.time(end_h),
         "contributors": [{"title": "Linnaea", "role": "contributor"}],
-        "resources": [
-            {
-                "name": name,
-                "path": f"{name}.csv",
-                "profile": "tabular-data-resource",
-                "format": "csv",
-                "mediatype": "text/csv",
-                "encoding": "utf-8",
-                "schema": f"{SCHEMAS}/{name}-table-schema.json",
-            }
-            for name in ("deployments", "media", "observations")
-        ],
+        "resources": resources(),
         "project": {
             "title": f"{published.title}: simulated camera traps",
             "samplingDesign": "systematicRandom",
