@@ -192,6 +192,57 @@ def test_a_block_with_too_many_second_codes_is_left_to_the_other_way(world, monk
     np.testing.assert_allclose(scores[0.0].top_probability_brk, scores[1.0].top_probability_brk, atol=1e-5)
 
 
+@pytest.mark.parametrize("n_images", [1, 5, 32])
+@pytest.mark.parametrize("with_prior", [False, True])
+def test_the_compiled_pass_does_what_its_rules_say_and_writes_no_further_than_its_room(n_images, with_prior):
+    fused = pytest.importorskip("linnaea.identify.fused", reason="needs numba")
+    rng, b, m, lift, raised = np.random.default_rng(n_images), n_images, 90, 0.01, 1.1
+    dot_m2b = rng.integers(-9000, 9000, (m, 2 * b)).astype(np.int32)
+    rest_nd, first_bd = (rng.integers(-127, 128, (n, DIM)).astype(np.int8) for n in (2 * m, b))
+    row_m = np.sort(rng.permutation(2 * m)[:m]).astype(np.int32)
+    scale_m, scale_b = (rng.uniform(0.5, 1.5, n).astype(np.float32) * np.float32(0.02) for n in (m, b))
+    prior_m = np.where(rng.random(m) < 0.2, -np.inf, rng.normal(size=m)).astype(np.float32) if with_prior else np.empty(0, np.float32)
+    reference_b, fine_b = rng.normal(size=b).astype(np.float32), np.full(b, 2.5, np.float32)
+    near_b, hit_b, end_s = fine_b - np.float32(0.5), fine_b + np.float32(0.8), np.array([7, 8, 50, m])
+
+    without_mb = (dot_m2b[:, :b] + dot_m2b[:, b:] / FINER) * scale_m[:, None].astype(float) * scale_b
+    coarse_mb = without_mb + (prior_m[:, None] if with_prior else 0)
+    fine_mb = coarse_mb > fine_b
+    rest_mb = rest_nd[row_m].astype(float) @ first_bd.T.astype(float) / FINER * scale_m[:, None] * scale_b
+    logit_mb = np.where(fine_mb, coarse_mb + rest_mb, coarse_mb)
+    hit_mb = fine_mb & (logit_mb > hit_b)
+    mass_mb = np.exp(logit_mb - reference_b + lift * fine_mb) * np.where(~fine_mb & (coarse_mb > near_b), raised, 1.0)
+    mass_mb[hit_mb] = 0
+    log_mb = np.maximum(logit_mb - reference_b, -80) + lift * np.where(fine_mb, 1, -1)
+    starts = np.append(0, end_s[:-1])
+    assert hit_mb.any() and (fine_mb & ~hit_mb).any() and (~fine_mb & (coarse_mb > near_b)).any()
+
+    for room in (*range(0, fine_mb.sum() + 2, 3), fine_mb.sum(), fine_mb.sum() + 1):
+        places = [np.full(room + 4, -7, kind) for kind in (np.int64, np.int64, np.float32)]
+        sum_sb, largest_sb, square_b, weighted_b = np.empty((4, b), np.float32), np.empty((4, b), np.float32), np.zeros(b), np.zeros(b)
+        n_hits, n_rows = fused.pass_over(
+            dot_m2b, rest_nd, row_m, scale_m, prior_m, first_bd.astype(np.int16), scale_b, reference_b, near_b, fine_b, hit_b, end_s,
+            np.float32(FINER), np.float32(lift), np.float32(raised), True, sum_sb, largest_sb, square_b, weighted_b,
+            *(place[:room] for place in places),
+        )  # fmt: skip
+        assert all((place[room:] == -7).all() for place in places)
+        assert n_hits >= 0 or room <= fine_mb.sum()
+    assert (n_hits, n_rows) == (hit_mb.sum(), fine_mb.any(1).sum())
+    found = sorted(zip(*(place[:n_hits].tolist() for place in places), strict=True))
+    assert [pair[:2] for pair in found] == list(zip(*(x.tolist() for x in np.nonzero(hit_mb)), strict=True))
+    np.testing.assert_allclose([pair[2] for pair in found], logit_mb[hit_mb], rtol=1e-5)
+    np.testing.assert_allclose(sum_sb, np.add.reduceat(mass_mb, starts), rtol=2e-5, atol=1e-30)
+    np.testing.assert_allclose(largest_sb, np.maximum.reduceat(without_mb, starts), rtol=1e-5)
+    np.testing.assert_allclose(square_b, np.where(fine_mb, 0, mass_mb**2).sum(0), rtol=2e-5, atol=1e-30)
+    np.testing.assert_allclose(weighted_b, (mass_mb * log_mb).sum(0), rtol=1e-4, atol=1e-3)
+
+
+def test_where_nothing_can_be_compiled_the_scores_come_from_numpy(monkeypatch):
+    numba = pytest.importorskip("numba")
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
+    assert sweep.fused.__wrapped__() is None
+
+
 def test_compiled_exponentials_are_those_of_float64_to_the_last_places():
     fused = pytest.importorskip("linnaea.identify.fused", reason="needs numba")
     x = np.linspace(-79, 80, 20011, dtype=np.float32)

@@ -59,7 +59,7 @@ def _fetch(_typing, array, row, column):
 
 @numba.njit(cache=True, fastmath=FAST)
 def exp(x):
-    """exp(x) in float32, of LEAST where x is less."""
+    """exp(x) in float32; of LEAST where x is less, of MOST where it is more."""
     x = min(max(x, LEAST), MOST)
     n = (x * LOG2_E + WHOLE) - WHOLE
     x = (x - n * LN2_HIGH) - n * LN2_LOW
@@ -79,27 +79,27 @@ def _dot(a_d, b_d):
 @numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
 def pass_over(
     dot_m2b, rest_nd, row_m, scale_m, prior_m, first_bd, scale_b, reference_b, near_b, fine_b, hit_b, end_s,
-    second_part, rest_part, lift, raised, details, sum_sb, largest_sb, square_b, weighted_b, row_h, image_h, logit_h,
+    finer, lift, raised, details, sum_sb, largest_sb, square_b, weighted_b, row_h, image_h, logit_h,
 ):  # fmt: skip
-    """The number of hits, -1 where second codes matter to more pairs than `row_h` has room for, and for how many these were read.
+    """The number of hits, -1 where second codes matter to as many pairs as `row_h` has room for, and that of the rows that were read.
 
-    Logits are (dot_m2b[m, b] + second_part · dot_m2b[m, b + j]) · scale_m · scale_b + prior_m (which may be empty). Above `fine_b`
-    rest_nd[row_m[m]] is read for that image and weighs `rest_part`; above `hit_b` the leaf goes into `row_h`, `image_h`, `logit_h`.
+    Logits are (dot_m2b[m, j] + dot_m2b[m, b + j] / finer) · scale_m · scale_b + prior_m (which may be empty). Above `fine_b`
+    rest_nd[row_m[m]] / finer is read for that image; above `hit_b` the leaf goes into `row_h`, `image_h`, `logit_h`.
     Of the others `sum_sb` is the mass of each stretch, exp(logit - reference + lift), without `lift` where only first codes were read,
     and `raised` times as much from `near_b` to `fine_b`. `largest_sb` (it may be empty) has the largest logits without priors.
     To `square_b` the squares of masses of first codes are added, to `weighted_b` mass times log mass, less `lift` for these.
     """
-    b, n_bytes = len(scale_b), rest_nd.shape[1]
+    b, n_bytes, part = len(scale_b), rest_nd.shape[1], ONE / finer
     logit_b, mass_b, sum_b = np.empty(b, np.float32), np.empty(b, np.float32), np.empty(b, np.float32)
     squares_b, logs_b, largest_b = np.empty(b, np.float32), np.empty(b, np.float32), np.empty(b, np.float32)
     # the hits of a stretch and, behind them, what waits for its second codes
-    n_hits, n_fine, m = 0, 0, 0
+    n_hits, n_rows, m = 0, 0, 0
     for s in range(len(end_s)):
         sum_b[:], squares_b[:], logs_b[:], largest_b[:] = 0, 0, 0, -np.inf
         n_waiting = n_hits
         while m < end_s[s]:
             for j in range(b):
-                dot = np.float32(dot_m2b[m, j]) + second_part * np.float32(dot_m2b[m, b + j])
+                dot = np.float32(dot_m2b[m, j]) + part * np.float32(dot_m2b[m, b + j])
                 logit_b[j] = dot * scale_m[m] * scale_b[j]
             if len(largest_sb):
                 for j in range(b):
@@ -121,18 +121,19 @@ def pass_over(
                 for j in range(b):
                     logs_b[j] += mass_b[j] * (max(logit_b[j] - reference_b[j], LEAST) - lift)
             if n_above:
-                if n_waiting + n_above > len(row_h):
-                    return -1, n_fine
+                # each image's place is written before it is known whether it is kept
+                if n_waiting + n_above >= len(row_h):
+                    return -1, n_rows
+                n_rows += 1
                 for i in range(0, n_bytes, LINE):
                     _fetch(rest_nd, row_m[m], i)
                 for j in range(b):
                     row_h[n_waiting], image_h[n_waiting], logit_h[n_waiting] = m, j, logit_b[j]
                     n_waiting += logit_b[j] > fine_b[j]
             m += 1
-        n_fine += n_waiting - n_hits
         for h in range(n_hits, n_waiting):
             row, j = row_h[h], image_h[h]
-            fine = np.float32(_dot(rest_nd[row_m[row]], first_bd[j])) * rest_part
+            fine = np.float32(_dot(rest_nd[row_m[row]], first_bd[j])) * part
             logit = logit_h[h] + fine * scale_m[row] * scale_b[j]
             if logit > hit_b[j]:
                 row_h[n_hits], image_h[n_hits], logit_h[n_hits] = row, j, logit
@@ -149,4 +150,4 @@ def pass_over(
         if len(largest_sb):
             for j in range(b):
                 largest_sb[s, j] = largest_b[j]
-    return n_hits, n_fine
+    return n_hits, n_rows

@@ -22,7 +22,6 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from importlib.util import find_spec
 
 import numpy as np
 
@@ -326,7 +325,7 @@ class Sweep:
     def _fused_block(
         self, batch: _Batch, cells: slice, dot_m2b: np.ndarray, mass_bs: np.ndarray, largest_bc: np.ndarray | None, details: bool
     ) -> tuple | None:
-        """The same in one compiled pass; None where second codes matter to too many values."""
+        """The same in one compiled pass, second codes read for the images that they matter to alone; None where these are too many."""
         look, start_c, first_c = self.look, self.look.candidates.start_c, self.stretches.first_c
         leaves, prior_m = look.candidates.leaves, look.candidates.prior_m
         first, last = int(start_c[cells.start]), int(start_c[cells.stop])
@@ -334,22 +333,23 @@ class Sweep:
         end_s = np.append(self.stretches.bounds_s[stretches][1:], last) - first
         sum_sb, square_b, weighted_b = np.empty((len(end_s), b), np.float32), np.zeros(b), np.zeros(b)
         largest_sb = np.empty((0 if largest_bc is None else len(end_s), b), np.float32)
-        most = int(MANY_FINE * (last - first) * b)
+        most = int(MANY_FINE * (last - first) * b) + 1
         row_h, image_h, logit_h = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.float32)
-        n_hits, n_fine = fused().pass_over(
-            dot_m2b, look.coarse.rest_nd, np.arange(first, last) if leaves is None else leaves[first:last], look.scale_m[first:last],
+        n_hits, n_rows = fused().pass_over(
+            dot_m2b, look.coarse.rest_nd, np.arange(first, last, dtype=np.int32) if leaves is None else leaves[first:last].astype(np.int32), look.scale_m[first:last],
             np.empty(0, np.float32) if prior_m is None else prior_m[first:last], **batch.row_b, end_s=end_s,
-            second_part=np.float32(1 / FINER), rest_part=np.float32(1 / FINER), lift=np.float32(batch.lift),
+            finer=np.float32(FINER), lift=np.float32(batch.lift),
             raised=np.float32(1 + look.noise / AROUND), details=details, sum_sb=sum_sb, largest_sb=largest_sb, square_b=square_b, weighted_b=weighted_b,
             row_h=row_h, image_h=image_h, logit_h=logit_h,
         )  # fmt: skip
-        look.count_fine(n_fine)
+        look.count_fine(n_rows)
         if n_hits < 0:
             return None
         if largest_bc is not None:
             largest_bc[:, cells] = np.maximum.reduceat(largest_sb, first_c[cells] - stretches.start, axis=0).T
         np.multiply(sum_sb.T, batch.third_cb[self.stretches.cell_s[stretches]].T, out=mass_bs[:, stretches])
-        return first + row_h[:n_hits], image_h[:n_hits], logit_h[:n_hits], square_b, weighted_b
+        # copies, so that the room of a block is not held until all are done
+        return first + row_h[:n_hits], image_h[:n_hits].copy(), logit_h[:n_hits].copy(), square_b, weighted_b
 
     @staticmethod
     def _rows_that_matter(batch: _Batch, logit_mb: np.ndarray, near_h: np.ndarray) -> np.ndarray | None:
@@ -411,11 +411,15 @@ class Sweep:
 
 @cache
 def fused():
-    """The compiled pass, where the extra `speed` is installed."""
-    if find_spec("numba") is None:
-        return None
-    from linnaea.identify import fused
+    """The compiled pass, where the extra `speed` is installed and has a place for its code."""
+    try:
+        import numba
 
+        if numba.config.DISABLE_JIT:
+            return None
+        from linnaea.identify import fused
+    except (ImportError, RuntimeError):
+        return None
     return fused
 
 

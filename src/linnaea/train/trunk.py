@@ -42,8 +42,8 @@ class FoldedConv(nn.Conv2d):
             self.bias.copy_(torch.from_numpy(bias))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        # on a CPU in bfloat16 the gradients of these take up to ten times as long
-        if x.device.type == "cpu" and self.groups > 1 and (self.stride[0] > 1 or x.shape[2] <= 2):
+        # on a CPU in bfloat16 the gradients of filters of each channel take up to ten times as long if they skip, or see next to nothing
+        if torch.is_autocast_enabled("cpu") and x.device.type == "cpu" and self.groups > 1 and (self.stride[0] > 1 or x.shape[2] <= 2):
             with torch.autocast("cpu", enabled=False):
                 return self._convolve(x.float())
         return self._convolve(x)

@@ -21,7 +21,7 @@ MEANINGS = {
     "pawn": "median: distance of the distributions with the value in a tenth of its range and at large, beside what chance "
     "brings in 95 % of cases",
 }
-# Parts of a range that PAWN compares, points in each at least, and shufflings that tell what chance brings.
+# Parts of a range that PAWN compares, points in each, or nearly so, at least, and shufflings that tell what chance brings.
 SLIDES, LEAST_IN_SLIDE, SHUFFLES = 10, 5, 200
 
 
