@@ -19,17 +19,24 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1] / "src")]
 
-from mean_field import Result
+from mean_field import Result, mean_over
 
 from hardware import describe_hardware, show_command, write_result
+from linnaea.twin import life
+from linnaea.twin.agents import HOURS_A_YEAR
 from linnaea.twin.allometry import fit_power
 from linnaea.twin.cells import Space
-from linnaea.twin.demography import INFECTIOUS, RECOVERED, Bear, BirthDeath, Expose, Infect
+from linnaea.twin.demography import INFECTIOUS, RECOVERED, Bear, BirthDeath, Expose, Generation, Infect
 from linnaea.twin.encounters import Hunt, Kill, Restock
 from linnaea.twin.flocks import Align, order_parameter
+from linnaea.twin.lifetable import growth_factor, leslie_matrix, life_table, stable_ages
 from linnaea.twin.loop import Rule, World, advance, step
+from linnaea.twin.metapopulation import Colonise, Settle, place
 from linnaea.twin.movement import Move, Walk
 from linnaea.twin.patches import ChoosePatch, ForagePatches, GoToPatch
+from linnaea.twin.species import bundled_species
+from linnaea.twin.stability import map_cycle
+from linnaea.twin.textbook import ricker
 from linnaea.twin.world import build_world
 
 # All at one place: where everyone meets everyone, places mean nothing.
@@ -224,6 +231,142 @@ def metabolic_scaling(days: int = 30, area_share: float = 0.05) -> Iterator[Resu
     yield Result(claim=claim, expected=0.75, obtained=fit["slope"], tolerance=(fit["high"] - fit["low"]) / 2)
 
 
+def generations(capacity: int = 15_000, settle: int = 40, last: int = 60, n_seeds: int = 8) -> Iterator[Result]:
+    """Ricker: generations that do not overlap rest, or turn in twos and fours, about the map's own numbers."""
+    for rate, period in ((1.8, 1), (2.3, 2), (2.6, 4)):
+        share = np.zeros((n_seeds, last))
+        for seed in range(n_seeds):
+            world = run_of([Generation(fertility=(math.exp(rate),), crowding=rate / capacity)], seed=seed)
+            world.agents.add(round(0.7 * capacity))
+            advance(world, settle)
+            for row in range(last):
+                advance(world, 1)
+                share[seed, row] = len(world.agents) / capacity
+        # Once around the cycle numbers are the same but for chance, which is far below a tenth of the capacity.
+        apart = [float(np.sqrt(np.mean((share[:, lag:] - share[:, :-lag]) ** 2))) for lag in range(1, 9)]
+        found = next((lag for lag, value in enumerate(apart, 1) if value < 0.1), 0)
+        claim = f"Ricker, r = {rate:g}, animals around {capacity:,}:"
+        yield Result(claim=f"{claim} generations until numbers are back", expected=period, obtained=found, tolerance=0)
+        phases = np.sort([[one[k::period].mean() for k in range(period)] for one in share], axis=1)
+        for k, expected in enumerate(np.sort(map_cycle(ricker(rate), period)[:, 0])):
+            yield mean_over(f"{claim} number as a share, {k + 1} of {period}", float(expected), phases[:, k])
+
+
+def invasions(numbers: Sequence[int] = (100, 1000), dt: float = 0.1, n_seeds: int = 6) -> Iterator[Result]:
+    """Fisher's wave of animals that walk and breed, times 12 to 30.
+
+    Finite numbers slow it: it runs between the front of densities, and that of densities which grow only where at least
+    one animal stands to a length of √(D/r).
+    """
+    since, until = 12.0, 30.0
+    fastest, speeds = front_of_densities(dt, since, until), []
+    # Steps of this length in any direction spread with D = 1.
+    walk = Walk(speed_m_h=2 / math.sqrt(dt))
+    for number in numbers:
+        breed = BirthDeath(birth_per_h=1.0, death_per_h=0.0, carrying_capacity=number, local=True)
+        rules, found = [walk, Move(), breed, Bear()], []
+        for seed in range(n_seeds):
+            world = run_of(rules, space=Space(width_m=80, height_m=1, cell_m=1), seed=seed, dt_h=dt)
+            rng = np.random.default_rng(seed)
+            world.agents.add(5 * number, x=rng.uniform(0, 5, 5 * number), y=rng.uniform(0, 1, 5 * number))
+            advance(world, round(since / dt))
+            before = len(world.agents)
+            advance(world, round((until - since) / dt))
+            found.append((len(world.agents) - before) / number / (until - since))
+        slowest, error = front_of_densities(dt, since, until, 1 / number), float(np.std(found, ddof=1)) / math.sqrt(n_seeds)
+        claim = f"Fisher's wave, {number:,} animals a length, {n_seeds} seeds: speed between {slowest:.3f} (cut off at one)"
+        yield Result(claim=f"{claim} and {fastest:.3f} (densities), or 3 s.e. off", expected=(slowest + fastest) / 2, obtained=float(np.mean(found)),
+                     tolerance=(fastest - slowest) / 2 + 3 * error)  # fmt: skip
+        speeds.append(float(np.mean(found)))
+    claim = f"Fisher's wave: times that it is faster with more animals ({', '.join(f'{speed:.3f}' for speed in speeds)})"
+    yield Result(claim=claim, expected=len(speeds) - 1, obtained=int((np.diff(speeds) > 0).sum()), tolerance=0)
+
+
+def front_of_densities(dt: float, since: float, until: float, least: float = 0.0) -> float:
+    """Speed of Fisher's wave in the same steps of walking and breeding, of densities that grow where above `least`."""
+    x = np.arange(0.05, 80, 0.1)
+    ways = 2 * math.sqrt(dt) * np.cos(np.pi * (np.arange(16) + 0.5) / 16)
+    density, grown = (x < 5).astype(float), []
+    for _ in range(round(until / dt)):
+        density = np.mean([np.interp(np.abs(x - way), x, density) for way in ways], axis=0)
+        density *= np.where(density > least, np.exp((1 - density) * dt), 1.0)
+        grown.append(0.1 * density.sum())
+    return (grown[-1] - grown[round(since / dt) - 1]) / (until - since)
+
+
+def patches(n_seeds: int = 8, dt: float = 0.01) -> Iterator[Result]:
+    """Levins: the share of patches that are taken, when young go anywhere; and the species of an island."""
+    colonise, die, n = 0.5, 0.2, 1600
+    rules = [BirthDeath(birth_per_h=colonise, death_per_h=die), Bear(), Settle()]
+    taken = []
+    for seed in range(n_seeds):
+        world = run_of(rules, space=Space(width_m=40, height_m=40, cell_m=1), seed=seed, dt_h=dt)
+        place(world, world.agents.add(n // 2), np.arange(n // 2))
+        taken.append(mean_number(world, 20, 30) / n)
+    yield mean_over("Levins, animals on 1,600 patches, occupied share, 1 − e/c", 1 - die / colonise, taken)
+    pool, arrive, vanish, islands = 100, 4.0, 6.0, 36
+    species = tuple(f"species {row}" for row in range(pool))
+    rules = [BirthDeath(birth_per_h=0.0, death_per_h=vanish / pool, species=-1), Colonise(rate_per_h=arrive / pool)]
+    found = []
+    for seed in range(n_seeds):
+        world = run_of(rules, space=Space(width_m=6, height_m=6, cell_m=1), seed=seed, dt_h=5 * dt, species=species)
+        found.append(mean_number(world, 60, 60) / islands)
+    yield mean_over("island biogeography, species an island, IP/(I + E)", pool * arrive / (arrive + vanish), found)
+
+
+def mean_number(world: World, settle_h: float, hours: float) -> float:
+    """Mean number of animals over some hours, after others."""
+    advance(world, round(settle_h / world.dt_h))
+    numbers: list[int] = []
+    advance(world, round(hours / world.dt_h), each=lambda world: numbers.append(len(world.agents)))
+    return float(np.mean(numbers))
+
+
+def ages(n_seeds: int = 12, start: int = 3000, years: int = 12) -> Iterator[Result]:
+    """Leslie: populations of animals of all ages grow by the dominant eigenvalue of their life table's matrix."""
+    tables = {"four ages": (np.array([0, 1.2, 1.5, 0.7]), np.array([0.5, 0.8, 0.3]))}
+    tables |= {name: life_table(bundled_species()[name]) for name in ("wildebeest", "impala")}
+    for name, (fertility, survival) in tables.items():
+        matrix, found = leslie_matrix(fertility, survival), []
+        numbers = np.rint(start * stable_ages(matrix)).astype(int)
+        rule = Generation(fertility=tuple(map(float, fertility)), survival=tuple(map(float, survival)))
+        for seed in range(n_seeds):
+            world = run_of([rule], seed=seed)
+            world.agents.add(numbers.sum(), born_h=-np.repeat(np.arange(len(numbers)), numbers))
+            advance(world, years)
+            found.append((len(world.agents) / numbers.sum()) ** (1 / years))
+        yield mean_over(f"Leslie, {name}, animals: growth a year, dominant eigenvalue", growth_factor(matrix), found)
+
+
+def life_histories(n_seeds: int = 12, start: int = 2000, steps: int = 72, dt: float = HOURS_A_YEAR / 24) -> Iterator[Result]:
+    """Rabbits that age, mate, bear and die by the rules of the bundled worlds, always fed: they grow as those rates say."""
+    built = build_world("tutorial", n_animals=50)
+    kind = built.species.index("rabbit")
+    # Young come at any time of the year, to any burrow, an hour after mating.
+    p = built.parameters
+    p["birth_season"][:], p["resident"][:], p["gestation_h"][:] = True, False, 1.0
+    p["conceive_per_h"][kind] = 2 / HOURS_A_YEAR
+    age = np.arange(math.ceil(1.4 * p["life_h"][kind] / dt)) * dt
+    rate = [life.death_rate.py_func(one, HOURS_A_YEAR, *(p[name][kind] for name in ("life_h", "young_death_h", "adult_death_h")))
+            for one in age]  # fmt: skip
+    survival = np.exp(-dt * np.array(rate))
+    # A mother that dies in a step bears no young at its end; half of the young are daughters.
+    daughters = -math.expm1(-dt * p["conceive_per_h"][kind]) * p["litter_size"][kind] / 2
+    matrix = leslie_matrix(survival * daughters * (age >= p["mature_h"][kind]), survival[:-1])
+    numbers, found = np.rint(start / 2 * stable_ages(matrix)).astype(int), []
+    born = -np.repeat(age, numbers)
+    for seed in range(n_seeds):
+        rules = [life.Age(every_h=dt), life.Mate(every_h=dt), life.Bear()]
+        world = World(space=built.space, rules=rules, seed=seed, dt_h=dt, species=built.species, parameters=p,
+                      fields=built.fields, arrays=built.arrays)  # fmt: skip
+        for sex in (life.FEMALE, life.MALE):
+            world.agents.add(len(born), species=kind, sex=sex, born_h=born, mass=1.0, energy=1e9)
+        advance(world, steps, each=lambda world: world.agents.energy.fill(1e9))
+        found.append((len(world.agents) / (2 * len(born))) ** (HOURS_A_YEAR / (steps * dt)))
+    claim = f"rabbits that age, mate, bear and die by the worlds' rules: growth a year, dominant eigenvalue of {len(age)} ages"
+    yield mean_over(claim, growth_factor(matrix) ** (HOURS_A_YEAR / dt), found)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Writes the page; 1 where a line does not hold."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -238,6 +381,11 @@ def main(argv: list[str] | None = None) -> int:
         alignment(),
         free_distribution(),
         marginal_value(),
+        generations(),
+        invasions(),
+        patches(),
+        ages(),
+        life_histories(),
         metabolic_scaling(),
     )
     results = [result for part in parts for result in part]

@@ -5,14 +5,17 @@
 One `MeanField` is solved as equations (`linnaea.twin.meanfield`) and simulated as individuals by the shipped loop and
 rules (`linnaea.twin.individuals`). The gap is the root mean square, over time and nodes, of the difference of densities
 as a share of the node's mean. Chance alone makes it fall with the square root of the numbers; what is left when it does
-not is the difference between animals and equations. Exits with 1 where a line is outside its tolerance.
+not is the difference between animals and equations. Cycles are followed once around, competitors to the end. Exits with
+1 where a line is outside its tolerance.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,15 +24,15 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1] / "src")]
 
-from mean_field import Result
+from mean_field import Result, mean_over
 
 from hardware import describe_hardware, show_command, write_result
 from linnaea.twin.individuals import densities, individuals
-from linnaea.twin.loop import advance
+from linnaea.twin.loop import World, advance
 from linnaea.twin.meanfield import integrate
-from linnaea.twin.stability import signs_of_cascade
+from linnaea.twin.stability import equilibrium, settled, signs_of_cascade
 from linnaea.twin.system import Link, MeanField, Node
-from linnaea.twin.textbook import food_chain, rosenzweig_macarthur
+from linnaea.twin.textbook import food_chain, grazers, lotka_volterra, rosenzweig_macarthur
 
 # Small prey: handling one is short against all lives.
 HARES = {"hare": 0.1}
@@ -133,12 +136,105 @@ def cascade(n_seeds: int = 5, area: float = 400, until: float = 80.0, step: floa
     yield Result(claim=claim, expected=n_seeds, obtained=right, tolerance=0)
 
 
+def starting_at(system: MeanField, density: Mapping[str, float]) -> MeanField:
+    """The same system from other densities."""
+    return replace(system, nodes=tuple(replace(node, start=float(density[node.name])) for node in system.nodes))
+
+
+def first_turn(world: World, middle: np.ndarray) -> tuple[float, np.ndarray]:
+    """Time in which two densities turn once around a middle [2], and themselves after every step until then [t, 2].
+
+    The time is not a number where one of the two dies out.
+    """
+    rows, turned = [densities(world)], 0.0
+    while True:
+        advance(world, 1)
+        rows.append(densities(world))
+        if not rows[-1].all():
+            return math.nan, np.array(rows[1:])
+        (x0, y0), (x1, y1) = np.log(np.array(rows[-2:]) / middle)
+        part = math.atan2(x0 * y1 - y0 * x1, x0 * x1 + y0 * y1)
+        if turned + part >= 2 * math.pi:
+            return (len(rows) - 1 - (turned + part - 2 * math.pi) / part) * world.dt_h, np.array(rows[1:])
+        turned += part
+
+
+def circles(n_seeds: int = 8) -> Iterator[Result]:
+    """Lotka–Volterra: individuals go around in the equations' time, and on average stand where these rest."""
+    fur = lotka_volterra(33.956, 5.933, 0.55, 0.028, 0.024, 0.80)
+    for name, system, middle, period, area, step in (
+        ("from (2, 1)", lotka_volterra(2, 1), (1.0, 1.0), 6.60848, 1500, 0.0025),
+        ("from (5, 1)", lotka_volterra(5, 1), (1.0, 1.0), 8.96586, 1500, 0.0025),
+        ("of hare and lynx", fur, (0.80 / 0.024, 0.55 / 0.028), 10.1486, 100, 0.005),
+    ):
+        turns = [first_turn(individuals(system, area, step, seed=seed), np.array(middle)) for seed in range(n_seeds)]
+        yield mean_over(f"Lotka–Volterra {name}, animals: period", period, [time for time, _ in turns])
+        mean = [float(rows[:, 0].mean()) for _, rows in turns]
+        yield mean_over(f"Lotka–Volterra {name}, animals: mean prey over a turn", middle[0], mean)
+
+
+def enrichment(n_seeds: int = 8) -> Iterator[Result]:
+    """Rosenzweig–MacArthur: below the Hopf bifurcation animals come to rest, beyond it they keep to the cycle."""
+    poor = starting_at(rosenzweig_macarthur(1.5), {"hare": 1.2, "lynx": 0.9})
+    every, times = 5, np.arange(1, 301) * 0.2
+    exact = integrate(poor, 60.0, times).of("hare")
+    prey = np.empty((n_seeds, len(times)))
+    for seed in range(n_seeds):
+        world = individuals(poor, 300, 0.04, mass=HARES, seed=seed)
+        for row in range(len(times)):
+            advance(world, every)
+            prey[seed, row] = densities(world)[0]
+    low = int(exact.argmin())
+    claim = "Rosenzweig–MacArthur, capacity 1.5, animals: prey"
+    yield mean_over(f"{claim} at its first low, time {times[low]:.3g}", float(exact[low]), prey[:, low])
+    yield mean_over(f"{claim} in balance, times 40 to 60", 2 / 3, prey[:, times > 40].mean(1))
+    rich, found = rosenzweig_macarthur(3.0), []
+    rest = equilibrium(rich)
+    trajectory, _ = settled(rich, 600, 60)
+    at = trajectory.time_t[np.flatnonzero(np.diff(trajectory.of("hare") > rest["hare"]))[0]]
+    for seed in range(n_seeds):
+        world = individuals(starting_at(rich, trajectory.at(at)), 400, 0.01, mass={"hare": 0.05}, seed=seed)
+        time, rows = first_turn(world, np.array(list(rest.values())))
+        found.append((time, *(extreme(rows[:, 0], sign, round(1.5 / world.dt_h)) for sign in (1, -1))))
+    expected = {"period": 24.9463, "least prey": 0.0916, "greatest prey": 2.1167}
+    for (what, value), obtained in zip(expected.items(), zip(*found, strict=True), strict=True):
+        yield mean_over(f"Rosenzweig–MacArthur, capacity 3, animals: {what}", value, obtained)
+
+
+def extreme(value_t: np.ndarray, sign: int, half: int) -> float:
+    """The least (sign 1) or greatest (-1) of noisy positive values: of a parabola through the logarithms near it."""
+    at = int(np.argmin(sign * value_t))
+    near = np.arange(max(at - half, 0), min(at + half, len(value_t) - 1) + 1)
+    curve, slope, level = np.polyfit(near - at, np.log(value_t[near]), 2)
+    return math.exp(level - slope**2 / (4 * curve))
+
+
+def competitors(n_seeds: int = 10, area: float = 50.0, dt: float = 0.1, until: float = 120.0) -> Iterator[Result]:
+    """Tilman: of three grazers with rates of any kind the one with the lowest R* is left, and the grass at its R*."""
+    efficiency, mass, right, grass = 0.5, {"grass": 0.02, "g0": 0.1, "g1": 0.1, "g2": 0.1}, 0, []
+    for seed in range(n_seeds):
+        rng = np.random.default_rng(seed)
+        needs = rng.permutation([0.2, 0.26, 0.34])
+        attack, handling = rng.uniform(1, 2, 3), rng.uniform(0.1, 0.4, 3)
+        loss = efficiency * attack * needs / (1 + attack * handling * needs)
+        world = individuals(grazers(attack, handling, loss, efficiency), area, dt, mass=mass, seed=seed)
+        advance(world, round(0.75 * until / dt))
+        rows: list[np.ndarray] = []
+        advance(world, round(0.25 * until / dt), each=lambda world, rows=rows: rows.append(densities(world)))
+        right += int(np.argmax(rows[-1][1:])) == int(np.argmin(needs))
+        grass.append(float(np.mean(rows, axis=0)[0]))
+    claim = f"Tilman, three grazers with R* .2, .26, .34: the lowest wins, of {n_seeds} seeds"
+    yield Result(claim=claim, expected=n_seeds, obtained=right, tolerance=0)
+    yield mean_over("Tilman, grass left over by them", 0.2, grass)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Writes the page; 1 where a line does not hold."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=HERE.parent / "results", help="folder of the page")
     options = parser.parse_args(argv)
-    results = [result for part in (numbers(), mixing(), steps(), cascade()) for result in part]
+    parts = (numbers(), mixing(), steps(), cascade(), circles(), enrichment(), competitors())
+    results = [result for part in parts for result in part]
     lines = [
         "# Animals and equations of the same food web",
         "",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,6 +66,13 @@ class Result:
     def holds(self) -> bool:
         """Whether the value is as near as it must."""
         return abs(self.obtained - self.expected) <= self.tolerance
+
+
+def mean_over(claim: str, expected: float, obtained: Sequence[float]) -> Result:
+    """The line of a mean over seeds, which may be off by three standard errors."""
+    error = float(np.std(obtained, ddof=1)) / math.sqrt(len(obtained))
+    claim = f"{claim} ({len(obtained)} seeds; tolerance 3 s.e.)"
+    return Result(claim=claim, expected=expected, obtained=float(np.mean(obtained)), tolerance=3 * error)
 
 
 def growth() -> Iterator[Result]:

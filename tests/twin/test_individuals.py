@@ -1,5 +1,6 @@
 """A mean-field system as individuals: rates, bookkeeping, what it does not know."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -7,9 +8,17 @@ import pytest
 
 from linnaea.twin.individuals import MASS, densities, individuals
 from linnaea.twin.loop import advance
-from linnaea.twin.meanfield import flows
+from linnaea.twin.meanfield import flows, integrate
 from linnaea.twin.system import Link, MeanField, Node
-from linnaea.twin.textbook import competition, epidemic, invasion, logistic, lotka_volterra, rosenzweig_macarthur
+from linnaea.twin.textbook import (
+    competition,
+    epidemic,
+    grazers,
+    invasion,
+    logistic,
+    lotka_volterra,
+    rosenzweig_macarthur,
+)
 
 
 def test_the_first_densities_are_those_of_the_system_in_whole_individuals():
@@ -36,6 +45,42 @@ def test_kills_and_births_come_at_the_rates_of_the_equations():
     assert (np.abs(eaten - expected) < 4 * np.sqrt(expected)).all()
     # Half of a tenth of a lynx comes of each hare.
     assert abs(world.tallies["born"][2] - 0.05 * eaten.sum()) < 4 * np.sqrt(0.05 * eaten.sum())
+
+
+def test_predators_begin_as_busy_as_the_equations_have_them():
+    world = individuals(rosenzweig_macarthur(2.0), 2000, 0.01, mass={"hare": 0.1}, seed=1)
+    a = world.agents
+    left = a.until_h[: a.n][a.species[: a.n] == 1]
+    share = 0.6 / 1.6
+    assert abs((left != 0).mean() - share) < 4 * math.sqrt(share * (1 - share) / 1800)
+    assert left.max() < 0.1 and left[left != 0].mean() == pytest.approx(0.05 - 0.005, abs=0.005)
+    # From the first moment on they eat at the rate of the equations.
+    expected = 2000 / 0.1 * 0.9 * 0.6 / 1.6 * 0.05
+    advance(world, 5)
+    assert abs(world.tallies["eaten"][1, 0] - expected) < 4 * math.sqrt(expected)
+
+
+def test_hare_and_lynx_turn_around_their_balance_as_the_equations_do():
+    world, middle = individuals(lotka_volterra(2, 1), 1500, 0.02, seed=1), np.ones(2)
+    before, turned = densities(world), 0.0
+    while turned < 2 * math.pi and world.step < 600:
+        advance(world, 1)
+        now = densities(world)
+        (x0, y0), (x1, y1) = np.log([before, now] / middle)
+        turned += math.atan2(x0 * y1 - y0 * x1, x0 * x1 + y0 * y1)
+        before = now
+    assert world.now_h == pytest.approx(6.608, abs=0.8)
+
+
+def test_the_grazer_that_needs_least_is_left():
+    needs = np.array([0.34, 0.2, 0.27])
+    attack, handling = np.array([2.0, 1.2, 1.5]), np.array([0.3, 0.2, 0.1])
+    system = grazers(attack, handling, 0.5 * attack * needs / (1 + attack * handling * needs))
+    exact = integrate(system, 60).state_tsc[-1, :4, 0]
+    mass = {"grass": 0.02, "g0": 0.1, "g1": 0.1, "g2": 0.1}
+    world = individuals(system, 30, 0.1, mass=mass, seed=1)
+    advance(world, 600)
+    assert np.argmax(exact[1:]) == np.argmax(densities(world)[1:]) == 1
 
 
 def test_a_node_with_growth_and_losses_comes_to_its_balance():

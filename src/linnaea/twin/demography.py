@@ -15,11 +15,24 @@ import numpy as np
 from linnaea.twin.cells import cell_index, offset, reach, span, wrap
 from linnaea.twin.compiled import kernel, scalar
 from linnaea.twin.loop import CAUSE, Rule, World
-from linnaea.twin.random import BIRTH, DISPERSAL, INFECTION, RECOVERY, geometric, uniform, uniform2, uniforms
+from linnaea.twin.movement import ALL
+from linnaea.twin.random import (
+    BIRTH,
+    DEATH,
+    DISPERSAL,
+    INFECTION,
+    RECOVERY,
+    geometric,
+    poisson,
+    uniform,
+    uniform2,
+    uniforms,
+)  # fmt: skip
 
 SUSCEPTIBLE, INFECTIOUS, RECOVERED, VACCINATED = 0, 1, 2, 3
 _BACKGROUND = CAUSE["background"]
 _DISEASE = CAUSE["disease"]
+_AGE = CAUSE["age"]
 
 
 @scalar
@@ -40,11 +53,13 @@ def linear_family(birth, death, dt):
 
 
 @kernel
-def _birth_death(order, species, only, key, alpha, beta, seed, step, litter, dying):
+def _birth_death(order, species, only, key, place, number, birth, death, slope, dt, seed, step, litter, dying):
     for k in numba.prange(len(order)):
         i = order[k]
-        if species[i] != only or dying[i] != 0:
+        if (only >= 0 and species[i] != only) or dying[i] != 0:
             continue
+        near = number[place[i]] if len(number) > 1 else number[0]
+        alpha, beta = linear_family(birth, max(death + slope * near, 0.0), dt)
         u, _ = uniform2(seed, step, BIRTH, key[i], 0)
         if u < alpha:
             dying[i] = _BACKGROUND
@@ -56,7 +71,8 @@ def _birth_death(order, species, only, key, alpha, beta, seed, step, litter, dyi
 class BirthDeath(Rule):
     """Each animal dies or multiplies at rates that hold through the step, drawn from the process's exact law.
 
-    With a carrying capacity K the death rate is death + (birth - death) N / K, N the species' number at moment `index`.
+    With a carrying capacity K the death rate is death + (birth - death) N / K, N the species' number at moment `index`,
+    in the whole world or in the animal's cell.
     """
 
     moment: ClassVar[str] = "live"
@@ -68,7 +84,9 @@ class BirthDeath(Rule):
     carrying_capacity: float = 0.0
     "number at which deaths equal births; 0 without limit"
     species: int = 0
-    "row of the species"
+    "row of the species, -1 all"
+    local: bool = False
+    "whether the carrying capacity and the number are those of a cell of the ground instead of the world"
 
     def prepare(self, world: World) -> None:
         for name in ("birth_per_h", "death_per_h", "carrying_capacity"):
@@ -77,13 +95,71 @@ class BirthDeath(Rule):
                 raise ValueError(f"{name}: {value} is not a rate or number ≥ 0")
 
     def apply(self, world: World) -> None:
-        a, order = world.agents, world.cells.order
-        death = self.death_per_h
+        a, cells = world.agents, world.cells
+        number, slope = np.zeros(1), 0.0
         if self.carrying_capacity:
-            number = np.count_nonzero(a.species[order] == self.species)
-            death += (self.birth_per_h - self.death_per_h) * number / self.carrying_capacity
-        alpha, beta = linear_family(self.birth_per_h, max(death, 0.0), world.dt_h)
-        _birth_death(order, a.species, self.species, a.key, alpha, beta, world.seed64, world.step, a.litter, a.dying)
+            slope = (self.birth_per_h - self.death_per_h) / self.carrying_capacity
+            mine = cells.order if self.species == ALL else cells.order[a.species[cells.order] == self.species]
+            number = np.bincount(cells.cell_of[mine], minlength=cells.n_cells) if self.local else np.array([len(mine)])
+        _birth_death(
+            cells.order, a.species, self.species, a.key, cells.cell_of, number.astype(np.float64), self.birth_per_h,
+            self.death_per_h, slope, world.dt_h, world.seed64, world.step, a.litter, a.dying,
+        )  # fmt: skip
+
+
+@kernel
+def _generation(slots, key, born_h, now_h, dt, fertility, survival, thinned, seed, step, litter, dying):
+    for k in numba.prange(len(slots)):
+        i = slots[k]
+        age = round((now_h - born_h[i]) / dt)
+        litter[i] = 0
+        if age < len(fertility):
+            litter[i] = poisson(fertility[age] * thinned, seed, step, BIRTH, key[i], 0)
+        if age >= len(survival) or uniform(seed, step, DEATH, key[i], 0) >= survival[age]:
+            dying[i] = _AGE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generation(Rule):
+    """Once a step all animals of a species breed together, a Poisson number each; then they survive or die, by age.
+
+    Ages count in steps. With one age, which nobody outlives, generations follow each other without overlap.
+    """
+
+    moment: ClassVar[str] = "birth"
+    source: ClassVar[str] = "the Leslie matrix and Ricker's map (textbook forms, checked against both)"
+    fertility: tuple[float, ...]
+    "mean number of young of an animal alone, by age, the first for those born in the step before"
+    survival: tuple[float, ...] = ()
+    "chance to be there in the next step, by age; ages behind the last have none"
+    crowding: float = 0.0
+    "by how much each animal of the species lowers the logarithm of the mean number of young"
+    species: int = 0
+    "row of the species"
+
+    def prepare(self, world: World) -> None:
+        for name, values, most in (("fertility", self.fertility, math.inf), ("survival", self.survival, 1.0)):
+            for value in values:
+                if not (math.isfinite(value) and 0 <= value <= most):
+                    raise ValueError(f"{name}: {value} is impossible; give numbers from 0 to {most:g}")
+        if not (math.isfinite(self.crowding) and self.crowding >= 0):
+            raise ValueError(f"crowding: {self.crowding} is not a number ≥ 0")
+
+    def apply(self, world: World) -> None:
+        a = world.agents
+        slots = a.slots()
+        slots = slots[a.species[slots] == self.species]
+        if not len(slots):
+            return
+        _generation(
+            slots, a.key, a.born_h, world.now_h, world.dt_h, np.array(self.fertility, np.float64),
+            np.array(self.survival, np.float64), math.exp(-self.crowding * len(slots)), world.seed64, world.step,
+            a.litter, a.dying,
+        )  # fmt: skip
+        dead = slots[a.dying[slots] > 0]
+        world.give_birth(slots, a.litter[slots])
+        world.tallies["died"][self.species, _AGE] += len(dead)
+        a.remove(dead)
 
 
 @dataclass(frozen=True, kw_only=True)

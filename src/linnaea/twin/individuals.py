@@ -61,7 +61,30 @@ def individuals(
     for row, count in enumerate(counts_s):
         x, y = place.uniform(0, side, (2, count))
         world.agents.add(count, species=row, x=x, y=y)
+    for row in range(len(system.nodes)):
+        handle_at_first(world, system, row, place)
     return world
+
+
+def handle_at_first(world: World, system: MeanField, row: int, rng: np.random.Generator) -> None:
+    """Some predators of this row begin in the midst of handling: as many of them as the equations have at it.
+
+    If all began to search at once they would eat more in the first moments than later.
+    """
+    node, mass_s = system.nodes[row], world.parameters[MASS]
+    links = [link for link in system.links if link.predator == node.name]
+    now = dict(zip(system.names, densities(world), strict=True))
+    spent = np.array([link.preference * link.attack * link.handling * now[link.prey] for link in links])
+    share = spent / (1 + node.interference * now[node.name] + spent.sum())
+    a = world.agents
+    mine = np.flatnonzero(a.species[: a.n] == row)
+    u, v = rng.uniform(size=(2, len(mine)))
+    which = np.searchsorted(np.cumsum(share), u, side="right")
+    for index, link in enumerate(links):
+        at_it = which == index
+        handling = link.handling * mass_s[system.names.index(link.prey)] / mass_s[row]
+        # The next search begins with the step that is nearest to the end of handling.
+        a.until_h[mine[at_it]] = v[at_it] * handling - world.dt_h / 2
 
 
 def densities(world: World) -> np.ndarray:

@@ -69,6 +69,21 @@ def competition(growth: Sequence[float], half_saturation: Sequence[float], death
     return MeanField(nodes=tuple(nodes), uptakes=tuple(uptakes), method="LSODA", rtol=1e-9, atol=1e-12)
 
 
+def grazers(
+    attack: Sequence[float], handling: Sequence[float], loss: Sequence[float], efficiency: float = 0.5
+) -> MeanField:
+    """Grazers g0, g1 … on one grass: the one with the lowest R* = m K / (r − m) is left, as long as none makes a cycle.
+
+    `loss` is m; e / h is the r and 1 / (a h) the K of Tilman's formula, for attack a, handling h, efficiency e.
+    """
+    names = [f"g{i}" for i in range(len(attack))]
+    nodes = [Node(name="grass", start=1.0, growth=1.0, capacity=1.0)]
+    nodes += [Node(name=name, start=0.1, metabolism=m) for name, m in zip(names, loss, strict=True)]
+    links = [Link(predator=name, prey="grass", attack=a, handling=h, efficiency=efficiency)
+             for name, a, h in zip(names, attack, handling, strict=True)]  # fmt: skip
+    return MeanField(nodes=tuple(nodes), links=tuple(links))
+
+
 def food_chain(n_levels: int, seed: int = 0, spread: float = 0.3) -> MeanField:
     """A chain of level1 (plant) to level2, 3 or 4 in which all live; rates vary by e^±spread with the seed."""
     if not 2 <= n_levels <= 4:
