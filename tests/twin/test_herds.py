@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 
-from linnaea.twin.herds import FREE, is_taken
+from linnaea.twin.herds import FREE, Follow, is_taken
+from linnaea.twin.life import introduce
 from linnaea.twin.loop import step
 from linnaea.twin.roaming import net_share
-from made_worlds import small
+from made_worlds import changed, small
 
 
 def test_every_animal_belongs_to_a_herd_of_its_species():
@@ -122,3 +123,51 @@ def test_a_flight_is_over_within_the_hour_however_long_the_step():
     kinds = a.species[a.slots()]
     assert (far <= 1.001 * p["flight_m_h"][kinds] + 1e-3).all()
     assert (far > 0.99 * p["flight_m_h"][kinds])[p["flight_m_h"][kinds] > 0].sum() > 10
+
+
+def wolves_of(world):
+    return world.agents.slots()[world.agents.species[world.agents.slots()] == world.species.index("grey wolf")]
+
+
+def wandered(filled):
+    """(farthest goal from the first home, as a share of the range; way of the home, m) of a pack kept so full for 20 days."""
+    data = changed("island", settings={"catch_margin": 0.0}, animals={"moose": {"count": 0.0}, "grey wolf": {"count": 0.0}})
+    world = small(data, area_share=0.5, dt_h=24.0)
+    world.arrays["arrivals_per_y"][:] = 0.0
+    introduce(world, "grey wolf", 6, x=4000.0, y=3000.0)
+    introduce(world, "moose", 300, x=17000.0, y=3000.0, radius_m=2500.0)
+    a, p, wolf = world.agents, world.parameters, 1
+    pack = a.herd[wolves_of(world)[0]]
+    first, farthest = world.arrays["herd_home"][pack].copy(), 0.0
+    for _ in range(20):
+        mine = wolves_of(world)
+        a.energy[mine] = filled * p["store_kj_kg"][wolf] * a.mass[mine]
+        step(world)
+        farthest = max(farthest, np.hypot(*(world.arrays["herd_goal"][pack] - first)))
+    return farthest / p["range_m"][wolf], np.hypot(*(world.arrays["herd_home"][pack] - first))
+
+
+def test_hungry_hunters_look_beyond_their_range_and_their_territory_follows():
+    farthest, moved = wandered(0.3)
+    assert farthest > 1 and moved > 100
+    farthest, moved = wandered(0.9)
+    assert farthest <= 1 and moved == 0
+
+
+def test_a_territory_does_not_follow_into_another():
+    data = changed("island", animals={"grey wolf": {"count": 0.0}})
+    world = small(data, area_share=1.0, dt_h=24.0)
+    for x in (20000.0, 34000.0):
+        introduce(world, "grey wolf", 6, x=x, y=4000.0)
+    arrays, p, mine = world.arrays, world.parameters, wolves_of(world)
+    one, other = (world.agents.herd[mine[k]] for k in (0, 6))
+    arrays["herd_adults"][[one, other]] = 4
+    far = p["range_m"][1] + 4000.0
+    arrays["herd_goal"][one] = (20000.0 + far, 4000.0)
+    Follow().apply(world)
+    # Four kilometres on it would be nearer than territories lie.
+    assert p["spacing_m"][1] > 14000 - 4000
+    assert arrays["herd_home"][one].tolist() == [20000.0, 4000.0]
+    arrays["herd_goal"][one] = (20000.0 - far, 4000.0)
+    Follow().apply(world)
+    assert np.allclose(arrays["herd_home"][one], (16000.0, 4000.0))

@@ -131,3 +131,23 @@ def test_what_a_hunter_likes_less_than_prey_it_seeks_less():
     )
     # Lions want carcasses a 24th as much as wildebeest, vultures eat nothing else.
     assert lion == pytest.approx(24 * vulture) and hyaena > 5 * vulture
+
+
+def test_spiderlings_hunt_for_themselves_and_pups_do_not():
+    def kills(name, hunter, prey, x, y, **share):
+        data = changed(name, settings={"catch_margin": 1e6}, animals={n: {"count": 0.0} for n in small(name, **share).species})
+        world = small(data, **share)
+        introduce(world, prey, 30, x=x, y=y)
+        introduce(world, hunter, 2, x=x, y=y)
+        a, p = world.agents, world.parameters
+        kind = world.species.index(hunter)
+        young = a.slots()[a.species[a.slots()] == kind]
+        a.mass[young] = 0.05 * p["adult_kg"][kind]
+        a.energy[young] = 0.3 * p["store_kj_kg"][kind] * a.mass[young]
+        a.born_h[young] = world.now_h
+        for _ in range(12):
+            step(world)
+        return world.tallies["killed"][kind].sum()
+
+    assert kills("post", "zebra jumping spider", "springtail", 0.3, 0.6, dt_h=1.0, area_share=1.0) > 0
+    assert kills("island", "grey wolf", "moose", 9000.0, 3000.0, dt_h=24.0, area_share=0.3) == 0

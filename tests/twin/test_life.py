@@ -3,7 +3,7 @@ import pytest
 
 from linnaea.twin.agents import HOURS_A_YEAR
 from linnaea.twin.energy import starving_share
-from linnaea.twin.life import death_rate, founder_ages, introduce, remove
+from linnaea.twin.life import death_rate, founder_ages, introduce, remove, subordinates
 from linnaea.twin.loop import CAUSE, step
 from linnaea.twin.plants import food_index
 from made_worlds import changed, small
@@ -139,3 +139,25 @@ def test_beaks_of_the_young_are_those_of_their_parents_as_much_as_is_inherited()
     # On one parent the slope is half of the heritability.
     assert len(pairs) > 200
     assert abs(slope - 0.35) < 4 * error
+
+
+def wolves_of(world):
+    return world.agents.slots()[world.agents.species[world.agents.slots()] == world.species.index("grey wolf")]
+
+
+def test_in_a_pack_only_the_oldest_female_bears_young():
+    world = small("island", area_share=1.0, dt_h=24.0)
+    a, p, mine = world.agents, world.parameters, wolves_of(world)
+    a.sex[mine], a.born_h[mine] = np.arange(len(mine)) % 3 == 0, -(2.0 + np.arange(len(mine)) / 100) * 8766
+    others = subordinates(world, a.slots())
+    females = mine[a.sex[mine] == 0]
+    first = np.setdiff1d(females, others)
+    assert 1 < len(first) == len(np.unique(a.herd[females])) < len(females)
+    assert all(a.born_h[k] == a.born_h[females[a.herd[females] == a.herd[k]]].min() for k in first)
+    a.due_h[mine] = 0.0
+    a.energy[mine] = p["store_kj_kg"][1] * a.mass[mine]
+    for _ in range(85):
+        step(world)
+    a = world.agents
+    carrying = wolves_of(world)[a.due_h[wolves_of(world)] > 0]
+    assert len(carrying) == len(np.unique(a.herd[carrying])) > 0

@@ -47,6 +47,15 @@ def test_energy_spent_and_eaten_do_not_depend_on_the_length_of_the_step():
         assert long[many] == pytest.approx(short[many], rel=0.12)
 
 
+def test_the_packs_of_the_island_feed_themselves_and_leave_moose():
+    _, ends, world = lived("island", 3, area_share=1.0, dt_h=24.0)
+    moose, wolf = (world.species.index(name) for name in ("moose", "grey wolf"))
+    assert (ends[:, wolf] >= 8).all() and (ends[:, moose] >= 300).all()
+    assert world.tallies["introduced"][wolf] == 0
+    # A wolf has its share of at most ten moose a year.
+    assert world.tallies["killed"][wolf, moose] < 10 * 3 * ends[:, wolf].mean()
+
+
 @pytest.mark.parametrize("name", bundled_worlds())
 def test_what_was_adjusted_says_so(name):
     data = load_world(name)

@@ -164,6 +164,32 @@ def _settle(homes, places, spacing, width, height, chosen):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Follow(Rule):
+    """The territory of hunters moves after them when their goal lies beyond their range, unless it came too near to another."""
+
+    moment: ClassVar[str] = "tidy"
+    every_h: float = 24.0
+    "hours between two looks"
+
+    def apply(self, world: World) -> None:
+        if not due(world, self.every_h):
+            return
+        arrays, p = world.arrays, world.parameters
+        home, species = arrays["herd_home"], arrays["herd_species"]
+        kinds = np.maximum(species, 0)
+        way = arrays["herd_goal"] - home
+        far = np.sqrt((way**2).sum(1))
+        gone = np.flatnonzero((species != FREE) & p["resident"][kinds] & p["hunts"][kinds] & (far > p["range_m"][kinds]))
+        for herd in gone[np.argsort(arrays["herd_key"][gone], kind="stable")]:
+            kind = species[herd]
+            place = home[herd] + way[herd] * (1 - p["range_m"][kind] / far[herd])
+            others = home[(species == kind) & (arrays["herd_adults"] >= 2) & (np.arange(len(species)) != herd)]
+            before, after = (((others - one) ** 2).sum(1) for one in (home[herd], place))
+            if not (after < np.minimum(before, p["spacing_m"][kind] ** 2)).any():
+                home[herd] = place
+
+
+@dataclass(frozen=True, kw_only=True)
 class Divide(Rule):
     """A herd with too many adults divides; a territorial one only when a vacant territory is found within reach.
 

@@ -15,6 +15,7 @@ import numpy as np
 from linnaea.twin.budget import DECAYED, TISSUE_KJ_PER_KG, accounts, animal_kj
 from linnaea.twin.cells import offset, wrap
 from linnaea.twin.compiled import kernel, scalar, serial
+from linnaea.twin.grazing import quarter_power
 from linnaea.twin.landscape import layer_cell, layer_grid
 from linnaea.twin.loop import CAUSE, Rule, World
 from linnaea.twin.plants import food_index
@@ -53,7 +54,7 @@ def kill_rate(density, usual, hill, attack, rivals, interference):
 
 @kernel
 def _seek(
-    order, species, key, x, y, mass, energy, born_h, herd, size, filled, until_h, now_h, pace, hunts, eats, prey_weight, radius,
+    order, species, key, x, y, mass, energy, born_h, herd, size, filled, until_h, now_h, pace, hunts, feeds_young, eats, prey_weight, radius,
     attack, usual, hill, interference, hunger, common, store, mature_h, life_h, prime, adult_kg, watches, care, start, xs, ys,
     grid,
     dt, seed, step, target,
@@ -64,8 +65,9 @@ def _seek(
         s = species[i]
         if not hunts[s] or until_h[i] > now_h or pace[s] <= 0.0:
             continue
+        young = mass[i] < 0.5 * adult_kg[s]
         # It hunts for itself and for the young and the others of its group.
-        if mass[i] < 0.5 * adult_kg[s] or min(energy[i] / (store[s] * mass[i]), filled[herd[i]]) > hunger:
+        if (young and feeds_young[s]) or min(energy[i] / (store[s] * mass[i]), filled[herd[i]]) > hunger:
             continue
         r = radius[s]
         y_lo, y_hi, x_lo, x_hi = box(x[i], y[i], r, grid)
@@ -93,6 +95,9 @@ def _seek(
                         weight *= vulnerability(now_h - born_h[j], mature_h[sj], life_h[sj], condition, prime[sj])
                         if watches[sj]:
                             weight *= 1.0 - care * herd_notices(np.float64(size[herd[j]]))
+                        if young:
+                            # What is larger than the young hunter is the harder to get.
+                            weight *= min(1.0, mass[i] / mass[j])
                         if turn == 0:
                             total += weight
                             choice += weight * common[sj]
@@ -108,6 +113,8 @@ def _seek(
             if turn == 0:
                 density = total / (math.pi * r * r / 1e6)
                 rate = pace[s] * kill_rate(density, usual[s], hill[s], attack[s], rivals, interference)
+                if young:
+                    rate *= quarter_power(mass[i] / adult_kg[s])
                 u, v = uniform2(seed, step, HUNTING, key[i], 0)
                 if total <= 0.0 or u >= 1.0 - math.exp(-rate * dt):
                     break
@@ -121,7 +128,8 @@ class Seek(Rule):
 
     Preference, body mass, age, condition and the eyes of its herd weigh for and against each prey. Which of them it picks
     depends on how common each kind is, too: hunters switch to what they meet often. Rivals of other groups of the same
-    species near by cost time.
+    species near by cost time. The young are fed by their group; of the cold-blooded that live alone they hunt for themselves, at a
+    rate in proportion to what they need.
     """
 
     moment: ClassVar[str] = "decide"
@@ -148,7 +156,7 @@ class Seek(Rule):
             common = np.clip(world.arrays["census"].sum(1) / p["usual_number"], 0.01, 3.0) ** self.switching
         _seek(
             cells.order, a.species, a.key, a.x, a.y, a.mass, a.energy, a.born_h, a.herd, world.arrays["herd_size"],
-            world.arrays["herd_store"], a.until_h, world.now_h, pace_now(world), p["hunts"], p["eats"], p["prey_weight"], p["search_m"], p["attack_km2_h"],
+            world.arrays["herd_store"], a.until_h, world.now_h, pace_now(world), p["hunts"], p["feeds_young"], p["eats"], p["prey_weight"], p["search_m"], p["attack_km2_h"],
             p["usual_prey_km2"], p["prey_hill"], self.interference, self.hunger, common, p["store_kj_kg"], p["mature_h"], p["life_h"],
             p["prime"], p["adult_kg"], p["watches"], self.care, cells.start, cells.x, cells.y, cells.grid(), world.dt_h, world.seed64,
             world.step, a.target,
@@ -169,7 +177,7 @@ def _list_members(order, herd, wanted, members):
 
 @dataclass(frozen=True, kw_only=True)
 class Seize(Rule):
-    """Of those who chose one prey one kills it; its group near by eats its fill, the leavings go to the scavengers."""
+    """Of those who chose one prey one kills it; its group near by eats its fill and stays, the rest is left to all."""
 
     moment: ClassVar[str] = "resolve"
     leaves_out: ClassVar[tuple[str, ...]] = ("No kill is taken away by stronger hunters of another kind; they come for the leavings.",)
@@ -231,6 +239,8 @@ class Seize(Rule):
         # The kill falls in the middle of the step, on average.
         busy = world.now_h + 0.5 * world.dt_h + min(self.handling_h * max(size, 0.02), 48.0)
         a.until_h[group] = np.maximum(a.until_h[group], busy)
+        # There they stay while there is something to eat.
+        world.arrays["herd_goal"][a.herd[killer]] = a.x[victim], a.y[victim]
         a.won[killer] = 1.0
         a.dying[victim] = _PREDATION
         # What is left of the body is left in the books as store, for `Bequeath` to lay down.

@@ -120,6 +120,15 @@ def _mate(
             due_h[i] = now_h + gestation_h[s]
 
 
+def subordinates(world: World, slots: np.ndarray) -> np.ndarray:
+    """Of these animals [n] the grown females that bear no young: where one female of a group breeds, all but its oldest."""
+    a, p = world.agents, world.parameters
+    mine = slots[p["one_breeds"][a.species[slots]] & (a.sex[slots] == FEMALE)]
+    mine = mine[world.now_h - a.born_h[mine] >= p["mature_h"][a.species[mine]]]
+    mine = mine[np.lexsort((a.key[mine], a.born_h[mine], a.herd[mine]))]
+    return mine[1:][a.herd[mine[1:]] == a.herd[mine[:-1]]]
+
+
 @kernel
 def _drop(order, species, key, mass, energy, due_h, until, litter_size, young_kg, store, seed, step, litter, dying):
     for k in numba.prange(len(order)):
@@ -142,7 +151,7 @@ def _drop(order, species, key, mass, energy, due_h, until, litter_size, young_kg
 class Mate(Rule):
     """Mature females in condition conceive so that the young come in the months of birth, and bear when their time comes.
 
-    Any living male of the species will do. In a full territory nobody conceives.
+    Any living male of the species will do. In a full territory nobody conceives; of some species only the oldest female of a group.
     """
 
     moment: ClassVar[str] = "live"
@@ -163,8 +172,12 @@ class Mate(Rule):
             grown = males[world.now_h - a.born_h[males] >= p["mature_h"][a.species[males]]]
             world.arrays["has_male"][:] = np.bincount(a.species[grown], minlength=len(world.species)) > 0
         every = max(1, round(self.every_h / world.dt_h))
+        sex = a.sex
+        if p["one_breeds"].any():
+            sex = sex.copy()
+            sex[subordinates(world, order)] = MALE
         _mate(
-            order, a.species, a.key, a.sex, a.mass, a.energy, a.born_h, a.due_h, a.herd, world.arrays["herd_adults"],
+            order, a.species, a.key, sex, a.mass, a.energy, a.born_h, a.due_h, a.herd, world.arrays["herd_adults"],
             most_adults(p["herd_size"]), p["resident"], world.arrays["has_male"],
             p["mature_h"], p["conceive_per_h"], p["gestation_h"],
             p["birth_season"], p["store_kj_kg"], world.now_h, every, every * world.dt_h, world.seed64, world.step,
@@ -177,7 +190,7 @@ class Mate(Rule):
 
 @dataclass(frozen=True, kw_only=True)
 class Provision(Rule):
-    """Hunters feed the young of their group, which cannot hunt yet, from their own stores, once a day."""
+    """Hunters feed the young of their group, which cannot hunt yet, from their own stores, once a day; the lone cold-blooded do not."""
 
     moment: ClassVar[str] = "live"
     every_h: float = 24.0
@@ -191,7 +204,7 @@ class Provision(Rule):
         if not due(world, self.every_h):
             return
         a, p, order = world.agents, world.parameters, world.cells.order
-        mine = order[p["hunts"][a.species[order]]]
+        mine = order[p["feeds_young"][a.species[order]]]
         mine = mine[np.lexsort((a.key[mine], a.herd[mine]))]
         kinds, mass = a.species[mine], a.mass[mine].astype(np.float64)
         full = p["store_kj_kg"][kinds] * mass
@@ -354,6 +367,7 @@ def _conceived(world: World, slots: np.ndarray, kind: int) -> None:
     grown = (a.sex[slots] == FEMALE) & (world.now_h - a.born_h[slots] >= p["mature_h"][kind])
     carries = grown & (u < p["births_per_y"][kind]) & (due_h < world.now_h + p["gestation_h"][kind])
     a.due_h[slots[carries]] = due_h[carries]
+    a.due_h[subordinates(world, slots)] = 0.0
 
 
 def _to_water(world: World, n_rows: int, n_columns: int) -> np.ndarray:

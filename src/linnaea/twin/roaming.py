@@ -53,7 +53,9 @@ class Census(Rule):
 
 
 @scalar
-def attraction(s, c, food, foods, n_foods, weight, half, green, moisture, prey_weight, census, usual_prey, to_water, drink_km):
+def attraction(
+    s, c, hunting, food, foods, n_foods, weight, half, green, moisture, prey_weight, census, usual_prey, to_water, drink_km
+):
     """How good a cell is for a species, 0 to 2: food as its intake sees it, greenness, prey, and water within reach."""
     there = 0.0
     for f in range(n_foods[s]):
@@ -61,7 +63,7 @@ def attraction(s, c, food, foods, n_foods, weight, half, green, moisture, prey_w
     score = 0.0
     if n_foods[s] > 0:
         score = there / (there + half[s]) * (1.0 - green[s] + green[s] * moisture[c] / (moisture[c] + GREEN_HALF_MM))
-    if usual_prey[s] > 0.0:
+    if hunting and usual_prey[s] > 0.0:
         prey = 0.0
         for p in range(len(census)):
             if prey_weight[s, p] > 0.0:
@@ -72,8 +74,8 @@ def attraction(s, c, food, foods, n_foods, weight, half, green, moisture, prey_w
 
 @kernel
 def _plan(
-    herd_key, herd_species, size, home, goal, middle, resident, range_m, plan_steps, food, foods, n_foods, weight, half,
-    green, moisture, prey_weight, census, usual_prey, to_water, drink_km, grid, width, height, seed, step,
+    herd_key, herd_species, size, home, goal, middle, filled, hunts, hunger, beyond, search_m, goal_m, resident, range_m,
+    plan_steps, food, foods, n_foods, weight, half, green, moisture, prey_weight, census, usual_prey, to_water, drink_km, grid, width, height, seed, step,
 ):  # fmt: skip
     n_columns, n_rows, cell_w, cell_h = grid
     for h in numba.prange(len(herd_species)):
@@ -84,19 +86,23 @@ def _plan(
             base_x, base_y = home[h, 0], home[h, 1]
         else:
             base_x, base_y = middle[h, 0], middle[h, 1]
-        best_x, best_y, best = goal[h, 0], goal[h, 1], 0.0
+        best_x, best_y, far, hunting = goal[h, 0], goal[h, 1], range_m[s], True
+        if hunts[s] and filled[h] < hunger:
+            far *= beyond
+            # Where it has come to and is hungry still, only what lies there keeps it, not prey that it did not get.
+            hunting = math.hypot(best_x - middle[h, 0], best_y - middle[h, 1]) > goal_m[s] + search_m[s]
         c = layer_cell(best_x, best_y, cell_w, cell_h, n_columns, n_rows)
         # The goal at hand counts a tenth more, so that herds do not dither.
-        best = 1.1 * attraction(s, c, food, foods, n_foods, weight, half, green, moisture, prey_weight, census, usual_prey,
-                                to_water, drink_km)  # fmt: skip
+        best = 1.1 * attraction(s, c, hunting, food, foods, n_foods, weight, half, green, moisture, prey_weight, census,
+                                usual_prey, to_water, drink_km)  # fmt: skip
         for t in range(CANDIDATES):
             u, v = uniform2(seed, step, MIGRATION, herd_key[h], t)
-            angle, distance = 2.0 * math.pi * u, range_m[s] * math.sqrt(v)
+            angle, distance = 2.0 * math.pi * u, far * math.sqrt(v)
             x = min(max(base_x + distance * math.cos(angle), 0.0), width * (1.0 - 1e-6))
             y = min(max(base_y + distance * math.sin(angle), 0.0), height * (1.0 - 1e-6))
             c = layer_cell(x, y, cell_w, cell_h, n_columns, n_rows)
-            score = attraction(s, c, food, foods, n_foods, weight, half, green, moisture, prey_weight, census, usual_prey,
-                               to_water, drink_km)  # fmt: skip
+            score = attraction(s, c, True, food, foods, n_foods, weight, half, green, moisture, prey_weight, census,
+                               usual_prey, to_water, drink_km)  # fmt: skip
             if score > best:
                 best_x, best_y, best = x, y, score
         goal[h, 0], goal[h, 1] = best_x, best_y
@@ -107,17 +113,21 @@ class Plan(Rule):
     """Now and then a herd looks at places within its range and makes the best its goal.
 
     Residents look around their home, free-ranging herds around where they stand: so they follow the rain, whose green the
-    migratory ones weigh more than the mass of old grass.
+    migratory ones weigh more than the mass of old grass. Hungry hunters look farther, and do not stay where they hunted in vain.
     """
 
     moment: ClassVar[str] = "index"
+    hunger: float = 0.6
+    "filling of a group's stores, on average, below which hunters are hungry"
+    beyond: float = 2.0
+    "how far hungry hunters look, as a multiple of their range"
 
     def apply(self, world: World) -> None:
         a, p = world.arrays, world.parameters
         n_cells = world.fields["elevation_m"].size
         _plan(
             a["herd_key"], a["herd_species"], a["herd_size"], a["herd_home"], a["herd_goal"], a["herd_middle"],
-            p["resident"], p["range_m"], p["plan_steps"], a["food"].reshape(-1, n_cells), p["graze_foods"], p["graze_n"],
+            a["herd_store"], p["hunts"], self.hunger, self.beyond, p["search_m"], p["goal_m"], p["resident"], p["range_m"], p["plan_steps"], a["food"].reshape(-1, n_cells), p["graze_foods"], p["graze_n"],
             p["graze_weight"], p["graze_half_kj"], p["green"], world.fields["moisture_mm"].ravel(), p["prey_weight"],
             a["census"], p["usual_prey"], world.fields["to_water_km"].ravel(), p["drink_km"], layer_grid(world),
             world.space.width_m, world.space.height_m, world.seed64, world.step,

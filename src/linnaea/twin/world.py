@@ -14,7 +14,7 @@ from linnaea.twin.cells import Space
 from linnaea.twin.disease import Meet, Sicken
 from linnaea.twin.energy import Metabolise
 from linnaea.twin.grazing import Eat, Graze
-from linnaea.twin.herds import Divide, Gather, Join, add_herds
+from linnaea.twin.herds import Divide, Follow, Gather, Join, add_herds
 from linnaea.twin.hunting import Bequeath, Seek, Seize
 from linnaea.twin.landscape import make_layers
 from linnaea.twin.life import Age, Arrive, Bear, Mate, Provision, introduce
@@ -38,7 +38,7 @@ def make_rules(data: WorldData, dt_h: float, digest: str) -> list[Rule]:
         Burn(every_h=every, ignition_per_km2_y=s.fires_per_km2_y),
         Gather(),
         Census(every_h=every),
-        Plan(),
+        Plan(hunger=s.hunger),
         Roam(),
         Graze(bout_h=every / 12, trait=s.trait),
         Seek(hunger=s.hunger, care=s.care, switching=s.switching),
@@ -54,6 +54,7 @@ def make_rules(data: WorldData, dt_h: float, digest: str) -> list[Rule]:
         Bequeath(),
         Bear(),
         Arrive(every_h=10 * every),
+        Follow(every_h=every),
         Divide(every_h=every),
         Join(every_h=every),
     ]

@@ -138,6 +138,8 @@ class Animal:
     "how easily it is killed in its best years, where the young count 2.5 and the old 2: low for the large and strong"
     flight_m: float = math.nan
     "distance at which it runs from hunters, metres"
+    one_breeds: bool = False
+    "whether only the oldest female of a group bears young, and the others help"
     cold_blooded: bool = False
     "whether its metabolism follows the temperature"
     arrivals_per_y: float = 0.0
