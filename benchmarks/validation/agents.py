@@ -8,7 +8,6 @@ beside it but the value to compare with. Exits with 1 where a result is outside 
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,9 +18,8 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1] / "src")]
 
-from mean_field import Result, mean_over
+from checks import Result, mean_over, page_options, write_page
 
-from hardware import describe_hardware, show_command, write_result
 from linnaea.twin import life
 from linnaea.twin.agents import HOURS_A_YEAR
 from linnaea.twin.allometry import fit_power
@@ -369,9 +367,7 @@ def life_histories(n_seeds: int = 12, start: int = 2000, steps: int = 72, dt: fl
 
 def main(argv: list[str] | None = None) -> int:
     """Writes the page; 1 where a line does not hold."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, default=HERE.parent / "results", help="folder of the page")
-    options = parser.parse_args(argv)
+    options = page_options(__doc__).parse_args(argv)
     parts = (
         logistic_growth(),
         functional_responses(),
@@ -389,20 +385,7 @@ def main(argv: list[str] | None = None) -> int:
         metabolic_scaling(),
     )
     results = [result for part in parts for result in part]
-    lines = [
-        "# Agents: what is known, and what the program's animals do",
-        "",
-        f"- hardware: {describe_hardware()}",
-        f"- command: `{show_command('validation/agents', sys.argv[1:] if argv is None else argv)}`",
-        f"- {sum(result.holds for result in results)} of {len(results)} hold",
-        "",
-        "| result | expected | obtained | tolerance | holds |",
-        "| --- | --- | --- | --- | --- |",
-        *(f"| {one.claim} | {one.expected:.7g} | {one.obtained:.7g} | {one.tolerance:.2g} | {'yes' if one.holds else 'no'} |"
-          for one in results),
-    ]  # fmt: skip
-    write_result(options.results, "agents", lines)
-    return 0 if all(result.holds for result in results) else 1
+    return write_page("agents", "Agents: what is known, and what the program's animals do", results, options.results, argv)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ not is the difference between animals and equations. Cycles are followed once ar
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,9 +23,8 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1] / "src")]
 
-from mean_field import Result, mean_over
+from checks import Result, mean_over, page_options, write_page
 
-from hardware import describe_hardware, show_command, write_result
 from linnaea.twin.individuals import densities, individuals
 from linnaea.twin.loop import World, advance
 from linnaea.twin.meanfield import integrate
@@ -230,26 +228,12 @@ def competitors(n_seeds: int = 10, area: float = 50.0, dt: float = 0.1, until: f
 
 def main(argv: list[str] | None = None) -> int:
     """Writes the page; 1 where a line does not hold."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, default=HERE.parent / "results", help="folder of the page")
-    options = parser.parse_args(argv)
+    options = page_options(__doc__).parse_args(argv)
     parts = (numbers(), mixing(), steps(), cascade(), circles(), enrichment(), competitors())
     results = [result for part in parts for result in part]
-    lines = [
-        "# Animals and equations of the same food web",
-        "",
-        f"- hardware: {describe_hardware()}",
-        f"- command: `{show_command('validation/convergence', sys.argv[1:] if argv is None else argv)}`",
-        f"- {sum(result.holds for result in results)} of {len(results)} hold",
-        "- gap: root mean square difference of densities over 20 time units and all nodes, as a share of their means",
-        "",
-        "| result | expected | obtained | tolerance | holds |",
-        "| --- | --- | --- | --- | --- |",
-        *(f"| {one.claim} | {one.expected:.7g} | {one.obtained:.7g} | {one.tolerance:.2g} | {'yes' if one.holds else 'no'} |"
-          for one in results),
-    ]  # fmt: skip
-    write_result(options.results, "convergence", lines)
-    return 0 if all(result.holds for result in results) else 1
+    note = "gap: root mean square difference of densities over 20 time units and all nodes, as a share of their means"
+    title = "Animals and equations of the same food web"
+    return write_page("convergence", title, results, options.results, argv, [note])
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ and with numbers is in `convergence.py`, on the grid of a front in `mean_field.p
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -19,9 +18,9 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1] / "src")]
 
-from mean_field import Result
+from checks import Result, page_options, write_page
 
-from hardware import describe_hardware, n_cores, show_command, write_result
+from hardware import n_cores
 from linnaea.twin.agents import HOURS_A_YEAR
 from linnaea.twin.budget import balance_kj, total_kj
 from linnaea.twin.cells import Space
@@ -133,9 +132,7 @@ def poached(share: float = 0.3, n: int = 20_000, days: int = 60) -> Iterator[Res
 
 def main(argv: list[str] | None = None) -> int:
     """Writes the page; 1 where a line does not hold."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, default=HERE.parent / "results", help="folder of the page")
-    options = parser.parse_args(argv)
+    options = page_options(__doc__).parse_args(argv)
     worlds = {"savanna": (0.02, 6.0), "island": (0.3, None), "galapagos": (0.3, 6.0), "post": (0.3, None)}
     worlds["tutorial"] = (1.0, 6.0)
     results = [
@@ -147,20 +144,7 @@ def main(argv: list[str] | None = None) -> int:
     results.append(pair("savanna, state written to disk and read back", resumed))
     if n_cores() > 1:
         results.append(pair(f"savanna, 1 thread against {n_cores()}", one_thread))
-    lines = [
-        "# Invariants of worlds with all their rules",
-        "",
-        f"- hardware: {describe_hardware()}",
-        f"- command: `{show_command('validation/invariants', sys.argv[1:] if argv is None else argv)}`",
-        f"- {sum(result.holds for result in results)} of {len(results)} hold",
-        "",
-        "| result | expected | obtained | tolerance | holds |",
-        "| --- | --- | --- | --- | --- |",
-        *(f"| {one.claim} | {one.expected:.7g} | {one.obtained:.7g} | {one.tolerance:.2g} | {'yes' if one.holds else 'no'} |"
-          for one in results),
-    ]  # fmt: skip
-    write_result(options.results, "invariants", lines)
-    return 0 if all(result.holds for result in results) else 1
+    return write_page("invariants", "Invariants of worlds with all their rules", results, options.results, argv)
 
 
 if __name__ == "__main__":

@@ -8,19 +8,18 @@ beside it but the value to compare with. Exits with 1 where a result is outside 
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent), str(HERE.parents[1] / "src")]
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1] / "src")]
 
-from hardware import describe_hardware, show_command, write_result
+from checks import Result, page_options, write_page
+
 from linnaea.twin.allometry import fit_power, mass_specific_ingestion, mass_specific_metabolism
 from linnaea.twin.foodweb import bundled_web
 from linnaea.twin.lifetable import growth_factor, leslie_matrix, life_table
@@ -51,28 +50,6 @@ from linnaea.twin.textbook import (
     ricker,
     rosenzweig_macarthur,
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """One line: a claim, the value it should have and has, how far apart they may be."""
-
-    claim: str
-    expected: float
-    obtained: float
-    tolerance: float
-
-    @property
-    def holds(self) -> bool:
-        """Whether the value is as near as it must."""
-        return abs(self.obtained - self.expected) <= self.tolerance
-
-
-def mean_over(claim: str, expected: float, obtained: Sequence[float]) -> Result:
-    """The line of a mean over seeds, which may be off by three standard errors."""
-    error = float(np.std(obtained, ddof=1)) / math.sqrt(len(obtained))
-    claim = f"{claim} ({len(obtained)} seeds; tolerance 3 s.e.)"
-    return Result(claim=claim, expected=expected, obtained=float(np.mean(obtained)), tolerance=3 * error)
 
 
 def growth() -> Iterator[Result]:
@@ -231,9 +208,8 @@ def balance() -> Iterator[Result]:
 
 def main(argv: list[str] | None = None) -> int:
     """Writes the page; 1 where a line does not hold."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = page_options(__doc__)
     parser.add_argument("--seeds", type=int, default=50, help="seeds of the lines that must hold for every one")
-    parser.add_argument("--results", type=Path, default=HERE.parent / "results", help="folder of the page")
     options = parser.parse_args(argv)
     parts = (
         growth(),
@@ -248,20 +224,7 @@ def main(argv: list[str] | None = None) -> int:
         life_tables(),
     )
     results = [result for part in (*parts, scaling(), balance()) for result in part]
-    lines = [
-        "# Mean field: what is known, and what the program's equations give",
-        "",
-        f"- hardware: {describe_hardware()}",
-        f"- command: `{show_command('validation/mean_field', sys.argv[1:] if argv is None else argv)}`",
-        f"- {sum(result.holds for result in results)} of {len(results)} hold",
-        "",
-        "| result | expected | obtained | tolerance | holds |",
-        "| --- | --- | --- | --- | --- |",
-        *(f"| {one.claim} | {one.expected:.7g} | {one.obtained:.7g} | {one.tolerance:.2g} | {'yes' if one.holds else 'no'} |"
-          for one in results),
-    ]  # fmt: skip
-    write_result(options.results, "mean_field", lines)
-    return 0 if all(result.holds for result in results) else 1
+    return write_page("mean_field", "Mean field: what is known, and what the program's equations give", results, options.results, argv)
 
 
 if __name__ == "__main__":
