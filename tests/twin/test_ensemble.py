@@ -151,10 +151,13 @@ def test_nothing_differs_before_the_intervention_and_something_after(base, tmp_p
     np.testing.assert_array_equal(ours["weather"][:, :, 0], theirs["weather"][:, :, 0])
 
 
-def test_processes_give_what_one_process_gives(base, tmp_path):
+@pytest.mark.parametrize("over", ["processes", "ray"])
+def test_processes_give_what_one_process_gives(base, tmp_path, over):
+    if over == "ray":
+        pytest.importorskip("ray")
     plan = make_plan()
     prepare_folder(tmp_path / "run", plan, None, False)
-    run_members(plan, tmp_path / "run", processes=2, report=lambda line: None)
+    run_members(plan, tmp_path / "run", processes=2, over=over, report=lambda line: None)
     for member in (0, 1):
         ours, theirs = records(tmp_path / "run", member), records(base, member)
         assert all((ours[name] == theirs[name]).all() for name in ("counts", "born", "food_kg", "map"))
