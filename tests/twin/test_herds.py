@@ -125,6 +125,24 @@ def test_a_flight_is_over_within_the_hour_however_long_the_step():
     assert (far > 0.99 * p["flight_m_h"][kinds])[p["flight_m_h"][kinds] > 0].sum() > 10
 
 
+@pytest.mark.parametrize("dt_h, least", [(24.0, 0.9), (1.0, 0.5)])
+def test_herds_are_about_their_goal_and_not_at_its_rim(dt_h, least):
+    world = small("savanna", area_share=0.02, dt_h=dt_h)
+    for _ in range(int(20 * 24 / dt_h)):
+        step(world)
+    a, p = world.agents, world.parameters
+    inside = []
+    for name in ("impala", "hartebeest", "Grant's gazelle"):
+        mine = a.slots()[a.species[a.slots()] == world.species.index(name)]
+        goal = world.arrays["herd_goal"][a.herd[mine]]
+        far = np.hypot(a.x[mine] - goal[:, 0], a.y[mine] - goal[:, 1]) / p["goal_m"][world.species.index(name)]
+        inside.extend(far)
+    inside = np.array(inside)
+    assert (inside < 0.95).mean() > least
+    # A rim of a tenth of the radius is a fifth of the disc's area.
+    assert (abs(inside - 1) < 0.05).mean() < 0.15
+
+
 def wolves_of(world):
     return world.agents.slots()[world.agents.species[world.agents.slots()] == world.species.index("grey wolf")]
 

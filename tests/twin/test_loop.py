@@ -18,8 +18,9 @@ from linnaea.twin.demography import Bear, BirthDeath, Expose, Infect
 from linnaea.twin.encounters import Hunt, Kill
 from linnaea.twin.flocks import Align, Flock
 from linnaea.twin.loop import MOMENTS, Rule, Steer, World, advance, step
-from linnaea.twin.movement import Move, Walk
+from linnaea.twin.movement import Move, Walk, arrive
 from linnaea.twin.resolve import shares, winners
+from linnaea.twin.world import build_world
 from twin_worlds import PREY, busy_world, by_key, found, oracle_step, same
 
 
@@ -216,6 +217,28 @@ def test_a_steered_animal_goes_where_it_is_told_and_neighbours_react():
     assert np.allclose(free["y"], 20)
     assert (led["y"][[0, 1, 3, 4]] > 20.1).all()
     assert flock({99: Steer(heading_rad=0, speed_m_h=9)})["x"].tolist() == free["x"].tolist()
+
+
+@pytest.mark.parametrize("dt_h", [1.0, 24.0])
+def test_in_a_world_of_all_rules_too_a_steered_animal_goes_straight_at_the_speed_given(dt_h):
+    world = build_world("tutorial", seed=1, dt_h=dt_h)
+    a = world.agents
+    slot = a.slots()[np.argmin(np.hypot(a.x[a.slots()] - 1500, a.y[a.slots()] - 1500))]
+    animal, before = int(a.key[slot]), float(a.x[slot])
+    step(world, {animal: Steer(heading_rad=0.0, speed_m_h=480 / dt_h)})
+    assert a.x[a.find(animal)] - before == pytest.approx(480, abs=0.1)
+
+
+@pytest.mark.parametrize("wish", [{"heading_rad": np.nan}, {"heading_rad": np.inf}, {"speed_m_h": -50}, {"speed_m_h": np.nan}])
+def test_a_wish_that_cannot_be_is_refused(wish):
+    (name,) = wish
+    with pytest.raises(ValueError, match=name):
+        Steer(**{"heading_rad": 0.0, "speed_m_h": 1.0} | wish)
+
+
+@pytest.mark.parametrize("position, there, way", [(3, 3, 1), (-3, 3, -1), (13, 7, -1), (23, 3, 1), (-23, 3, -1), (27, 7, 1)])
+def test_walls_reflect_however_long_the_step(position, there, way):
+    assert arrive(float(position), 1.0, 10.0, False) == pytest.approx((there, way))
 
 
 def test_of_two_after_one_the_priority_decides_and_slots_do_not():

@@ -42,7 +42,7 @@ SMALL_WORLD = 4096
 CHECK_EVERY = 16
 # Of death, in `agents.dying`.
 CAUSES = (
-    "none", "starvation", "age", "predation", "disease", "poaching", "thirst", "fire", "accident", "removal", "background",
+    "none", "starvation", "age", "predation", "disease", "poaching", "removal", "background",
 )  # fmt: skip
 CAUSE = {name: code for code, name in enumerate(CAUSES)}
 
@@ -77,7 +77,13 @@ class Steer:
     heading_rad: float
     "counter-clockwise from east"
     speed_m_h: float
-    "metres an hour, ≥ 0"
+    "metres an hour, ≥ 0, straight on"
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.heading_rad):
+            raise ValueError(f"heading_rad: {self.heading_rad} is not an angle; give radians from east")
+        if not (math.isfinite(self.speed_m_h) and self.speed_m_h >= 0):
+            raise ValueError(f"speed_m_h: {self.speed_m_h} is not a speed; give metres an hour, 0 or more")
 
 
 @dataclass(kw_only=True)
@@ -185,7 +191,7 @@ class World:
 
 
 def step(world: World, steer: Mapping[int, Steer] | None = None) -> None:
-    """Goes one step on, in place. `steer` says, by id, what animals driven from outside do in it."""
+    """Goes one step on, in place. `steer` says, by id, what animals driven from outside do in it; the dead need no entry."""
     # Waking threads costs more than a small world's kernels.
     use_threads(1 if len(world.agents) < SMALL_WORLD else world.threads)
     for moment in MOMENTS:
@@ -247,8 +253,8 @@ def _steer(world: World, steer: Mapping[int, Steer]) -> None:
             continue
         agents.pull_x[slot], agents.pull_y[slot] = math.cos(wish.heading_rad), math.sin(wish.heading_rad)
         agents.speed_m_h[slot] = wish.speed_m_h
-        if "limit_m" in agents.columns:
-            agents.limit_m[slot] = np.inf
+        if "way_m" in agents.columns:
+            agents.way_m[slot] = np.inf
 
 
 def _bury(world: World) -> None:
@@ -261,13 +267,14 @@ def _bury(world: World) -> None:
 
 def _sort(world: World) -> None:
     if world.step % CHECK_EVERY == 0:
-        _check_finite(world)
+        check_finite(world)
     if world.resort_every and world.step % world.resort_every == 0:
         world.cells.build(world.agents)
         world.agents.sort(world.cells.order)
 
 
-def _check_finite(world: World) -> None:
+def check_finite(world: World) -> None:
+    """Returns when all places and stores are numbers; else FloatingPointError, which names the animal."""
     agents = world.agents
     for name in ("x", "y", "dir_x", "dir_y", "energy", "mass"):
         values = agents.arrays[name][: agents.n]

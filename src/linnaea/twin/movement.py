@@ -55,12 +55,12 @@ def arrive(position, direction, length, torus):
     if torus:
         position = position - math.floor(position / length) * length
         return (0.0 if position >= length else position), direction
-    if position < 0.0:
-        position, direction = -position, -direction
-    elif position >= length:
-        position, direction = 2.0 * length - position, -direction
-    # A step longer than the world ends at the wall.
-    return min(max(position, 0.0), length * (1.0 - 1e-6)), direction
+    if position < 0.0 or position >= length:
+        crossings = math.floor(position / length)
+        position -= crossings * length
+        if crossings % 2:
+            position, direction = length - position, -direction
+    return min(position, length * (1.0 - 1e-6)), direction
 
 
 @kernel

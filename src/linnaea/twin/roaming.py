@@ -23,7 +23,8 @@ from linnaea.twin.weather import due
 
 CANDIDATES = 8
 GREEN_HALF_MM = 40.0
-QUARTER_DAY_H = 6.0
+# Who is astray by so many hours of walking heeds goal and group as much as its own heading.
+ASTRAY_H = 1.0
 
 
 @serial
@@ -75,7 +76,8 @@ def attraction(
 @kernel
 def _plan(
     herd_key, herd_species, size, home, goal, middle, filled, hunts, hunger, beyond, search_m, goal_m, resident, range_m,
-    plan_steps, food, foods, n_foods, weight, half, green, moisture, prey_weight, census, usual_prey, to_water, drink_km, grid, width, height, seed, step,
+    plan_steps, food, foods, n_foods, weight, half, green, moisture, prey_weight, census, usual_prey, to_water, drink_km,
+    grid, width, height, torus, seed, step,
 ):  # fmt: skip
     n_columns, n_rows, cell_w, cell_h = grid
     for h in numba.prange(len(herd_species)):
@@ -98,8 +100,8 @@ def _plan(
         for t in range(CANDIDATES):
             u, v = uniform2(seed, step, MIGRATION, herd_key[h], t)
             angle, distance = 2.0 * math.pi * u, far * math.sqrt(v)
-            x = min(max(base_x + distance * math.cos(angle), 0.0), width * (1.0 - 1e-6))
-            y = min(max(base_y + distance * math.sin(angle), 0.0), height * (1.0 - 1e-6))
+            x, _ = arrive(base_x + distance * math.cos(angle), 0.0, width, torus)
+            y, _ = arrive(base_y + distance * math.sin(angle), 0.0, height, torus)
             c = layer_cell(x, y, cell_w, cell_h, n_columns, n_rows)
             score = attraction(s, c, True, food, foods, n_foods, weight, half, green, moisture, prey_weight, census,
                                usual_prey, to_water, drink_km)  # fmt: skip
@@ -130,7 +132,7 @@ class Plan(Rule):
             a["herd_store"], p["hunts"], self.hunger, self.beyond, p["search_m"], p["goal_m"], p["resident"], p["range_m"], p["plan_steps"], a["food"].reshape(-1, n_cells), p["graze_foods"], p["graze_n"],
             p["graze_weight"], p["graze_half_kj"], p["green"], world.fields["moisture_mm"].ravel(), p["prey_weight"],
             a["census"], p["usual_prey"], world.fields["to_water_km"].ravel(), p["drink_km"], layer_grid(world),
-            world.space.width_m, world.space.height_m, world.seed64, world.step,
+            world.space.width_m, world.space.height_m, world.space.torus, world.seed64, world.step,
         )  # fmt: skip
 
 
@@ -163,38 +165,54 @@ def _hunters(order, species, cell_of, hunts, start, hunter):
     return n
 
 
+@scalar
+def in_disc(radius, u, v):
+    """A place in a disc around (0, 0), all parts alike, of two uniform numbers."""
+    distance, angle = radius * math.sqrt(u), 2.0 * math.pi * v
+    return distance * math.cos(angle), distance * math.sin(angle)
+
+
 @kernel
 def _roam(
-    order, species, key, x, y, dir_x, dir_y, herd, until_h, now_h, speed, pace, keep, area, spacing, goal,
+    order, species, key, x, y, dir_x, dir_y, herd, herd_key, until_h, now_h, speed, pace, keep, net, area, spacing, goal,
     middle, size, eats, flight_m, flight_speed, start, hunter, grid, dt, flight_h, spread, seed, step, pull_x, pull_y, speed_m_h,
-    limit_m,
+    way_m,
 ):  # fmt: skip
     n_columns, n_rows, _, _, width, height, torus = grid
     for k in numba.prange(len(order)):
         i = order[k]
         s, h = species[i], herd[i]
-        u, v, _, _ = uniform4(seed, step, MOVEMENT, key[i], 0)
-        # An own heading, the herd's goal and the herd's middle: weights against 1 for the heading.
-        px, py = turned(dir_x[i], dir_y[i], keep, u)
-        gx, gy, distance = towards(x[i], y[i], goal[h, 0], goal[h, 1], width, height, torus)
-        # A goal is an area: within it there is nothing to go to; far away it weighs up to twice the heading.
-        weight = min(max(distance - area[s], 0.0) / (QUARTER_DAY_H * speed[s]), 2.0)
-        most = distance + area[s]
-        px += weight * gx
-        py += weight * gy
-        if size[h] > 1:
-            # The goal is common: only near it need they look for each other.
-            mx, my, distance = towards(x[i], y[i], middle[h, 0], middle[h, 1], width, height, torus)
-            loose = distance - spacing[s] * math.sqrt(np.float64(size[h]))
-            if loose > 0.0:
-                weight = min(loose / (QUARTER_DAY_H * speed[s]), 2.0) * (1.0 - 0.5 * weight)
-                px += weight * mx
-                py += weight * my
-                most = max(most, distance)
+        u, v, w, z = uniform4(seed, step, MOVEMENT, key[i], 0)
         # The hours of a long step add up to a path that varies less than one of them.
         going = speed[s] * pace[s] * (1.0 + spread * (-math.log(1.0 - 0.999 * v) - 1.0))
         if until_h[i] > now_h:
             going *= 0.1
+        way = going * dt * net
+        gx, gy, distance = towards(x[i], y[i], goal[h, 0], goal[h, 1], width, height, torus)
+        group_m = spacing[s] * math.sqrt(np.float64(size[h]))
+        if way >= distance + area[s]:
+            # In a step this long it comes to its goal and walks about there, with its group: it may end anywhere.
+            group_m = min(group_m, area[s])
+            q, t = uniform2(seed, step, MIGRATION, herd_key[h], CANDIDATES)
+            ax, ay = in_disc(area[s] - group_m, q, t)
+            bx, by = in_disc(group_m, w, z)
+            px, py = distance * gx + ax + bx, distance * gy + ay + by
+            way = math.sqrt(px * px + py * py)
+            px, py = px / max(way, 1e-9), py / max(way, 1e-9)
+        else:
+            # An own heading, the herd's goal and the herd's middle: weights against 1 for the heading.
+            px, py = turned(dir_x[i], dir_y[i], keep, u)
+            # A goal is an area: within it there is nothing to go to; far away it weighs up to twice the heading.
+            weight = min(max(distance - area[s], 0.0) / (ASTRAY_H * speed[s]), 2.0)
+            px += weight * gx
+            py += weight * gy
+            if size[h] > 1:
+                # The goal is common: only near it need they look for each other.
+                mx, my, loose = towards(x[i], y[i], middle[h, 0], middle[h, 1], width, height, torus)
+                if loose > group_m:
+                    weight = min((loose - group_m) / (ASTRAY_H * speed[s]), 2.0) * (1.0 - 0.5 * weight)
+                    px += weight * mx
+                    py += weight * my
         if flight_m[s] > 0.0:
             away_x, away_y = 0.0, 0.0
             y_lo, y_hi, x_lo, x_hi = box(x[i], y[i], flight_m[s], grid)
@@ -216,12 +234,11 @@ def _roam(
                 py += 10.0 * away_y / norm
                 # A flight is over within the hour, however long the step.
                 going = max(going, flight_speed[s] * min(1.0, flight_h / dt))
-                most = max(most, flight_speed[s] * min(dt, flight_h))
+                way = max(way, flight_speed[s] * min(dt, flight_h))
         pull_x[i] += px
         pull_y[i] += py
         speed_m_h[i] = going
-        # In a long step nobody runs past the goal, but walks about there.
-        limit_m[i] = most
+        way_m[i] = way
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,6 +246,8 @@ class Roam(Rule):
     """A correlated walk, drawn to the herd's goal and to its middle, and away from near predators.
 
     The path of a day is the species', shared over the hours by its activity; the length of an hour's way is exponential.
+    Within long steps an animal winds, so that it gets less far than its path is long, and where it has time to come to its
+    herd's goal it ends anywhere about it.
     """
 
     moment: ClassVar[str] = "decide"
@@ -242,12 +261,12 @@ class Roam(Rule):
         start, hunter = np.zeros(cells.n_cells + 1, np.int64), np.empty(cells.m, np.int64)
         _hunters(cells.order, a.species, cells.cell_of, p["hunts"], start, hunter)
         _roam(
-            cells.order, a.species, a.key, a.x, a.y, a.dir_x, a.dir_y, a.herd, a.until_h, world.now_h, p["speed_m_h"],
-            pace_now(world), math.exp(-world.dt_h / self.persistence_h), p["goal_m"], p["herd_spacing_m"],
+            cells.order, a.species, a.key, a.x, a.y, a.dir_x, a.dir_y, a.herd, arrays["herd_key"], a.until_h, world.now_h,
+            p["speed_m_h"], pace_now(world), math.exp(-world.dt_h / self.persistence_h),
+            net_share(world.dt_h, self.persistence_h), p["goal_m"], p["herd_spacing_m"],
             arrays["herd_goal"], arrays["herd_middle"], arrays["herd_size"], p["eats"], p["flight_m"], p["flight_m_h"],
             start, hunter, cells.grid(), world.dt_h, self.flight_h, 1.0 / math.sqrt(max(world.dt_h, 1.0)),
-            world.seed64, world.step, a.pull_x, a.pull_y, a.speed_m_h,
-            a.limit_m,
+            world.seed64, world.step, a.pull_x, a.pull_y, a.speed_m_h, a.way_m,
         )  # fmt: skip
 
 
@@ -268,7 +287,7 @@ def pace_now(world: World) -> np.ndarray:
 
 @kernel
 def _travel(
-    order, key, x, y, dir_x, dir_y, pull_x, pull_y, speed_m_h, limit_m, dt_h, net, fences, width, height, torus, seed, step,
+    order, key, x, y, dir_x, dir_y, pull_x, pull_y, speed_m_h, way_m, dt_h, fences, width, height, torus, seed, step,
     moved_m,
 ):
     for k in numba.prange(len(order)):
@@ -281,7 +300,7 @@ def _travel(
         distance = np.float64(speed_m_h[i]) * dt_h
         moved_m[i] = distance
         old_x, old_y = np.float64(x[i]), np.float64(y[i])
-        way = min(distance * net, np.float64(limit_m[i]))
+        way = min(distance, np.float64(way_m[i]))
         new_x, new_dx = arrive(old_x + px * way, px, width, torus)
         new_y, new_dy = arrive(old_y + py * way, py, height, torus)
         stopped = False
@@ -299,24 +318,19 @@ def _travel(
 
 @dataclass(frozen=True, kw_only=True)
 class Travel(Rule):
-    """Every animal turns into the direction of its pull and goes, unless a fence stops it; borders turn it back.
-
-    Within long steps an animal winds, so that it gets less far than its path is long.
-    """
+    """Every animal turns into the direction of its pull and goes, unless a fence stops it; borders turn it back."""
 
     moment: ClassVar[str] = "move"
-    persistence_h: float = 3.0
-    "hours after which an animal has forgotten its heading"
 
     def prepare(self, world: World) -> None:
         world.agents.add_column(Column(name="moved_m", dtype=np.float32, help="path of the step, metres", proposal=True))
         world.agents.add_column(
-            Column(name="limit_m", dtype=np.float32, help="farthest that it goes in the step, metres", proposal=True, blank=np.inf)
+            Column(name="way_m", dtype=np.float32, help="how far it gets in the step, metres", proposal=True, blank=np.inf)
         )
 
     def apply(self, world: World) -> None:
-        a, space, net = world.agents, world.space, net_share(world.dt_h, self.persistence_h)
+        a, space = world.agents, world.space
         _travel(
-            world.cells.order, a.key, a.x, a.y, a.dir_x, a.dir_y, a.pull_x, a.pull_y, a.speed_m_h, a.limit_m, world.dt_h, net,
+            world.cells.order, a.key, a.x, a.y, a.dir_x, a.dir_y, a.pull_x, a.pull_y, a.speed_m_h, a.way_m, world.dt_h,
             world.arrays["fences"], space.width_m, space.height_m, space.torus, world.seed64, world.step, a.moved_m,
         )  # fmt: skip
