@@ -132,6 +132,7 @@ MISSING = {
     "marisa_trie": "pip install 'linnaea[names]'",
     "zstandard": "pip install 'linnaea[names]'",
     "numba": "pip install 'linnaea[twin]'",
+    "numba_cuda": "pip install 'linnaea[cuda]'",
     "scipy": "pip install 'linnaea[twin]'",
     "SALib": "pip install 'linnaea[sensitivity]'",
     "ray": "pip install ray",

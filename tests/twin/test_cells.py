@@ -70,6 +70,16 @@ def test_within_a_cell_animals_stand_by_key_whatever_their_slots():
     assert orders[0] == orders[1]
 
 
+@pytest.mark.parametrize("n", [1, 2, 40, 3000])
+def test_a_crowded_cell_is_sorted_by_key_as_well(n):
+    keys = np.random.default_rng(n).permutation(n) + 1
+    agents = Agents(capacity=n)
+    agents.add(n, x=1.0, y=1.0, key=keys)
+    cells = Cells(Space(width_m=10, height_m=10, cell_m=5))
+    cells.build(agents)
+    assert agents.key[cells.order].tolist() == sorted(keys)
+
+
 @pytest.mark.parametrize("field, value", [("width_m", 0), ("height_m", float("nan")), ("cell_m", -1)])
 def test_an_impossible_ground_is_refused(field, value):
     with pytest.raises(ValueError, match=f"{field}: {value}"):

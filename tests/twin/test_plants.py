@@ -43,6 +43,27 @@ def test_drought_lets_plants_wither():
     assert dry.arrays["food"].sum() < 0.6 * wet.arrays["food"].sum()
 
 
+def test_seeds_fall_from_plants_however_few_lie_there_and_only_after_rain():
+    fallen = {}
+    for left in (0.0, 0.5, 1.0):
+        world, _ = empty("galapagos")
+        food, capacity = world.arrays["food"], world.arrays["capacity"]
+        food[:] = left * capacity
+        world.fields["moisture_mm"][:] = 30.0
+        world.parameters["food_wither_h"][:] = 0.0
+        step(world)
+        fallen[left] = float((food - left * capacity)[0].sum() / capacity[0].sum())
+    # Small seeds, 3 a year at the rain of half their growth, for a day; a full ground holds no more.
+    wet = float(world.fields["moisture_mm"].mean())
+    assert fallen[0.0] == pytest.approx(3 * wet / (wet + 30) / 365.25, rel=0.01)
+    assert fallen[0.5] == pytest.approx(fallen[0.0] / 2) and fallen[1.0] == 0
+    world.arrays["food"][:] = 0.0
+    world.fields["moisture_mm"][:] = world.fields["rain_factor"][:] = 0.0
+    for _ in range(30):
+        step(world)
+    assert world.arrays["food"].sum() == 0
+
+
 def test_fire_burns_in_the_dry_season_only_and_its_energy_is_booked():
     world = small(changed("savanna", settings={"fires_per_km2_y": 5.0}), area_share=0.05, dt_h=24.0)
     world.fields["rain_factor"][:] = 1.0

@@ -56,6 +56,25 @@ def test_the_packs_of_the_island_feed_themselves_and_leave_moose():
     assert world.tallies["killed"][wolf, moose] < 10 * 3 * ends[:, wolf].mean()
 
 
+def test_finches_keep_their_numbers_and_their_beaks_where_it_rains():
+    _, ends, world = lived("galapagos", 2, area_share=1.0, dt_h=6.0)
+    fortis, scandens, magnirostris = ends.T
+    assert (fortis > 300).all() and (scandens > 60).all() and (magnirostris > 10).all() and (ends < 1000).all()
+    a = world.agents
+    beaks = a.traits[a.slots()[a.species[a.slots()] == 0], 0]
+    assert abs(beaks.mean() - 9.2) < 0.25 and 0.6 < beaks.std() < 0.9
+
+
+def test_ants_on_the_post_are_foragers_of_a_nest_outside_and_eat_nobody_s_crumbs_away():
+    world = small("post", area_share=1.0, dt_h=1.0)
+    ant = world.species.index("black garden ant")
+    for _ in range(1500):
+        step(world)
+    assert world.tallies["born"][ant] == 0 and world.tallies["died"][ant, 1] == 0
+    assert world.tallies["introduced"][ant] > 0 and 5 <= world.counts()[ant] <= 40
+    assert (world.counts()[:2] > (400, 10)).all()
+
+
 @pytest.mark.parametrize("name", bundled_worlds())
 def test_what_was_adjusted_says_so(name):
     data = load_world(name)

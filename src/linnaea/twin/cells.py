@@ -83,7 +83,8 @@ class Space:
 @scalar
 def reach(radius, cell_m):
     """How many cells to each side a circle can touch: int ≥ 0 (0 only for radius 0)."""
-    return math.ceil(radius / cell_m)
+    # On CUDA ceil gives a float.
+    return int(math.ceil(radius / cell_m))  # noqa: RUF046
 
 
 @scalar
@@ -165,21 +166,35 @@ def _fill_cells(cell_of, n, counts, order):
 
 
 @scalar
-def _sort_by_key(slots, key):
-    """Sorts slots by key: by insertion, as cells are small and mostly in order, until that takes too long."""
+def _insert(slots, key, gap, patience):
+    """Sorts each `gap`-th slot by key, by insertion; False where it was given up after so many moves."""
     moves = 0
-    for k in range(1, len(slots)):
+    for k in range(gap, len(slots)):
         slot = slots[k]
         own = key[slot]
         j = k
-        while j > 0 and key[slots[j - 1]] > own:
-            slots[j] = slots[j - 1]
-            j -= 1
+        while j >= gap and key[slots[j - gap]] > own:
+            slots[j] = slots[j - gap]
+            j -= gap
+            moves += 1
         slots[j] = slot
-        moves += k - j
-        if moves > 16 * len(slots) + 256:
-            slots[:] = slots[np.argsort(key[slots])]
-            return
+        if moves > patience:
+            return False
+    return True
+
+
+@scalar
+def _sort_by_key(slots, key):
+    """Sorts slots by key: by insertion, as cells are small and mostly in order; where that takes too long, as Shell did."""
+    n = len(slots)
+    if _insert(slots, key, 1, 16 * n + 256):
+        return
+    gap = 1
+    while 3 * gap + 1 < n:
+        gap = 3 * gap + 1
+    while gap > 0:
+        _insert(slots, key, gap, n * n)
+        gap //= 3
 
 
 @kernel

@@ -1,7 +1,8 @@
 """How the twin's functions become machine code, and where that code is kept between runs.
 
-`@scalar` marks a function of numbers and arrays for one animal (callable from kernels, and from a CUDA kernel, too),
-`@kernel` a loop over animals, which may use `prange`. Both are compiled at the first call and kept on disk.
+`@scalar` marks a function of numbers and arrays for one animal, `@kernel` a loop over animals that may use `prange`. Both
+are compiled at the first call and kept on disk. `linnaea.twin.cuda` makes CUDA kernels of the same functions: every
+`@kernel` with what it calls compiles for an H100, flocks have a loop of their own there, and no other rule has.
 
 Rules that keep results the same on 1 and on N threads: no sum of floats across the turns of a `prange`, no fast
 arithmetic (`@folding` excepted, which allows it within the turn of one animal), one writer for every element.

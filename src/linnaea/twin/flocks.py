@@ -60,7 +60,7 @@ def _fold(xs, ys, us, vs, lo, hi, x, y, width, height, radius2, near2, sums):
 
 
 @kernel
-def _sums(start, xs, ys, us, vs, grid, radius, near, sums):
+def _sums(order, cell_of, start, xs, ys, us, vs, grid, radius, near, sums):
     """For every animal [m]: neighbours within `radius` (itself included), sum of offsets to them, of offsets to those
     nearer than `near`, of their headings: float32 [m, 7]."""
     n_columns, n_rows, cell_w, cell_h, width, height, torus = grid
@@ -69,22 +69,21 @@ def _sums(start, xs, ys, us, vs, grid, radius, near, sums):
     width32 = np.float32(width if torus else BOUNDLESS)
     height32 = np.float32(height if torus else BOUNDLESS)
     radius2, near2 = np.float32(radius * radius), np.float32(near * near)
-    for row in numba.prange(n_rows):
+    for k in numba.prange(len(order)):
+        c = np.int64(cell_of[order[k]])
+        row, column = c // n_columns, c % n_columns
         y_lo, y_hi = span(row, half_y, n_rows, torus)
-        for column in range(n_columns):
-            x_lo, x_hi = span(column, half_x, n_columns, torus)
-            c = row * n_columns + column
-            for k in range(start[c], start[c + 1]):
-                sums[k, :] = 0
-                for row_j in range(y_lo, y_hi + 1):
-                    base = (row_j % n_rows) * n_columns
-                    # A row's run is one stretch, or two where it crosses the border.
-                    lo, hi = max(x_lo, 0), min(x_hi, n_columns - 1)
-                    _fold(xs, ys, us, vs, start[base + lo], start[base + hi + 1], xs[k], ys[k], width32, height32, radius2, near2, sums[k])  # fmt: skip
-                    if x_lo < 0:
-                        _fold(xs, ys, us, vs, start[base + x_lo + n_columns], start[base + n_columns], xs[k], ys[k], width32, height32, radius2, near2, sums[k])  # fmt: skip
-                    if x_hi >= n_columns:
-                        _fold(xs, ys, us, vs, start[base], start[base + x_hi - n_columns + 1], xs[k], ys[k], width32, height32, radius2, near2, sums[k])  # fmt: skip
+        x_lo, x_hi = span(column, half_x, n_columns, torus)
+        sums[k, :] = 0
+        for row_j in range(y_lo, y_hi + 1):
+            base = (row_j % n_rows) * n_columns
+            # A row's run is one stretch, or two where it crosses the border.
+            lo, hi = max(x_lo, 0), min(x_hi, n_columns - 1)
+            _fold(xs, ys, us, vs, start[base + lo], start[base + hi + 1], xs[k], ys[k], width32, height32, radius2, near2, sums[k])  # fmt: skip
+            if x_lo < 0:
+                _fold(xs, ys, us, vs, start[base + x_lo + n_columns], start[base + n_columns], xs[k], ys[k], width32, height32, radius2, near2, sums[k])  # fmt: skip
+            if x_hi >= n_columns:
+                _fold(xs, ys, us, vs, start[base], start[base + x_hi - n_columns + 1], xs[k], ys[k], width32, height32, radius2, near2, sums[k])  # fmt: skip
 
 
 def neighbour_sums(world: World, radius_m: float, near_m: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -98,7 +97,7 @@ def neighbour_sums(world: World, radius_m: float, near_m: float) -> tuple[np.nda
     gather(cells.order, a.dir_x, us)
     gather(cells.order, a.dir_y, vs)
     sums = np.empty((cells.m, 7), np.float32)
-    _sums(cells.start, cells.x, cells.y, us, vs, cells.grid(), radius_m, near_m, sums)
+    _sums(cells.order, cells.cell_of, cells.start, cells.x, cells.y, us, vs, cells.grid(), radius_m, near_m, sums)
     return sums, us, vs
 
 

@@ -62,10 +62,13 @@ def logistic(biomass, capacity, growth):
 class Grow(Rule):
     """Plants grow logistically, held back by drought, cold and season; a reserve in roots and seeds lets them come back.
 
-    What withers becomes litter (of seeds, and where the world has no litter, it decays).
+    Seeds fall from plants that nothing here eats, so how many fall hangs on rain and season, not on how many lie there;
+    the ground holds no more than its capacity. What withers becomes litter (of seeds, and where the world has no litter,
+    it decays).
     """
 
     moment: ClassVar[str] = "environment"
+    leaves_out: ClassVar[tuple[str, ...]] = ("The plants that bear seeds are not simulated: a drought ends with its last dry day.",)
     every_h: float = 24.0
     "hours between two times of growing"
     season: tuple[float, ...] = (1.0,) * 12
@@ -86,8 +89,12 @@ class Grow(Rule):
             capacity, stock = world.arrays["capacity"][index], food[index]
             half = p["food_moist_half_mm"][index] * drier
             wet = moisture / (moisture + half) if half > 0 else 1.0
-            start = np.maximum(stock, p["food_reserve"][index] * capacity)
-            grown = logistic(start, np.maximum(capacity, 1e-12), p["food_growth_h"][index] * wet * light * elapsed) - start
+            growth = p["food_growth_h"][index] * wet * light * elapsed
+            if p["food_kind"][index] == SEED:
+                grown = (capacity - stock) * -np.expm1(-growth)
+            else:
+                start = np.maximum(stock, p["food_reserve"][index] * capacity)
+                grown = logistic(start, np.maximum(capacity, 1e-12), growth) - start
             # Above the capacity (after it fell) nothing grows; withering brings it down.
             grown = np.maximum(grown, 0.0)
             withered = stock * -math.expm1(-p["food_wither_h"][index] * elapsed)

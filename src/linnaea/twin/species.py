@@ -66,8 +66,8 @@ class Species:
     "area that an animal uses in a year"
     litter_size: float = _value("young", 0.1, 1e4, blank=1.0)
     "young of a birth or clutch"
-    births_per_y: float = _value("1/y", 0.05, 400, blank=1.0)
-    "births or clutches of a mature female in a year"
+    births_per_y: float = _value("1/y", 0.0, 400, blank=1.0)
+    "births or clutches of a mature female in a year; 0 for those that are born elsewhere, as workers of a nest outside"
     gestation_d: float = _value("d", 0.1, 800, "gestation")
     "from mating to birth or hatching"
     birth_months: tuple[int, ...] = ()
@@ -87,7 +87,7 @@ class Species:
     activity: str = "cathemeral"
     "diurnal, nocturnal, crepuscular or cathemeral"
     growth_per_y: float = _value("1/y", 1e-3, 400, "growth_rate", basal=True)
-    "greatest rate of increase; of dead matter its rate of decay"
+    "greatest rate of increase; of seeds the rate at which bare ground fills; of dead matter its rate of decay"
     capacity_kg_km2: float = _value("kg/km2", 1e-9, 1e10, blank=1e5, basal=True)
     "biomass of a basal species that nothing eats; of dead matter what is there at first"
     grades: Mapping[str, str] = field(default_factory=dict)

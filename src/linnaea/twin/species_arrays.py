@@ -209,6 +209,8 @@ def _breeding(species: list[Species]) -> Tables:
         months = [m - 1 for m in one.birth_months] or list(range(12))
         season[row, months] = True
         window_d = len(months) / 12 * 365.25
+        if not one.births_per_y:
+            continue
         if len(months) < 12 and one.births_per_y <= 0.95:
             rate[row] = -math.log(1 - one.births_per_y) / window_d / 24
         else:
