@@ -68,6 +68,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"seed {seed}: {rows[-1]}", flush=True)
     more = np.array(rows)[:, [2, 3]] - np.array(rows)[:, [6, 7]]
     mean, error = more.mean(0), more.std(0, ddof=1) / np.sqrt(len(rows))
+    found = f"S {mean[0]:+.2f} ± {error[0]:.2f}, R {mean[1]:+.2f} ± {error[1]:.2f}"
     lines = [
         "# A drought and the beaks of the medium ground finch",
         "",
@@ -82,8 +83,7 @@ def main(argv: list[str] | None = None) -> int:
         *(f"| {seed} | {a} → {b} | {c:+.2f} | {d:+.2f} | {e} → {f} | {g:+.2f} | {h:+.2f} |"
           for seed, (a, b, c, d, e, f, g, h) in enumerate(rows)),
         "",
-        f"Drought against usual rain, mean of {len(rows)} pairs ± standard error: S {mean[0]:+.2f} ± {error[0]:.2f}, "
-        f"R {mean[1]:+.2f} ± {error[1]:.2f}.",
+        f"Drought against usual rain, mean of {len(rows)} pairs ± standard error: {found}.",
     ]  # fmt: skip
     write_result(options.results, "finch_drought", lines)
     return 0
