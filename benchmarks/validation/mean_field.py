@@ -163,10 +163,10 @@ def patches() -> Iterator[Result]:
 
 
 def life_tables() -> Iterator[Result]:
-    """The dominant eigenvalue against Euler's equation, of every bundled animal with a yearly table."""
+    """The dominant eigenvalue against Euler's equation, of every bundled animal with a yearly table and young."""
     worst = 0.0
     for species in bundled_species().values():
-        if species.basal or species.life_span_y < 2:
+        if species.basal or species.life_span_y < 2 or not species.births_per_y:
             continue
         fertility, survival = life_table(species)
         factor = growth_factor(leslie_matrix(fertility, survival))

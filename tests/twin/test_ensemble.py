@@ -1,7 +1,9 @@
 """Ensembles: seeds, pairing, stopping and going on, failures; members are the tutorial's world for some days."""
 
 import json
+import os
 import shutil
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +17,7 @@ from linnaea.twin.ensemble import (
     Plan,
     build_member,
     load_run,
+    lock_of,
     member_dir,
     member_seed,
     prepare_folder,
@@ -25,6 +28,7 @@ from linnaea.twin.ensemble import (
     world_hash,
 )  # fmt: skip
 from linnaea.twin.loop import step
+from linnaea.twin.processes import held
 from linnaea.twin.world_data import load_world
 
 DAYS = 6
@@ -84,12 +88,71 @@ def test_a_run_stopped_by_a_crash_goes_on_to_the_same_bits(base, tmp_path):
     prepare_folder(tmp_path / "run", plan, None, True)
     said = []
     assert run_member(plan, tmp_path / "run", 0, report=said.append) == ""
-    assert "goes on from year" in said[0]
+    assert said[0] == "member 1: goes on from 2.917 days"
     ours, theirs = records(tmp_path / "run", 0), records(base, 0)
     assert ours.keys() == theirs.keys()
     for name in ours:
         np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
-    assert not (tmp_path / "run" / "checkpoints" / "0000").exists()
+
+
+def test_a_finished_run_is_prolonged_to_the_bits_of_one_that_never_stopped(base, tmp_path):
+    folder = tmp_path / "run"
+    for days in (2, DAYS):
+        plan = make_plan(hours=24 * days)
+        prepare_folder(folder, plan, None, True)
+        assert unfinished(folder, plan) == [0, 1]
+        said = []
+        assert run_members(plan, folder, processes=1, report=said.append) == {}
+        assert ("member 1: goes on from 2 days" in said) == (days == DAYS)
+        assert unfinished(folder, plan) == []
+    for member in (0, 1):
+        ours, theirs = records(folder, member), records(base, member)
+        assert ours.keys() == theirs.keys()
+        for name in ours:
+            np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+    with pytest.raises(ValueError, match="is to live 6 days, more than 2 days; a run can be prolonged, not shortened"):
+        prepare_folder(folder, make_plan(hours=48), None, True)
+
+
+def test_a_finished_run_is_deleted_on_request_only_and_kept_when_it_is_the_one_asked_for(base, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(base, folder)
+    (folder / "manifest.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"finished run \(tutorial, seed 0, 2 members of 6 days\).*--resume.*--replace"):
+        prepare_folder(folder, make_plan(seed=5), None, False)
+    assert unfinished(folder, make_plan()) == []
+    prepare_folder(folder, make_plan(), None, False)
+    assert unfinished(folder, make_plan()) == []
+    prepare_folder(folder, make_plan(seed=5), None, False, replace=True)
+    assert unfinished(folder, make_plan(seed=5)) == [0, 1]
+
+
+def test_a_folder_that_a_living_process_computes_is_left_alone_and_what_a_dead_one_left_blocks_nothing(base, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(base, folder)
+    with held(lock_of(folder, 1)):
+        for resume, replace in ((True, False), (False, True)):
+            with pytest.raises(ValueError, match=f"being computed by process {os.getpid()}"):
+                prepare_folder(folder, make_plan(), None, resume, replace)
+    lock_of(folder, 1).touch()
+    prepare_folder(folder, make_plan(), None, True)
+    assert unfinished(folder, make_plan()) == []
+
+
+def test_a_member_that_another_process_computes_is_waited_for_and_not_computed_again(base, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    shutil.copytree(base, folder)
+    shutil.rmtree(member_dir(folder, 0))
+    ran, ended = [], []
+    monkeypatch.setattr(ensemble, "_run_member", lambda *rest: ran.append(rest))
+    waiting = threading.Thread(target=lambda: ended.append(run_member(make_plan(), folder, 0)))
+    with held(lock_of(folder, 0)):
+        waiting.start()
+        waiting.join(0.5)
+        assert waiting.is_alive() and not ran
+        shutil.copytree(member_dir(base, 0), member_dir(folder, 0))
+    waiting.join(10)
+    assert (ran, ended) == ([], [""])
 
 
 def test_a_finished_member_is_not_run_again(base, tmp_path, monkeypatch):
@@ -107,7 +170,7 @@ def test_a_finished_member_is_not_run_again(base, tmp_path, monkeypatch):
 def test_going_on_with_another_plan_is_refused(base, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(base, folder)
-    with pytest.raises(ValueError, match="was begun with seed 0, not 5"):
+    with pytest.raises(ValueError, match="was begun with --seed 0, not 5"):
         prepare_folder(folder, make_plan(seed=5), None, True)
 
 

@@ -48,6 +48,17 @@ def test_levels_are_one_above_the_mean_of_the_food():
     assert trophic_levels(web(GOOD), flows)["wolf"] == pytest.approx(3)
 
 
+def test_who_feeds_on_carcasses_stands_above_those_who_died():
+    species = parse_species(
+        "name,diet,body_mass_kg,grade\ngrass,grass,0.01,unverified\ncarcass,dead,1,unverified\n"
+        "hare,grazer,2,unverified\nfox,carnivore,6,unverified\nvulture,scavenger,5,unverified\n"
+    )
+    links = "hare,grass,,,unverified\nfox,hare,,,unverified\nvulture,carcass,,,unverified\n"
+    levels = trophic_levels(FoodWeb(species=species, links=parse_links(HEAD + links)))
+    # The dead are hares, at 2, and foxes, at 3.
+    assert levels == pytest.approx({"grass": 1, "hare": 2, "fox": 3, "carcass": 2.5, "vulture": 3.5})
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -120,7 +131,8 @@ def test_the_webs_that_come_with_the_program_are_whole(world):
     assert len(drawing["edges"]) == len(whole.links)
     for node in drawing["nodes"]:
         assert 0 <= node["x"] <= 1 and 0 <= node["y"] <= 1
-        assert (node["level"] == pytest.approx(1)) == whole.species[node["name"]].basal
+        basal = whole.species[node["name"]].basal and node["name"] != "carcass"
+        assert (node["level"] == pytest.approx(1)) == basal
 
 
 def test_a_drawing_shows_flows_and_biomass_by_area():
@@ -132,6 +144,12 @@ def test_a_drawing_shows_flows_and_biomass_by_area():
         {("hare", "grass"): 1, ("fox", "hare"): 0.5, ("wolf", "hare"): 0, ("wolf", "fox"): 0.1}
     )
     assert size == pytest.approx({"grass": 1, "hare": 0.5, "fox": 0, "wolf": 0, "carrion": 0})
+
+
+def test_a_web_takes_of_the_table_what_it_names(tmp_path):
+    (tmp_path / "web.csv").write_text("predator,prey,grade\nrabbit,clover,unverified\nred fox,rabbit,unverified\n")
+    found = read_web(tmp_path / "web.csv", bundled_species())
+    assert set(found.species) == {"clover", "rabbit", "red fox"}
 
 
 def test_a_missing_table_says_so(tmp_path):

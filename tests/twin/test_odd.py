@@ -86,7 +86,7 @@ def test_a_scenario_stands_in_the_input_and_the_schedule():
 
 def test_random_processes_and_columns_are_read_from_the_code(world):
     by_name = {type(rule).__name__: rule for rule in world.rules}
-    assert streams_of(by_name["Roam"]) == ["movement"]
+    assert streams_of(by_name["Roam"]) == ["movement", "migration"]
     assert MOVEMENT == 3
     assert streams_of(by_name["Gather"]) == []
     assert {"herd", "x", "y"} <= set(columns_of(by_name["Gather"], world))

@@ -11,10 +11,26 @@ from linnaea.twin.ensemble import load_run
 from linnaea.twin.outputs import bands, flows, tables, write_outputs
 from made_runs import make_run
 
+ILL = """version = 1
+[[intervention]]
+kind = "disease"
+species = "rabbit"
+infections_per_day = 0.05
+illness_days = 3
+lethality = 0.5
+share = 0.1
+from_day = 1
+"""
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     return load_run(make_run(tmp_path_factory.mktemp("out") / "run"))
+
+
+@pytest.fixture(scope="module")
+def ill(tmp_path_factory):
+    return load_run(make_run(tmp_path_factory.mktemp("ill") / "run", scenario=ILL, ensemble=2, days=4.0))
 
 
 def text(variable) -> list[str]:
@@ -26,7 +42,7 @@ def test_the_series_is_every_member_record_and_species(run):
     assert frame.height == 3 * 7 * 2
     one = frame.filter((pl.col("member") == 2) & (pl.col("species") == "rabbit"))
     assert one["animals"].to_list() == run.records["counts"][1, :, 0].tolist()
-    assert one["died"].to_list() == run.records["died"][1, :, 0].sum(1).tolist()
+    assert one["died_since_start"].to_list() == run.records["died"][1, :, 0].sum(1).tolist()
 
 
 def test_the_summary_is_the_mean_and_the_quantiles_of_the_members(run):
@@ -95,3 +111,34 @@ def test_what_is_unverified_is_listed(run):
     listed = pl.read_csv(run.folder / "unverified.csv")["value"].to_list()
     assert listed == list(run.data.unmeasured())
     assert "settings.catch_margin" in listed
+
+
+def test_only_causes_that_a_rule_can_set_are_listed(run):
+    assert set(pl.read_csv(run.folder / "deaths.csv")["cause"]) == {
+        "starvation", "age", "predation", "disease", "poaching", "removal", "background",
+    }  # fmt: skip
+
+
+def test_a_disease_leaves_its_curve_in_the_tables_and_the_grids(ill):
+    frame = pl.read_csv(ill.folder / "health.csv")
+    assert set(frame["species"]) == {"rabbit"}
+    states = frame.select("susceptible", "ill", "recovered", "vaccinated").sum_horizontal()
+    assert states.to_list() == ill.records["counts"][:, :, 0].ravel().tolist()
+    assert frame.filter(pl.col("year") == 0)["ill"].sum() == 0
+    assert frame["ill"].max() > 0 and frame["recovered"].max() > 0
+    with Dataset(ill.folder / "world.nc") as file:
+        assert text(file.variables["state_name"]) == ["susceptible", "ill", "recovered", "vaccinated"]
+        np.testing.assert_array_equal(file.variables["health"][:, 0, 1].ravel(), frame["ill"])
+    assert "<h2>Health</h2>" in (ill.folder / "report.html").read_text("utf-8")
+
+
+def test_without_a_disease_there_is_no_table_of_health(run):
+    assert not (run.folder / "health.csv").exists()
+    assert "<h2>Health</h2>" not in (run.folder / "report.html").read_text("utf-8")
+
+
+def test_the_first_record_has_the_weather_of_its_month_and_height(run):
+    degrees, rain = (run.records["weather"][:, :, index] for index in (2, 0))
+    # All six days lie in January.
+    np.testing.assert_allclose(degrees, degrees[0, 0])
+    np.testing.assert_allclose(rain, np.repeat(rain[:, :1], rain.shape[1], axis=1))

@@ -55,3 +55,11 @@ def test_layers_are_averaged_on_a_coarser_grid_and_repeated_on_a_finer():
     layer = np.array([[[1.0, 3.0, 5.0, 7.0], [1.0, 3.0, 5.0, 7.0]]])
     assert on_grid(layer, (1, 2)).tolist() == [[[2.0, 6.0]]]
     assert on_grid(layer[:, :1, :2], (2, 4)).tolist() == [[[1, 1, 3, 3], [1, 1, 3, 3]]]
+
+
+def test_states_of_health_are_counted_by_species():
+    world, record = pond()
+    world.agents.health[:4] = [1, 2, 0, 3]
+    record.write_down(world, 0.0)
+    # Susceptible, ill, recovered, vaccinated; frogs, then newts.
+    assert recorded(world)["health"].tolist() == [[[1, 1, 1, 0], [0, 0, 0, 1]]]

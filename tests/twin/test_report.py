@@ -6,10 +6,21 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from linnaea.twin.charts import Curve, curve_chart, difference_png, map_png, phase_chart, short, ticks, web_chart
+from linnaea.twin.charts import (
+    Curve,
+    bar_chart,
+    curve_chart,
+    difference_png,
+    map_png,
+    phase_chart,
+    short,
+    ticks,
+    web_chart,
+)
 from linnaea.twin.compare import CompareConfig, main
 from linnaea.twin.ensemble import load_run
 from linnaea.twin.foodweb import draw_web
+from linnaea.twin.pages import scale_bar
 from made_runs import GONE, make_run
 
 
@@ -118,3 +129,29 @@ def test_the_web_stands_plants_below_and_hunters_above(folders):
     chart = web_chart(draw_web(run.data.web))
     height = {name: float(re.search(rf'cy="(\d+)"[^>]*><title>{name}', chart).group(1)) for name in ("clover", "rabbit", "red fox")}
     assert height["clover"] > height["rabbit"] > height["red fox"]
+
+
+def test_a_scale_is_round_and_true_to_the_map():
+    # A fifth of 5 km; a quarter of 0.8 km.
+    assert "width:20.00%" in scale_bar(5.0) and ">1 km<" in scale_bar(5.0)
+    assert "width:25.00%" in scale_bar(0.8) and ">200 m<" in scale_bar(0.8)
+    assert "width:33.33%" in scale_bar(60.0) and ">20 km<" in scale_bar(60.0)
+
+
+def test_a_run_says_how_large_its_ground_was(folders):
+    text = (folders[0] / "report.html").read_text("utf-8")
+    made = text[text.index("How it was made") :]
+    # The world's ground is 3 km × 3 km; √0.15 of each side is left.
+    assert "area 0.15 of the world&#x27;s (1.16 × 1.16 km)" in made or "area 0.15 of the world's (1.16 × 1.16 km)" in made
+    assert text.count("class=scale") >= 3
+
+
+def test_every_cause_of_death_is_in_the_legend():
+    chart = bar_chart({"hare": {"predation": 99.0, "age": 1.0}})
+    assert re.findall(r'height="13" fill="([^"]*)"/><text[^>]*>([^<]*)', chart) == [("#0072B2", "age"), ("#D55E00", "predation")]
+
+
+def test_dots_beyond_twice_the_band_lie_on_the_edge():
+    chart = curve_chart("hares", np.arange(3.0), [Curve(name="hares", middle=np.ones(3))], dots=[(1.0, 1.0), (1.0, 2.0), (1.0, 50.0)])
+    height = [float(y) for y in re.findall(r'cy="([^"]*)"', chart)]
+    assert height[0] > height[1] == height[2]

@@ -1,5 +1,7 @@
 """The commands of the twin, from a user's side: what they print, write and refuse; sensitivity and calibration."""
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
@@ -10,7 +12,16 @@ from linnaea.twin.calibrate import Observed, distance_of, read_observations
 from linnaea.twin.compare import paired
 from linnaea.twin.ensemble import load_run
 from linnaea.twin.sensitivity import analyse, sample
-from linnaea.twin.vary import get_value, grade_of, parameter_names, read_range, read_setting, with_values
+from linnaea.twin.vary import (
+    computed,
+    get_value,
+    grade_of,
+    outside,
+    parameter_names,
+    read_range,
+    read_setting,
+    with_values,
+)
 from linnaea.twin.world_data import bundled_worlds, load_world
 from made_runs import GONE, make_run
 
@@ -71,6 +82,61 @@ def test_more_members_are_added_to_a_finished_run(tmp_path):
     np.testing.assert_array_equal(after[:1], before)
 
 
+def test_what_is_not_asked_of_a_run_that_goes_on_is_as_it_was(tmp_path, capsys):
+    folder = make_run(tmp_path / "run", days=3.0, ensemble=2)
+    made = (folder / "members" / "0000" / "records.npz").stat().st_mtime_ns
+    capsys.readouterr()
+    assert call("run", "tutorial", "--area", "0.15", "--follow", 4, "--resume", "--out", folder) == 0
+    said = capsys.readouterr()
+    assert "holds this run already" in said.err
+    assert "tutorial: as it is, 3 days, 2 members" in said.out
+    assert (folder / "members" / "0000" / "records.npz").stat().st_mtime_ns == made
+    assert "holds a finished run (tutorial, seed 0, 2 members of 3 days)" in refused(capsys, "run", "tutorial", *SMALL, "--out", folder)
+    assert call("run", "tutorial", *SMALL, "--replace", "--out", folder) == 0
+    assert load_run(folder).members == (0,)
+
+
+def test_steps_may_be_longer_than_the_worlds_own(tmp_path):
+    run = load_run(make_run(tmp_path / "run", days=6.0, every_days=2.0, ensemble=1, step_h=24.0))
+    assert dict(run.plan.settings) == {"ground.dt_h": 24.0}
+    assert run.data.ground.dt_h == 24
+    assert run.records["time_h"].tolist() == [[0, 48, 96, 144]]
+
+
+def test_species_that_an_area_leaves_without_a_group_are_named(tmp_path, capsys):
+    make_run(tmp_path / "run", days=1.0, ensemble=1, area=0.001)
+    assert "species start with fewer animals than one group has: rabbit 2 of 4, red fox 0 of 1" in capsys.readouterr().err
+
+
+def documented(root, task: str) -> list[str]:
+    """The ranges that the documents' examples of a task on the tutorial's world give."""
+    text = "".join((root / name).read_text(encoding="utf-8").replace("\\\n", " ") for name in ("README.md", "docs/twin.md"))
+    lines = [line for line in text.splitlines() if line.startswith(f"linnaea twin {task} tutorial ")]
+    return [word for line in lines for word in line.split() if ":" in word and "=" in word]
+
+
+def test_a_range_without_the_worlds_own_value_is_told_and_those_of_the_documents_hold_it():
+    data = load_world("tutorial")
+    told = outside(data, [("settings.catch_margin", 1, 2), ("animals.rabbit.count", 1000, 2000), ("animals.rabbit.count", 1, 2)])
+    assert told[0] == "the range of settings.catch_margin, 1 to 2, does not hold the value of world 'tutorial', 6"
+    assert len(told) == 2 and "1800" in told[1]
+    root = Path(__file__).parents[2]
+    for task in ("sensitivity", "calibrate"):
+        ranges = documented(root, task)
+        assert len(ranges) >= 2
+        assert outside(data, map(read_range, ranges)) == []
+
+
+def test_values_in_use_are_shown_where_a_world_computes_them(capsys):
+    assert call("worlds", "tutorial", "--parameters") == 0
+    listed = capsys.readouterr().out
+    assert "\tnan" not in listed
+    assert "animals.rabbit.count\t1800\tunverified; from density_per_km2" in listed
+    for name in bundled_worlds():
+        assert all(np.isfinite(value) for value, _ in computed(load_world(name)).values())
+    assert get_value(load_world("tutorial"), "species.Vulpes vulpes.litter_size") == 4.5
+
+
 @pytest.mark.parametrize(
     "words, message",
     [
@@ -81,6 +147,15 @@ def test_more_members_are_added_to_a_finished_run(tmp_path):
         (["run", "tutorial", "--set", "settings.catch"], "sets nothing"),
         (["run", "tutorial", "--set", "settings.catch_margn=2"], "did you mean settings.catch_margin"),
         (["run", "tutorial", "--set", "species.rabbit.body_mass_kg=-1"], "impossible"),
+        (["run", "tutorial", "--set", "settings.plant_efficiency=50"], "choose 0 to 1"),
+        (["run", "tutorial", "--set", "landscape.cell_km=100"], "more than the map's 3 km"),
+        (["run", "tutorial", "--set", "animals.rabbit.count=1e9"], "choose 0 to 1e+08"),
+        (["run", "tutorial", "--years", "1e9"], "change --years or --every-days"),
+        (["run", "tutorial", "--years", "1", "--days", "3"], "keep one of them"),
+        (["run", "tutorial", "--resume", "--replace"], "give one of them"),
+        (["run", "tutorial", "--step-h", "0"], "--step-h 0"),
+        (["run", "savanna", "--area", "1e-9"], "holds not one animal"),
+        (["worlds", "--copy", "x"], "need a world"),
         (["run", "tutorial", "--scenario", "none.toml"], "no scenario file"),
         (["compare", "nowhere", "nothing"], "nowhere: no run"),
         (["sensitivity", "tutorial"], "nothing to vary"),
@@ -202,6 +277,8 @@ def test_bad_rows_of_observations_are_named_and_left_out(tmp_path):
     found, left_out = read_observations(path, ("rabbit",))
     assert [(one.year, one.count) for one in found] == [(0, 100), (3, 80)]
     assert [reason.split(":")[0] for reason in left_out] == ["row 3", "row 4", "row 5"]
+    path.write_text("year,species,count\n0,Oryctolagus cuniculus,7\n")
+    assert read_observations(path, ("rabbit",), {"Oryctolagus cuniculus": "rabbit"})[0][0].species == "rabbit"
     path.write_text("year,count\n0,100\n")
     with pytest.raises(ValueError, match="column 'species' is missing"):
         read_observations(path, ("rabbit",))
@@ -217,7 +294,10 @@ def test_calibration_finds_the_number_that_was_there(tmp_path, capsys):
     (tmp_path / "counts.csv").write_text("year,species,count\n0.001,rabbit,75\n0.004,rabbit,75\n")
     assert call("calibrate", "tutorial", tmp_path / "counts.csv", "--parameter", "animals.rabbit.count=100:900", "--particles", 8,
                 "--rounds", 2, "--area", "0.15", "--processes", 1, "--out", tmp_path / "fit") == 0  # fmt: skip
-    assert "posterior.csv" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "posterior.csv" in said.out
+    assert "round 1, batch 1: 16 runs of 1.461 days, 1 at a time" in said.err
+    assert "round 2, batch 1: 8 of 8 runs done" in said.err
     fitted = pl.read_csv(tmp_path / "fit" / "posterior.csv")
     mean = float((fitted["weight"] * fitted["animals.rabbit.count"]).sum())
     # 500 · .15 = 75.

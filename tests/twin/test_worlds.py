@@ -1,13 +1,23 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from linnaea.twin.checkpoint import load_checkpoint, save_checkpoint
 from linnaea.twin.loop import step
-from linnaea.twin.world import build_world
-from linnaea.twin.world_data import bundled_worlds, load_world, parse_world, set_values, start_counts
+from linnaea.twin.world import build_world, check_size
+from linnaea.twin.world_data import (
+    bundled_worlds,
+    copy_world,
+    load_world,
+    parse_world,
+    scientific_names,
+    set_values,
+    small_groups,
+    start_counts,
+)
 from made_worlds import small
 
 NAMES = ("galapagos", "island", "post", "savanna", "tutorial")
@@ -118,7 +128,7 @@ def test_bad_worlds_are_refused_in_one_line():
         ({"pools": ["clover"]}, "pool 'clover' is no animal"),
         ({"animals": {"unicorn": {}}}, "'unicorn' is not in the food web"),
         ({"animals": {"rabbit": {"count": -3.0}}}, "count -3"),
-        ({"animals": {"rabbit": {"half": 0.0}}}, "half 0.0"),
+        ({"animals": {"rabbit": {"half": 0.0}}}, "half 0 is impossible"),
         ({"animals": {"rabbit": {"legs": 4}}}, "animals.rabbit.legs is unknown"),
         ({"settings": {"fat_share": -0.1}}, "fat_share -0.1"),
         ({"landscape": {"rain_mm": [1.0]}}, "rain_mm"),
@@ -148,3 +158,67 @@ def test_a_world_of_ones_own_has_its_tables_beside_it(tmp_path):
     world = build_world(tmp_path / "world.toml")
     step(world)
     assert world.species == ("vole",) and len(world.agents) == 125
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_copy_of_a_world_is_that_world(tmp_path, name):
+    copy_world(name, tmp_path / "own")
+    assert repr(load_world(tmp_path / "own")) == repr(load_world(name))
+    with pytest.raises(ValueError, match="is there; choose another --copy"):
+        copy_world(name, tmp_path / "own")
+
+
+def test_a_web_of_ones_own_takes_species_that_come_with_the_program(tmp_path):
+    (tmp_path / "w.toml").write_text(
+        'format = 1\nname = "own"\ngrade = "unverified"\nweb = "web.csv"\n[ground]\nwidth_km = 1\nheight_km = 1\n'
+    )
+    (tmp_path / "web.csv").write_text("predator,prey,grade\nrabbit,clover,unverified\nred fox,rabbit,unverified\n")
+    data = load_world(tmp_path / "w.toml")
+    assert start_counts(data) == {"rabbit": 200, "red fox": 2}
+    assert scientific_names(data)["Vulpes vulpes"] == "red fox"
+
+
+def test_species_with_less_than_a_group_are_those_that_the_area_has_made_rare():
+    data = load_world("savanna")
+    assert small_groups(data, 1.0) == {}
+    found = small_groups(data, 0.03)
+    assert found["lion"] == start_counts(data, 0.03)["lion"] < data.web.species["lion"].herd_size
+    assert "wildebeest" not in found
+
+
+def test_a_world_without_one_animal_is_refused_and_one_that_is_too_large_too():
+    with pytest.raises(ValueError, match="holds not one animal"):
+        build_world("tutorial", area_share=1e-9)
+    data = load_world("tutorial")
+    check_size(data, 1.0, 1e4, 24.0)
+    with pytest.raises(ValueError, match=r"animals need about .* GB, this machine has .*; change --area"):
+        check_size(data, 1e9, 1e4, 24.0)
+    with pytest.raises(ValueError, match="records need about"):
+        check_size(data, 1.0, 1e15, 24.0)
+
+
+@pytest.mark.parametrize(
+    "table, key, value, message",
+    [("settings", "plant_efficiency", 50, "0 to 1"), ("landscape", "rain_noise", -1, "0 to 3"), ("ground", "dt_h", 1e6, "to 730.5"),
+     ("foods.clover", "reserve", 2, "0 to 1"), ("animals.rabbit", "green", -0.5, "0 to 1"), ("animals.rabbit", "half", 0, "1e-06")],
+)  # fmt: skip
+def test_a_number_that_cannot_be_is_refused_with_its_range(table, key, value, message):
+    raw = {"format": 1, "name": "tutorial", "grade": "unverified", "ground": {"width_km": 1, "height_km": 1}}
+    place = raw
+    for part in table.split("."):
+        place = place.setdefault(part, {})
+    place[key] = value
+    with pytest.raises(ValueError, match=r"^world: .* is impossible; choose") as error:
+        parse_world(raw)
+    assert f"{table}.{key} {value:g} " in str(error.value)
+    assert message in str(error.value)
+
+
+def test_the_world_of_the_documents_lives(tmp_path):
+    text = (Path(__file__).parents[2] / "docs" / "twin.md").read_text("utf-8")
+    for start, name in (("```toml\nformat", "w.toml"), ("```text\npredator", "web.csv")):
+        _, _, content = text[text.index(start) :].partition("\n")
+        (tmp_path / name).write_text(content[: content.index("```")])
+    world = build_world(tmp_path / "w.toml", dt_h=24.0)
+    assert world.counts().tolist() == [200, 2]
+    step(world)

@@ -20,7 +20,7 @@ class AssimilateConfig:
     observations: tuple[Path, ...] = field(metadata={"positional": True, "metavar": "OBSERVATIONS"})
     "Camtrap DP folders, tables of linnaea identify, Darwin Core or Movebank, or folders of these"
     out: Path | None = field(default=None, metadata={"short": "-o", "metavar": "DIR"})
-    "folder for states, parameters, observations and rejected.csv; left out, numbers are only printed"
+    "folder for states, parameters, observations, rejected.csv and report.html; left out, numbers are only printed"
     survey: Path | None = field(default=None, metadata={"metavar": "FILE"})
     "how well the sensors see, and what the classifier confuses; see docs/observations.md"
     ensemble: int = field(default=200, metadata={"metavar": "M"})
@@ -170,6 +170,7 @@ def _write(config, data, survey, found, counts, done, rejected) -> None:
     from linnaea.identify.tables import write_table
     from linnaea.store import write_artifact
     from linnaea.twin.observations import COLUMNS
+    from linnaea.twin.study_reports import write_assimilation
 
     manifest = {
         "kind": KIND, "world": data.name, "config": {key: str(value) for key, value in asdict(config).items()},
@@ -187,6 +188,8 @@ def _write(config, data, survey, found, counts, done, rejected) -> None:
         np.savez_compressed(
             folder / "members.npz", edges_h=done.edges_h, forecast_wsm=done.before_wsm, corrected_wsm=done.after_wsm
         )
+        start = survey.georeference.time(0.0)
+        write_assimilation(folder, data, done, counts.windows, start, counts.notes, parameters)
 
 
 def _show(done, counts, found, rejected, config) -> None:
@@ -203,6 +206,12 @@ def _show(done, counts, found, rejected, config) -> None:
         low, middle, high = np.quantile(done.after_wsm[last, s], (0.05, 0.5, 0.95))
         first = np.median(done.before_wsm[0, s])
         print(f"{name:<34}{middle:>12.4g}{f'{low:.4g} – {high:.4g}':>28}{first:>20.4g}")
+    if len(done.edges_h) - 1 > last + 1:
+        days = float(done.edges_h[-1] - done.edges_h[last + 1]) / 24
+        print(f"{f'the forecast, {days:g} days later':<34}{'median':>12}{'90 % interval':>28}")
+        for s, name in enumerate(done.animals):
+            low, middle, high = np.quantile(done.before_wsm[-1, s], (0.05, 0.5, 0.95))
+            print(f"{name:<34}{middle:>12.4g}{f'{low:.4g} – {high:.4g}':>28}")
     noise = float(done.weight_wl[-1] @ done.levels)
     if len(done.levels) > 1:
         weighed = f"{min(done.levels):g} to {max(done.levels):g} times were weighed"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import math
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -35,6 +36,8 @@ class CalibrateConfig:
     "of all draws and runs"
     area: float = 1.0
     "area of the world as a multiple of its file's"
+    step_h: float | None = None
+    "hours of a step, by default those of the world's file; 24 is many times as fast, and loses the rhythm of the day and trips to water"
     processes: int = 0
     "runs at the same time, 0 as many as there are cores"
     out: Path = Path("build/calibration")
@@ -56,8 +59,13 @@ class Observed:
     count: float
 
 
-def read_observations(path: Path, species: tuple[str, ...]) -> tuple[list[Observed], list[str]]:
-    """(counts, reasons of the rows left out). ValueError when a column is missing or no row can be used."""
+def read_observations(
+    path: Path, species: tuple[str, ...], scientific: Mapping[str, str] | None = None
+) -> tuple[list[Observed], list[str]]:
+    """(counts, reasons of the rows left out). ValueError when a column is missing or no row can be used.
+
+    `scientific` are the names in the world's table by scientific name; rows may have either.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no observations; give a CSV file with the columns year, species, count")
     with open(path, encoding="utf-8-sig", newline="") as handle:
@@ -68,7 +76,10 @@ def read_observations(path: Path, species: tuple[str, ...]) -> tuple[list[Observ
         found, left_out = [], []
         for number, row in enumerate(rows, 2):
             try:
-                one = Observed(year=float(row["year"]), species=row["species"], count=float(row["count"]))
+                name = (row["species"] or "").strip()
+                one = Observed(
+                    year=float(row["year"]), species=(scientific or {}).get(name, name), count=float(row["count"])
+                )
             except (TypeError, ValueError):
                 left_out.append(f"row {number}: {row['year']!r}, {row['count']!r} are not numbers")
                 continue
@@ -99,43 +110,54 @@ def main(config: CalibrateConfig) -> int:
     import numpy as np
 
     from linnaea.twin.abc_smc import infer
+    from linnaea.twin.agents import HOURS_A_YEAR
     from linnaea.twin.points import run_points
-    from linnaea.twin.run import TwinRunConfig, make_plan, say
-    from linnaea.twin.vary import get_value, read_range
-    from linnaea.twin.world_data import animal_species, load_world
+    from linnaea.twin.run import TwinRunConfig, make_plan, say, tell_small_groups
+    from linnaea.twin.study_reports import write_calibration
+    from linnaea.twin.vary import full_name, outside, read_range
+    from linnaea.twin.world_data import animal_species, load_world, scientific_names
 
     data = load_world(config.world)
     species = tuple(animal_species(data))
-    ranges = [read_range(text) for text in config.parameter]
-    for name, _, _ in ranges:
-        get_value(data, name)
-    observed, left_out = read_observations(config.observations, species)
+    ranges = [(full_name(data, name), low, high) for name, low, high in map(read_range, config.parameter)]
+    observed, left_out = read_observations(config.observations, species, scientific_names(data))
+    for line in outside(data, ranges):
+        say(line)
     for reason in left_out:
         say(f"{config.observations.name}: {reason}; left out")
-    length = max(max(one.year for one in observed), data.ground.dt_h / 8766)
+    length = max(max(one.year for one in observed), (config.step_h or data.ground.dt_h) / HOURS_A_YEAR)
     base = make_plan(
-        TwinRunConfig(world=config.world, scenario=config.scenario, years=length, seed=config.seed, area=config.area)
-    )
+        TwinRunConfig(world=config.world, scenario=config.scenario, years=length, seed=config.seed, area=config.area,
+                      step_h=config.step_h)
+    )  # fmt: skip
+    tell_small_groups(config)
     config.out.mkdir(parents=True, exist_ok=True)
     if config.scenario:
         shutil.copyfile(config.scenario, config.out / base.scenario)
-    done = 0
+    done, number, batches = 0, 1, 0
+
+    def round_ended(line: str) -> None:
+        nonlocal number, batches
+        number, batches = number + 1, 0
+        say(line)
 
     def distance(values_np: np.ndarray) -> np.ndarray:
-        nonlocal done
+        nonlocal done, batches
+        batches += 1
         plans = []
         for row in values_np:
             settings = tuple((name, float(v)) for (name, _, _), v in zip(ranges, row, strict=True))
-            plans.append(replace(base, settings=settings, seed=config.seed + (done << 20)))
+            plans.append(replace(base, settings=base.settings + settings, seed=config.seed + (done << 20)))
             done += 1
-        points = run_points(plans, config.out, config.processes, say)
+        points = run_points(plans, config.out, config.processes, say, f"round {number}, batch {batches}: ")
         return np.array([distance_of(p.years, p.counts[0], species, observed) if len(p.counts) else np.inf for p in points])
 
     low_p, high_p = (np.array([one[end] for one in ranges]) for end in (1, 2))
     posterior = infer(
         distance, low_p, high_p, particles=config.particles,
-        rounds=1 if config.method == "rejection" else config.rounds, seed=config.seed, report=say,
+        rounds=1 if config.method == "rejection" else config.rounds, seed=config.seed, report=round_ended,
     )  # fmt: skip
+    write_calibration(config.out, data, ranges, posterior, config.observations.name)
     return _tell(config, data, ranges, posterior)
 
 
@@ -154,6 +176,6 @@ def _tell(config: CalibrateConfig, data, ranges, posterior) -> int:
         share = (high_p[index] - low_p[index]) / (0.9 * (high - low))
         told = "" if share < 0.8 else "   the observations hardly tell it"
         print(f"  {name:<44} {low:g} … {high:g}  →  {mean_p[index]:.4g} [{low_p[index]:.4g}, {high_p[index]:.4g}]{told}")
-    print(f"written to {config.out}: posterior.csv; fitted to {config.observations.name} is not validated, and what was not fitted "
+    print(f"written to {config.out}: posterior.csv, report.html; fitted to {config.observations.name} is not validated, and what was not fitted "
           f"keeps its {len(data.unmeasured())} unverified values")  # fmt: skip
     return 0

@@ -16,6 +16,8 @@ class WorldsConfig:
     "list every value that may be set, varied or fitted, with its grade"
     odd: Path | None = None
     "write the world's description after the ODD protocol to this file"
+    copy: Path | None = None
+    "write the world's files into this folder, to change them: world.toml, species.csv and web.csv"
 
 
 def main(config: WorldsConfig) -> int:
@@ -23,8 +25,8 @@ def main(config: WorldsConfig) -> int:
     from linnaea.twin.world_data import bundled_worlds
 
     if not config.world:
-        if config.parameters or config.odd:
-            raise ValueError("--parameters and --odd need a world; name one, e.g. linnaea twin worlds tutorial --parameters")
+        if config.parameters or config.odd or config.copy:
+            raise ValueError("--parameters, --odd and --copy need a world; name one, e.g. linnaea twin worlds tutorial --parameters")
         known = bundled_worlds()
         width = max(map(len, known))
         for name, about in known.items():
@@ -36,10 +38,14 @@ def main(config: WorldsConfig) -> int:
 
 def show(config: WorldsConfig) -> None:
     """Prints one world."""
-    from linnaea.twin.vary import get_value, grade_of, parameter_names
-    from linnaea.twin.world_data import food_species, load_world, start_counts
+    from linnaea.twin.vary import computed, get_value, grade_of, parameter_names
+    from linnaea.twin.world_data import copy_world, food_species, load_world, start_counts
 
     data = load_world(config.world)
+    if config.copy:
+        copy_world(config.world, config.copy)
+        print(f"written to {config.copy}: world.toml, species.csv, web.csv; change them, then linnaea twin run {config.copy}")
+        return
     if config.odd:
         from linnaea.store import atomic_path
         from linnaea.twin.odd import describe_world
@@ -47,8 +53,10 @@ def show(config: WorldsConfig) -> None:
         with atomic_path(config.odd) as temporary:
             temporary.write_text(describe_world(config.world), encoding="utf-8")
     if config.parameters:
+        filled = computed(data)
         for name in parameter_names(data):
-            print(f"{name}\t{get_value(data, name):g}\t{grade_of(data, name)}")
+            value, grade = filled.get(name) or (get_value(data, name), grade_of(data, name))
+            print(f"{name}\t{value:g}\t{grade}")
         return
     ground = data.ground
     print(f"{data.name}: {data.about}")

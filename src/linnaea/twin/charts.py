@@ -22,8 +22,10 @@ from PIL import Image
 
 from linnaea.twin.allometry import DAYS_PER_YEAR
 
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#00795B", "#555555"
+BLUE, ORANGE, GREEN, GREY, PURPLE = "#0072B2", "#D55E00", "#00795B", "#555555", "#9A4C82"
 KIND_COLOURS = {"animal": BLUE, "grass": GREEN, "woody": GREEN, "seed": "#8A6D00", "dead": GREY}
+MOST_LEVEL = 7
+"names side by side in a row of the food web"
 _CIVIDIS = ((0, 34, 78), (53, 69, 108), (102, 105, 112), (148, 142, 119), (200, 184, 102), (254, 232, 56))
 _DIVERGING = ((0, 75, 130), (102, 165, 210), (247, 247, 247), (240, 165, 100), (190, 70, 0))
 
@@ -72,7 +74,7 @@ def _path(x: np.ndarray, y: np.ndarray) -> str:
     return "".join(parts)
 
 
-class _Frame:
+class Frame:
     """The axes of a chart: places of values, and their drawing."""
 
     def __init__(self, x: tuple[float, float], y: tuple[float, float], width: int, height: int):
@@ -104,15 +106,24 @@ class _Frame:
         return "".join(parts)
 
 
-def _svg(width: int, height: int, label: str, body: str) -> str:
+def svg(width: int, height: int, label: str, body: str) -> str:
+    """A drawing that fits its column, with a text that stands for it."""
     return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label, quote=True)}">{body}</svg>'
 
 
-def curve_chart(title: str, time_y: np.ndarray, curves: Sequence[Curve], zero: bool = True, unit: str = "") -> str:
-    """Curves through the years with their bands; `zero` keeps 0 in view."""
-    unit_of_time = "years"
+def curve_chart(
+    title: str, time_y: np.ndarray, curves: Sequence[Curve], zero: bool = True, unit: str = "",
+    dots: Sequence[tuple[float, float]] = (), since_y: float | None = None,
+) -> str:  # fmt: skip
+    """Curves through the years with their bands; `zero` keeps 0 in view.
+
+    `dots` are measurements (year, value); those beyond twice the highest band lie on the upper edge. From the year `since_y` on
+    the ground is grey.
+    """
+    unit_of_time, scale = "years", 1.0
     if time_y[-1] < 1:
-        time_y, unit_of_time = time_y * DAYS_PER_YEAR, "days"
+        unit_of_time, scale = "days", DAYS_PER_YEAR
+    time_y = time_y * scale
     # More points than pixels only make the page heavy.
     step = max(1, len(time_y) // 240)
     pick = np.unique(np.r_[0 : len(time_y) : step, len(time_y) - 1])
@@ -120,8 +131,15 @@ def curve_chart(title: str, time_y: np.ndarray, curves: Sequence[Curve], zero: b
     values = values[np.isfinite(values)]
     low, high = (values.min(), values.max()) if len(values) else (0.0, 1.0)
     low, high = (min(low, 0.0), max(high, 0.0)) if zero else (low, high)
-    frame = _Frame((time_y[0], max(time_y[-1], time_y[0] + 1e-9)), (low, high if high > low else low + 1), 320, 180)
-    body = frame.axes(title, unit_of_time, unit)
+    high = max([high, *(min(value, 2 * high) for _, value in dots)])
+    first = min([time_y[0], *(year * scale for year, _ in dots)])
+    frame = Frame((first, max(time_y[-1], first + 1e-9)), (low, high if high > low else low + 1), 320, 180)
+    body = ""
+    if since_y is not None:
+        left = float(frame.x(since_y * scale))
+        body = (f'<rect x="{left:.1f}" y="{frame.top}" width="{frame.right - left:.1f}" height="{frame.bottom - frame.top}" '
+                'fill="#efefe8"/>')  # fmt: skip
+    body += frame.axes(title, unit_of_time, unit)
     x = frame.x(time_y[pick])
     if zero and low < 0:
         body += f'<line x1="{frame.left}" x2="{frame.right}" y1="{frame.y(0.0):.1f}" y2="{frame.y(0.0):.1f}" class="zero"/>'
@@ -133,15 +151,18 @@ def curve_chart(title: str, time_y: np.ndarray, curves: Sequence[Curve], zero: b
         dashes = f' stroke-dasharray="{curve.dashes}"' if curve.dashes else ""
         line = _path(x, frame.y(curve.middle[pick]))
         body += f'<path d="{line}" fill="none" stroke="{curve.colour}" stroke-width="1.8"{dashes}/>'
+    for year, value in dots:
+        body += (f'<circle cx="{float(frame.x(year * scale)):.1f}" cy="{float(frame.y(min(value, high))):.1f}" r="2.6" '
+                 f'fill="{ORANGE}" stroke="white" stroke-width=".7"><title>{short(value)}</title></circle>')  # fmt: skip
     ends = ", ".join(f"{curve.name} ends at {short(float(curve.middle[-1]))}" for curve in curves)
-    return _svg(320, 180, f"{title}: {ends}", body)
+    return svg(320, 180, f"{title}: {ends}", body)
 
 
 def phase_chart(x_name: str, y_name: str, x: np.ndarray, y: np.ndarray) -> str:
     """One population against another; the path darkens with time, a ring is its start, a disc its end."""
     step = max(1, len(x) // 240)
     x, y = x[::step], y[::step]
-    frame = _Frame((0.0, float(x.max()) or 1.0), (0.0, float(y.max()) or 1.0), 320, 260)
+    frame = Frame((0.0, float(x.max()) or 1.0), (0.0, float(y.max()) or 1.0), 320, 260)
     px, py = frame.x(x), frame.y(y)
     body = frame.axes(f"{y_name} against {x_name}", x_name, y_name)
     parts = max(1, min(8, len(x) - 1))
@@ -151,14 +172,14 @@ def phase_chart(x_name: str, y_name: str, x: np.ndarray, y: np.ndarray) -> str:
                  f'opacity="{0.3 + 0.7 * (part + 1) / parts:.2f}"/>')  # fmt: skip
     body += f'<circle cx="{px[0]:.1f}" cy="{py[0]:.1f}" r="4.5" fill="none" stroke="{ORANGE}" stroke-width="2"/>'
     body += f'<circle cx="{px[-1]:.1f}" cy="{py[-1]:.1f}" r="4.5" fill="{ORANGE}"/>'
-    return _svg(320, 260, f"{y_name} against {x_name} through time", body)
+    return svg(320, 260, f"{y_name} against {x_name} through time", body)
 
 
 def web_chart(drawn: Mapping[str, list[dict]]) -> str:
     """The food web of `foodweb.draw_web`: trophic levels upwards, discs by biomass, arrows from the eaten by flow."""
-    width, height, side, foot = 960, 640, 70, 70
+    width, height, side, foot, head = 960, 690, 70, 70, 120
     place = {
-        node["name"]: (side + node["x"] * (width - 2 * side), height - foot - node["y"] * (height - 2 * foot))
+        node["name"]: (side + node["x"] * (width - 2 * side), height - foot - node["y"] * (height - foot - head))
         for node in drawn["nodes"]
     }
     level_of = {node["name"]: node["level"] for node in drawn["nodes"]}
@@ -174,30 +195,41 @@ def web_chart(drawn: Mapping[str, list[dict]]) -> str:
                  f'stroke-width="{0.6 + 9 * edge["width"]:.1f}" opacity="{shade if edge["flow"] else 0.15:.2f}">'
                  f"<title>{escape(edge['prey'])} → {escape(edge['predator'])}: {short(edge['flow'])}</title></path>")  # fmt: skip
     crowd = Counter(round(node["level"]) for node in drawn["nodes"])
-    for node in drawn["nodes"]:
+    slanted = any(many > MOST_LEVEL for level, many in crowd.items() if level > 1)
+    rows, basal = math.ceil(crowd[1] / MOST_LEVEL), 0
+    for node in sorted(drawn["nodes"], key=lambda one: one["x"]):
         x, y = place[node["name"]]
         colour = KIND_COLOURS.get(node["kind"], BLUE)
         radius = 5 + 15 * node["size"]
         body += (f'<circle cx="{x:.0f}" cy="{y:.0f}" r="{radius:.1f}" fill="{colour}" stroke="white" stroke-width="1.5">'
                  f"<title>{escape(node['name'])}, trophic level {node['level']:.2f}</title></circle>")  # fmt: skip
-        at = f'x="{x:.0f}" y="{y + radius + 13:.0f}" text-anchor="middle"'
-        if crowd[round(node["level"])] > 7:
-            # Upright names of so many neighbours would run into each other.
+        at = f'x="{x:.0f}" y="{y - radius - 6:.0f}" text-anchor="middle"'
+        if round(node["level"]) == 1:
+            # Below there is room for several rows of names.
+            at = f'x="{x:.0f}" y="{y + 33 + 15 * (basal % rows):.0f}" text-anchor="middle"'
+            basal += 1
+        elif slanted:
+            # Level names of so many neighbours would run into each other.
             x, y = x + 4, y - radius - 4
             at = f'x="{x:.0f}" y="{y:.0f}" transform="rotate(-40 {x:.0f} {y:.0f})"'
         body += f'<text {at} class="halo">{escape(node["name"])}</text>'
-    return _svg(width, height + 20, "food web: who eats whom, and how much", body)
+    return svg(width, height + 20, "food web: who eats whom, and how much", body)
 
 
 def bar_chart(rows: Mapping[str, Mapping[str, float]]) -> str:
-    """Shares of each row's total as stacked bars, with their names in them where there is room."""
+    """Shares of each row's total as stacked bars, with a legend of the parts above."""
     causes = sorted({cause for parts in rows.values() for cause, amount in parts.items() if amount > 0})
-    colours = (BLUE, ORANGE, GREEN, "#CC79A7", "#8A6D00", "#56B4E9", GREY, "#000000", "#A33B00", "#4B3F72")
-    height, body = 26 * len(rows) + 6, ""
+    colours = dict(zip(causes, (BLUE, ORANGE, GREEN, PURPLE, "#8A6D00", "#56B4E9", GREY, "#000000", "#A33B00", "#4B3F72") * 2,
+                       strict=False))  # fmt: skip
+    top, body, x = 30, "", 170.0
+    for cause in causes:
+        body += f'<rect x="{x:.0f}" y="5" width="13" height="13" fill="{colours[cause]}"/>'
+        body += f'<text x="{x + 18:.0f}" y="16">{escape(cause)}</text>'
+        x += 34 + 6.2 * len(cause)
     for index, (name, parts) in enumerate(rows.items()):
-        total, x, y = sum(parts.values()) or 1.0, 170.0, 26 * index + 4
+        total, x, y = sum(parts.values()) or 1.0, 170.0, 26 * index + top
         body += f'<text x="164" y="{y + 14}" text-anchor="end">{escape(name)}</text>'
-        for cause, colour in zip(causes, colours * 2, strict=False):
+        for cause, colour in colours.items():
             wide = 560 * parts.get(cause, 0.0) / total
             if wide <= 0:
                 continue
@@ -207,7 +239,7 @@ def bar_chart(rows: Mapping[str, Mapping[str, float]]) -> str:
                 body += f'<text x="{x + 5:.1f}" y="{y + 14}" fill="white" class="plain">{cause}</text>'
             x += wide
         body += f'<text x="{x + 6:.1f}" y="{y + 14}">{short(sum(parts.values()))} a year</text>'
-    return _svg(820, height, "deaths by cause", body)
+    return svg(820, 26 * len(rows) + top + 4, "deaths by cause", body)
 
 
 def _palette(stops: Sequence[tuple[int, int, int]]) -> np.ndarray:

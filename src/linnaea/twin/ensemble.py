@@ -4,7 +4,8 @@ A member's seed comes from the run's seed and the member's number, not from the 
 member 3 of a what-if draw the same numbers, and their difference is the intervention's.
 
 A run's folder: `plan.json` (what was asked), the scenario's file, `members/0000` … (artifacts, one a finished member),
-`checkpoints/0000` … (of members under way) and `manifest.json`, written last. `linnaea.twin.outputs` adds tables and maps.
+`checkpoints/0000` … (each member's last state, from which it goes on) and `manifest.json`, written last.
+`linnaea.twin.outputs` adds tables and maps.
 
 Legend: m members, k records, s species.
 """
@@ -28,11 +29,12 @@ from linnaea.twin.cells import Cells
 from linnaea.twin.checkpoint import load_checkpoint, save_checkpoint
 from linnaea.twin.compiled import forget_stale_code, is_cold, mark_warm, source_hash
 from linnaea.twin.loop import MOMENTS, World, step
+from linnaea.twin.processes import TimeLeft, held, holder, spread
 from linnaea.twin.recording import Record, recorded
-from linnaea.twin.scenario import attach, read_scenario
+from linnaea.twin.scenario import attach, duration, read_scenario
 from linnaea.twin.vary import with_values
 from linnaea.twin.world import build_world
-from linnaea.twin.world_data import WorldData, animal_species, food_species, load_world
+from linnaea.twin.world_data import WorldData, animal_species, food_species, load_world, scientific_names
 
 KIND, MEMBER_KIND = "twin-run", "twin-member"
 PLAN = "plan.json"
@@ -102,7 +104,7 @@ def build_member(plan: Plan, folder: Path, member: int, threads: int = 0) -> tup
     world.threads = threads
     record = Record(every_h=plan.every_h, frames=member == 0, followed=plan.followed)
     if plan.scenario:
-        attach(world, read_scenario(folder / plan.scenario), plan.hours)
+        attach(world, read_scenario(folder / plan.scenario), plan.hours, scientific_names(data))
     world.add_rule(record)
     return world, record
 
@@ -151,32 +153,44 @@ def run_member(
     plan: Plan, folder: Path, member: int, threads: int = 1, checkpoint_s: float = 60.0,
     report: Callable[[str], None] | None = None,
 ) -> str:  # fmt: skip
-    """Runs a member to its end, from its checkpoint if there is one: "" or the reason of its failure."""
+    """Runs a member to its end, from its checkpoint if there is one: "" or the reason of its failure.
+
+    Where another process computes it, this one waits, and computes only what is left.
+    """
+    with held(lock_of(folder, member)):
+        if not is_finished(folder, plan, member):
+            _run_member(plan, folder, member, threads, checkpoint_s, report or (lambda line: None))
+        return read_manifest(member_dir(folder, member))["failure"]
+
+
+def _run_member(plan: Plan, folder: Path, member: int, threads: int, checkpoint_s: float, say: Callable) -> None:
     started = time.monotonic()
-    say = report or (lambda line: None)
-    checkpoint = folder / "checkpoints" / f"{member:04d}"
-    manifest = {"kind": MEMBER_KIND, "member": member, "seed": member_seed(plan.seed, member), "failure": ""}
+    checkpoint = _checkpoint_dir(folder, member)
+    manifest = {"kind": MEMBER_KIND, "member": member, "seed": member_seed(plan.seed, member), "hours": plan.hours, "failure": ""}
+    arrays: dict[str, np.ndarray] = {}
     try:
         world, record = build_member(plan, folder, member, threads)
         if read_manifest(checkpoint) is not None:
             load_checkpoint(world, checkpoint)
-            say(f"member {member + 1}: goes on from year {world.now_h / HOURS_A_YEAR:.1f}")
+            say(f"member {member + 1}: goes on from {duration(world.now_h)}")
         else:
             record.write_down(world, 0.0)
             first_step(world, say)
         _advance(world, round(plan.hours / world.dt_h), checkpoint, checkpoint_s, say, member)
+        # The last state stays: with it the run can be prolonged.
+        save_checkpoint(world, checkpoint, compress=True)
         arrays = recorded(world) | {f"tally_{name}": world.tallies[name] for name in _TALLIES if name in world.tallies}
     except (ValueError, FloatingPointError, MemoryError) as error:
-        arrays, manifest["failure"] = {}, " ".join(str(error).split()) or type(error).__name__
+        manifest["failure"] = " ".join(str(error).split()) or type(error).__name__
+        shutil.rmtree(checkpoint, ignore_errors=True)
     manifest["wall_s"] = round(time.monotonic() - started, 1)
     with write_artifact(member_dir(folder, member), manifest) as target:
         np.savez_compressed(target / "records.npz", **arrays)
-    shutil.rmtree(checkpoint, ignore_errors=True)
-    return manifest["failure"]
 
 
 def _advance(world: World, steps: int, checkpoint: Path, checkpoint_s: float, say: Callable, member: int) -> None:
     saved = said = time.monotonic()
+    first, left = world.step, TimeLeft(steps - world.step)
     while world.step < steps:
         step(world)
         now = time.monotonic()
@@ -186,7 +200,7 @@ def _advance(world: World, steps: int, checkpoint: Path, checkpoint_s: float, sa
         if now - said >= SAY_EVERY_S:
             said = now
             say(f"member {member + 1}: {100 * world.step / steps:.0f} %, year {world.now_h / HOURS_A_YEAR:.2f}, "
-                f"{len(world.agents):,} animals")  # fmt: skip
+                f"{len(world.agents):,} animals{left.after(world.step - first)} of this member")  # fmt: skip
 
 
 def member_dir(folder: Path, member: int) -> Path:
@@ -194,43 +208,95 @@ def member_dir(folder: Path, member: int) -> Path:
     return folder / "members" / f"{member:04d}"
 
 
-def prepare_folder(folder: Path, plan: Plan, scenario: Path | None, resume: bool) -> None:
-    """Makes the folder ready. ValueError when it holds something else, or an unfinished run and `resume` is not asked."""
-    kept = folder / PLAN
+def _checkpoint_dir(folder: Path, member: int) -> Path:
+    return folder / "checkpoints" / f"{member:04d}"
+
+
+def lock_of(folder: Path, member: int) -> Path:
+    """The lock that the process holds which computes a member."""
+    return folder / "checkpoints" / f"{member:04d}.lock"
+
+
+def is_finished(folder: Path, plan: Plan, member: int) -> bool:
+    """Whether a member has lived as long as the plan says, or failed."""
+    manifest = read_manifest(member_dir(folder, member))
+    return manifest is not None and manifest.get("hours", plan.hours) >= plan.hours
+
+
+def kept_plan(folder: Path) -> Plan | None:
+    """The plan of the run in a folder, None where there is none."""
+    if not (folder / PLAN).is_file():
+        return None
+    stored = json.loads((folder / PLAN).read_text("utf-8"))
+    return Plan(**{**stored, "settings": tuple((name, value) for name, value in stored["settings"])})
+
+
+def prepare_folder(folder: Path, plan: Plan, scenario: Path | None, resume: bool, replace: bool = False) -> None:
+    """Makes the folder ready for a plan.
+
+    A run that is there goes on with `resume` and is deleted with `replace`; without either the same plan, finished, is
+    kept, and what else there is stays untouched: ValueError.
+    """
     if folder.is_file():
         raise ValueError(f"{folder} is a file, not a folder; choose another --out")
-    if kept.is_file():
-        finished = read_manifest(folder) is not None
-        if not resume and not finished:
-            raise ValueError(f"{folder} holds an unfinished run; --resume goes on with it, or choose another --out")
-        if resume:
-            _check_same(json.loads(kept.read_text("utf-8")), plan, folder)
+    kept = kept_plan(folder)
+    if kept is not None:
+        for lock in sorted((folder / "checkpoints").glob("*.lock")):
+            if process := holder(lock):
+                raise ValueError(f"{folder} is being computed by process {process}; wait for it, end it, or choose another --out")
+        if replace:
+            for name in ("members", "checkpoints"):
+                shutil.rmtree(folder / name, ignore_errors=True)
+        elif resume:
+            _check_same(kept, plan, folder)
             for member in range(plan.members):
                 if (read_manifest(member_dir(folder, member)) or {}).get("failure"):
                     shutil.rmtree(member_dir(folder, member))
-        else:
-            shutil.rmtree(folder / "members", ignore_errors=True)
-            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        elif read_manifest(folder) is None:
+            raise ValueError(f"{folder} holds an unfinished run; --resume goes on with it, --replace deletes it, or choose another --out")
+        elif kept != plan:
+            raise ValueError(
+                f"{folder} holds a finished run ({Path(kept.world).stem}, seed {kept.seed}, {kept.members} members of "
+                f"{duration(kept.hours)}); --resume adds members or years to it, --replace deletes it, or choose another --out"
+            )
         (folder / "manifest.json").unlink(missing_ok=True)
     elif folder.is_dir() and any(folder.iterdir()):
         raise ValueError(f"{folder} holds something else (no {PLAN}); choose another --out")
     folder.mkdir(parents=True, exist_ok=True)
     if scenario is not None:
         (folder / plan.scenario).write_bytes(scenario.read_bytes())
-    write_json(kept, asdict(plan))
+    write_json(folder / PLAN, asdict(plan))
 
 
-def _check_same(found: dict, plan: Plan, folder: Path) -> None:
-    """ValueError unless the plan on disk is this one, but for more members."""
-    for key, wanted in json.loads(json.dumps(asdict(plan))).items():
-        if key != "members" and found.get(key) != wanted:
-            raise ValueError(f"{folder} was begun with {key} {found.get(key)!r}, not {wanted!r}; "
-                             "go on with the same, or choose another --out")  # fmt: skip
+_SAID = {
+    "world": "of the world {}", "seed": "with --seed {}", "every_h": "with {} h between records", "followed": "with --follow {}",
+    "area_share": "with --area {}", "settings": "with the settings {}", "scenario": "with the scenario {}",
+}  # fmt: skip
+_OTHER = {
+    "world_hash": "with other data of its world", "scenario_hash": "with another content of its scenario",
+    "code_hash": "by another version of the rules",
+}  # fmt: skip
+
+
+def _check_same(kept: Plan, plan: Plan, folder: Path) -> None:
+    """ValueError unless the plan on disk is this one, but for more members and years."""
+    remedy = "go on with the same, or choose another --out"
+    for key, wanted in asdict(plan).items():
+        found = getattr(kept, key)
+        if found == wanted or key in ("members", "hours"):
+            continue
+        if key in _OTHER:
+            raise ValueError(f"{folder} was begun {_OTHER[key]}; --replace deletes it and begins again, or choose another --out")
+        shown = [", ".join(f"{n}={v:g}" for n, v in value) if key == "settings" else str(value) for value in (found, wanted)]
+        raise ValueError(f"{folder} was begun {_SAID[key].format(shown[0] or 'none')}, not {shown[1] or 'none'}; {remedy}")
+    if plan.hours < kept.hours:
+        raise ValueError(f"{folder} is to live {duration(kept.hours)}, more than {duration(plan.hours)}; "
+                         "a run can be prolonged, not shortened; choose another --out")  # fmt: skip
 
 
 def unfinished(folder: Path, plan: Plan) -> list[int]:
     """The members that are still to be run."""
-    return [member for member in range(plan.members) if read_manifest(member_dir(folder, member)) is None]
+    return [member for member in range(plan.members) if not is_finished(folder, plan, member)]
 
 
 def run_members(
@@ -245,37 +311,32 @@ def run_members(
     if over == "ray":
         return _over_ray(plan, folder, todo, checkpoint_s, report)
     processes = min(processes or os.cpu_count() or 1, max(len(todo), 1))
+    failures: dict[int, str] = {}
+    done = 0
+
+    def ended(member: int, failure: str) -> None:
+        nonlocal done
+        done += 1
+        if failure:
+            failures[member] = failure
+        told = f"; member {member + 1} failed: {failure}" if failure else ""
+        report(f"{done} of {len(todo)} members done{left.after(done)}{told}")
+
     if processes == 1:
-        found = {m: run_member(plan, folder, m, 0, checkpoint_s, report) for m in todo}
-        return {member: failure for member, failure in found.items() if failure}
+        left = TimeLeft(len(todo))
+        for member in todo:
+            ended(member, run_member(plan, folder, member, 0, checkpoint_s, report))
+        return failures
     world, _ = build_member(plan, folder, todo[0], 1)
     if needs_compiling(world):
         # Once, here, lest every process compile the same.
         first_step(world, report)
-    return _over_processes(plan, folder, todo, processes, checkpoint_s, report)
-
-
-def _over_processes(plan, folder, todo, processes, checkpoint_s, report) -> dict[int, str]:
-    from concurrent.futures import ProcessPoolExecutor, as_completed
-    from concurrent.futures.process import BrokenProcessPool
-    from multiprocessing import get_context
-
-    failures: dict[int, str] = {}
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        waiting = {pool.submit(run_member, plan, folder, m, 1, checkpoint_s): m for m in todo}
-        try:
-            for number, done in enumerate(as_completed(waiting), 1):
-                member = waiting[done]
-                if failure := done.result():
-                    failures[member] = failure
-                report(f"{number} of {len(todo)} members done" + (f"; member {member + 1} failed: {failure}" if failure else ""))
-        except BrokenProcessPool:
-            raise ChildProcessError(
-                "a process was killed, perhaps for want of memory; --resume goes on from the checkpoints, --processes 1 needs less"
-            ) from None
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    report(f"{len(todo)} members of {duration(plan.hours)}, {processes} at a time")
+    left = TimeLeft(len(todo), processes)
+    jobs = [(plan, folder, member, 1, checkpoint_s) for member in todo]
+    remedy = "--resume goes on from the checkpoints, --processes 1 needs less"
+    for job, failure in spread(run_member, jobs, processes, remedy):
+        ended(job[2], failure)
     return failures
 
 
@@ -328,10 +389,9 @@ _ONE_MEMBER = ("frames", "frame_h", "food_frames", "paths_m", "followed")
 def load_run(folder: Path | str) -> Run:
     """A run from its folder. FileNotFoundError or ValueError when it is none, is unfinished, or no member lived to its end."""
     folder = Path(folder)
-    if not (folder / PLAN).is_file():
+    plan = kept_plan(folder)
+    if plan is None:
         raise FileNotFoundError(f"{folder}: no run; give a folder that `linnaea twin run` wrote")
-    stored = json.loads((folder / PLAN).read_text("utf-8"))
-    plan = Plan(**{**stored, "settings": tuple((name, value) for name, value in stored["settings"])})
     if left := unfinished(folder, plan):
         raise ValueError(f"{folder}: {len(left)} of {plan.members} members are not finished; run again with --resume")
     members, failures, parts, frames = [], {}, [], {}

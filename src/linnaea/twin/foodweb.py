@@ -21,6 +21,9 @@ from linnaea.twin.allometry import NETWORK, NetworkConstants, capture_success
 from linnaea.twin.grades import ALLOMETRIC, check_grade
 from linnaea.twin.species import EATS, Species, check_width, read_table, table_rows
 
+CARCASS = "carcass"
+"name of the bodies of the dead, which stand as high as who they were"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Feeding:
@@ -78,10 +81,9 @@ class FoodWeb:
 
 
 def read_web(path: Path | str, species: Mapping[str, Species]) -> FoodWeb:
-    """The web of a CSV table. ValueError in one line for what cannot be."""
+    """The web of a CSV table, with those of `species` that it names. ValueError in one line for what cannot be."""
     path = Path(path)
-    links = parse_links(read_table(path, "food web", "predator, prey, grade"), path.name)
-    return FoodWeb(species=species, links=links)
+    return _web_of(parse_links(read_table(path, "food web", "predator, prey, grade"), path.name), species, path.name)
 
 
 def bundled_web(world: str, species: Mapping[str, Species]) -> FoodWeb:
@@ -89,10 +91,13 @@ def bundled_web(world: str, species: Mapping[str, Species]) -> FoodWeb:
     table = resources.files("linnaea.twin").joinpath(f"tables/{world}_web.csv")
     if not table.is_file():
         raise ValueError(f"food web {world!r} is not bundled; give the path of a table")
-    links = parse_links(table.read_text("utf-8"), f"{world}_web.csv")
+    return _web_of(parse_links(table.read_text("utf-8"), f"{world}_web.csv"), species, f"{world}_web.csv")
+
+
+def _web_of(links: tuple[Feeding, ...], species: Mapping[str, Species], where: str) -> FoodWeb:
     named = {name for link in links for name in (link.predator, link.prey)}
     for name in sorted(named):
-        _known(name, species, f"{world}_web.csv")
+        _known(name, species, where)
     return FoodWeb(species={name: one for name, one in species.items() if name in named}, links=links)
 
 
@@ -249,7 +254,7 @@ def ring_pairs(ring: list[str]) -> list[tuple[str, str]]:
 
 def trophic_levels(web: FoodWeb, flows: Mapping[tuple[str, str], float] | None = None) -> dict[str, float]:
     """Level of each species: 1 for basal ones, else 1 + the mean of its food, by preference or by flows (predator,
-    prey).
+    prey). Carcasses, which are animals, stand at the mean level of the animals that do not feed on them.
     """
     names = list(web.species)
     place = {name: index for index, name in enumerate(names)}
@@ -262,9 +267,15 @@ def trophic_levels(web: FoodWeb, flows: Mapping[tuple[str, str], float] | None =
     for link in web.links:
         if total_i[place[link.predator]] == 0:
             share_ij[place[link.predator], place[link.prey]] = link.preference
+    above_i = np.ones(len(names))
+    scavengers = {link.predator for link in web.links if link.prey == CARCASS}
+    bodies = [place[name] for name, one in web.species.items() if not one.basal and name not in scavengers]
+    if scavengers and bodies:
+        share_ij[place[CARCASS], bodies] = 1.0
+        above_i[place[CARCASS]] = 0.0
     total_i = share_ij.sum(1)
     share_ij /= np.where(total_i > 0, total_i, 1)[:, None]
-    level_i = np.linalg.solve(np.eye(len(names)) - share_ij, np.ones(len(names)))
+    level_i = np.linalg.solve(np.eye(len(names)) - share_ij, above_i)
     return {name: float(level_i[place[name]]) for name in names}
 
 

@@ -79,7 +79,7 @@ def species_row(world: World, name: str, at: str) -> int:
     from difflib import get_close_matches
 
     near = get_close_matches(name, world.species, 2)
-    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"it has {', '.join(world.species)}"
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"it has {', '.join(world.species)}, or their scientific names"
     raise ValueError(f"{at}: species {name!r} is not in this world; {hint}")
 
 
@@ -239,7 +239,9 @@ class Water(Intervention):
 
 @dataclass(frozen=True, kw_only=True)
 class Warming(Intervention):
-    """It is warmer everywhere, at once or rising evenly over some years."""
+    """It is warmer everywhere, at once or rising evenly over some years: plants need more rain, insects and cold-blooded
+    animals eat and respire faster; warm-blooded animals feel it through their food alone.
+    """
 
     kind: ClassVar[str] = "warming"
     forms: ClassVar[tuple[str, ...]] = ()

@@ -2,7 +2,7 @@
 
 NetCDF is version 4 (HDF5), every variable compressed: xarray, R and QGIS read it.
 
-Legend: m members, k records, s species, l foods, q quantiles.
+Legend: m members, k records, s species, h states of health, l foods, q quantiles.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from linnaea.twin.agents import HOURS_A_YEAR
 from linnaea.twin.budget import TISSUE_KJ_PER_KG
 from linnaea.twin.ensemble import Run
 from linnaea.twin.loop import CAUSES
-from linnaea.twin.recording import WEATHER
+from linnaea.twin.recording import HEALTH, WEATHER
 
 BAND = (0.05, 0.5, 0.95)
 "quantiles of the members that tables and pictures show"
@@ -51,6 +51,8 @@ def tables(run: Run) -> dict[str, object]:
         found["traits"] = traits(run)
     if run.foods:
         found["foods"] = food_table(run)
+    if hosts(run):
+        found["health"] = health(run)
     return {"members": member_table(run), **found, "unverified": unverified(run)}
 
 
@@ -67,7 +69,7 @@ def _grid(run: Run, names: Iterable[str], label: str):
 
 
 def series(run: Run):
-    """Numbers, biomass, births and deaths (since the start) of every member, record and species."""
+    """Numbers and biomass, births and deaths since the start, of every member, record and species."""
     import polars as pl
 
     r = run.records
@@ -76,8 +78,8 @@ def series(run: Run):
         | {
             "animals": r["counts"].ravel(),
             "biomass_kg": r["mass_kg"].ravel(),
-            "born": r["born"].ravel(),
-            "died": r["died"].sum(3).ravel(),
+            "born_since_start": r["born"].ravel(),
+            "died_since_start": r["died"].sum(3).ravel(),
         }
     )
 
@@ -153,6 +155,21 @@ def traits(run: Run):
         frame = pl.DataFrame(_grid(run, run.species, "species") | {"mean": mean, "sd": spread})
         parts.append(frame.with_columns(pl.lit(name).alias("trait")).filter(pl.col("mean").is_not_nan()))
     return pl.concat(parts)
+
+
+def hosts(run: Run) -> list[int]:
+    """Rows of the species of which an animal was ever seen ill, recovered or vaccinated."""
+    found = run.records.get("health")
+    return [] if found is None else [int(row) for row in np.flatnonzero(found[..., 1:].sum((0, 1, 3)))]
+
+
+def health(run: Run):
+    """Susceptible, ill, recovered (immune) and vaccinated animals of the hosts, every member and record."""
+    import polars as pl
+
+    rows = hosts(run)
+    states = {name: run.records["health"][:, :, rows, index].ravel() for index, name in enumerate(HEALTH)}
+    return pl.DataFrame(_grid(run, [run.species[row] for row in rows], "species") | states)
 
 
 def trait_names(run: Run) -> list[str]:
@@ -253,6 +270,11 @@ def write_grids(run: Run, path: Path) -> None:
         counts, mass = (np.swapaxes(r[name], 1, 2) for name in ("counts", "mass_kg"))
         _put(file, "animals", dims, counts, "i4", units="1", long_name="number of animals", coordinates="species_name")
         _put(file, "biomass", dims, mass, units="kg", long_name="mass of all animals", coordinates="species_name")
+        if hosts(run):
+            _names(file, "state", HEALTH, "state of health; the recovered and the vaccinated are immune")
+            states = r["health"].transpose(0, 2, 3, 1)
+            _put(file, "health", ("member", "species", "state", "time"), states, "i4", units="1",
+                 long_name="number of animals by state of health", coordinates="species_name state_name")  # fmt: skip
         if run.foods:
             _names(file, "food", run.foods, "plants, dead matter and animals kept as biomass")
             _put(file, "food_biomass", ("member", "food", "time"), np.swapaxes(r["food_kg"], 1, 2), units="kg",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -119,7 +120,33 @@ def read_place(form: str, unit: str, value: object, at: str) -> Place:
     pairs = all(isinstance(pair, list) and len(pair) == 2 and all(map(_is_number, pair)) for pair in value)
     if not pairs or len(value) < _LEAST[form]:
         raise wrong
-    return Place(form=form, points_m=tuple((x * scale, y * scale) for x, y in value))
+    points = [(x * scale, y * scale) for x, y in value]
+    if form == "line" and (same := [a for a, b in pairwise(value) if a == b]):
+        raise ValueError(f"{at}: {same[0]} follows upon itself, a line without length; leave one of them out or move it")
+    if form == "polygon":
+        _check_polygon(points, value, at)
+    return Place(form=form, points_m=tuple(points))
+
+
+def _check_polygon(points: list[tuple[float, float]], value: list, at: str) -> None:
+    """Nothing; ValueError for a polygon without area, or whose border crosses itself. The first corner may close it."""
+    corners = points[:-1] if points[0] == points[-1] else points
+    sides = list(zip(corners, (*corners[1:], corners[0]), strict=True))
+    for i, one in enumerate(sides):
+        for j in range(i + 2, len(sides) - (i == 0)):
+            if _cross(*one, *sides[j]):
+                raise ValueError(f"{at}: side {i + 1} crosses side {j + 1}; give the corners in the order of the border")
+    if sum(ax * by - bx * ay for (ax, ay), (bx, by) in sides) == 0:
+        raise ValueError(f"{at}: {value} has no area; its corners must not lie on one line")
+
+
+def _cross(a: tuple, b: tuple, c: tuple, d: tuple) -> bool:
+    """Whether the lines from a to b and from c to d cross within both."""
+
+    def side(p: tuple, q: tuple, r: tuple) -> float:
+        return (q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0])
+
+    return side(a, b, c) * side(a, b, d) < 0 and side(c, d, a) * side(c, d, b) < 0
 
 
 def _is_number(value: object) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,9 +16,11 @@ import numpy as np
 
 from linnaea.store import atomic_path, hash_bytes
 from linnaea.twin.agents import HOURS_A_YEAR
-from linnaea.twin.ensemble import Plan, build_member, first_step, needs_compiling
+from linnaea.twin.ensemble import SAY_EVERY_S, Plan, build_member, first_step, needs_compiling
 from linnaea.twin.loop import step
+from linnaea.twin.processes import TimeLeft, held, spread
 from linnaea.twin.recording import recorded
+from linnaea.twin.scenario import duration
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +44,19 @@ def _file(folder: Path, plan: Plan, member: int) -> Path:
 
 
 def run_point(plan: Plan, folder: Path, member: int) -> str:
-    """Runs one member of a plan and keeps its numbers; "" or the reason of a failure."""
+    """Runs one member of a plan and keeps its numbers; "" or the reason of a failure.
+
+    What another process computes meanwhile is waited for and not done again.
+    """
+    path = _file(folder, plan, member)
+    with held(path.with_suffix(".lock")):
+        if not path.is_file():
+            _run_point(plan, folder, member, path)
+        with np.load(path) as stored:
+            return str(stored["failure"])
+
+
+def _run_point(plan: Plan, folder: Path, member: int, path: Path) -> None:
     failure, arrays = "", {}
     try:
         world, record = build_member(plan, folder, member, threads=1)
@@ -52,53 +67,41 @@ def run_point(plan: Plan, folder: Path, member: int) -> str:
         arrays = {"years": found["time_h"] / HOURS_A_YEAR, "counts": found["counts"]}
     except (ValueError, FloatingPointError, MemoryError) as error:
         failure = " ".join(str(error).split()) or type(error).__name__
-    path = _file(folder, plan, member)
     with atomic_path(path) as temporary, open(temporary, "wb") as handle:
         np.savez_compressed(handle, failure=np.array(failure), **arrays)
-    return failure
 
 
 def run_points(
-    plans: Sequence[Plan], folder: Path, processes: int = 0, report: Callable[[str], None] = print
+    plans: Sequence[Plan], folder: Path, processes: int = 0, report: Callable[[str], None] = print, of_what: str = ""
 ) -> list[Point]:
-    """The plans' points, in order; those that are on disk are not run again. The scenario's file lies in `folder`."""
+    """The plans' points, in order; those that are on disk are not run again. The scenario's file lies in `folder`.
+
+    `of_what` begins the lines of progress, as in "round 2, batch 1: 3 of 8 runs done".
+    """
     todo = [(plan, member) for plan in plans for member in range(plan.members) if not _file(folder, plan, member).is_file()]
     processes = min(processes or os.cpu_count() or 1, max(len(todo), 1))
     if todo:
         world, _ = build_member(todo[0][0], folder, 0, threads=1)
         if needs_compiling(world):
             first_step(world, report)
-        _run_all(todo, folder, processes, report)
+        report(f"{of_what}{len(todo)} runs of {duration(todo[0][0].hours)}, {processes} at a time")
+        _run_all(todo, folder, processes, report, of_what)
     return [_load(plan, folder) for plan in plans]
 
 
-def _run_all(todo: list[tuple[Plan, int]], folder: Path, processes: int, report: Callable[[str], None]) -> None:
-    from concurrent.futures import ProcessPoolExecutor, as_completed
-    from concurrent.futures.process import BrokenProcessPool
-    from multiprocessing import get_context
-
-    def told(number: int) -> None:
-        if number % max(1, len(todo) // 20) == 0 or number == len(todo):
-            report(f"{number} of {len(todo)} runs done")
-
+def _run_all(
+    todo: list[tuple[Plan, int]], folder: Path, processes: int, report: Callable[[str], None], of_what: str
+) -> None:
+    jobs = [(plan, folder, member) for plan, member in todo]
     if processes == 1:
-        for number, (plan, member) in enumerate(todo, 1):
-            run_point(plan, folder, member)
-            told(number)
-        return
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        try:
-            waiting = [pool.submit(run_point, plan, folder, member) for plan, member in todo]
-            for number, done in enumerate(as_completed(waiting), 1):
-                done.result()
-                told(number)
-        except BrokenProcessPool:
-            raise ChildProcessError(
-                "a process was killed, perhaps for want of memory; the same command goes on, --processes 1 needs less"
-            ) from None
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        ended = (run_point(*job) for job in jobs)
+    else:
+        ended = spread(run_point, jobs, processes, "the same command goes on, --processes 1 needs less")
+    left, said = TimeLeft(len(todo), processes), time.monotonic()
+    for number, _ in enumerate(ended, 1):
+        if number in (processes, len(todo)) or time.monotonic() - said >= SAY_EVERY_S:
+            said = time.monotonic()
+            report(f"{of_what}{number} of {len(todo)} runs done{left.after(number)}")
 
 
 def _load(plan: Plan, folder: Path) -> Point:

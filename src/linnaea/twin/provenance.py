@@ -17,7 +17,8 @@ FORMATS = {
     ".html": "text/html", ".json": "application/json", ".toml": "application/toml",
 }  # fmt: skip
 ABOUT = {
-    "series": "numbers, biomass, births and deaths of every member", "summary": "mean and quantiles over the members",
+    "series": "numbers and biomass, births and deaths since the start, of every member",
+    "summary": "mean and quantiles over the members", "health": "susceptible, ill, recovered and vaccinated animals",
     "deaths": "deaths by cause", "flows": "energy from the eaten to the eater", "foods": "biomass of foods",
     "traits": "heritable traits", "members": "seeds and failures", "unverified": "values that no source stands behind",
     "world": "series and maps, CF", "paths": "paths of animals, CF", "odd": "description of the model after the ODD protocol",

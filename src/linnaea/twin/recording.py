@@ -2,8 +2,8 @@
 
 Everything is kept in the world's own arrays (`record_…`), so that a checkpoint holds it and a continued run has no gap.
 
-Legend: k records, s species, c causes, l foods, t traits, w weather layers, f frames, R and C rows and columns of the maps,
-a animals followed.
+Legend: k records, s species, c causes, h states of health, l foods, t traits, w weather layers, f frames, R and C rows and
+columns of the maps, a animals followed.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ WEATHER = {
     "burned_times": ("times burned since the start", ""),
 }
 "layers whose mean over the map is written down, with their names and units"
+HEALTH = ("susceptible", "ill", "recovered", "vaccinated")
+"states of `agents.health`, in the order of their codes"
+SERIES = ("time_h", "counts", "mass_kg", "born", "died", "health", "weather", "traits", "food_kg", "paths_m")
+"what has a row for every record"
 MOST_FRAMES = 64
 _FIRST_ROOM = 64
 
@@ -56,8 +60,9 @@ class Record(Rule):
         world.add_array("record_map", np.zeros((s, *shape)))
         for name, width, dtype in (
             ("time_h", (), np.float64), ("counts", (s,), np.int64), ("mass_kg", (s,), np.float64), ("born", (s,), np.int64),
-            ("died", (s, len(CAUSES)), np.int64), ("weather", (len(WEATHER),), np.float64), ("traits", (s, t, 2), np.float64),
-            ("food_kg", (len(self._foods(world)),), np.float64), ("paths_m", (self.followed, 2), np.float32),
+            ("died", (s, len(CAUSES)), np.int64), ("health", (s, len(HEALTH)), np.int64), ("weather", (len(WEATHER),), np.float64),
+            ("traits", (s, t, 2), np.float64), ("food_kg", (len(self._foods(world)),), np.float64),
+            ("paths_m", (self.followed, 2), np.float32),
         ):  # fmt: skip
             world.add_array(f"record_{name}", np.zeros((_FIRST_ROOM, *width), dtype))
         world.add_array("record_followed", np.zeros(self.followed, np.int64))
@@ -88,6 +93,8 @@ class Record(Rule):
         arrays["record_mass_kg"][row] = np.bincount(species, weights=a.mass[slots], minlength=n)
         arrays["record_born"][row] = world.tallies["born"]
         arrays["record_died"][row] = world.tallies["died"]
+        state = species.astype(np.int64) * len(HEALTH) + a.health[slots]
+        arrays["record_health"][row] = np.bincount(state, minlength=n * len(HEALTH)).reshape(n, len(HEALTH))
         for index, name in enumerate(WEATHER):
             arrays["record_weather"][row, index] = world.fields[name].mean() if name in world.fields else np.nan
         for index in range(len(world.traits)):
@@ -106,7 +113,7 @@ class Record(Rule):
 
     @staticmethod
     def _make_room(world: World, row: int) -> None:
-        for name in ("time_h", "counts", "mass_kg", "born", "died", "weather", "traits", "food_kg", "paths_m"):
+        for name in SERIES:
             array = world.arrays[f"record_{name}"]
             if row == len(array):
                 world.arrays[f"record_{name}"] = np.concatenate([array, np.zeros_like(array)])
@@ -190,10 +197,7 @@ def _spread_over_species(ids: np.ndarray, species: np.ndarray, wanted: int) -> n
 def recorded(world: World) -> dict[str, np.ndarray]:
     """The records of a world so far, by their names without `record_`, cut to what was written."""
     arrays, n = world.arrays, int(world.arrays["record_n"][0])
-    found = {
-        name: arrays[f"record_{name}"][:n]
-        for name in ("time_h", "counts", "mass_kg", "born", "died", "weather", "traits", "food_kg", "paths_m")
-    }
+    found = {name: arrays[f"record_{name}"][:n] for name in SERIES}
     found |= {"map": arrays["record_map"] / max(n, 1), "followed": arrays["record_followed"]}
     if "record_frames" in arrays:
         kept = int(arrays["record_frame_n"][0])

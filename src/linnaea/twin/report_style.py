@@ -8,6 +8,7 @@ main,header{max-width:1080px;margin:auto;padding:16px 20px}
 h1{font-size:1.7rem;margin:.3em 0}h2{font-size:1.25rem;margin:1.6em 0 .4em;border-bottom:1px solid var(--line)}
 p{max-width:46em}.soft{color:var(--soft)}
 .grid4{display:grid;grid-template-columns:repeat(auto-fill,minmax(300px,1fr));gap:12px}
+.grid2{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,460px),1fr));gap:12px}
 figure{margin:0;background:var(--paper);border:1px solid var(--line);border-radius:8px;padding:8px}
 figcaption{font-size:.85rem;color:var(--soft)}
 svg{display:block;width:100%;height:auto}svg text{font:11px system-ui,sans-serif;fill:#444}
@@ -16,9 +17,11 @@ svg .zero{stroke:#888;stroke-width:1}svg .plain{fill:#fff}
 svg .halo{font-size:12px;fill:#1b1b1b;paint-order:stroke;stroke:#fff;stroke-width:3px}
 table{border-collapse:collapse;background:var(--paper);width:100%;font-variant-numeric:tabular-nums}
 th,td{padding:6px 10px;border-bottom:1px solid var(--line);text-align:right}
-th:first-child,td:first-child{text-align:left}th{font-weight:600}
+td{white-space:nowrap}th:first-child,td:first-child{text-align:left}th{font-weight:600}
 .scroll{overflow-x:auto}.answer{font-size:1.1rem;background:var(--paper);border-left:5px solid var(--accent);padding:10px 16px}
 .map{width:100%;image-rendering:pixelated;border-radius:4px;display:block}
+.scale{height:6px;border:solid var(--ink);border-width:0 1.5px 1.5px;margin-top:2px}
+.under{max-width:720px}
 .ramp{height:10px;border-radius:3px;margin-top:6px}
 .ramp.one{background:linear-gradient(90deg,#00224e,#35456c,#666970,#948e77,#c8b866,#fee838)}
 .ramp.two{background:linear-gradient(90deg,#004b82,#66a5d2,#f7f7f7,#f0a564,#be4600)}

@@ -191,11 +191,12 @@ def _roam(
         gx, gy, distance = towards(x[i], y[i], goal[h, 0], goal[h, 1], width, height, torus)
         group_m = spacing[s] * math.sqrt(np.float64(size[h]))
         if way >= distance + area[s]:
-            # In a step this long it comes to its goal and walks about there, with its group: it may end anywhere.
+            # In a step this long it comes to its goal and walks about there, with its group: it may end anywhere, and
+            # astray by some of the way that would turn it back.
             group_m = min(group_m, area[s])
             q, t = uniform2(seed, step, MIGRATION, herd_key[h], CANDIDATES)
             ax, ay = in_disc(area[s] - group_m, q, t)
-            bx, by = in_disc(group_m, w, z)
+            bx, by = in_disc(group_m + ASTRAY_H * speed[s], w, z)
             px, py = distance * gx + ax + bx, distance * gy + ay + by
             way = math.sqrt(px * px + py * py)
             px, py = px / max(way, 1e-9), py / max(way, 1e-9)

@@ -15,8 +15,8 @@ class TwinRunConfig:
     "a bundled world (linnaea twin worlds lists them), or the TOML file of your own"
     scenario: Path | None = None
     "a what-if: TOML or JSON file, see docs/twin.md"
-    years: float = 5.0
-    "years to run, fractions allowed"
+    years: float | None = None
+    "years to run, fractions allowed; 5 where nothing is said, with --resume as long as the run there"
     days: float | None = None
     "days to run, in the place of --years"
     seed: int = 0
@@ -26,9 +26,13 @@ class TwinRunConfig:
     out: Path = Path("build/twin")
     "folder for what is written"
     resume: bool = False
-    "go on with an unfinished run, or add members to a finished one"
+    "go on with an unfinished run, or add members or years to a finished one"
+    replace: bool = False
+    "delete the run that is in the folder"
     area: float = 1.0
     "area of the world as a multiple of its file's, at the same densities"
+    step_h: float | None = None
+    "hours of a step, by default those of the world's file; 24 is many times as fast, and loses the rhythm of the day and trips to water"
     set: tuple[str, ...] = field(default=(), metadata={"metavar": "NAME=NUMBER"})
     "a value of the world to set otherwise, by its dotted name"
     follow: int = 0
@@ -47,14 +51,23 @@ class TwinRunConfig:
     "write report.html"
 
     def __post_init__(self) -> None:
-        for name in ("years", "days", "area", "every_days", "checkpoint_s"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < float("inf"):
-                raise ValueError(f"--{name.replace('_', '-')} {value:g}: give a number above 0")
+        check_positive(self, "years", "days", "area", "step_h", "every_days", "checkpoint_s")
+        if self.years is not None and self.days is not None:
+            raise ValueError("--years and --days are both given; keep one of them")
+        if self.resume and self.replace:
+            raise ValueError("--resume goes on with what is there, --replace deletes it; give one of them")
         if self.ensemble < 1:
             raise ValueError(f"--ensemble {self.ensemble}: give at least 1")
         if self.seed < 0 or self.follow < 0 or self.processes < 0:
             raise ValueError("--seed, --follow and --processes are 0 or more")
+
+
+def check_positive(config: object, *names: str) -> None:
+    """Nothing; ValueError for an option that is given and not a number above 0."""
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and not 0 < value < float("inf"):
+            raise ValueError(f"--{name.replace('_', '-')} {value:g}: give a number above 0")
 
 
 def say(line: str) -> None:
@@ -63,33 +76,52 @@ def say(line: str) -> None:
 
 
 def make_plan(config: TwinRunConfig):
-    """The Plan of what was asked, checked against the world."""
+    """The Plan of what was asked, checked against the world; with --resume what was not asked is that of the run there."""
     from linnaea.store import hash_files
     from linnaea.twin.agents import HOURS_A_YEAR
-    from linnaea.twin.ensemble import Plan, code_hash, record_interval, world_hash
-    from linnaea.twin.scenario import read_scenario
-    from linnaea.twin.vary import read_setting, with_values
+    from linnaea.twin.ensemble import Plan, code_hash, kept_plan, record_interval, world_hash
+    from linnaea.twin.scenario import duration, read_scenario
+    from linnaea.twin.vary import full_name, read_setting, with_values
+    from linnaea.twin.world import check_size
     from linnaea.twin.world_data import load_world
 
-    settings = tuple(read_setting(text) for text in config.set)
-    data = with_values(load_world(config.world), settings)
-    hours = 24 * config.days if config.days is not None else config.years * HOURS_A_YEAR
+    data = load_world(config.world)
+    settings = tuple((full_name(data, name), value) for name, value in map(read_setting, config.set))
+    if config.step_h is not None:
+        settings = (*[one for one in settings if one[0] != "ground.dt_h"], ("ground.dt_h", config.step_h))
+    data = with_values(data, settings)
+    kept = kept_plan(config.out) if config.resume else None
+    hours = 24 * config.days if config.days is not None else HOURS_A_YEAR * (config.years or 5.0)
+    if kept and config.days is None and config.years is None:
+        hours = kept.hours
     if hours < data.ground.dt_h:
         raise ValueError(f"{hours:g} hours are less than a step of {config.world!r}, {data.ground.dt_h:g} h; run longer")
-    every_h = 24 * config.every_days if config.every_days else record_interval(data, hours)
+    every_h = 24 * config.every_days if config.every_days else kept.every_h if kept else record_interval(data, hours)
     if every_h < data.ground.dt_h:
-        raise ValueError(f"--every-days {config.every_days:g} is less than a step, {data.ground.dt_h / 24:g} days")
+        raise ValueError(f"--every-days {every_h / 24:g} is less than a step, {duration(data.ground.dt_h)}")
+    check_size(data, config.area, hours, every_h)
     if config.scenario:
         read_scenario(config.scenario)
     path = Path(config.world)
     return Plan(
         world=str(path.resolve()) if path.suffix == ".toml" or path.is_dir() else config.world,
-        world_hash=world_hash(data), hours=hours, seed=config.seed, members=config.ensemble,
+        world_hash=world_hash(data), hours=hours, seed=config.seed, members=max(config.ensemble, kept.members if kept else 1),
         scenario=config.scenario.name if config.scenario else "",
         scenario_hash=hash_files(config.scenario) if config.scenario else "",
         every_h=every_h, followed=config.follow, area_share=config.area, settings=settings,
         code_hash=code_hash(),
     )  # fmt: skip
+
+
+def tell_small_groups(config) -> None:
+    """Says which species the area of a run leaves less than one group of."""
+    from linnaea.twin.world_data import animal_species, load_world, small_groups
+
+    data = load_world(config.world)
+    if found := small_groups(data, config.area):
+        groups = {name: round(one.herd_size) for name, one in animal_species(data).items()}
+        told = ", ".join(f"{name} {count} of {groups[name]}" for name, count in found.items())
+        say(f"at --area {config.area:g} {len(found)} species start with fewer animals than one group has: {told}")
 
 
 def main(config: TwinRunConfig) -> int:
@@ -99,11 +131,14 @@ def main(config: TwinRunConfig) -> int:
     plan = make_plan(config)
     # What is wrong with the scenario in this world shows here, before anything is written.
     build_member(plan, config.scenario.parent if config.scenario else config.out, 0)
-    prepare_folder(config.out, plan, config.scenario, config.resume)
+    prepare_folder(config.out, plan, config.scenario, config.resume, config.replace)
+    tell_small_groups(config)
     if unfinished(config.out, plan):
         run_members(
             plan, config.out, processes=config.processes, over=config.over, checkpoint_s=config.checkpoint_s, report=say
         )
+    else:
+        say(f"{config.out} holds this run already, finished; its tables and its report are written again")
     run = load_run(config.out)
     return finish(run, config)
 
@@ -119,6 +154,7 @@ def finish(run, config: TwinRunConfig) -> int:
     from linnaea.twin.odd import write_odd
     from linnaea.twin.outputs import write_outputs
     from linnaea.twin.provenance import write_crate
+    from linnaea.twin.scenario import duration
 
     written = write_outputs(run, config.tables)
     written.append(write_odd(run))
@@ -134,7 +170,7 @@ def finish(run, config: TwinRunConfig) -> int:
         "unverified": len(run.data.unmeasured()),
     }  # fmt: skip
     write_json(run.folder / "manifest.json", manifest)
-    print(f"{run.title}, {run.time_y[-1]:g} years, {len(run.members)} members (5 % … median … 95 % at the end)")
+    print(f"{run.title}, {duration(run.plan.hours)}, {len(run.members)} members (5 % … median … 95 % at the end)")
     width = max(map(len, run.species))
     for index, name in enumerate(run.species):
         low, middle, high = np.quantile(counts[:, -1, index], (0.05, 0.5, 0.95))

@@ -21,7 +21,7 @@ import json
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -46,6 +46,14 @@ TIME_KEYS = {
 }
 _HOURS = {"year": HOURS_A_YEAR, "day": 24.0}
 _PLUMBING = ("start_h", "end_h", "place")
+
+
+def duration(hours: float) -> str:
+    """A length of time as one asks for it: "2 years", "40 days", "1.1 years"."""
+    years, days = hours / HOURS_A_YEAR, hours / 24
+    if (round(4 * years, 6) % 1 == 0 and years) or (years >= 1 and round(days, 6) % 1):
+        return "1 year" if years == 1 else f"{years:.4g} years"
+    return "1 day" if days == 1 else f"{days:.4g} days"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,20 +202,28 @@ def _read_where(table: Mapping, kind: type[Intervention], at: str) -> dict:
     return {"place": read_place(form, unit, table[given[0]], f"{at}: {given[0]}")}
 
 
-def attach(world: World, scenario: Scenario, hours: float) -> None:
+def attach(world: World, scenario: Scenario, hours: float, scientific: Mapping[str, str] | None = None) -> None:
     """Makes the scenario part of a world that has not begun its run of so many hours.
 
-    ValueError for an intervention outside the map or the run, of an unknown species, or on what the world does not have.
+    `scientific` are the world's species by scientific name, which a scenario may use, too. ValueError for an intervention
+    outside the map or the run, of an unknown species, or on what the world does not have.
     """
-    for number, one in enumerate(scenario.interventions, 1):
+    interventions = tuple(_with_names(one, scientific or {}) for one in scenario.interventions)
+    for number, one in enumerate(interventions, 1):
         at = f"{scenario.where}: intervention {number} ({one.kind})"
         one.check(world, at)
         if one.start_h >= hours:
-            years, length = one.start_h / HOURS_A_YEAR, hours / HOURS_A_YEAR
-            raise ValueError(f"{at}: it begins in year {years:g}, after the end of the run of {length:g} years; "
-                             "begin earlier or run longer with --years")  # fmt: skip
-    if scenario.interventions:
-        world.add_rule(Intervene(interventions=scenario.interventions))
+            raise ValueError(f"{at}: it begins {duration(one.start_h)} after the start, after the end of the run of "
+                             f"{duration(hours)}; begin earlier or run longer with --years")  # fmt: skip
+    if interventions:
+        world.add_rule(Intervene(interventions=interventions))
+
+
+def _with_names(one: Intervention, scientific: Mapping[str, str]) -> Intervention:
+    """The intervention with its species by the names of the world's table."""
+    if not hasattr(one, "species"):
+        return one
+    return replace(one, species=tuple(dict.fromkeys(scientific.get(name, name) for name in one.species)))
 
 
 def schema_table() -> str:

@@ -49,6 +49,8 @@ class SensitivityConfig:
     "of the samples and of the runs"
     area: float = 1.0
     "area of the world as a multiple of its file's"
+    step_h: float | None = None
+    "hours of a step, by default those of the world's file; 24 is many times as fast, and loses the rhythm of the day and trips to water"
     processes: int = 0
     "runs at the same time, 0 as many as there are cores"
     out: Path = Path("build/sensitivity")
@@ -125,24 +127,26 @@ def main(config: SensitivityConfig) -> int:
 
     from linnaea.store import atomic_path
     from linnaea.twin.points import run_points
-    from linnaea.twin.run import TwinRunConfig, make_plan, say
-    from linnaea.twin.vary import get_value, grade_of, read_range
+    from linnaea.twin.run import TwinRunConfig, make_plan, say, tell_small_groups
+    from linnaea.twin.study_reports import write_sensitivity
+    from linnaea.twin.vary import full_name, grade_of, outside, read_range
     from linnaea.twin.world_data import animal_species, load_world
 
     data = load_world(config.world)
-    ranges = [read_range(text) for text in config.parameter]
-    for name, _, _ in ranges:
-        get_value(data, name)
+    ranges = [(full_name(data, name), low, high) for name, low, high in map(read_range, config.parameter)]
+    for line in outside(data, ranges):
+        say(line)
     problem = {"num_vars": len(ranges), "names": [r[0] for r in ranges], "bounds": [list(r[1:]) for r in ranges]}
     points_np = sample(config.method, problem, config.samples, config.seed)
     base = make_plan(
         TwinRunConfig(world=config.world, scenario=config.scenario, years=config.years, seed=config.seed,
-                      ensemble=config.ensemble, area=config.area)
+                      ensemble=config.ensemble, area=config.area, step_h=config.step_h)
     )  # fmt: skip
+    tell_small_groups(config)
     config.out.mkdir(parents=True, exist_ok=True)
     if config.scenario:
         shutil.copyfile(config.scenario, config.out / base.scenario)
-    plans = [replace(base, settings=tuple(zip(problem["names"], map(float, row), strict=True))) for row in points_np]
+    plans = [replace(base, settings=base.settings + tuple(zip(problem["names"], map(float, row), strict=True))) for row in points_np]
     points = run_points(plans, config.out, config.processes, say)
     failed = [point.failures[0] for point in points if point.failures]
     if failed:
@@ -158,9 +162,11 @@ def main(config: SensitivityConfig) -> int:
     frame = pl.DataFrame(rows).sort(["species", key], descending=[False, True], maintain_order=True)
     with atomic_path(config.out / "sensitivity.csv") as temporary:
         frame.write_csv(temporary)
+    about = f"{len(points)} points of {config.ensemble} runs, means of the last {config.last_years:g} of {config.years:g} years."
+    write_sensitivity(config.out, data, config.method, MEANINGS[config.method], key, beside, frame.to_dicts(), about)
     print(f"{len(points)} points; {MEANINGS[config.method]}")
     sign = "±" if beside.endswith("_conf") else "beside"
     for row in frame.iter_rows(named=True):
         print(f"  {row['species']:<24} {row['parameter']:<44} {row[key]:>10.3g} {sign} {row[beside]:.2g}   {row['grade']}")
-    print(f"written to {config.out}: sensitivity.csv; what was not varied keeps its {len(data.unmeasured())} unverified values")
+    print(f"written to {config.out}: sensitivity.csv, report.html; what was not varied keeps its {len(data.unmeasured())} unverified values")
     return 0

@@ -40,26 +40,33 @@ class Weather(Rule):
 
     def prepare(self, world: World) -> None:
         shape = world.fields["elevation_m"].shape
-        mean = np.mean(self.landscape.rain_mm)
-        world.add_field("rain_mm", np.full(shape, mean) * world.fields["rain_share"])
+        world.add_field("rain_mm", self._rain_of_month(world, 0.0) * world.fields["rain_share"])
         world.add_field("moisture_mm", np.full(shape, self.landscape.rain_mm[0]) * world.fields["rain_share"])
-        world.add_field("temperature_c", np.full(shape, self.landscape.temperature_c[0]))
+        world.add_field("temperature_c", np.zeros(shape))
+        world.fields["temperature_c"][...] = self._at_height(world, self.landscape.temperature_c[0])
         _, _, side_w, side_h = layer_grid(world)
         world.add_field("to_water_km", distance_to(world.fields["water"] > 0, side_w / 1000, side_h / 1000))
         world.add_array("warming_c", np.zeros(1))
         world.add_array("fences", NO_FENCE.copy())
 
+    def _rain_of_month(self, world: World, hour: float) -> float:
+        """Rain of the month in which an hour lies, mm ≥ 0: the usual one with the surprise of this year."""
+        surprise = normals(world.seed, 0, RAIN, np.array([int(hour / HOURS_A_MONTH)], np.uint64))[0]
+        return self.landscape.rain_mm[month_of(hour)] * max(0.0, 1 + self.landscape.rain_noise * surprise)
+
+    def _at_height(self, world: World, lowest_c: float) -> np.ndarray:
+        """Temperature of every cell [r, c], °C, when it is `lowest_c` on the lowest ground."""
+        return lowest_c - LAPSE_C_PER_M * (world.fields["elevation_m"] - self.landscape.elevation_m[0])
+
     def apply(self, world: World) -> None:
         elapsed = due(world, self.every_h)
         if not elapsed:
             return
-        fields, land, month = world.fields, self.landscape, month_of(world.now_h)
-        surprise = normals(world.seed, 0, RAIN, np.array([int(world.now_h / HOURS_A_MONTH)], np.uint64))[0]
-        rain = land.rain_mm[month] * max(0.0, 1 + land.rain_noise * surprise)
-        fields["rain_mm"][...] = rain * fields["rain_share"] * fields["rain_factor"]
+        fields, land = world.fields, self.landscape
+        fields["rain_mm"][...] = self._rain_of_month(world, world.now_h) * fields["rain_share"] * fields["rain_factor"]
         fields["moisture_mm"] += (fields["rain_mm"] - fields["moisture_mm"]) * -np.expm1(-elapsed / self.memory_h)
-        height = fields["elevation_m"] - land.elevation_m[0]
-        fields["temperature_c"][...] = land.temperature_c[month] + world.arrays["warming_c"][0] - LAPSE_C_PER_M * height
+        lowest_c = land.temperature_c[month_of(world.now_h)] + world.arrays["warming_c"][0]
+        fields["temperature_c"][...] = self._at_height(world, lowest_c)
         _, _, side_w, side_h = layer_grid(world)
         wet = (fields["water"] > 0) | (fields["rain_mm"] > land.pond_mm)
         fields["to_water_km"][...] = distance_to(wet, side_w / 1000, side_h / 1000)

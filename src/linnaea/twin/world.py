@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,32 @@ def make_rules(data: WorldData, dt_h: float, digest: str) -> list[Rule]:
     return rules
 
 
+# Bytes of an animal, with room for more, and of a cell of the layers for each species or food: at least so many.
+_ANIMAL_BYTES, _CELL_BYTES = 150, 40
+
+
+def check_size(data: WorldData, area_share: float, hours: float, every_h: float) -> None:
+    """Nothing; ValueError when a run plainly needs more memory than this machine has."""
+    space, side = data.ground, math.sqrt(area_share)
+    area_km2 = space.width_km * space.height_km * area_share
+    kinds = len(data.web.species)
+    cells = area_km2 / min(data.landscape.cell_km, side * min(space.width_km, space.height_km)) ** 2
+    needs = {
+        "animals": (sum(start_counts(data, area_share).values()), _ANIMAL_BYTES, "--area"),
+        "cells of the landscape": (cells, _CELL_BYTES * kinds, "landscape.cell_km or --area"),
+        "cells to look around in": (area_km2 * 1e6 / space.search_m**2, 16, "ground.search_m or --area"),
+        "records": (hours / every_h, 200 * kinds, "--years or --every-days"),
+    }
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return
+    for what, (number, each, remedy) in needs.items():
+        if number * each > memory:
+            raise ValueError(f"{number:.3g} {what} need about {number * each / 1e9:,.0f} GB, this machine has {memory / 1e9:,.0f}; "
+                             f"change {remedy}")  # fmt: skip
+
+
 def build_world(
     name: str | Path | WorldData,
     *,
@@ -87,6 +114,8 @@ def build_world(
         data.ground, width_km=data.ground.width_km * side, height_km=data.ground.height_km * side, dt_h=dt_h or data.ground.dt_h
     )
     counts = start_counts(data, area_share)
+    if not any(counts.values()) and any(start_counts(data).values()):
+        raise ValueError(f"an area of {area_share:g} of {data.name!r} holds not one animal; choose a larger one")
     space = Space(width_m=1000 * ground.width_km, height_m=1000 * ground.height_km, cell_m=ground.search_m)
     layers = make_layers(data.landscape, space, data.landscape.map_seed)
     parameters, arrays = parameter_tables(data, space, layers, ground.dt_h, counts)

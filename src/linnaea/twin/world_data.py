@@ -7,6 +7,7 @@ file's `grade`, unless `grades` says otherwise; what it leaves out has the defau
 
 from __future__ import annotations
 
+import csv
 import math
 import tomllib
 from collections.abc import Mapping
@@ -14,12 +15,62 @@ from dataclasses import dataclass, field, fields
 from importlib import resources
 from pathlib import Path
 
-from linnaea.twin.foodweb import FoodWeb, bundled_web, check_web, read_web
+from linnaea.twin.foodweb import FoodWeb, bundled_web, read_web
 from linnaea.twin.grades import check_grade
 from linnaea.twin.landscape import Landscape
 from linnaea.twin.species import Species, bundled_species, read_species
 
 FORMAT = 1
+TOP_KEYS = {
+    "format": f"{FORMAT}, the only one there is",
+    "name": "of the world; a bundled web of that name is used where `web` is missing",
+    "about": "a sentence",
+    "grade": "how well the values of this file are known: `measured` with a source, `allometric`, `tuned` or `unverified`",
+    "species": "file of the species table; without it the program's own",
+    "web": "file of the food web: columns predator, prey, grade, and where they are known preference, hill, efficiency, loop",
+    "pools": "list of animals that are kept as biomass, not one by one",
+    "traits": "list of heritable traits",
+    "ground": "table: size, step",
+    "landscape": "table: cells, hills, rain, temperature, water",
+    "settings": "table: what holds for all animals",
+    "foods": "a table `[foods.NAME]` for a plant, dead matter or pool that differs from the default",
+    "animals": "a table `[animals.NAME]` for an animal that does",
+    "grades": "table: grades of single values, by their dotted names",
+}
+"""What the file of a world may hold at its top, and what each is."""
+
+
+RANGES = {
+    "ground": {
+        "width_km": (1e-6, 1e5), "height_km": (1e-6, 1e5), "search_m": (1e-4, 1e6), "dt_h": (1e-3, 730.5), "every_h": (1e-3, 730.5),
+    },
+    "settings": {
+        "intake_margin": (0, 100), "maintenance": (0, 1), "fat_share": (0, 1), "young_share": (0, 1), "half_plants": (0, 1e3),
+        "half_dead": (0, 1e3), "half_pools": (0, 1e3), "catch_margin": (0, 1e3), "plant_efficiency": (0, 1),
+        "flesh_efficiency": (0, 1), "cold_blood": (0, 1), "hunger": (0, 1), "meal": (0, 10), "switching": (0, 10), "care": (0, 1),
+        "territory": (0, 10), "fires_per_km2_y": (0, 1e3), "contact_m": (0, 1e5),
+    },
+    "landscape": {
+        "cell_km": (1e-6, 1e4), "hill_km": (1e-6, 1e5), "rain_east": (-2, 2), "rain_north": (-2, 2), "rain_noise": (0, 3),
+        "water_share": (0, 1), "pond_mm": (0, 1e5), "map_seed": (0, 2**53),
+    },
+    "foods": {
+        "rain_slope": (-10, 10), "wither_per_y": (0, 1e3), "moist_half_mm": (0, 1e4), "reserve": (0, 1), "burns": (0, 1),
+        "inflow_per_y": (0, 1e3),
+    },
+    "animals": {
+        "count": (0, 1e8), "green": (0, 1), "drink_every_h": (0, 8766), "range_km": (1e-6, 1e5), "search_m": (1e-6, 1e6),
+        "spacing_m": (0, 1e5), "half": (1e-6, 1e3), "prime": (0, 100), "flight_m": (0, 1e5), "arrivals_per_y": (0, 1e4),
+    },
+}  # fmt: skip
+"""What a single number of each table can be at all; outside it a world is impossible, not merely unlike any real one."""
+
+
+def check_number(table: str, key: str, value: float, at: str) -> None:
+    """Nothing; ValueError that begins with `at` for a number outside its range. nan, what is computed, passes."""
+    low, high = RANGES.get(table, {}).get(key, (-math.inf, math.inf))
+    if not (low <= value <= high or math.isnan(value)):
+        raise ValueError(f"{at} {value:g} is impossible; choose {low:g} to {high:g}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,11 +261,9 @@ def load_world(name: str | Path) -> WorldData:
 
 def parse_world(raw: Mapping, folder: Path | None = None) -> WorldData:
     """The data of a world from its parsed file; `folder` is where its tables lie, None for the bundled ones."""
-    known = {"format", "name", "about", "grade", "species", "web", "pools", "traits", "ground", "landscape", "settings",
-             "foods", "animals", "grades"}  # fmt: skip
     for key in raw:
-        if key not in known:
-            raise ValueError(f"world: {key!r} is unknown; known are {', '.join(sorted(known))}")
+        if key not in TOP_KEYS:
+            raise ValueError(f"world: {key!r} is unknown; known are {', '.join(TOP_KEYS)}")
     if raw.get("format") != FORMAT:
         raise ValueError(f"world: format {raw.get('format')} is not {FORMAT}, the only one this version reads")
     for key in ("name", "grade", "ground"):
@@ -222,12 +271,9 @@ def parse_world(raw: Mapping, folder: Path | None = None) -> WorldData:
             raise ValueError(f"world: {key} is missing; write it into the file")
     table = read_species(folder / raw["species"]) if "species" in raw and folder else bundled_species()
     if "web" in raw and folder:
-        whole = read_web(folder / raw["web"], table)
-        eaten = {name for link in whole.links for name in (link.predator, link.prey)}
-        web = FoodWeb(species={n: s for n, s in table.items() if n in eaten}, links=whole.links)
+        web = read_web(folder / raw["web"], table)
     else:
         web = bundled_web(raw.get("web", raw["name"]), table)
-    check_web(web.species, web.links)
     pools, traits = tuple(raw.get("pools", ())), tuple(raw.get("traits", ()))
     data = WorldData(
         name=raw["name"],
@@ -247,11 +293,40 @@ def parse_world(raw: Mapping, folder: Path | None = None) -> WorldData:
     return data
 
 
+def copy_world(name: str, folder: Path) -> None:
+    """Writes a bundled world's files into a folder, complete and with their remarks. ValueError when files are there."""
+    load_world(name)
+    source = resources.files("linnaea.twin")
+    file = source.joinpath(f"worlds/{name}.toml")
+    if not file.is_file():
+        raise ValueError(f"{name} is a world of your own; copy its files as they are")
+    text = file.read_text("utf-8")
+    raw = tomllib.loads(text)
+    species = bundled_web(raw.get("web", raw["name"]), bundled_species()).species
+    whole = source.joinpath("tables/species.csv").read_text("utf-8").splitlines()
+    head = next(i for i, line in enumerate(whole) if not line.startswith("#")) + 1
+    rows = [line for line in whole[head:] if next(csv.reader([line]), [""])[0].strip() in species]
+    kept = "".join(line for line in text.splitlines(True) if not line.startswith(("format", "species =", "web =")))
+    files = {
+        "world.toml": f'format = {FORMAT}\nspecies = "species.csv"\nweb = "web.csv"\n{kept}',
+        "species.csv": "\n".join([*whole[:head], *rows, ""]),
+        "web.csv": source.joinpath(f"tables/{raw.get('web', raw['name'])}_web.csv").read_text("utf-8"),
+    }
+    for one in files:
+        if (folder / one).exists():
+            raise ValueError(f"{folder / one} is there; choose another --copy")
+    folder.mkdir(parents=True, exist_ok=True)
+    for one, content in files.items():
+        (folder / one).write_text(content, encoding="utf-8")
+
+
 def _config(cls: type, values: Mapping, where: str):
     names = {f.name for f in fields(cls)}
     for key in values:
         if key not in names:
             raise ValueError(f"world: {where}.{key} is unknown; known are {', '.join(sorted(names))}")
+        if isinstance(values[key], int | float):
+            check_number(where.split(".")[0], key, values[key], f"world: {where}.{key}")
     try:
         return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
     except TypeError as error:
@@ -268,10 +343,6 @@ def _check(data: WorldData) -> None:
     for name, one in data.animals.items():
         if data.web.species[name].basal or name in data.pools:
             raise ValueError(f"world: {name!r} is a food, not an animal that is counted; write it under foods")
-        if one.count == one.count and one.count < 0:
-            raise ValueError(f"world: animals.{name}.count {one.count} is below 0")
-        if not one.half > 0:
-            raise ValueError(f"world: animals.{name}.half {one.half} is not above 0; 1 is what others of its diet need")
         if data.traits and one.trait_mean and len(one.trait_mean) != len(data.traits):
             raise ValueError(f"world: animals.{name}.trait_mean has {len(one.trait_mean)} values, the traits are {len(data.traits)}")
     for key in data.grades:
@@ -305,3 +376,20 @@ def start_counts(data: WorldData, share: float = 1.0) -> dict[str, int]:
         count = data.animals.get(name, Animal()).count
         counts[name] = round((one.density_per_km2 * area if math.isnan(count) else count) * share)
     return counts
+
+
+def small_groups(data: WorldData, share: float) -> dict[str, int]:
+    """Species that on this share of the area start with fewer than one group, though on all of it they have one: animals."""
+    whole, here = start_counts(data), start_counts(data, share)
+    group = {name: round(one.herd_size) for name, one in animal_species(data).items()}
+    return {name: count for name, count in here.items() if count < group[name] <= whole[name]}
+
+
+def scientific_names(data: WorldData) -> dict[str, str]:
+    """Names in the world's table by scientific name, of those that it has once."""
+    all_names = [one.scientific_name for one in data.web.species.values()]
+    return {
+        one.scientific_name: name
+        for name, one in data.web.species.items()
+        if all_names.count(one.scientific_name) == 1 and one.scientific_name not in data.web.species
+    }
