@@ -9,14 +9,14 @@ PEST = {"infection_per_h": 0.05, "illness_d": 10.0, "lethality": 0.5}
 
 
 def outbreak(vaccinated=0.0, **changes):
-    world = small(area_share=0.4, dt_h=6.0)
+    world = small(area_share=0.4, dt_h=2.0)
     a = world.agents
     rabbits = a.slots()[a.species[a.slots()] == 0]
     set_disease(world, {"rabbit": 1.0}, **(PEST | changes))
     infect(world, rabbits[:20])
     rest = rabbits[20:]
     vaccinate(world, rest[: int(vaccinated * len(rest))])
-    for _ in range(4 * 40):
+    for _ in range(12 * 40):
         step(world)
     return world
 

@@ -23,7 +23,7 @@ from linnaea.twin.weather import due
 
 CANDIDATES = 8
 GREEN_HALF_MM = 40.0
-# Who is astray by so many hours of walking heeds goal and group as much as its own heading.
+# Who is astray by so many hours of walking, or by the goal's own radius, heeds goal and group as much as its heading.
 ASTRAY_H = 1.0
 
 
@@ -188,6 +188,7 @@ def _roam(
         if until_h[i] > now_h:
             going *= 0.1
         way = going * dt * net
+        astray_m = min(ASTRAY_H * speed[s], area[s])
         gx, gy, distance = towards(x[i], y[i], goal[h, 0], goal[h, 1], width, height, torus)
         group_m = spacing[s] * math.sqrt(np.float64(size[h]))
         if way >= distance + area[s]:
@@ -196,7 +197,7 @@ def _roam(
             group_m = min(group_m, area[s])
             q, t = uniform2(seed, step, MIGRATION, herd_key[h], CANDIDATES)
             ax, ay = in_disc(area[s] - group_m, q, t)
-            bx, by = in_disc(group_m + ASTRAY_H * speed[s], w, z)
+            bx, by = in_disc(group_m + astray_m, w, z)
             px, py = distance * gx + ax + bx, distance * gy + ay + by
             way = math.sqrt(px * px + py * py)
             px, py = px / max(way, 1e-9), py / max(way, 1e-9)
@@ -204,14 +205,14 @@ def _roam(
             # An own heading, the herd's goal and the herd's middle: weights against 1 for the heading.
             px, py = turned(dir_x[i], dir_y[i], keep, u)
             # A goal is an area: within it there is nothing to go to; far away it weighs up to twice the heading.
-            weight = min(max(distance - area[s], 0.0) / (ASTRAY_H * speed[s]), 2.0)
+            weight = min(max(distance - area[s], 0.0) / astray_m, 2.0)
             px += weight * gx
             py += weight * gy
             if size[h] > 1:
                 # The goal is common: only near it need they look for each other.
                 mx, my, loose = towards(x[i], y[i], middle[h, 0], middle[h, 1], width, height, torus)
                 if loose > group_m:
-                    weight = min((loose - group_m) / (ASTRAY_H * speed[s]), 2.0) * (1.0 - 0.5 * weight)
+                    weight = min((loose - group_m) / astray_m, 2.0) * (1.0 - 0.5 * weight)
                     px += weight * mx
                     py += weight * my
         if flight_m[s] > 0.0:
