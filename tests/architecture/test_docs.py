@@ -1,5 +1,6 @@
 """The documents name every command, option, room and target, and only those that exist."""
 
+import json
 import re
 
 import pytest
@@ -35,7 +36,7 @@ def test_the_readme_shows_every_command(root):
     assert not missing
 
 
-@pytest.mark.parametrize("document", (*DOCUMENTS, "docs/pybioclip.md", "docs/training.md", "docs/twin.md"))
+@pytest.mark.parametrize("document", (*DOCUMENTS, "docs/models.md", "docs/pybioclip.md", "docs/training.md", "docs/twin.md"))
 def test_the_documents_show_only_commands_and_options_that_exist(root, document):
     for line in commands_in((root / document).read_text(encoding="utf-8")):
         words = line.split("#")[0].split()[1:]
@@ -48,7 +49,7 @@ def test_the_documents_show_only_commands_and_options_that_exist(root, document)
         assert used <= known, line
 
 
-@pytest.mark.parametrize("document", (*DOCUMENTS, "CHANGELOG.md", "LOG.md", "docs/photographs.md", "docs/pybioclip.md", "docs/training.md", "docs/twin.md", "docs/watch.md"))
+@pytest.mark.parametrize("document", (*DOCUMENTS, "CHANGELOG.md", "LOG.md", "docs/models.md", "docs/photographs.md", "docs/pybioclip.md", "docs/training.md", "docs/twin.md", "docs/watch.md"))
 def test_links_between_documents_lead_somewhere(root, document):
     path = root / document
     links = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
@@ -76,3 +77,20 @@ def test_every_extra_is_explained_in_the_readme(root):
     extras = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     readme = (root / "README.md").read_text(encoding="utf-8")
     assert not [extra for extra in extras if f"`[{extra}]`" not in readme]
+
+
+def test_the_readme_gives_the_floor_and_the_figures_of_the_shipped_model(root):
+    readme = " ".join((root / "README.md").read_text(encoding="utf-8").split())
+    bundled = root / "src" / "linnaea" / "model" / "bundled"
+    floor = json.loads((bundled / "calibration.json").read_text(encoding="utf-8"))["floor"]
+    assert f"floor is {floor:.2f}".replace("0.", ".") in readme
+    (page,) = re.findall(r"\[how\]\((benchmarks/results/bundled_model_[^)]*)\)", readme)
+    text = (root / page).read_text(encoding="utf-8")
+    assert text.count(f"Floor {floor}.") == 3
+    shipped, ablation = text.split("with the calibration as shipped")[1].split("## Without")
+    rows = {line.split(" | ")[0]: line.strip("| ").split(" | ") for line in ablation.splitlines() if line.startswith("| ")}
+    n, wrong = rows["| unseen"][1], rows["| unseen"][-1].split()[0]
+    assert f"{n} photographs of species that the model had never met, {wrong} % got a wrong species" in readme
+    (familiar,) = (line.split(" | ") for line in shipped.splitlines() if line.startswith("| familiar"))
+    right, family = familiar[2].split()[0], familiar[4].split()[0]
+    assert f"{right} % of the names given are right, {family} % are family or finer" in readme

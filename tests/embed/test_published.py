@@ -209,9 +209,41 @@ def test_the_command_makes_a_folder_and_replaces_nothing_else(tmp_path, capsys):
     (tmp_path / "v.csv").write_text("genus,species\nRosa,Rosa canina\nRosa,Rosa gallica\n", encoding="utf-8")
     config = NamesConfig(model="placeholder", vocabulary=str(tmp_path / "v.csv"), out=tmp_path / "made", quiet=True)
     assert main(config) == 0
-    assert "2 names" in capsys.readouterr().err
+    assert "2 names" in (said := capsys.readouterr().err) and "reading" not in said
     assert np.load(tmp_path / "made" / "vectors.npy").shape[0] == 2
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "diary.txt").write_text("mine")
     with pytest.raises(ValueError, match="taken"):
         main(NamesConfig(model="placeholder", vocabulary=str(tmp_path / "v.csv"), out=tmp_path / "taken", quiet=True))
+
+
+def test_the_command_says_at_once_what_it_does_and_where_it_goes_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("linnaea.embed.names.LEAST_CHUNK_LEAVES", 1)
+    monkeypatch.setattr("linnaea.embed.names.CHUNK_LEAVES", 1)
+    (tmp_path / "v.csv").write_text("genus,species\nRosa,Rosa canina\nRosa,Rosa gallica\n", encoding="utf-8")
+    config = NamesConfig(model="placeholder", vocabulary=str(tmp_path / "v.csv"), out=tmp_path / "made")
+    calls = []
+
+    def stop_at_the_second(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return embed_leaves(*arguments)
+
+    monkeypatch.setattr("linnaea.embed.names.embed_leaves", stop_at_the_second)
+    assert main(config) == 130
+    first, second, *_, last = capsys.readouterr().err.splitlines()
+    assert first == "placeholder: reading the model and the names …"
+    assert second == f"placeholder: 2 names → {tmp_path / 'made'}"
+    assert last == "linnaea: stopped; the same command goes on from here"
+    assert main(config) == 0
+    assert "; going on after 1" in capsys.readouterr().err.splitlines()[1]
+
+
+def test_a_stop_while_the_model_is_read_ends_in_the_same_line(tmp_path, monkeypatch, capsys):
+    def stopped(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("linnaea.model.checkpoint.load_model", stopped)
+    assert main(NamesConfig(model="placeholder")) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "linnaea: stopped; the same command goes on from here"

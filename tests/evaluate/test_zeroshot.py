@@ -103,9 +103,38 @@ def test_nothing_readable_is_an_error_that_asks_for_the_root(pack, tmp_path):
 
 
 def test_a_manifest_without_labels_says_what_it_has(tmp_path):
-    (tmp_path / "m.csv").write_text("file,species\na.png,Rosa canina\n")
-    with pytest.raises(ValueError, match="'label'.*file, species"):
+    (tmp_path / "m.csv").write_text("file,colour\na.png,red\n")
+    with pytest.raises(ValueError, match="'label'.*file, colour"):
         read_examples(tmp_path / "m.csv")
+
+
+def test_a_table_for_training_does_as_a_manifest(tmp_path, vocabulary):
+    (tmp_path / "t.csv").write_text(
+        "path,genus,species,common_name,split\n"
+        "a.png,Rosa,canina,Dog rose,val\n"
+        "b.png,Passer,Passer domesticus,,val\n"
+        "c.png,Setophaga,,,val\n"
+        "d.png,,,magnolia warbler,val\n"
+        "e.png,,,,val\n"
+        "f.png,Rosa,canina,,train\n"
+    )
+    rows = read_examples(tmp_path / "t.csv", ("split=val",))
+    assert [row["label"] for row in rows] == ["Rosa canina", "Passer domesticus", "Setophaga", "magnolia warbler", ""]
+    examples, unresolved = to_examples(rows[:4], vocabulary)
+    assert [(e.file, e.common_name) for e in examples[:2]] == [("a.png", "Dog rose"), ("b.png", "")]
+    assert examples[0].lineage == LINEAGES["Rosa canina"]
+    assert examples[2].lineage == (*LINEAGES["Setophaga ruticilla"][:6], "")
+    assert examples[3].lineage == LINEAGES["Setophaga magnolia"]
+    assert unresolved == []
+
+
+def test_rows_that_say_nothing_are_left_out_and_counted(pack, capsys):
+    path = pack / "manifest.csv"
+    path.write_text(path.read_text() + "0.png,,b\n")
+    assert main(config(pack)) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["unlabelled"] == 1 and json.loads(shown.out)["n"] == 8
+    assert "1 rows have no label" in shown.err
 
 
 def example(label, lineage=("",) * 7, organism=True, common=""):
@@ -202,6 +231,29 @@ def test_cross_fitting_never_judges_by_what_it_fitted():
     moved = np.abs(cross_fit(ONE_TAXON, scores, flipped, known, examples, group, 1.0) - chance).max(1)
     assert (moved[fold == 0] == 0).all()
     assert (moved[fold == 1] > 0).all()
+
+
+def test_a_calibration_of_a_few_photographs_is_said_to_be_rough_and_of_hardly_any_is_refused(pack, capsys):
+    path = pack / "manifest.csv"
+    with pytest.raises(ValueError, match="8 photographs are too few"):
+        main(config(pack, vocabulary="full", write_calibration=pack / "c.json"))
+    with pytest.raises(ValueError, match="--vocabulary full"):
+        config(pack, write_calibration=pack / "c.json")
+    head, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([head, *rows * 4]) + "\n")
+    assert main(config(pack, vocabulary="full", write_calibration=pack / "c.json")) == 0
+    said = capsys.readouterr().err
+    assert "fitted to 32 photographs" in said and "one chance for all, at kingdom" in said
+    written = json.loads((pack / "c.json").read_text())
+    assert written["model_hash"] == PlaceholderModel().card.hash
+    assert written["ranks"]["kingdom"]["weights"] == [0.0] * 5
+
+
+def test_the_report_says_where_its_chances_come_from(pack):
+    bare, _ = benchmark(config(pack, vocabulary="full"))
+    fitted, _ = benchmark(config(pack, vocabulary="full", calibration="cross-fitted"))
+    assert bare["calibration"].startswith("none") and bare["notes"] == []
+    assert fitted["calibration"] == "cross-fitted" and "8 photographs" in fitted["notes"][0]
 
 
 def test_halves_do_not_depend_on_the_machine():

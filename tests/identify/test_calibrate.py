@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from linnaea.identify import calibrate as module
 from linnaea.identify.calibrate import TRAITS, calibrate, fit_calibration, traits
 from linnaea.identify.score import Scores
 from linnaea.records import RANKS
@@ -84,6 +85,39 @@ def test_separable_photographs_do_not_drive_the_weights_to_infinity():
     chance_br = calibrate(fitted, scores, ONE_TAXON)
     assert np.isfinite(chance_br).all()
     assert ((chance_br > 0.5) == right_br).mean() > 0.95
+
+
+def test_traits_that_hardly_differ_carry_no_weight():
+    """44 photographs whose cosines differ in the fourth decimal, and by chance with the truth."""
+    rng = np.random.default_rng(4)
+    right_br = np.tile((np.arange(44) % 3 == 0)[:, None], (1, 7))
+    scores = make_scores(rng.uniform(0.1, 0.9, (44, 7)), rng)
+    scores.leaf_similarity_b[:] = 0.95 + 1e-4 * right_br[:, 0]
+    scores.entropy_b[:] = 7.0
+    fitted = fit_calibration(scores, right_br, np.ones_like(right_br))
+    for rank in fitted["ranks"].values():
+        assert np.abs(rank["weights"]).max() < 3 and abs(rank["bias"]) < 15
+    assert np.abs(calibrate(fitted, scores, ONE_TAXON)[:, 6].mean() - 1 / 3) < 0.05
+
+
+def test_hundreds_of_photographs_are_fitted_as_if_nothing_held_them_back(monkeypatch):
+    rng = np.random.default_rng(6)
+    scores = make_scores(rng.uniform(0.01, 0.99, (800, 7)), rng)
+    right_br = rng.uniform(size=(800, 7)) < scores.probability_br
+    held = calibrate(fit_calibration(scores, right_br, np.ones_like(right_br)), scores, ONE_TAXON)
+    monkeypatch.setattr(module, "SPREAD_N", 0)
+    free = calibrate(fit_calibration(scores, right_br, np.ones_like(right_br)), scores, ONE_TAXON)
+    np.testing.assert_allclose(held, free, atol=1e-3)
+
+
+def test_a_rank_without_right_names_has_one_small_chance_for_all():
+    scores = make_scores(np.random.default_rng(7).uniform(size=(44, 7)))
+    right_br = np.zeros((44, 7), bool)
+    right_br[:3, 0] = True
+    fitted = fit_calibration(scores, right_br, np.ones_like(right_br))
+    chance_br = calibrate(fitted, scores, ONE_TAXON)
+    np.testing.assert_allclose(chance_br[:, 0], 4 / 46, atol=1e-6)
+    np.testing.assert_allclose(chance_br[:, 6], 1 / 46, atol=1e-6)
 
 
 def test_a_calibration_of_other_traits_is_refused():

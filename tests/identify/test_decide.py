@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from linnaea.identify.decide import Decision, LabelNamer, TaxonNamer, deepest_rank
+from linnaea.identify.decide import Decision, LabelNamer, TaxonNamer, deepest_rank, raised_floor
 from linnaea.identify.labels import Label, LabelSet
 from linnaea.identify.score import Scorer
 from linnaea.records import RANKS
@@ -65,6 +65,33 @@ def test_a_rank_that_is_asked_for_is_always_given_unless_a_floor_is_set(vocabula
     assert (row.rank, row.name) == ("family", "Felidae") and row.confidence == pytest.approx(0.5, abs=1e-3)
     (refused,) = rows(vocabulary, Decision(rank="family", floor=0.8), **doubt)
     assert refused.reason == "below the floor of 0.80: best guess family Felidae (p=0.50)"
+
+
+def test_what_an_even_softmax_gives_to_a_large_group_is_no_evidence(vocabulary):
+    """Seven of ten species are animals; without a calibration a floor of .5 asks of them half of the way from .7 to 1."""
+    bare = Decision(above_share=True)
+    (row,) = rows(vocabulary, bare)
+    assert row.reason == "below the floor of 0.82: best guess kingdom Animalia (p=0.64)"
+    (loose,) = rows(vocabulary, Decision())
+    assert (loose.status, loose.name) == ("identified", "Chordata")
+    (sure,) = rows(vocabulary, bare, Felis_catus=0.9)
+    assert (sure.rank, sure.name) == ("species", "Felis catus")
+
+
+def test_a_floor_is_raised_by_the_share_but_not_for_what_holds_all():
+    np.testing.assert_allclose(raised_floor(0.5, np.array([[0.0, 0.6, 1.0]])), [[0.5, 0.8, 0.5]])
+
+
+def test_shares_are_those_of_an_image_that_is_like_every_name(vocabulary):
+    tree = vocabulary.tree
+    table, leaves = PerfectTable(tree), np.array([0, 2, 3, 5, 8], np.int32)
+    prior_n = np.log(np.arange(1, tree.n_leaves + 1)).astype(np.float32)
+    for given, prior, refusals in ((None, None, 3), (leaves, None, 0), (leaves, prior_n, 2)):
+        refusal_fd = np.full((refusals, 1), -1.0, np.float32)
+        scorer = Scorer(tree, table, 20.0, refusal_fd, given, prior)
+        scores = scorer.score(ONE)
+        np.testing.assert_allclose(scorer.shares(scores.node_br), scores.probability_br, rtol=1e-5)
+    assert (scorer.shares(np.full((1, 7), -1)) == 0).all()
 
 
 def test_alternatives_are_of_the_same_rank_and_share_the_rest(vocabulary):

@@ -47,6 +47,7 @@ def test_a_folder_becomes_a_table_with_a_row_for_each_file(go, photos, tmp_path)
     assert not journal_dir(tmp_path / "names.csv").exists()
     manifest = json.loads((tmp_path / "names.csv.manifest.json").read_text())
     assert manifest["counts"]["identified"] == 4 and manifest["model"] == "placeholder-64"
+    assert manifest["calibration"] == "none: confidence is a bare softmax"
 
 
 def test_all_forms_say_the_same(go, photos, tmp_path):
@@ -319,3 +320,11 @@ def test_a_table_that_cannot_be_read_is_named(go, photos, tmp_path, option, name
     more = {"month": 5} if option == "occurrences" else {}
     with pytest.raises(ValueError, match=name):
         go(photos, **{option: value, **more})
+
+
+def test_the_summary_of_a_model_without_calibration_says_so(go, photos, capsys):
+    go(photos, quiet=False)
+    warning, summed = capsys.readouterr().err.splitlines()[-2:]
+    assert warning.startswith("placeholder carries no calibration: confidence is a bare softmax") and " identified" in summed
+    go(photos, quiet=False, labels="Felis catus,Rosa canina")
+    assert "calibration" not in capsys.readouterr().err

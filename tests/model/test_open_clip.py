@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -351,3 +352,27 @@ def test_the_golden_file_is_what_open_clip_gives(tmp_path):
     done = subprocess.run([python, "-c", program], cwd=ROOT / "benchmarks", capture_output=True, text=True, check=True)
     for key, value in json.loads(done.stdout).items():
         np.testing.assert_allclose(value, GOLDEN["tiny"][key], atol=1e-6)
+
+
+def calibration_of(model, **changes):
+    ranks = {"species": {"weights": [0.0] * 5, "bias": 2.0}}
+    traits = ["mass", "lead", "organism", "similarity", "clarity"]
+    return {"traits": traits, "ranks": ranks, "floor": 0.7, "model_hash": model.card.hash, "fitted_on": "made", **changes}
+
+
+def test_a_calibration_beside_the_weights_is_read_and_one_of_other_weights_refused(checkpoint, tmp_path):
+    directory = tmp_path / "calibrated"
+    shutil.copytree(checkpoint(SMALL), directory)
+    bare = OpenClipModel(directory)
+    assert bare.card.calibration == {}
+    path = directory / "calibration.json"
+    path.write_text(json.dumps(calibration_of(bare)))
+    calibrated = OpenClipModel(directory)
+    assert calibrated.card.calibration["floor"] == 0.7 and calibrated.card.hash == bare.card.hash
+    path.write_text(json.dumps(calibration_of(bare, model_hash="0123")))
+    with pytest.raises(ValueError, match="fitted to other weights.*0123.*move it away"):
+        OpenClipModel(directory)
+    for other in ("[]", "{", '{"temperature": 1.5}'):
+        path.write_text(other)
+        with pytest.raises(ValueError, match="no calibration for a checkpoint"):
+            OpenClipModel(directory)

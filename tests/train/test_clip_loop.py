@@ -257,7 +257,7 @@ def test_a_truncated_shard_is_named_or_its_whole_samples_are_used(tmp_path):
         train_clip(sharded(tmp_path), tmp_path / "work", report=silent)
     said = []
     train_clip(sharded(tmp_path, keep_truncated=True), tmp_path / "work", report=said.append)
-    assert any(line.startswith("organisms: 1 x truncated") for line in said)
+    assert any(line.startswith("organisms: 1 not used: truncated") for line in said)
 
 
 def test_samples_without_text_and_names_without_lineage_are_counted_by_name(tmp_path):
@@ -267,10 +267,11 @@ def test_samples_without_text_and_names_without_lineage_are_counted_by_name(tmp_
     write_shards([*samples, ("mute", image_bytes(8), nothing, ""), ("bare", image_bytes(9), bare, "")], tmp_path / "shards")
     said = []
     train_clip(sharded(tmp_path), tmp_path / "work", report=said.append)
-    assert "organisms: 1 x no text: neither a scientific nor a common name" in said
-    assert "organisms: 1 x no lineage: a bare name, without the ranks above it" in said
-    journal = (tmp_path / "work" / "rejects" / "organisms-0.csv").read_text()
-    assert "mute,no text" in journal and 'bare,"no lineage' in journal
+    assert "organisms: 1 not used: no text: neither a scientific nor a common name" in said
+    assert "organisms: 1 used, but: no lineage: a bare name, without the ranks above it" in said
+    rejects, notices = ((tmp_path / "work" / kind / "organisms-0.csv").read_text() for kind in ("rejects", "notices"))
+    assert "mute,no text" in rejects and "bare" not in rejects
+    assert 'bare,"no lineage' in notices and "mute" not in notices
 
 
 def test_a_work_folder_with_checkpoints_is_not_trained_over(tmp_path):

@@ -206,6 +206,7 @@ def test_sharing_and_keeping_inputs_alone_lower_memory():
         ({"gpu_kind": "h1000"}, "h1000.*h100"),
         ({"gpus": 3}, "batch 64 is no multiple of 3"),
         ({"gpus": 0}, "gpus 0"),
+        ({"gpus": 2, "gpu_kind": "cpu"}, "gpu-kind cpu is this machine alone, and gpus is 2"),
         ({"utilisation": 45.0}, "utilisation 45.0"),
     ],
 )
@@ -254,6 +255,27 @@ def test_the_recipe_of_bioclip_2_is_as_published():
 def test_durations_read_as_people_say_them():
     found = [plan.show_duration(seconds) for seconds in (0.0312, 8.2, 119, 7100, 90_000, 846_720)]
     assert found == ["0.031 s", "8.2 s", "119 s", "118.3 min", "25.0 h", "9.8 days"]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(0.771, "0.771"), (8.2, "8.2"), (1509.2, "1,509"), (1_234_567.0, "1,234,567"), (5e-5, "5e-05")]
+)
+def test_numbers_read_as_people_write_them(value, said):
+    assert plan.show_number(value) == said
+
+
+def test_a_plan_that_does_not_fit_names_the_largest_micro_batch_that_does(tmp_path):
+    def planned(memory, **changes):
+        found = plan.plan_run(small_recipe(tmp_path, **changes), lengths=[20])
+        return replace(found, kind=replace(found.kind, memory=memory))
+
+    large = planned(5e9, batch=512)
+    most = plan.largest_micro_batch(large)
+    assert f"DOES NOT FIT; --micro-batch {most} does, and what is smaller" in "\n".join(plan.show(large))
+    for micro_batch, verdict in ((most, "fits"), (most + 1, "DOES NOT FIT")):
+        lines = plan.show(planned(5e9, batch=512, micro_batch=micro_batch))
+        assert verdict in next(line for line in lines if line.startswith("memory"))
+    assert "no --micro-batch does; --activation-checkpointing" in "\n".join(plan.show(planned(1e9)))
 
 
 def options_of_train() -> set[str]:
@@ -323,6 +345,6 @@ def test_a_plan_trains_nothing_and_a_recipe_without_towers_has_none(tmp_path, ca
     asked = {"recipes": ROOT / "recipes", "plan": True, "out": tmp_path / "out"}
     assert main(TrainConfig(recipe="bioclip2_vitl14", gpus=32, gpu_kind="h200", **asked)) == 0
     assert "32 x h200" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="has no plan"):
+    with pytest.raises(ValueError, match="has no plan; its 3,164 steps of 64 crops take"):
         main(TrainConfig(recipe="bundled", **asked))
     assert not list(tmp_path.iterdir())

@@ -51,9 +51,9 @@ def test_a_switch_is_turned_by_its_name_or_by_a_value(setting, value):
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ("bach=3", "'made' has no field 'bach'; did you mean batch"),
-        ("balance=1", "did you mean organisms.balance"),
-        ("outt=1", "did you mean out"),
+        ("bach=3", "'made' has no field 'bach'; did you mean --batch"),
+        ("balance=1", "did you mean --organisms.balance"),
+        ("outt=1", "did you mean --out\\?"),
         ("zzz=1", "it has name, batch"),
         ("replay.balance=1", "organisms.balance"),
         ("batch=many", "batch 'many' is not a whole number"),
@@ -75,3 +75,11 @@ def test_fields_of_parts_have_a_dot():
     assert list(fields_of(Made())) == [
         "name", "batch", "compile", "start", "organisms.balance", "organisms.types", "organisms.size", "replay",
     ]  # fmt: skip
+
+
+def test_what_is_suggested_is_named_once_and_is_not_what_was_asked_for():
+    with pytest.raises(ValueError, match=r"did you mean --batch\?$"):
+        set_fields(Made(), ["bacth=3"], options=["batch"])
+    with pytest.raises(ValueError) as error:
+        set_fields(Made(), ["outs=3"], options=["outs", "out"])
+    assert str(error.value).endswith("did you mean --out?")

@@ -12,10 +12,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from linnaea.train.pack import pack_table, texts_of
+from linnaea.train.pack import pack_table, texts_of, write_shards
 from linnaea.train.rejects import RejectJournal
 from linnaea.train.samples import NO_IMAGE, NO_TEXT, NOTHING_ABOVE, Reject, bare_text, choose_text, lineage_of_tag
-from linnaea.train.shards import TarSource, load_index
+from linnaea.train.shards import TWICE, TarSource, load_index
 from linnaea.train.tables import TableSource, normal_names, read_table
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -283,3 +283,26 @@ def test_the_journal_counts_a_reject_once_and_goes_on_after_a_torn_line(tmp_path
     assert len(again.rows) == 3
     again.add([Reject(part="p", key="k9", reason="x")])
     assert [r["key"] for r in csv.DictReader(path.read_text().splitlines())] == ["k0", "k1", "k2", "k9"]
+
+
+def test_samples_that_share_a_key_are_all_packed_and_no_key_is_empty(tmp_path):
+    given = [(key, image_bytes(i), CAT, "") for i, key in enumerate(["0000001", "a/b", "cat", "cat", ""])]
+    source = open_tars(write_shards(given, tmp_path / "shards"), tmp_path)
+    assert source.keys(0).tolist() == ["0000001", "0000001_", "cat", "0000003", "0000004"]
+    assert [source.read(0, row, "scientific").data for row in range(5)] == [image_bytes(i) for i in range(5)]
+
+
+def test_a_second_image_of_a_key_is_a_reject_and_the_first_stays(tmp_path):
+    names = [("cat.jpg", image_bytes(1)), ("cat.sci.txt", b"Felis catus"), ("dog.JPG", image_bytes(3)), ("dog.SCI.TXT", b"Canis lupus")]
+    again = [("cat.jpg", image_bytes(2)), ("cat.sci.txt", b"Panthera leo")]
+    source = open_tars([write_tar(tmp_path / "odd.tar", names + again)], tmp_path)
+    assert [(reject.key, reject.reason) for reject in source.rejects] == [("cat", TWICE)]
+    assert source.keys(0).tolist() == ["cat", "dog"]
+    first = source.read(0, 0, "scientific")
+    assert (first.data, first.text) == (image_bytes(1), "a photo of Felis catus.")
+    assert source.read(0, 1, "scientific").data == image_bytes(3)
+
+
+def test_a_table_of_files_has_nothing_truncated_to_keep(tmp_path):
+    with pytest.raises(ValueError, match="keep_truncated is of shards; leave keep_truncated out"):
+        TableSource(read_table(table(tmp_path, [row("a.jpg")])), tmp_path, keep_truncated=True)

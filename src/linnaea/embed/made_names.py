@@ -44,29 +44,44 @@ class NamesConfig:
 
 def main(config: NamesConfig) -> int:
     """0 when the table is there, 130 when it was stopped."""
+    start = time.monotonic()
+    try:
+        # before the imports below, which take seconds
+        _say(config, f"{config.model}: reading the model and the names …")
+        directory, n = _make(config)
+    except KeyboardInterrupt:
+        print("\nlinnaea: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    print(f"{n:,} names in {directory} ({format_duration(time.monotonic() - start)})", file=sys.stderr)
+    return 0
+
+
+def _make(config: NamesConfig) -> tuple[Path, int]:
+    """The folder of the table and how many names it has; says what it is about to do before it begins."""
     from linnaea.model.checkpoint import load_model
     from linnaea.taxonomy.vocabulary import load_vocabulary
 
-    start = time.monotonic()
     model = load_model(config.model)
     vocabulary = load_vocabulary(config.vocabulary, model.card.common_names)
+    out = table_dir(model, vocabulary) if config.out is None else config.out
     progress: Progress | None = None
 
     def report(done: int, total: int) -> None:
         nonlocal progress
-        progress = progress or Progress(total, "names", done=done, quiet=config.quiet)
+        if progress is None:
+            progress = Progress(total, "names", done=done, quiet=config.quiet)
+            _say(config, f"{model.card.name}: {total:,} names → {out}" + (f"; going on after {done:,}" if done else ""))
         progress.advance(done - progress.done)
 
-    try:
-        directory = make_table(model, vocabulary, report=report, out=config.out)
-    except KeyboardInterrupt:
-        print("\nlinnaea: stopped; the same command goes on from here", file=sys.stderr)
-        return 130
+    directory = make_table(model, vocabulary, report=report, out=config.out)
     if progress:
         progress.close()
-    seconds = format_duration(time.monotonic() - start)
-    print(f"{vocabulary.tree.n_leaves:,} names in {directory} ({seconds})", file=sys.stderr)
-    return 0
+    return directory, vocabulary.tree.n_leaves
+
+
+def _say(config: NamesConfig, line: str) -> None:
+    if not config.quiet:
+        print(line, file=sys.stderr, flush=True)
 
 
 def choose_table(

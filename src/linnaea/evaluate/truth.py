@@ -16,6 +16,10 @@ from linnaea.identify.tables import read_rows
 from linnaea.records import RANKS
 from linnaea.taxonomy.vocabulary import Vocabulary
 
+# What a table for training calls things, too, the preferred name first.
+FILE_COLUMNS = ("file", "path", "image_path")
+SCIENTIFIC_COLUMNS = ("scientific", "scientific_name")
+COMMON_COLUMNS = ("common", "common_name")
 NO_ORGANISM = ("no organism", "no_organism", "none", "background")
 
 
@@ -36,13 +40,17 @@ class Example:
 
 
 def read_examples(manifest: Path, where: Sequence[str] = ()) -> list[dict[str, str]]:
-    """Rows of a manifest, filtered by `column=value` conditions. Raises ValueError naming a missing column or a value without rows."""
+    """Rows of a manifest, filtered by `column=value` conditions, each with `file`, `label` and `common`.
+
+    A table for training does as well: without a column `label` the species is it, or else the scientific name, the deepest rank or
+    the common name. Raises ValueError naming a missing column or a value without rows.
+    """
     rows = read_rows(Path(manifest))
     if not rows:
         raise ValueError(f"{manifest} has no rows; write one a photograph below the columns file,label")
     columns = list(rows[0])
-    for column in ("file", "label"):
-        if column not in columns:
+    for column, others in (("file", FILE_COLUMNS), ("label", (*RANKS, *SCIENTIFIC_COLUMNS, *COMMON_COLUMNS))):
+        if column not in columns and not set(others) & set(columns):
             raise ValueError(f"{manifest} has no column {column!r}; it has {', '.join(columns)}")
     for condition in where:
         column, equals, value = condition.partition("=")
@@ -51,7 +59,25 @@ def read_examples(manifest: Path, where: Sequence[str] = ()) -> list[dict[str, s
         rows = [row for row in rows if row[column] == value]
         if not rows:
             raise ValueError(f"--where {condition!r} leaves no row of {manifest}")
-    return rows
+    return [_with_label(row) for row in rows]
+
+
+def _with_label(row: dict[str, str]) -> dict[str, str]:
+    """The row with what it calls by another name under `file`, `label`, `scientific` and `common`, and its species as a binomial."""
+
+    def first(names: Sequence[str]) -> str:
+        return next((row[name].strip() for name in names if row.get(name, "").strip()), "")
+
+    known = (FILE_COLUMNS, SCIENTIFIC_COLUMNS, COMMON_COLUMNS)
+    named = {names[0]: first(names) for names in known if names[0] not in row and set(names) & row.keys()} | row
+    if "label" in row:
+        return named
+    species, genus = first(("species",)), first(("genus",))
+    if species and genus and " " not in species:
+        species = f"{genus} {species}"
+    if "species" in row:
+        named["species"] = species
+    return named | {"label": species or first(SCIENTIFIC_COLUMNS) or first(RANKS[::-1]) or first(COMMON_COLUMNS)}
 
 
 def to_examples(rows: list[dict[str, str]], vocabulary: Vocabulary) -> tuple[list[Example], list[str]]:

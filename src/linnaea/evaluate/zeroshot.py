@@ -17,8 +17,9 @@ from linnaea.embed.names import embed_texts, load_name_table
 from linnaea.embed.sample import settle_on_records, spread
 from linnaea.evaluate.metrics import expected_calibration_error, share_with_interval
 from linnaea.evaluate.truth import Example, fold_of, read_examples, to_examples, truth_nodes
-from linnaea.identify.calibrate import calibrate, fit_calibration
-from linnaea.identify.decide import DEFAULT_FLOOR, deepest_rank
+from linnaea.identify.calibrate import LEAST_KNOWN, calibrate, fit_calibration, has_both_kinds
+from linnaea.identify.decide import DEFAULT_FLOOR, deepest_rank, raised_floor
+from linnaea.identify.namer import BARE
 from linnaea.identify.score import Scorer, Scores
 from linnaea.model.checkpoint import load_model
 from linnaea.model.contract import Model
@@ -31,6 +32,8 @@ from linnaea.taxonomy.vocabulary import Vocabulary, load_vocabulary
 
 TEXTS = ("auto", "taxonomic", "scientific", "common")
 SPECIES, FAMILY = RANK_INDEX["species"], RANK_INDEX["family"]
+# A calibration of fewer photographs is said to be rough.
+FEW_TO_FIT = 300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +41,7 @@ class ZeroshotConfig:
     """Name labelled photographs without having trained on their labels, and say how often the names were right."""
 
     manifest: Path
-    "CSV with columns file,label and, if it likes, the ranks, common and rank (`none` for no organism)"
+    "CSV with columns file,label and, if it likes, the ranks, common and rank (`none` for no organism); or a table for training"
     root: Path = Path(".")
     "folder that the files are relative to"
     model: str = "bundled"
@@ -54,7 +57,7 @@ class ZeroshotConfig:
     min_confidence: float | None = None
     "full: floor of a name's confidence; by default the model's"
     write_calibration: Path | None = None
-    "full: fit on all these photographs and write the calibration there as JSON"
+    "full: fit on all these photographs and write the calibration there as JSON; read where it is calibration.json in the model's folder"
     unseen_weight: float = 3.0
     "full: in a fitted calibration a photograph of a species that training never named counts this often; the field has more of them"
     floor_target: float = 0.9
@@ -70,6 +73,8 @@ class ZeroshotConfig:
 
     def __post_init__(self):
         check_runtime(self.runtime)
+        if self.write_calibration and self.vocabulary != "full":
+            raise ValueError("--write-calibration needs the chances of --vocabulary full; add it")
 
 
 def embed_examples(model: Model, examples: list[Example], root: Path, batch_size: int) -> tuple[np.ndarray, dict[int, str]]:
@@ -181,15 +186,37 @@ def cross_fit(
     return chance_nr
 
 
-def judge(tree, scores: Scores, chance_nr: np.ndarray, truth_nr: np.ndarray, examples: list[Example], floor: float) -> list[dict]:
-    """What `identify` says of each photograph and whether it is right: a row each.
+def fit_notes(right_nr: np.ndarray, known_nr: np.ndarray) -> list[str]:
+    """What a user should know of a calibration that is fitted to these names: how few they are, and for which ranks too few."""
+    notes, few, alike = [], [], []
+    for r, rank in enumerate(RANKS):
+        right_n = right_nr[known_nr[:, r], r]
+        if len(right_n) < LEAST_KNOWN:
+            few.append(rank)
+        elif not has_both_kinds(right_n):
+            alike.append(rank)
+    n = int(known_nr.any(1).sum())
+    if n < FEW_TO_FIT:
+        notes.append(f"the calibration is fitted to {n} photographs; with fewer than {FEW_TO_FIT} it is rough")
+    if alike:
+        notes.append(f"too few right or too few wrong names to tell them apart, so one chance for all, at {', '.join(alike)}")
+    if few:
+        notes.append(f"fewer than {LEAST_KNOWN} photographs of known name, so no calibration, at {', '.join(few)}")
+    return notes
+
+
+def judge(
+    tree, scores: Scores, chance_nr: np.ndarray, truth_nr: np.ndarray, examples: list[Example], floor: float | np.ndarray
+) -> list[dict]:
+    """What `identify` says of each photograph and whether it is right: a row each. `floor` is one for all or float [n, r].
 
     A name is right if the photograph's taxon is it or lies below it; below the rank that the label reaches it cannot be judged, and
     counts as right if it is at least consistent with the label.
     """
     rows = []
+    floor_nr = np.broadcast_to(floor, chance_nr.shape)
     for i, example in enumerate(examples):
-        r = deepest_rank(tree, scores.node_br[i], chance_nr[i], floor)
+        r = deepest_rank(tree, scores.node_br[i], chance_nr[i], floor_nr[i])
         row = {"file": example.file, "label": example.label, "rank": RANKS[r] if r >= 0 else "", "name": "", "right": None}
         if r >= 0:
             node = int(scores.node_br[i, r])
@@ -252,20 +279,44 @@ def evaluate_full(
     right_nr = (scores.node_br == truth_nr) & (truth_nr >= 0)
     group_n = groups(examples, set(getattr(model, "familiar", ())))
     base = dict(model.card.calibration)
+    notes = fit_notes(right_nr, known_nr) if config.calibration == "cross-fitted" or config.write_calibration else []
     if config.calibration == "cross-fitted":
         chance_nr = cross_fit(tree, scores, right_nr, known_nr, examples, group_n, config.unseen_weight)
     else:
         chance_nr = calibrate(base if config.calibration == "model" else {}, scores, tree)
     floor = config.min_confidence if config.min_confidence is not None else base.get("floor", DEFAULT_FLOOR)
     if config.write_calibration:
+        weight_n = np.where(group_n == "unseen", config.unseen_weight, 1.0)
+        fitted = fit_calibration(scores, right_nr, known_nr, weight_n)
+        if not fitted["ranks"]:
+            raise ValueError(f"{len(examples)} photographs are too few for a calibration; give some hundreds, {LEAST_KNOWN} at the least")
         honest_nr = cross_fit(tree, scores, right_nr, known_nr, examples, group_n, config.unseen_weight)
         floor = choose_floor(
             tree, scores, honest_nr, truth_nr, examples, group_n, config.floor_target, config.most_wrong_species
         )
-        weight_n = np.where(group_n == "unseen", config.unseen_weight, 1.0)
-        fitted = fit_calibration(scores, right_nr, known_nr, weight_n)
-        write_json(config.write_calibration, {**fitted, "floor": floor, "fitted_on": model.card.name, "n": len(examples)})
-    rows = judge(tree, scores, chance_nr, truth_nr, examples, floor)
+        of = {"fitted_on": model.card.name, "model_hash": model.card.hash, "n": len(examples)}
+        write_json(config.write_calibration, {**fitted, "floor": floor, **of})
+    own = bool(base.get("ranks")) and config.calibration == "model"
+    bare = not own and config.calibration != "cross-fitted"
+    # as `identify` decides where nothing was fitted and no floor is asked for
+    raised = bare and not base.get("ranks") and config.min_confidence is None
+    floors = raised_floor(floor, scorer.shares(scores.node_br)) if raised else floor
+    rows = judge(tree, scores, chance_nr, truth_nr, examples, floors)
+    report = {
+        "floor": floor,
+        "calibration": BARE if bare else "the model's own" if own else config.calibration,
+        "notes": notes,
+        "table": table.kind,
+        **_accuracy(scores, chance_nr, truth_nr, right_nr, known_nr),
+        "groups": _summary(rows, group_n),
+    }
+    return report, [{**row, "group": str(group)} for row, group in zip(rows, group_n, strict=True)]
+
+
+def _accuracy(
+    scores: Scores, chance_nr: np.ndarray, truth_nr: np.ndarray, right_nr: np.ndarray, known_nr: np.ndarray
+) -> dict:
+    """How often the best taxa are right at each rank, and how far their chances are from that."""
     with_species = truth_nr[:, SPECIES] >= 0
     by_rank, calibration_error = {}, {}
     for r, rank in enumerate(RANKS):
@@ -274,23 +325,23 @@ def evaluate_full(
         known = known_nr[:, r]
         error = expected_calibration_error(chance_nr[known, r], right_nr[known, r])
         calibration_error[rank] = {"value": round(error, 4), "n": int(known.sum())}
-    report = {
-        "floor": floor,
-        "table": table.kind,
+    return {
         "top1": by_rank["species"],
         "top5": share_with_interval((scores.top_node_brk[:, SPECIES] == truth_nr[:, [SPECIES]]).any(1)[with_species]),
         "ranks": by_rank,
         "expected_calibration_error": calibration_error,
-        "groups": _summary(rows, group_n),
     }
-    return report, [{**row, "group": str(group)} for row, group in zip(rows, group_n, strict=True)]
 
 
 def benchmark(config: ZeroshotConfig) -> tuple[dict, list[dict]]:
     """The report of a run and its rows, one a photograph that could be read."""
     model = load_model(config.model)
     vocabulary = load_vocabulary("inat", common_names=model.card.common_names)
-    examples, unresolved = to_examples(read_examples(config.manifest, config.where), vocabulary)
+    rows_given = read_examples(config.manifest, config.where)
+    labelled = [row for row in rows_given if row["label"].strip()]
+    if not labelled:
+        raise ValueError(f"no row of {config.manifest} says what its photograph shows; fill the column label or species")
+    examples, unresolved = to_examples(labelled, vocabulary)
     check = {}
     if config.runtime != DEFAULT:
         records = [ImageRecord(path=str(config.root / example.file)) for example in examples]
@@ -315,6 +366,7 @@ def benchmark(config: ZeroshotConfig) -> tuple[dict, list[dict]]:
         "where": list(config.where),
         "n": len(examples),
         "unreadable": len(failures),
+        "unlabelled": len(rows_given) - len(labelled),
         "unresolved_labels": unresolved,
     }
     return {**head, **report}, rows
@@ -325,6 +377,10 @@ def main(config: ZeroshotConfig) -> int:
     report, rows = benchmark(config)
     if report["unreadable"]:
         print(f"linnaea: {report['unreadable']} files could not be read and are left out", file=sys.stderr)
+    if report["unlabelled"]:
+        print(f"linnaea: {report['unlabelled']} rows have no label and are left out", file=sys.stderr)
+    for note in report.get("notes", ()):
+        print(f"linnaea: {note}", file=sys.stderr)
     if config.predictions:
         import polars as pl
 

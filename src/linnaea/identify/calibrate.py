@@ -2,7 +2,8 @@
 
 A softmax over a million names knows nothing of species that training never met, or of photographs unlike its own. At each rank a
 logistic regression on a few traits of the softmax says how often the best taxon was right on photographs kept aside (Platt 1999,
-with more than one trait). Masses of a rank that was never fitted stand as they are.
+with more than one trait). Masses of a rank that was never fitted stand as they are. A few photographs must not say much: traits
+are scaled by a spread that they have to prove, and a rank with hardly a right or a wrong name gets one chance for all.
 
 Shape suffixes: b images, r ranks, f traits.
 """
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
 TRAITS = ("mass", "lead", "organism", "similarity", "clarity")
 N_STEPS = 60
+# Photographs of known truth without which nothing is said of a rank, and of each kind, right and wrong, for a regression.
+LEAST_KNOWN = 20
+LEAST_OF_A_KIND = 10
+# A trait's variance counts as if so many more photographs had one of 1: where all are alike, a hair's difference means nothing.
+SPREAD_N = 10
 
 
 def _logit(p: np.ndarray) -> np.ndarray:
@@ -81,22 +87,35 @@ def fit_calibration(
     """Parameters for `calibrate` from images of which the truth is known.
 
     `right_br` says whether the best taxon of a rank is right, `known_br` whether that can be said at all. An image counts
-    `weight_b` times. `ridge` is the strength of the prior that pulls standardised weights to zero, in images.
+    `weight_b` times. `ridge` is the strength of the prior that pulls standardised weights to zero, in images. A rank with fewer
+    than `LEAST_OF_A_KIND` right or wrong names has the same chance for all images, the share right by Laplace's rule; one with
+    fewer than `LEAST_KNOWN` names of known truth is left out.
     """
     x_brf = traits(scores)
     weight_b = np.ones(len(scores)) if weight_b is None else weight_b
     fitted = {}
     for r, rank in enumerate(RANKS):
         rows = known_br[:, r]
-        if rows.sum() >= 20:
-            weights, bias = _fit_logistic(x_brf[rows, r], right_br[rows, r].astype(np.float64), weight_b[rows], ridge)
+        right_b = right_br[rows, r].astype(np.float64)
+        if rows.sum() >= LEAST_KNOWN:
+            if has_both_kinds(right_b):
+                weights, bias = _fit_logistic(x_brf[rows, r], right_b, weight_b[rows], ridge)
+            else:
+                weights = np.zeros(len(TRAITS))
+                bias = _logit((weight_b[rows] @ right_b + 1) / (weight_b[rows].sum() + 2))
             fitted[rank] = {"weights": [round(float(w), 6) for w in weights], "bias": round(float(bias), 6)}
     return {"traits": list(TRAITS), "ranks": fitted}
 
 
+def has_both_kinds(right_b: np.ndarray) -> bool:
+    """Whether right and wrong names are enough for a regression."""
+    return min(right_b.sum(), len(right_b) - right_b.sum()) >= LEAST_OF_A_KIND
+
+
 def _fit_logistic(x_bf: np.ndarray, y_b: np.ndarray, weight_b: np.ndarray, ridge: float) -> tuple[np.ndarray, float]:
     """Weights [f] and bias of a ridge-penalised logistic regression, by Newton's method."""
-    mean, std = x_bf.mean(0), x_bf.std(0) + 1e-9
+    mean = x_bf.mean(0)
+    std = np.sqrt((len(x_bf) * x_bf.var(0) + SPREAD_N) / (len(x_bf) + SPREAD_N))
     z = np.column_stack([(x_bf - mean) / std, np.ones(len(x_bf))])
     penalty = np.diag([ridge] * x_bf.shape[1] + [1e-3])
     w = np.zeros(z.shape[1])

@@ -24,15 +24,22 @@ DECIMALS = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """The rules of the answer: `rank` is `auto` or one of `RANKS`; `floor` None gives an answer whatever its chance."""
+    """The rules of the answer: `rank` is `auto` or one of `RANKS`; `floor` None gives an answer whatever its chance.
+
+    With `above_share` the floor of a taxon is raised by its share of the candidates; see `raised_floor`.
+    """
 
     rank: str = "auto"
     floor: float | None = DEFAULT_FLOOR
     top: int = 1
+    above_share: bool = False
 
 
 class TaxonNamer:
-    """Names images by the taxa of a vocabulary. `calibrate` turns scores into probabilities float64 [b, r]."""
+    """Names images by the taxa of a vocabulary. `calibrate` turns scores into probabilities float64 [b, r].
+
+    `calibrated` says whether they are more than the softmax's own masses.
+    """
 
     def __init__(
         self,
@@ -40,7 +47,10 @@ class TaxonNamer:
         scorer: Scorer,
         calibrate: Callable[[Scores], np.ndarray],
         decision: Decision,
+        *,
+        calibrated: bool = True,
     ):
+        self.calibrated = calibrated
         self.vocabulary, self.scorer, self.calibrate, self.decision = vocabulary, scorer, calibrate, decision
         self.hash = hash_bytes(vocabulary.hash, vocabulary.common_names_hash)
         self.kind = getattr(scorer.table, "kind", "full")
@@ -49,9 +59,14 @@ class TaxonNamer:
         """The rows of each image, best first; a refused image has one."""
         scores = self.scorer.score(image_vectors_bd, top=self.decision.top)
         probability_br = self.calibrate(scores)
-        return [self._rows(scores, probability_br[i], i, file) for i, file in enumerate(files)]
+        floor_br = np.full(probability_br.shape, self.decision.floor or 0.0)
+        if self.decision.above_share:
+            floor_br = raised_floor(self.decision.floor or 0.0, self.scorer.shares(scores.node_br))
+        return [self._rows(scores, probability_br[i], floor_br[i], i, file) for i, file in enumerate(files)]
 
-    def _rows(self, scores: Scores, probability_r: np.ndarray, i: int, file: str) -> list[Prediction]:
+    def _rows(
+        self, scores: Scores, probability_r: np.ndarray, floor_r: np.ndarray, i: int, file: str
+    ) -> list[Prediction]:
         tree, decision = self.scorer.tree, self.decision
         path = tuple(
             RankedName(rank=rank, name=tree.name(int(node)), confidence=_round(probability_r[r]), node=int(node))
@@ -59,11 +74,11 @@ class TaxonNamer:
             if node >= 0
         )
         if decision.rank == "auto":
-            r = deepest_rank(tree, scores.node_br[i], probability_r, decision.floor or 0.0)
+            r = deepest_rank(tree, scores.node_br[i], probability_r, floor_r)
         else:
             r = RANK_INDEX[decision.rank]
-        if r < 0 or scores.node_br[i, r] < 0 or (decision.floor is not None and probability_r[r] < decision.floor):
-            reason = self._reason(scores.node_br[i], probability_r, float(scores.none_b[i]), r)
+        if r < 0 or scores.node_br[i, r] < 0 or (decision.floor is not None and probability_r[r] < floor_r[r]):
+            reason = self._reason(scores.node_br[i], probability_r, floor_r, float(scores.none_b[i]), r)
             return [Prediction(file=file, status="unidentified", reason=reason, path_confidence=path)]
         rows = []
         rest = _share_of_rest(float(probability_r[r]), float(scores.probability_br[i, r]))
@@ -89,7 +104,9 @@ class TaxonNamer:
             )
         return rows
 
-    def _reason(self, node_r: np.ndarray, probability_r: np.ndarray, none: float, r: int) -> str:
+    def _reason(
+        self, node_r: np.ndarray, probability_r: np.ndarray, floor_r: np.ndarray, none: float, r: int
+    ) -> str:
         asked = self.decision.rank
         if asked != "auto" and node_r[r] < 0:
             return f"no candidate has the rank {asked}"
@@ -99,17 +116,28 @@ class TaxonNamer:
         if none > probability:
             return f"no organism likely (p={none:.2f})"
         name = self.scorer.tree.name(int(node_r[r]))
-        return f"below the floor of {self.decision.floor:.2f}: best guess {RANKS[r]} {name} (p={probability:.2f})"
+        return f"below the floor of {floor_r[r]:.2f}: best guess {RANKS[r]} {name} (p={probability:.2f})"
 
 
-def deepest_rank(tree, node_r: np.ndarray, probability_r: np.ndarray, floor: float) -> int:
+def raised_floor(floor: float, share_br: np.ndarray) -> np.ndarray:
+    """Floors float64 [b, r] for the bare masses of a softmax: `floor` of the way from a taxon's share of the candidates to 1.
+
+    A model that sees nothing spreads its mass evenly, and three fifths of it lie on whatever holds three fifths of the names: only
+    what is above the share is evidence (as in Cohen's kappa). A taxon that holds all candidates was chosen by whoever chose them;
+    its floor stays.
+    """
+    return np.where(share_br < 1, floor + (1 - floor) * share_br, floor)
+
+
+def deepest_rank(tree, node_r: np.ndarray, probability_r: np.ndarray, floor: float | np.ndarray) -> int:
     """The index of the deepest rank whose best taxon has `floor` or more and lies below the best of every rank above.
 
-    -1 where there is none.
+    `floor` is one for all ranks or one for each. -1 where there is none.
     """
+    floor_r = np.broadcast_to(floor, probability_r.shape)
     for r in range(len(RANKS) - 1, -1, -1):
         node = int(node_r[r])
-        if node < 0 or probability_r[r] < floor:
+        if node < 0 or probability_r[r] < floor_r[r]:
             continue
         above = [tree.ancestor_at(node, rank) for rank in RANKS[:r]]
         if all(ancestor < 0 or ancestor == best for ancestor, best in zip(above, node_r[:r].tolist(), strict=True)):

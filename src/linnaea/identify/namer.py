@@ -19,6 +19,8 @@ from linnaea.model.contract import Model
 from linnaea.records import Prediction
 
 Say = Callable[[str], None]
+# What a manifest says of confidences that nothing was fitted to.
+BARE = "none: confidence is a bare softmax"
 
 
 class Namer(Protocol):
@@ -49,6 +51,22 @@ class NamerOptions:
     names: str = "auto"
     name_vectors: Path | None = None
     scoring: str = "exact"
+
+
+def calibration_facts(namer: Namer) -> dict[str, str]:
+    """For a manifest, where a namer's confidences come from; nothing of labels, whose confidence is a softmax among them always."""
+    calibrated = getattr(namer, "calibrated", None)
+    return {} if calibrated is None else {"calibration": "the model's own" if calibrated else BARE}
+
+
+def calibration_warning(namer: Namer, model: Model) -> str:
+    """One line for the user of a model whose confidences mean little, "" where they were fitted or are a softmax by nature."""
+    if getattr(namer, "calibrated", True):
+        return ""
+    return (
+        f"{model.card.name} carries no calibration: confidence is a bare softmax, not a chance of being right; "
+        "`linnaea evaluate zeroshot --vocabulary full` measures it and fits one"
+    )
 
 
 def load_namer(
@@ -83,9 +101,10 @@ def load_namer(
         prior_n, n_known = log_prior(vocabulary, counts, leaves)
         n_names = len({recorded.name for recorded in counts})
         say(f"{options.occurrences}: records of {n_names:,} names count here, {n_known:,} in the vocabulary")
-    floor = options.min_confidence
+    calibrated = bool(model.card.calibration.get("ranks"))
+    floor, above_share = options.min_confidence, False
     if floor is None and options.rank == "auto":
-        floor = model.card.calibration.get("floor", DEFAULT_FLOOR)
+        floor, above_share = model.card.calibration.get("floor", DEFAULT_FLOOR), not calibrated
     from linnaea.embed.made_names import choose_table
     from linnaea.embed.names import embed_texts
     from linnaea.identify.calibrate import calibrate
@@ -97,5 +116,6 @@ def load_namer(
     scorer = Scorer(
         vocabulary.tree, table, model.card.logit_scale, refusals_fd, leaves, prior_n, scoring=options.scoring
     )
-    decision = Decision(rank=options.rank, floor=floor, top=options.top)
-    return TaxonNamer(vocabulary, scorer, lambda scores: calibrate(model.card.calibration, scores, vocabulary.tree), decision)
+    decision = Decision(rank=options.rank, floor=floor, top=options.top, above_share=above_share)
+    chances = lambda scores: calibrate(model.card.calibration, scores, vocabulary.tree)
+    return TaxonNamer(vocabulary, scorer, chances, decision, calibrated=calibrated)

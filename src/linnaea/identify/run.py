@@ -40,7 +40,7 @@ from linnaea.identify.boxes import (
     load_boxes,
 )
 from linnaea.identify.config import IdentifyConfig
-from linnaea.identify.namer import Namer, load_namer
+from linnaea.identify.namer import Namer, calibration_facts, calibration_warning, load_namer
 from linnaea.identify.outputs import pack, unpack, write_output
 from linnaea.identify.resume import (
     already_finished,
@@ -61,7 +61,7 @@ from linnaea.store import write_json
 STAGED_IMAGES = 1000
 # Of what makes a run what it is, that which is told beside its output.
 MANIFEST_KEYS = (
-    "options", "model", "runtime", "runtime_check", "names", "vocabulary", "version", "hash", "created"
+    "options", "model", "runtime", "runtime_check", "names", "vocabulary", "version", "hash", "created", "calibration"
 )
 # Rows kept for the report of a run that writes no file.
 REPORT_ROWS = 5000
@@ -204,7 +204,7 @@ def main(config: IdentifyConfig, *, namer: Namer | None = None, model: Model | N
         namer = load_namer(options, model, say=say_for(config), report=name_progress(config))
     before = waiting or (read_finished(config.out) if config.writes_file and config.resume else {})
     check = settle_runtime_of(config, model, namer, files.files, boxes, before=before) if files.files else {}
-    identity = run_identity(config, model, namer) | {"runtime_check": check}
+    identity = run_identity(config, model, namer) | {"runtime_check": check} | calibration_facts(namer)
     if waiting is not None and waiting["hash"] != identity["hash"]:
         raise ValueError(difference(journal_dir(config.out), waiting, identity))
     if config.writes_file and config.resume and waiting is None and config.out.exists():
@@ -223,6 +223,8 @@ def main(config: IdentifyConfig, *, namer: Namer | None = None, model: Model | N
     else:
         counts = _run_to_stdout(config, model, namer, files, boxes, total)
     if not config.quiet:
+        if warning := calibration_warning(namer, model):
+            print(warning, file=sys.stderr)
         print(summary(counts, time.monotonic() - start, config.out if config.writes_file else None), file=sys.stderr)
     if config.names == "auto" and namer.kind == "staged":
         _make_table_for_later(config, model, namer)
@@ -331,7 +333,7 @@ def _run_to_file(
     _write_extras(config, rows, counts, by)
     write_json(
         manifest_path(config.out),
-        {key: state[key] for key in MANIFEST_KEYS}
+        {key: state[key] for key in MANIFEST_KEYS if key in state}
         | {"counts": dict(counts)}
         | ({"scoring": namer.scorer.summary()} if config.scoring == "fast" and hasattr(namer, "scorer") else {}),
     )

@@ -172,6 +172,12 @@ class Scorer:
     def _dense(self) -> Dense:
         return Dense(self._ranks, self.n_candidates, self.logit_scale, self._prior_m)
 
+    @cached_property
+    def _even_mass_m(self) -> np.ndarray:
+        """Masses of the candidates before each, float64 [m + 1], for an image that is equally like all of them."""
+        mass_m = np.ones(self.n_candidates) if self._prior_m is None else np.exp(self._prior_m, dtype=np.float64)
+        return np.concatenate([[0.0], np.cumsum(mass_m)])
+
     def _passes(self, asked: tuple[int, ...]) -> tuple[Scan, Sweep]:
         """What passes over the table for some ranks."""
         if asked not in self._made:
@@ -186,6 +192,17 @@ class Scorer:
     def summary(self) -> dict[str, int | float]:
         """How many images went each way since the scorer was made, and the largest share of mass that the fast way did not read."""
         return {way: self.counts[way] for way in ("fast", "scan", "sweep", "dense")} | {"largest_unread": round(self.largest_unread, 6)}
+
+    def shares(self, node_br: np.ndarray) -> np.ndarray:
+        """The mass (0..1, float64 [b, r]) that each taxon would have for an image that is equally like every name; 0 for node -1.
+
+        It is the taxon's share of the candidates, refusals among them, each counted by its prior where there is one.
+        """
+        total = self._even_mass_m[-1] + (0 if self._refusals_fd is None else len(self._refusals_fd))
+        start_br, end_br = self.tree.start_k[node_br], self.tree.end_k[node_br]
+        if self.leaves is not None:
+            start_br, end_br = np.searchsorted(self.leaves, start_br), np.searchsorted(self.leaves, end_br)
+        return np.where(node_br >= 0, (self._even_mass_m[end_br] - self._even_mass_m[start_br]) / total, 0.0)
 
     def score(
         self, image_vectors_bd: np.ndarray, *, top: int = 1, details: bool = True, ranks: Iterable[str] = RANKS

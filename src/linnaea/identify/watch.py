@@ -39,7 +39,7 @@ from linnaea.embed.journal import journal_dir, read_state
 from linnaea.embed.progress import LOG_S, Progress
 from linnaea.identify.boxes import Job, load_boxes
 from linnaea.identify.config import IdentifyConfig
-from linnaea.identify.namer import Namer, load_namer
+from linnaea.identify.namer import Namer, calibration_facts, calibration_warning, load_namer
 from linnaea.identify.outputs import write_output
 from linnaea.identify.photo_facts import PhotoFacts, read_photo_facts
 from linnaea.identify.resume import check_free, difference, manifest_path, run_identity
@@ -157,7 +157,7 @@ class Output:
                 say=lambda line: None,
                 read_facts=self._journal.facts,
             )
-            facts = {key: state[key] for key in MANIFEST_KEYS}
+            facts = {key: state[key] for key in MANIFEST_KEYS if key in state}
             write_json(manifest_path(config.out), facts | {"counts": dict(counts)})
         else:
             deque(rows(), maxlen=0)
@@ -293,7 +293,7 @@ def watch(
             namer = load_namer(options, model, say=say_for(config), report=name_progress(config))
         files = find_images(config.paths).files if config.runtime != DEFAULT else ()
         check = settle_runtime_of(config, model, namer, files, before=waiting or {})
-        identity = run_identity(config, model, namer) | {"runtime_check": check}
+        identity = run_identity(config, model, namer) | {"runtime_check": check} | calibration_facts(namer)
         state = _begin(config, journal, waiting, identity)
         output = Output(config, journal, state, identified_by(model), pace.write_every_s)
         name = partial(name_batches, config, model, namer)
@@ -306,6 +306,8 @@ def watch(
     finally:
         journal.close()
     if not config.quiet:
+        if warning := calibration_warning(namer, model):
+            print(warning, file=sys.stderr)
         print(summary(output.counts, time.monotonic() - start, config.out if config.writes_file else None), file=sys.stderr)
     return 0
 

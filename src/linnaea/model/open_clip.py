@@ -6,6 +6,7 @@ The graphs are built from the weights' places in their file, so nothing is writt
 
 from __future__ import annotations
 
+import json
 import math
 import pickle
 from collections.abc import Mapping, Sequence
@@ -37,6 +38,8 @@ WEIGHTS = (
 # A taxon is one sentence, as in the tables that BioCLIP's authors publish (TreeOfLife-toolbox,
 # processing/scripts/make_txt_embedding.py): 80 for each of a million would be 80 times the work.
 NAME_TEMPLATES = ("an image of {}.",)
+# What `linnaea evaluate zeroshot --write-calibration` made, where somebody has put it beside the weights.
+CALIBRATION = "calibration.json"
 # Second image projectors: for general photographs in BioCLIP 2's training, for captions in BioCAP's.
 SECOND_PROJECTORS = ("visual.continual_proj", "visual.caption_proj")
 # Of a state dict, what is no weight of a tower.
@@ -95,15 +98,17 @@ class OpenClipModel(HasImageTower, TextTower):
         self.config, self.text_config = config, config.text
         self._vision, self._text = _towers(weights_path, stored, config, second)
         _check_vocabulary(directory / OPEN_CLIP_CONFIG, config)
+        model_hash = hash_bytes(str(FORMAT), weights_hash, repr(config), "second" if second else "first")
         self.card = ModelCard(
             name=(name or directory.resolve().name) + ("#second" if second else ""),
-            hash=hash_bytes(str(FORMAT), weights_hash, repr(config), "second" if second else "first"),
+            hash=model_hash,
             dim=config.vision.dim,
             logit_scale=math.exp(float(np.asarray(as_array(stored["logit_scale"])).reshape(-1)[0])),
             preprocess=config.preprocess,
             text_type="taxonomic_common",
             templates=NAME_TEMPLATES,
             label_templates=IMAGENET_TEMPLATES,
+            calibration={} if second else read_calibration(directory, model_hash),
         )
 
     @property
@@ -152,6 +157,27 @@ def find_weights(directory: Path) -> Path:
         if (directory / name).is_file():
             return directory / name
     raise FileNotFoundError(f"{directory} has a {OPEN_CLIP_CONFIG} and no weights; put {WEIGHTS[0]} or {WEIGHTS[2]} beside it")
+
+
+def read_calibration(directory: Path, model_hash: str) -> dict:
+    """The calibration beside a checkpoint's weights, empty where there is none. Raises ValueError for one of other weights."""
+    path = directory / CALIBRATION
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not {"traits", "ranks", "model_hash"} <= found.keys():
+        raise ValueError(
+            f"{path} is no calibration for a checkpoint; move it away, and write one with `linnaea evaluate zeroshot --write-calibration`"
+        )
+    if found["model_hash"] != model_hash:
+        raise ValueError(
+            f"{path} was fitted to other weights ({found.get('fitted_on', '?')}, {found['model_hash']}; here {model_hash}); move it away, "
+            "and fit it again"
+        )
+    return found
 
 
 def read_state(path: Path, content_hash: str) -> dict[str, StoredTensor]:

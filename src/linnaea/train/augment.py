@@ -26,8 +26,10 @@ from linnaea.embed.decode import (
     too_large,
 )
 from linnaea.model.preprocess import FILTERS
+from linnaea.train.bounds import NO_END, check_bounds
 
 TRIES = 10
+BOUNDS = {"size": (1, NO_END), "ratio": (1, NO_END), "mirror": (0, 1)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +50,7 @@ class AugmentConfig:
     def __post_init__(self):
         if not 0 < self.least_area <= 1:
             raise ValueError(f"least_area {self.least_area} is not within 0..1; 0.9 is usual")
-        if self.ratio < 1:
-            raise ValueError(f"ratio {self.ratio} is below 1; 4/3 is usual")
+        check_bounds(self, BOUNDS)
         if self.interpolation not in FILTERS:
             raise ValueError(f"unknown interpolation {self.interpolation!r}; choose one of {', '.join(FILTERS)}")
 

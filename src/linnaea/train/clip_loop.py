@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from linnaea.model.open_clip_config import OPEN_CLIP_CONFIG
 from linnaea.train.checkpoints import Checkpoints, finished
 from linnaea.train.clip_files import load_open_clip, make_model
 from linnaea.train.clip_recipe import ClipRecipe
@@ -56,8 +57,23 @@ class Trained(nn.Module):
         return found if self.bias is None else (*found, self.bias.clone())
 
 
+def check_folders(recipe: ClipRecipe) -> None:
+    """Nothing, where the towers' description and the folders of weights are there; else FileNotFoundError says how to get
+    them."""
+    if not recipe.towers.is_file():
+        raise FileNotFoundError(f"{recipe.towers} is missing; give an open_clip_config.json with --towers")
+    for name in ("start", "teacher"):
+        folder = getattr(recipe, name)
+        if folder is not None and not (folder / OPEN_CLIP_CONFIG).is_file():
+            raise FileNotFoundError(
+                f"{name} {folder} holds no {OPEN_CLIP_CONFIG}; fetch the model there (huggingface-cli download OWNER/NAME "
+                f"--local-dir {folder}), or give another folder with --{name}"
+            )
+
+
 def open_model(recipe: ClipRecipe) -> Trained:
     """The model that a recipe starts from, the same in every process."""
+    check_folders(recipe)
     torch.manual_seed(recipe.seed)
     clip = make_model(recipe.towers, second=recipe.second)
     if clip.visual.config.size != recipe.crop.size:
@@ -317,11 +333,15 @@ def _validate(model: nn.Module, validate: Validate, step: int, curve: Curve | No
 
 
 def _report_rejects(feed: Feed, ranks: Ranks, report: Callable[[str], None]) -> None:
-    """Says how many samples could not be used, or were odd, and why; each is named in `work/rejects`."""
+    """Says how many samples could not be used, and how many were used though odd, and why; each is named in `work/rejects`
+    or `work/notices`."""
     for name, stream in feed.streams.items():
         found = {row for rows in ranks.everyones(stream.rejects.rows) for row in rows}
-        for reason in sorted({row.reason for row in found}):
-            report(f"{name}: {sum(row.reason == reason for row in found):,} x {reason}")
+        lost = {(row.part, row.key) for row in found}
+        odd = {row for rows in ranks.everyones(stream.notices.rows) for row in rows if (row.part, row.key) not in lost}
+        for rows, what in ((found, "not used"), (odd, "used, but")):
+            for reason in sorted({row.reason for row in rows}):
+                report(f"{name}: {sum(row.reason == reason for row in rows):,} {what}: {reason}")
 
 
 def whole_towers(model: nn.Module, recipe: ClipRecipe) -> ClipModel:

@@ -12,12 +12,24 @@ from pathlib import Path
 
 from linnaea.taxonomy.text import TEXT_TYPES
 from linnaea.train.augment import AugmentConfig
+from linnaea.train.bounds import NO_END, check_bounds
 from linnaea.train.samples import TEMPLATE
 from linnaea.train.stream import DRAWS
+from linnaea.train.tables import text_types
 
 LOSSES = ("infonce", "sigmoid", "levels")
 PRECISIONS = ("fp32", "bf16")
 PARALLEL = ("ddp", "fsdp")
+# Least and most of each number, both included. AdamW's memories must end below 1.
+SAMPLES_BOUNDS = {"drawn": (0, NO_END), "window": (1, NO_END), "balance": (0, 1)}
+BOUNDS = (
+    dict.fromkeys(("batch", "steps", "keep", "log_every", "n_threads", "tile", "max_scale", "timeout_s"), (1, NO_END))
+    | dict.fromkeys(("replay_batch", "micro_batch", "warm_up", "n_ahead"), (0, NO_END))
+    | dict.fromkeys(("checkpoint_every", "validate_every", "stop_after"), (0, NO_END))
+    | dict.fromkeys(("teacher_weight", "learning_rate", "weight_decay", "epsilon", "clip_norm"), (0, NO_END))
+    | dict.fromkeys(("genus_share", "family_share", "final_rate"), (0, 1))
+    | dict.fromkeys(("beta1", "beta2"), (0, 0.999999))
+)
 # May differ between a run and the run that it resumes; all else may not.
 MACHINE = (
     "device", "micro_batch", "tile", "compile", "activation_checkpointing", "parallel", "n_threads", "n_ahead",
@@ -57,6 +69,22 @@ class SamplesConfig:
         if len(given) != 1:
             found = " and ".join(given) or "none of them"
             raise ValueError(f"samples come from shards, a table or drawn pictures, but {found} is given; give one")
+        check_bounds(self, SAMPLES_BOUNDS)
+        text_types(self.types)
+        if self.draw not in DRAWS:
+            raise ValueError(f"unknown draw {self.draw!r}; choose one of {', '.join(DRAWS)}")
+        before, mark, after = self.template.partition("{}")
+        if not mark or set("{}") & set(before + after):
+            raise ValueError(f"template {self.template!r} has not exactly one {{}}, where the name goes; as in {TEMPLATE!r}")
+        self._check_meant()
+
+    def _check_meant(self) -> None:
+        """ValueError where a field is given that would change nothing."""
+        for name in ("split", "root"):
+            if getattr(self, name) and not self.table:
+                raise ValueError(f"{name} {str(getattr(self, name))!r} is of a table, and none is given; give table, or no {name}")
+        if self.drawn and (self.keep_truncated or self.window != SamplesConfig.window):
+            raise ValueError("keep_truncated and window are of shards and tables, not of drawn pictures; leave them out")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +166,7 @@ class ClipRecipe:
     log_every: int = 10
     "steps from one line of the terminal to the next"
     validate_every: int = 0
-    "steps from one validation to the next; 0 validates at the end"
+    "steps from one validation, on the table's rows whose split is `val`, to the next, and at the end; 0 leaves it out"
     tensorboard: bool = False
     "write TensorBoard's event files, too"
     timeout_s: float = 1800.0
@@ -148,16 +176,12 @@ class ClipRecipe:
 
     def __post_init__(self):
         _check_choices(self)
-        for name in ("batch", "steps", "keep", "log_every", "n_threads", "tile"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} {getattr(self, name)} is below 1; give at least 1")
+        check_bounds(self, BOUNDS)
         if bool(self.replay) != bool(self.replay_batch):
             raise ValueError(
                 f"replay_batch is {self.replay_batch} and replay is {'given' if self.replay else 'not given'}; "
                 "replay needs both"
             )
-        if self.replay_batch < 0 or self.micro_batch < 0 or self.warm_up < 0:
-            raise ValueError("replay_batch, micro_batch and warm_up are 0 or more; give none below")
         if self.warm_up > self.steps:
             raise ValueError(f"warm_up {self.warm_up} is longer than the run of {self.steps} steps; shorten it")
         if self.loss != "levels" and (self.genus_share or self.family_share or self.same_text):

@@ -25,19 +25,28 @@ def run_clip(
 ) -> Path:
     """Trains a recipe on the ranks that there are and writes the model folder; returns the folder.
 
-    Checkpoints, curves and the journals of samples that could not be used lie in `work`, by default `out`/training.
+    Checkpoints, curves and the journals of samples that could not be used lie in `work`, by default `out`/training. With
+    `validate_every` and no `validate` the towers are validated as `linnaea.train.validation` does it.
     """
     from linnaea.train.clip_files import save_open_clip
-    from linnaea.train.clip_loop import train_clip
+    from linnaea.train.clip_loop import check_folders, train_clip
     from linnaea.train.ranks import join
 
     if (out / CONFIG).exists():
         raise ValueError(f"{out} holds a model of another kind ({CONFIG}); choose another --out")
+    check_folders(recipe)
     work = work or out / RUN
     with join(recipe.device, timeout_s=recipe.timeout_s) as ranks:
         if ranks.is_first:
             report(f"{recipe.name}: {ranks.n} {'rank' if ranks.n == 1 else 'ranks'} on {ranks.device.type}, {work}")
+        own = None
+        if recipe.validate_every and validate is None:
+            from linnaea.train.validation import Validation
+
+            validate = own = Validation(recipe, work, ranks)
         towers = train_clip(recipe, work, ranks=ranks, resume=resume, validate=validate, report=report)
+        if ranks.is_first and own is not None and own.rejects.counts:
+            report(f"validation: not used: {own.rejects.summary()}")
         stopped = 0 < recipe.stop_after < recipe.steps
         if ranks.is_first and not stopped:
             save_open_clip(towers, recipe.towers, out)

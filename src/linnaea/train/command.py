@@ -66,7 +66,12 @@ def find_recipe(name: str, directory: Path):
 def resolve(config: TrainConfig):
     """The recipe with all that the command line says of it."""
     recipe = find_recipe(config.recipe, config.recipes)
-    of_loop = "" if isinstance(recipe, ClipRecipe) else "loop."
+    is_clip = isinstance(recipe, ClipRecipe)
+    if is_clip and config.images is not None:
+        raise ValueError(
+            f"recipe {recipe.name!r} has no photographs under --images; give --organisms.table (its folder is --organisms.root)"
+        )
+    of_loop = "" if is_clip else "loop."
     given = (("images", config.images), (f"{of_loop}steps", config.steps), (f"{of_loop}seed", config.seed))
     settings = [*config.set, *(f"{name}={value}" for name, value in given if value is not None)]
     return set_fields(recipe, settings, options=[option.name for option in fields(config)])

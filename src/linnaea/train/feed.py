@@ -94,7 +94,8 @@ def open_source(config: SamplesConfig, *, lineages: bool, n_processes: int = 1) 
 
 
 class Feed:
-    """The pairs of one rank from where the run stands, made ahead by threads. `journals` hold what could not be used."""
+    """The pairs of one rank from where the run stands, made ahead by threads. What could not be used, and
+    what was used though odd, is journalled below `work`."""
 
     def __init__(self, recipe: ClipRecipe, ranks: Ranks, *, context: int, work: Path):
         self._recipe, self._ranks = recipe, ranks
@@ -116,6 +117,7 @@ class Feed:
                 n_ranks=ranks.n,
                 tokenize=tokenizer.ids,
                 rejects=RejectJournal(work / "rejects" / f"{name}-{ranks.rank}.csv"),
+                notices=RejectJournal(work / "notices" / f"{name}-0.csv") if ranks.is_first and source.notices else None,
             )
 
     def state(self, positions: dict[str, int]) -> dict[str, dict]:

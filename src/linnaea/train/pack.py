@@ -28,15 +28,25 @@ def texts_of(lineage: tuple[str, ...], common: str) -> dict[str, str]:
     return texts | {"taxonTag.txt": TEMPLATE.format(tag)}
 
 
+def _unused_key(key: str, number: int, used: set[str]) -> str:
+    """The key, if members of a shard can be called so; else the sample's number, with an underscore for each time that it is
+    taken, too."""
+    if not key or set("./\\") & set(key) or key in used:
+        key = f"{number:07}"
+    while key in used:
+        key += "_"
+    return key
+
+
 def write_shards(
     samples: Iterable[tuple[str, bytes, tuple[str, ...], str]], out_dir: Path, *, shard_size: int = SHARD_SIZE
 ) -> list[Path]:
     """Writes samples (key, stored image, lineage, common name) into `shard-00000.tar` … and returns their paths.
 
-    A shard appears when it is whole. Keys become `0000000` … where they hold a dot or a slash, as those separate
-    members.
+    A shard appears when it is whole. Keys become `0000000` … where they are empty, hold a dot or a slash, as those separate
+    members, or are in the shard already: what shares a key would be one sample.
     """
-    paths, waiting = [], []
+    paths, waiting, keys = [], [], set()
 
     def flush() -> None:
         path = out_dir / f"shard-{len(paths):05}.tar"
@@ -47,10 +57,12 @@ def write_shards(
                 tar.addfile(member, io.BytesIO(data))
         paths.append(path)
         waiting.clear()
+        keys.clear()
 
     n_here = 0
     for number, (key, data, lineage, common) in enumerate(samples):
-        key = f"{number:07}" if set("./\\") & set(key) else key
+        key = _unused_key(key, number, keys)
+        keys.add(key)
         waiting.append((f"{key}.jpg", data))
         waiting += [(f"{key}.{ending}", text.encode()) for ending, text in texts_of(lineage, common).items()]
         n_here += 1

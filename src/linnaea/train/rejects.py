@@ -1,4 +1,4 @@
-"""What training could not use, by name and reason, counted and kept in a file."""
+"""What training could not use (or used though it is odd), by name and reason, counted and kept in a file."""
 
 from __future__ import annotations
 

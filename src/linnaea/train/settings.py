@@ -57,8 +57,10 @@ def _nearest(name: str, known: Iterable[str], options: Iterable[str]) -> str:
     known = list(known)
     # A part's field may be named without its part.
     inside = [field for field in known if field.rpartition(".")[2] == name]
-    near = inside or get_close_matches(name, [*known, *options], n=3, cutoff=0.6)
-    return f"; did you mean {' or '.join(near)}?" if near else f"; it has {', '.join(known)}"
+    others = [option for option in dict.fromkeys([*known, *options]) if option != name]
+    near = inside or get_close_matches(name, others, n=3, cutoff=0.6)
+    flags = [f"--{field.replace('_', '-')}" for field in near]
+    return f"; did you mean {' or '.join(flags)}?" if near else f"; it has {', '.join(known)}"
 
 
 def _put(changes: dict, path: list[str], value: object) -> None:

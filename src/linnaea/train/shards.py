@@ -34,7 +34,7 @@ from linnaea.train.samples import (
 from linnaea.train.targets import stable_number
 
 # The layout of the cached index; a change of it makes the old ones unseen.
-LAYOUT = "1"
+LAYOUT = "2"
 IMAGE, TAG, CAPTION = "image", "tag", "caption"
 IMAGE_ENDINGS = ("jpg", "jpeg", "png", "webp")
 MEMBERS = {
@@ -47,11 +47,14 @@ MEMBERS = {
     "txt": CAPTION,
 } | dict.fromkeys(IMAGE_ENDINGS, IMAGE)
 KINDS = tuple(dict.fromkeys(MEMBERS.values()))
+# Endings as they are found, in capitals or not.
+KIND_OF = {ending.lower(): kind for ending, kind in MEMBERS.items()}
 COLUMN = {kind: column for column, kind in enumerate(KINDS)}
 TEXT_KINDS = tuple(kind for kind in KINDS if kind not in (IMAGE, TAG))
 ARRAYS = ("keys", "offset_nk", "size_nk", "taxon_n")
 LISTS = ("rejects", "notices")
 N_NAMED = 3
+TWICE = "the key occurs twice in the shard; its first image counts"
 CUT_SHORT = "the shard ends before its sample does"
 
 
@@ -73,9 +76,10 @@ class ShardIndex:
 
 
 def scan_shard(path: Path) -> ShardIndex:
-    """The index of a tar file. Samples without image or text are rejects; of a broken archive the whole samples
-    count."""
+    """The index of a tar file. Samples without image or text are rejects, and so is a second image of a key; of a broken
+    archive the whole samples count."""
     size, samples, broken_at, end, cut_key = path.stat().st_size, {}, -1, 0, ""
+    rejects: list[tuple[str, str]] = []
     with path.open("rb") as handle:
         with suppress(tarfile.ReadError), tarfile.open(fileobj=handle, mode="r:") as tar:
             while (member := tar.next()) is not None:
@@ -85,8 +89,11 @@ def scan_shard(path: Path) -> ShardIndex:
                 if member.offset_data + member.size > size:
                     cut_key = key
                     break
-                if member.isfile() and stem and (kind := MEMBERS.get(ending)):
-                    samples.setdefault(key, {})[kind] = (member.offset_data, member.size)
+                if member.isfile() and stem and (kind := KIND_OF.get(ending.lower())):
+                    sample = samples.setdefault(key, {})
+                    if kind == IMAGE and IMAGE in sample:
+                        rejects.append((key, TWICE))
+                    sample.setdefault(kind, (member.offset_data, member.size))
                 end = tar.offset
                 tar.members.clear()  # it would keep all of them
         handle.seek(end)
@@ -95,16 +102,18 @@ def scan_shard(path: Path) -> ShardIndex:
             broken_at, last = end, next(reversed(samples), "")
             if cut_key in ("", last):  # else another sample had begun, so the last one is whole
                 samples.pop(last, None)
-        return _index_samples(handle, samples, broken_at)
+        return _index_samples(handle, samples, broken_at, rejects)
 
 
-def _index_samples(handle, samples: dict[str, dict[str, tuple[int, int]]], broken_at: int) -> ShardIndex:
+def _index_samples(
+    handle, samples: dict[str, dict[str, tuple[int, int]]], broken_at: int, rejects: list[tuple[str, str]]
+) -> ShardIndex:
     def text_of(members: dict, kind: str) -> str:
         offset, size = members.get(kind, (0, 0))
         handle.seek(offset)
         return bare_text(handle.read(size).decode("utf-8", "replace"))
 
-    keys, places, taxa, rejects, notices = [], [], [], [], []
+    keys, places, taxa, rejects, notices = [], [], [], list(rejects), []
     for key, members in samples.items():
         if members.get(IMAGE, (0, 0))[1] == 0:
             rejects.append((key, NO_IMAGE))

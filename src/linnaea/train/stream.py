@@ -77,7 +77,7 @@ class Stream:
 
     `tokenize` turns the texts of a batch into lists of ids; of the five texts of a sample only the drawn one is ever
     made. Samples that cannot be read are journalled, and another of the same window, drawn by the seed, takes their
-    place.
+    place; those that are used though something is odd have a journal of their own.
     """
 
     def __init__(
@@ -89,6 +89,7 @@ class Stream:
         n_ranks: int = 1,
         tokenize: Callable[[list[str]], list[list[int]]] | None = None,
         rejects: RejectJournal | None = None,
+        notices: RejectJournal | None = None,
     ):
         if not 0 <= rank < n_ranks:
             raise ValueError(f"rank {rank} is not one of {n_ranks}; count ranks from 0")
@@ -97,10 +98,10 @@ class Stream:
         self._order = EpochOrder(
             source.sizes_p, config.seed, window=config.window, balance=config.balance, taxa=source.taxa
         )
-        self.rejects = rejects or RejectJournal()
+        self.rejects, self.notices = rejects or RejectJournal(), notices or RejectJournal()
         if rank == 0:
             self.rejects.add(source.rejects)
-            self.rejects.add(source.notices)
+            self.notices.add(source.notices)
         self.position = 0
 
     @property

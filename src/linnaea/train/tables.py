@@ -68,6 +68,8 @@ class TableSource:
             raise ValueError(f"the table has neither a column file nor shard_file_path and uuid; it has {found}")
         if frame.height == 0:
             raise ValueError(f"{name} has no rows; name a table with images")
+        if self._file and shard_options.get("keep_truncated"):
+            raise ValueError(f"{name} names files, and keep_truncated is of shards; leave keep_truncated out")
         self._key = self._file or KEY
         self.rejects, self.notices, self._tars = [], [], None
         kept = self._check_names(normal_names(frame))

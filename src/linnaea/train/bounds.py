@@ -1,0 +1,21 @@
+"""Numbers of a recipe held to the range in which they mean something."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+NO_END = math.inf
+
+
+def check_bounds(config: object, bounds: Mapping[str, tuple[float, float]]) -> None:
+    """Nothing, where each field lies within (least, most), both included, and is finite; else ValueError names the first that
+    does not."""
+    for name, (least, most) in bounds.items():
+        value = getattr(config, name)
+        if math.isfinite(value) and least <= value <= most:
+            continue
+        if most == NO_END and value < least:
+            raise ValueError(f"{name} {value:g} is below {least:g}; give at least {least:g}")
+        end = "…" if most == NO_END else f"{most:g}"
+        raise ValueError(f"{name} {value:g} is not within {least:g}..{end}; give a number from there")
