@@ -164,7 +164,7 @@ def phase_chart(x_name: str, y_name: str, x: np.ndarray, y: np.ndarray) -> str:
     x, y = x[::step], y[::step]
     frame = Frame((0.0, float(x.max()) or 1.0), (0.0, float(y.max()) or 1.0), 320, 260)
     px, py = frame.x(x), frame.y(y)
-    body = frame.axes(f"{y_name} against {x_name}", x_name, y_name)
+    body = frame.axes(f"↑ {y_name}", x_name)
     parts = max(1, min(8, len(x) - 1))
     edges = np.linspace(0, len(x) - 1, parts + 1).astype(int)
     for part, (a, b) in enumerate(pairwise(edges)):

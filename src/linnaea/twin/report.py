@@ -29,6 +29,7 @@ from linnaea.twin.outputs import bands, flows, hosts, trait_names
 from linnaea.twin.pages import figures, html_table, image, key, scale_bar, section, unverified, write_page
 from linnaea.twin.recording import HEALTH, WEATHER
 from linnaea.twin.report_style import SCRIPT
+from linnaea.twin.scenario import duration
 
 MOST_MAPS, MOST_LAPSES, MOST_PHASES = 9, 12, 3
 WEB_NOTE = (
@@ -247,10 +248,9 @@ def scenario_text(run: Run) -> str:
 def made(run: Run) -> str:
     """The part that says how to make the run again."""
     plan, (width, height) = run.plan, ground_km(run)
-    years = plan.hours / HOURS_A_YEAR
     size = f"{width:.3g} × {height:.3g} km"
     facts = {
-        "world": plan.world, "length": f"{years:.4g} years" if years >= 1 else f"{plan.hours / 24:.4g} days",
+        "world": plan.world, "length": duration(plan.hours),
         "seed": str(plan.seed), "members": f"{len(run.members)} of {plan.members}",
         "area": f"{plan.area_share:g} of the world's ({size})" if plan.area_share != 1 else size,
         "step": f"{run.data.ground.dt_h:g} h", "records": f"every {days(run)}",
