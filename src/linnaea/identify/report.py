@@ -26,16 +26,21 @@ ITALIC_RANKS = ("genus", "species")
 
 
 def write_report(
-    path: Path, rows: Iterable[tuple[str, Prediction]], counts: dict[str, int], identified_by: str = ""
+    path: Path,
+    rows: Iterable[tuple[str, Prediction]],
+    counts: dict[str, int],
+    identified_by: str = "",
+    warning: str = "",
 ) -> None:
     """Writes the report of rows that come with the paths of their photographs; at most MAX_CARDS are shown.
 
     `counts` are those of the whole run: `identified`, `unidentified`, `unreadable` and `rank:<rank>`.
+    `warning` is what a reader must know of the confidences.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     cards = 0
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as handle:
-        handle.write(_head(counts, identified_by))
+        handle.write(_head(counts, identified_by, warning))
         for _file, group in groupby(rows, key=lambda row: row[1].file):
             alternatives = list(group)
             handle.write(_card(alternatives[0][0], [prediction for _path, prediction in alternatives]))
@@ -51,7 +56,7 @@ def _total(counts: dict[str, int]) -> int:
     return sum(counts.get(status, 0) for status in STATUS_WORDS)
 
 
-def _head(counts: dict[str, int], identified_by: str) -> str:
+def _head(counts: dict[str, int], identified_by: str, warning: str) -> str:
     total = _total(counts)
     tiles = "".join(
         f"<li class={status}><b>{counts.get(status, 0):,}</b> {word}</li>" for status, word in STATUS_WORDS.items()
@@ -64,12 +69,13 @@ def _head(counts: dict[str, int], identified_by: str) -> str:
             shares.append(
                 f'<li><span>{rank}</span><span class=track><i style="width:{share:.1f}%"></i></span><b>{n:,}</b></li>'
             )
+    by = f"<p class=by>{escape(identified_by)}</p>" + (f"<p class=by><b>{escape(warning)}</b></p>" if warning else "")
     by_rank = f"<ul class=ranks aria-label='identified at each rank'>{''.join(shares)}</ul>" if shares else ""
     return (
         '<!doctype html><html lang=en><head><meta charset=utf-8><meta name=viewport content="width=device-width,'
         f'initial-scale=1"><title>Linnaea: {total:,} photographs</title><style>{STYLE}</style></head><body>'
         f"<header><div><h1>What is in {'this photograph' if total == 1 else f'these {total:,} photographs'}</h1>"
-        f"<p class=by>{escape(identified_by)}</p><ul class=tiles>{tiles}</ul></div>{by_rank}</header><main>"
+        f"{by}<ul class=tiles>{tiles}</ul></div>{by_rank}</header><main>"
     )
 
 

@@ -326,11 +326,9 @@ def _run_to_file(
 
     say = say_for(config)
     by = identified_by(model)
-    write_output(
-        config.out, config.as_, rows, identified_by=by, created=state["created"], near=config.near, say=say
-    )
+    write_output(config.out, config.as_, rows, identified_by=by, created=state["created"], near=config.near, say=say)
     counts = count(prediction for _path, prediction in rows())
-    _write_extras(config, rows, counts, by)
+    _write_extras(config, rows, counts, model, namer)
     write_json(
         manifest_path(config.out),
         {key: state[key] for key in MANIFEST_KEYS if key in state}
@@ -371,16 +369,16 @@ def _run_to_stdout(
         first = [prediction for prediction in predictions if prediction.position == 1]
         progress.advance(len(first), sum(prediction.status == "unreadable" for prediction in first))
     progress.close()
-    _write_extras(dataclasses.replace(config, table=False), lambda: iter(kept), counts, identified_by(model))
+    _write_extras(dataclasses.replace(config, table=False), lambda: iter(kept), counts, model, namer)
     return counts
 
 
-def _write_extras(config: IdentifyConfig, rows, counts: Counter, identified_by: str) -> None:
+def _write_extras(config: IdentifyConfig, rows, counts: Counter, model: Model, namer: Namer) -> None:
     """The HTML report and the printed table, where they are wanted."""
     if config.report is not None:
         from linnaea.identify.report import write_report
 
-        write_report(config.report, rows(), counts, identified_by)
+        write_report(config.report, rows(), counts, identified_by(model), calibration_warning(namer, model))
         say_for(config)(f"report: {config.report}")
     if config.table:
         printer = TerminalTable()
