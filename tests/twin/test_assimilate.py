@@ -3,20 +3,21 @@
 import csv
 import json
 import math
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from linnaea.twin.assimilate import AssimilateConfig, main
-from linnaea.twin.assimilation import FilterConfig, assimilate, drawn, expected
+from linnaea.twin.assimilation import FilterConfig, assimilate, drawn, expected, unknown_detection
 from linnaea.twin.filtering import follow, log_likelihood, posterior_places, restore_spread, taper, web_distance
 from linnaea.twin.foodweb import bundled_web
 from linnaea.twin.georeference import read_time
 from linnaea.twin.meanfield import iterate
 from linnaea.twin.members import NOISE_LEVELS, MapMembers, Spread
 from linnaea.twin.networks import system_of_web
-from linnaea.twin.observation_model import Count, _clumping, daily_paths_km
+from linnaea.twin.observation_model import Count, _clumping, daily_paths
 from linnaea.twin.observations import Fix
 from linnaea.twin.scores import coverage, crps
 from linnaea.twin.species import bundled_species
@@ -239,7 +240,31 @@ def test_the_path_of_a_day_is_measured_between_near_fixes_only():
         return Fix(animal="1", name="fox", time=start.replace(hour=hour), latitude=latitude, longitude=0.0)
 
     # 0.01 degrees (1.1132 km) in one hour; then a gap of five hours.
-    assert daily_paths_km([fix(1, 0.0), fix(2, 0.01), fix(7, 5.0)]) == {"fox": pytest.approx(24 * 1.1132)}
+    assert daily_paths([fix(1, 0.0), fix(2, 0.01), fix(7, 5.0)])["fox"].km == pytest.approx(24 * 1.1132)
+
+
+@pytest.mark.parametrize("every_h", [1, 2])
+def test_the_path_between_fixes_is_longer_than_they_say_and_its_uncertainty_holds_it(every_h):
+    # It turns by half a radian every quarter of an hour, and walks 9.6 km a day.
+    rng, start = np.random.default_rng(5), read_time("2024-01-01T00:00:00Z")
+    step_km, angle = 0.1, np.cumsum(rng.normal(0, 0.5, 4 * 24 * 60))
+    north_km = np.cumsum(step_km * np.cos(angle))
+    east_km = np.cumsum(step_km * np.sin(angle))
+    fixes = [
+        Fix(animal="1", name="fox", time=start + timedelta(minutes=15 * i), latitude=north_km[i] / 111.32,
+            longitude=east_km[i] / 111.32)
+        for i in range(0, len(angle), 4 * every_h)
+    ]  # fmt: skip
+    path = daily_paths(fixes)["fox"]
+    through = 111.32 * np.hypot(np.diff([f.latitude for f in fixes]), np.diff([f.longitude for f in fixes])).sum() / 60
+    assert through < path.km
+    assert abs(np.log(path.km / 9.6)) < 2 * path.sd < 0.5
+
+
+def test_who_walks_straight_has_a_path_without_doubt():
+    start = read_time("2024-01-01T00:00:00Z")
+    fixes = [Fix(animal="1", name="fox", time=start + timedelta(hours=h), latitude=0.01 * h, longitude=0.0) for h in range(9)]
+    assert daily_paths(fixes)["fox"].sd == pytest.approx(0, abs=1e-6)
 
 
 def write_field(folder: Path) -> None:
@@ -329,3 +354,18 @@ def test_worlds_of_animals_take_a_correction_and_go_on(web):
     done = assimilate(members, [(count,)], np.array([0.0, 3.0]), ["g"], web, FilterConfig())
     assert done.after_wsm.shape == (1, 2, 2)
     assert not done.parameters
+
+
+def test_where_sensors_stand_is_as_uncertain_as_sites_differ():
+    def count(group, name, per_density_s, stays):
+        return Count(group=group, name=name, y=3, per_density_s=np.array(per_density_s), k=5.0, stays_s=np.array([stays, stays / 2]))
+
+    windows = [
+        (count("camera", "rabbit", [2.0, 0.1], stays), count("camera", "fox", [0.1, 1.0], 0.1), count("collar", "fox", [0, 1.0], 0.0))
+        for stays in (0.1, 0.12, 0.5)
+    ]
+    mean_gs, sd_gs = unknown_detection([(), *windows], ("camera", "collar"), 2, 0.2)
+    variance_gs = np.log([[1.12, 1.05], [1, 1]])
+    assert sd_gs == pytest.approx(np.sqrt(0.04 + variance_gs))
+    # The factor is 1 on average, not its logarithm 0.
+    assert np.exp(mean_gs + variance_gs / 2) == pytest.approx(np.ones((2, 2)))

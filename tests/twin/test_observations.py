@@ -19,7 +19,7 @@ from linnaea.twin.georeference import Georeference, read_time
 from linnaea.twin.higher_taxa import species_within
 from linnaea.twin.loop import World, advance
 from linnaea.twin.movement import Move, Walk
-from linnaea.twin.observation_model import daily_paths_km, gather
+from linnaea.twin.observation_model import daily_paths, gather
 from linnaea.twin.observations import (
     COLUMNS,
     Observations,
@@ -281,9 +281,13 @@ def test_expected_counts_are_density_times_effort_times_detection_times_confusio
     one = species["red fox"]
     width_km = View(range_m=20).width_m(survey.cameras[0].sight, one.body_mass_kg, one.walk_speed_km_h / 3.6) / 1000
     # Collars say 300 m an hour (less at the walls) instead of the table's path of a day.
-    path_km = daily_paths_km(found.fixes)["Vulpes vulpes"]
-    assert path_km == pytest.approx(7.2, rel=0.15)
-    assert fox == pytest.approx(2 * 30 / 24 * width_km * path_km)
+    path = daily_paths(found.fixes)["Vulpes vulpes"]
+    assert path.km == pytest.approx(7.2, rel=0.15)
+    assert fox == pytest.approx(2 * 30 / 24 * width_km * path.km)
+    # Where the animals walk is as unknown to all names alike; of a flight the path is no matter.
+    stays = {name: by_name[0, "cam", name].stays_s for name in ("rabbit", "red fox")}
+    assert all(one[1] - one[0] == pytest.approx(path.sd**2) for one in stays.values())
+    assert flight.stays_s[0] == flight.stays_s[1]
     total = sum(c.y for window in counts.windows for c in window)
     assert total == sum(one.count for one in found.sightings) - 1
 

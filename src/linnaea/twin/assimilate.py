@@ -24,7 +24,7 @@ class AssimilateConfig:
     survey: Path | None = field(default=None, metadata={"metavar": "FILE"})
     "how well the sensors see, and what the classifier confuses; see docs/observations.md"
     ensemble: int = field(default=200, metadata={"metavar": "M"})
-    "members; of the map so many for each of three levels of noise, which the counts weigh"
+    "members; of the map so many for each of four levels of noise, which the counts weigh"
     members: str = field(default="map", metadata={"choices": ("map", "worlds")})
     "`map`: runs of the food web's equations with noise; `worlds`: worlds of single animals, for small ones"
     animals: int = field(default=0, metadata={"metavar": "N"})

@@ -88,7 +88,9 @@ def assimilate(
     near = taper(distance, config.reach)[[names.index(name) for name in members.animals]]
     owner_d = np.array([names.index(name) for name in members.state_species()])
     animal_s = np.array([names.index(name) for name in members.animals])
-    first_gsm = config.detection * rng.standard_normal((len(groups), len(members.animals), n_members))
+    mean_gs, sd_gs = unknown_detection(windows, groups, len(members.animals), config.detection)
+    drawn_gsm = rng.standard_normal((len(groups), len(members.animals), n_members))
+    first_gsm = mean_gs[:, :, None] + sd_gs[:, :, None] * drawn_gsm
     detection_gslm = np.repeat(first_gsm[:, :, None], n_levels, axis=2)
     first_pm = members.state()[n:, :n_members]
     log_weight_l = np.zeros(n_levels)
@@ -147,6 +149,30 @@ def expected(
     part_slm = count.per_density_s[:, None, None] * np.exp(log_mean_slm + detection_slm)
     total_lm = part_slm.sum(0)
     return np.log(np.maximum(total_lm, 1e-12)), (part_slm / np.maximum(total_lm, 1e-300)).mean(2)
+
+
+def unknown_detection(
+    windows: Sequence[Sequence[Count]], groups: Sequence[str], n_animals: int, detection: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and s.d. [g, s] of the logarithm of the factor by which a group's counts of a species are off in all spans alike.
+
+    How well its sensors see is not known, nor how far animals walk, nor whether sensors stand where more live than elsewhere:
+    animals keep to their ranges, so that a site that counts many counts many again, and months do not average it away. Places
+    are right on average, which makes most of them too poor and a few far too rich. The name that tells most of a species speaks
+    for it.
+    """
+    stays: dict[tuple[int, int], list[float]] = {}
+    for counts in windows:
+        for group in {one.group for one in counts}:
+            names = [one for one in counts if one.group == group]
+            told_ns = np.array([one.per_density_s for one in names])
+            stays_ns = np.array([np.broadcast_to(one.stays_s, n_animals) for one in names])
+            for s in np.flatnonzero(told_ns.sum(0)):
+                stays.setdefault((list(groups).index(group), int(s)), []).append(stays_ns[told_ns[:, s].argmax(), s])
+    variance_gs = np.zeros((len(groups), n_animals))
+    for (g, s), values in stays.items():
+        variance_gs[g, s] = np.log1p(np.median(values))
+    return -variance_gs / 2, np.sqrt(variance_gs + detection**2)
 
 
 def _correct(

@@ -30,8 +30,9 @@ from linnaea.twin.random import INTERVENTION, uniforms
 LONGEST_STEP_Y = 1 / 52
 STEP_OF_FASTEST = 0.2
 """a step of the map is at most so much of the time in which the fastest node turns over"""
-NOISE_LEVELS = (0.5, 1.0, 2.0)
-"""multiples of the noise that assimilation weighs against each other: it is known within a factor of two"""
+NOISE_LEVELS = (0.5, 1.0, 2.0, 4.0)
+"""multiples of the noise that assimilation weighs against each other: known within a factor of two where the map is right; the
+last is for what it lacks, seasons of birth say"""
 
 
 @dataclass(frozen=True, kw_only=True)
