@@ -7,8 +7,8 @@
         --replay 320                                                       # a GPU, in an environment with open_clip
 
 Both have the same weights, images and texts (names of drawn species in the five text types) and take turns; open_clip with
-its model, its ClipLoss and the AdamW of its training script, ours with the fused one. Ratios are taken within a turn. The
-operations of both are counted by torch on the very same batch. The time that `linnaea train --plan` gives is printed
+its model, its ClipLoss and the AdamW of its training script, ours with the fused one. Ratios are taken within a turn, and each
+turn has other texts, as a training has. The operations of both are counted by torch on the batch before the first turn. The time that `linnaea train --plan` gives is printed
 beside the measured one. On a GPU the batch is lowered until both fit, a large bf16 product gives the ceiling, and four times
 the largest batch goes through gradient caching.
 """
@@ -195,13 +195,13 @@ def make_images(n: int, size: int, device: str):
 
 
 def compile_both(theirs: Theirs, ours: Ours) -> None:
-    """Compiles the blocks of both."""
+    """Compiles the blocks of both: all of open_clip's, whose shapes never change, ours as training does."""
+    from linnaea.train.clip_loop import compile_towers
+
     for transformer in (theirs.model.visual.transformer, theirs.model.transformer):
         for block in transformer.resblocks:
             block.compile()
-    for transformer in (ours.model.visual.transformer, ours.model.transformer):
-        for block in transformer.resblocks:
-            block.compile()
+    compile_towers(ours.model)
 
 
 def measure(request: dict) -> dict:
@@ -227,9 +227,10 @@ def measure(request: dict) -> dict:
             pairs, replayed = int(pairs * SMALLER), int(replayed * SMALLER)
             torch.cuda.empty_cache()
     times = {"theirs": [], "ours": []}
-    for _ in range(request["tries"]):
+    for turn in range(1, request["tries"] + 1):
+        turn_ids = request["ids"][turn * len(ids) : (turn + 1) * len(ids)]
         for who, side in (("theirs", theirs), ("ours", ours)):
-            times[who].append(step(side, ids, images, pairs, device, precision)[:2])
+            times[who].append(step(side, turn_ids, images, pairs, device, precision)[:2])
     found = {
         "times": times,
         "first_loss": first,
@@ -398,7 +399,7 @@ def main(argv: list[str] | None = None) -> int:
     for name in names:
         batch = options.batch or BATCHES[name]
         request = {key: getattr(options, key) for key in ("replay", "tries", "device", "precision", "checkpointing", "compile")}
-        request |= {"name": name, "batch": batch, "ids": draw_ids(batch + options.replay)}
+        request |= {"name": name, "batch": batch, "ids": draw_ids((batch + options.replay) * (options.tries + 1))}
         found = run_worker(python, request)
         lines += table(name, found, options)[0]
         losses = found["first_loss"]

@@ -166,7 +166,8 @@ def test_a_bin_that_holds_more_than_weights_is_refused_and_nothing_of_it_runs(co
     torch.save({"state_dict": {}, "x": _Harmful()}, directory / "open_clip_pytorch_model.bin")
     with pytest.raises(ValueError, match="holds no plain weights") as error:
         OpenClipModel(directory)
-    assert "\n" not in str(error.value)
+    assert "\n" not in str(error.value) and f"checkpoint's {WEIGHTS}" in str(error.value)
+    assert "weights_only" not in str(error.value) and "can still be loaded" not in str(error.value)
     assert "ran" not in capsys.readouterr().out
 
 
@@ -217,6 +218,8 @@ def test_heads_and_widths_follow_the_config(tmp_path):
     config = config_of(tmp_path, vision={"width": 160, "head_width": 80, "mlp_ratio": 4.9231, "image_size": [8, 8]}, quick_gelu=True)
     assert (config.vision.n_heads, config.vision.activation, config.text.activation) == (2, "quick_gelu", "quick_gelu")
     assert config.vision.mlp_ratio == 4.9231
+    # as in open_clip, a head may be wider than it is said to be
+    assert config_of(tmp_path, vision={"width": 99, "head_width": 30}).vision.n_heads == 3
 
 
 @pytest.mark.parametrize(
@@ -243,6 +246,36 @@ def test_what_is_not_supported_is_named_by_its_key(tmp_path, changes, key):
         config_of(tmp_path, changes.pop("preprocess", None), **changes)
     assert f": {key} = " in str(error.value) and "is not supported" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "changes, key",
+    [
+        ({"vision": {"width": "64"}}, 'model_cfg.vision_cfg.width = "64" is not a whole number'),
+        ({"vision": {"width": 12, "head_width": 2.5}}, "model_cfg.vision_cfg.head_width = 2.5 is not"),
+        ({"vision": {"width": 101, "head_width": 50}}, "model_cfg.vision_cfg.width = 101 is not a multiple of its 2 heads"),
+        ({"vision": {"layers": True}}, "model_cfg.vision_cfg.layers = true is not"),
+        ({"vision": {"image_size": "big"}}, 'model_cfg.vision_cfg.image_size = "big" is not'),
+        ({"vision": {"image_size": []}}, "model_cfg.vision_cfg.image_size = [] is not"),
+        ({"vision": {"patch_size": 0}}, "model_cfg.vision_cfg.patch_size = 0 is not"),
+        ({"vision": {"mlp_ratio": float("nan")}}, "model_cfg.vision_cfg.mlp_ratio = NaN is not"),
+        ({"text": {"heads": 0}}, "model_cfg.text_cfg.heads = 0 is not"),
+        ({"text": {"heads": 3}}, "model_cfg.text_cfg.width = 4 is not a multiple of its 3 heads"),
+        ({"text": {"context_length": None}}, "model_cfg.text_cfg.context_length = null is not"),
+        ({"embed_dim": None}, "model_cfg.embed_dim = null is not"),
+        ({"vision_cfg": None}, "model_cfg.vision_cfg = null is not"),
+        ({"text_cfg": "ViT"}, 'model_cfg.text_cfg = "ViT" is not'),
+        ({"quick_gelu": "false"}, 'model_cfg.quick_gelu = "false" is not'),
+        ({"preprocess": [1]}, "preprocess_cfg = [1] is not"),
+        ({"preprocess": {"mean": [0.5, None, 0.5]}}, "preprocess_cfg: [0.5, null, 0.5] is no mean"),
+        ({"preprocess": {"mean": float("nan")}}, "preprocess_cfg: NaN is no mean"),
+        ({"preprocess": {"std": [0.5, 0.0, 0.5]}}, "preprocess_cfg: [0.5, 0.0, 0.5] is no mean or standard deviation"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_named_by_its_key(tmp_path, changes, key):
+    with pytest.raises(ValueError) as error:
+        config_of(tmp_path, changes.pop("preprocess", None), **changes)
+    assert str(error.value).startswith(f"{tmp_path / 'config'}: {key}") and "\n" not in str(error.value)
 
 
 def test_a_damaged_config_is_named(tmp_path):
@@ -352,6 +385,28 @@ def test_the_golden_file_is_what_open_clip_gives(tmp_path):
     done = subprocess.run([python, "-c", program], cwd=ROOT / "benchmarks", capture_output=True, text=True, check=True)
     for key, value in json.loads(done.stdout).items():
         np.testing.assert_allclose(value, GOLDEN["tiny"][key], atol=1e-6)
+
+
+def test_a_checkpoint_is_asked_in_the_words_that_it_was_trained_with_and_says_whom_it_knows(copy):
+    directory = copy()
+    plain = OpenClipModel(directory)
+    assert (plain.card.text_type, plain.card.templates) == ("taxonomic_common", ("an image of {}.",))
+    assert plain.familiar == []
+    (directory / "naming.json").write_text('{"template": "a photo of {}.", "text_type": "scientific"}')
+    (directory / "familiar.txt").write_text("Animalia|Chordata|Mammalia|Carnivora|Felidae|Felis|Felis catus\n")
+    model = OpenClipModel(directory)
+    assert (model.card.text_type, model.card.templates, model.card.label_templates) == ("scientific", *[("a photo of {}.",)] * 2)
+    assert [lineage[-1] for lineage in model.familiar] == ["Felis catus"]
+    # vectors of images are the same, and a calibration counts for both
+    assert model.card.hash == plain.card.hash
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"template": "a photo", "text_type": "common"}', '{"template": "{}", "text_type": "latin"}'])
+def test_a_damaged_word_of_how_names_were_written_is_named(copy, text):
+    directory = copy()
+    (directory / "naming.json").write_text(text)
+    with pytest.raises(ValueError, match="naming.json has no template with one {} and no text_type of"):
+        OpenClipModel(directory)
 
 
 def calibration_of(model, **changes):

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -118,6 +119,39 @@ def test_an_unfinished_checkpoint_counts_for_nothing_and_is_removed(tmp_path):
     train_clip(recipe, tmp_path / "work", resume=True, report=said.append)
     assert said[0] == "goes on after step 4"
     assert sorted(path.name for path in kept.iterdir()) == ["step-00000004", "step-00000006"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda folder: (folder / "state.safetensors").write_bytes(b"half"), "state.safetensors is not whole"),
+        (lambda folder: (folder / "state.safetensors").unlink(), "state.safetensors is missing"),
+        (lambda folder: (folder / "manifest.json").write_text("{"), "manifest.json cannot be read"),
+        (lambda folder: (folder / "manifest.json").write_text('{"kind": "training checkpoint"}'), "manifest.json has no defining"),
+    ],
+)
+def test_a_damaged_checkpoint_is_named_with_what_is_left_without_it(tmp_path, damage, said):
+    recipe, work = tiny_recipe(tmp_path), tmp_path / "work"
+    train_clip(replace(recipe, stop_after=4), work, report=silent)
+    newest = work / "checkpoints" / "step-00000004"
+    damage(newest)
+    with pytest.raises(ValueError, match="holds step-00000004; go on with --resume"):
+        train_clip(recipe, work, report=silent)
+    with pytest.raises(ValueError, match="remove this folder; --resume then goes on from step-00000002") as found:
+        train_clip(recipe, work, resume=True, report=silent)
+    assert f"checkpoint {newest} is damaged" in str(found.value) and said in str(found.value)
+    shutil.rmtree(newest)
+    told = []
+    train_clip(recipe, work, resume=True, report=told.append)
+    assert told[0] == "goes on after step 2"
+
+
+def test_a_damaged_checkpoint_without_another_says_that_the_run_starts_anew(tmp_path):
+    recipe, work = tiny_recipe(tmp_path), tmp_path / "work"
+    train_clip(replace(recipe, stop_after=2), work, report=silent)
+    (work / "checkpoints" / "step-00000002" / "state.safetensors").unlink()
+    with pytest.raises(ValueError, match="--resume then starts at step 0"):
+        train_clip(recipe, work, resume=True, report=silent)
 
 
 def test_a_checkpoint_is_the_run_as_it_was_when_it_was_asked_for(tmp_path):

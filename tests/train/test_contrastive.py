@@ -313,3 +313,33 @@ def test_cached_gradients_are_the_direct_ones_under_ddp(ranks, tmp_path):
         assert found["cached"].keys() == found["direct"].keys()
         for name, value in found["direct"].items():
             torch.testing.assert_close(found["cached"][name], value, atol=1e-10, rtol=1e-10)
+
+
+def plain_info_nce(image_nd, text_nd, scale):
+    """The loss with its whole matrix of logits."""
+    logits_nn, own_n = scale * image_nd @ text_nd.T, torch.arange(len(image_nd))
+    return (F.cross_entropy(logits_nn, own_n) + F.cross_entropy(logits_nn.T, own_n)) / 2
+
+
+def peak_bytes(loss, n):
+    """Most bytes that torch's allocator gave out at once for a loss and its gradients."""
+    torch.manual_seed(0)
+    image, text = (F.normalize(torch.randn(n, 16), dim=-1).requires_grad_() for _ in range(2))
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        loss(image, text, torch.tensor(9.0, requires_grad=True)).backward()
+    given = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    changes = [event.nbytes() for event in sorted(given, key=lambda event: event.start_ns())]
+    return int(np.cumsum(changes).max())
+
+
+@pytest.mark.parametrize(
+    ("loss", "least", "most"),
+    [
+        (lambda image, text, scale: info_nce(image, text, scale, tile=32), 1, 2.2),
+        (lambda image, text, scale: sigmoid_loss(image, text, scale, torch.tensor(-2.0), tile=32), 1, 2.2),
+        # what the measure says of memory that grows with the square
+        (plain_info_nce, 3.5, 4.5),
+    ],
+)
+def test_twice_the_batch_takes_at_most_twice_the_memory(loss, least, most):
+    assert least < peak_bytes(loss, 512) / peak_bytes(loss, 256) <= most

@@ -1,8 +1,13 @@
 """A run's figures: whole rows, none twice after a resume, the same numbers in TensorBoard's files."""
 
+import errno
+from pathlib import Path
+
 import pytest
 
 from linnaea.train.curves import COLUMNS, Curve, go_on, read_curve
+from linnaea.train.rejects import RejectJournal
+from linnaea.train.samples import Reject
 
 
 def made_curve(tmp_path, done=0, said=None, tensorboard=False):
@@ -30,6 +35,31 @@ def test_a_resumed_curve_has_every_step_once(tmp_path):
     assert [row["loss"] for row in rows] == [1 / 3 + step for step in (1, 2, 3, 4)]
     assert "replay" not in rows[0]
     assert (tmp_path / "validation.csv").read_text().splitlines() == ["step,name,value", '2,"top-1, all",0.5']
+
+
+FULL = Path("/dev/full")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="has no device that is always full")
+@pytest.mark.parametrize("name", ["curve.csv", "validation.csv"])
+def test_a_full_disk_is_named_with_the_file_and_the_remedy(tmp_path, name):
+    curve = made_curve(tmp_path)
+    (tmp_path / name).unlink(missing_ok=True)
+    (tmp_path / name).symlink_to(FULL)
+    with pytest.raises(OSError, match="figures cannot be written .*make room there, then go on with --resume") as found:
+        curve.add(1, values(1.0), 8)
+        curve.add_validation(1, {"top1": 0.5})
+    assert (found.value.errno, found.value.filename) == (errno.ENOSPC, str(tmp_path / name))
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="has no device that is always full")
+def test_a_journal_on_a_full_disk_says_so_too(tmp_path):
+    journal = RejectJournal(tmp_path / "rejects.csv")
+    (tmp_path / "rejects.csv").unlink()
+    (tmp_path / "rejects.csv").symlink_to(FULL)
+    with pytest.raises(OSError, match="cannot be written .*make room there") as found:
+        journal.add([Reject(part="p", key="k", reason="torn")])
+    assert (found.value.errno, found.value.filename) == (errno.ENOSPC, str(tmp_path / "rejects.csv"))
 
 
 def test_a_new_curve_drops_what_another_run_left(tmp_path):

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from linnaea.train.settings import fields_of, set_fields
+from linnaea.train.clip_recipe import ClipRecipe, SamplesConfig
+from linnaea.train.settings import fields_of, read_plain, set_fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,17 @@ class Made:
     def __post_init__(self):
         if self.batch < 1:
             raise ValueError(f"batch {self.batch} is below 1")
+
+
+def test_text_in_a_recipe_stands_for_a_path_and_for_one_of_several_texts():
+    samples = SamplesConfig(table="photos/labels.csv", root="photos", types="common")
+    assert (samples.table, samples.root, samples.types) == (Path("photos/labels.csv"), Path("photos"), ("common",))
+    assert SamplesConfig(shards="a/*.tar").shards == ("a/*.tar",)
+    recipe = ClipRecipe(name="x", towers="t.json", start="m", organisms=samples, batch=1, steps=1)
+    assert (recipe.towers, recipe.start, recipe.teacher, recipe.name) == (Path("t.json"), Path("m"), None, "x")
+    made = Made(start=None, organisms=Part(types=("b", "c")))
+    read_plain(made)
+    assert made == Made(organisms=Part(types=("b", "c")))
 
 
 def test_values_are_read_by_the_type_of_their_field():

@@ -257,6 +257,34 @@ def test_tables_that_say_nothing_are_refused_with_what_they_have(tmp_path):
         read_table(tmp_path / "gone.csv")
 
 
+def test_shards_and_tables_tell_the_lineages_that_they_name(tmp_path):
+    for name in "ab":
+        (tmp_path / f"{name}.jpg").write_bytes(image_bytes(ord(name)))
+    rows = [row("a.jpg", common="cat"), row("a.jpg"), row("b.jpg", lineage=LION)]
+    source = TableSource(read_table(table(tmp_path, rows)), tmp_path)
+    assert source.lineages() == {CAT, LION}
+    assert open_tars(pack_table(source, tmp_path / "shards")[0], tmp_path).lineages() == {CAT, LION}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("latin.csv", "file,species\na.jpg,Épilobe\n".encode("latin-1"), "latin.csv cannot be read as a table .*save it as CSV in UTF-8"),
+        ("comma.csv", b"file,species\na.jpg,Felis catus\nb.jpg,cat, wild\n", "comma.csv, line 3, has 3 fields, the header 2; put quotes"),
+        ("empty.csv", b"", "empty.csv cannot be read as a table"),
+        ("broken.parquet", b"PAR1 and no more", "broken.parquet cannot be read as a table"),
+        ("semicolons.csv", b"file;split\na.jpg;train\n", "one column, 'file;split': semicolons separate its fields, not commas"),
+        ("both.csv", b"file;split\na, b.jpg;train\n", "both.csv has one column, 'file;split': semicolons"),
+        ("bare.csv", b"file,species\na.jpg,Felis catus\n", r"no column split \(it has file, species\), so 'train' cannot be chosen"),
+    ],
+)
+def test_tables_as_people_save_them_are_refused_in_one_line_with_the_remedy(tmp_path, name, content, said):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=said) as found:
+        read_table(tmp_path / name, split="train")
+    assert "\n" not in str(found.value)
+
+
 def test_a_table_packs_into_shards_that_hold_the_same(tmp_path):
     for name in "ab":
         (tmp_path / f"{name}.jpg").write_bytes(image_bytes(ord(name)))

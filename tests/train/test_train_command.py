@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,12 +20,14 @@ from linnaea.model.checkpoint import load_model
 from linnaea.train.clip_loop import train_clip
 from linnaea.train.clip_run import run_clip
 from linnaea.train.command import TrainConfig, resolve
+from linnaea.train.drawn import draw, made_taxa
 
 sys.path.insert(0, str(Path(__file__).parent))
 from made_clip import curve_of, losses, silent, tiny_recipe
 
 # Processors differ in the order of their sums; over a few steps that stays below this share of a loss.
 TOLERANCE = 2e-3
+CAT = ("Animalia", "Chordata", "Mammalia", "Carnivora", "Felidae", "Felis", "Felis catus")
 RECIPE = """
 from pathlib import Path
 from linnaea.train.augment import AugmentConfig
@@ -74,6 +77,25 @@ def test_any_field_is_an_option_and_the_folder_is_a_model(recipes, tmp_path, cap
     assert np.asarray(model.encode_images(images)).shape == (2, 8)
 
 
+def test_recipes_are_those_here_or_where_there_are_none_those_that_come_with_the_package(recipes, tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    recipe = resolve(TrainConfig(recipe="smoke"))
+    assert recipe.name == "linnaea-smoke" and recipe.towers.is_file()
+    with pytest.raises(ValueError, match="smoke; or name another folder with --recipes"):
+        resolve(TrainConfig(recipe="smokk"))
+    monkeypatch.chdir(recipes.parent)
+    (recipes / "soup.py").write_text("STEPS = 3")
+    assert resolve(TrainConfig(recipe="tiny")).name == "tiny"
+    with pytest.raises(ValueError, match="unknown recipe 'smoke'; nearest in recipes: tiny"):
+        resolve(TrainConfig(recipe="smoke"))
+
+
+def test_a_wheel_takes_the_recipes_along(root):
+    wheel = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel["force-include"] == {"recipes": "linnaea/recipes"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -112,6 +134,30 @@ def test_a_run_is_not_begun_over_another_and_resume_goes_on(recipes, tmp_path, c
     assert curve_of(tmp_path / "model" / "training") == curve_of(plain / "training")
     weights = [(folder / "open_clip_model.safetensors").read_bytes() for folder in (tmp_path / "model", plain)]
     assert weights[0] == weights[1]
+
+
+def test_the_folder_says_how_names_were_written_and_which_species_were_named(recipes, tmp_path):
+    out, short = tmp_path / "model", ("--steps", "1")
+    template = ("--organisms.template", "a drawing of {}.")
+    assert train(recipes, "--out", str(out), *short, *template, "--organisms.types=scientific,taxonomic") == 0
+    model = load_model(str(out))
+    assert (model.card.templates, model.card.label_templates) == (("a drawing of {}.",),) * 2
+    assert model.card.text_type == "taxonomic"
+    assert set(model.familiar) == {lineage for lineage, _ in made_taxa()}
+    again = tmp_path / "again"
+    own = ("--start", str(out), "--organisms.drawn=0", "--organisms.table", str(table_of_photographs(tmp_path)), "--organisms.split=train")
+    assert train(recipes, "--out", str(again), *short, *own) == 0
+    new = set(load_model(str(again)).familiar) - set(model.familiar)
+    assert new == {("Plantae", "Tracheophyta", "Magnoliopsida", "Rosales", "Rosaceae", "Rosa", "Rosa canina"), CAT}
+
+
+def table_of_photographs(folder: Path) -> Path:
+    """A species with a gap in its lineage, one of whole lineage, a genus and a species to validate on."""
+    rows = ["file,kingdom,phylum,class,order,family,genus,species,split"]
+    rows += ["x.png,Plantae,,,,,Rosa,canina,train", f"x.png,{','.join(CAT)},train", "x.png,Plantae,,,,,Ophrys,,train"]
+    (folder / "labels.csv").write_text("\n".join([*rows, f"x.png,{','.join(CAT[:-1])},Felis margarita,val"]))
+    (folder / "x.png").write_bytes(draw(0, 0))
+    return folder / "labels.csv"
 
 
 def test_a_folder_with_a_model_of_another_kind_is_left_alone(tmp_path):

@@ -1,5 +1,8 @@
 """A checkpoint in open_clip's hub format as a model: `open_clip_config.json` beside the weights, no torch in the way.
 
+What `linnaea train` writes has two files more, which open_clip does not look at: `naming.json` says how names were written in
+training (`template`, `text_type`), and `familiar.txt` lists the species that were named, as `linnaea.model.package` has it.
+
 The graphs are built from the weights' places in their file, so nothing is written and nothing is there twice on disk. Weights as
 `.bin` are converted once, by torch, into the cache. Shape suffixes: n texts, d vector dimensions.
 """
@@ -17,6 +20,7 @@ import numpy as np
 
 from linnaea.model.contract import ModelCard
 from linnaea.model.open_clip_config import N_CLIP_TOKENS, OPEN_CLIP_CONFIG, CheckpointConfig, read_config
+from linnaea.model.package import read_familiar
 from linnaea.model.runtime import HasImageTower, Transformer, weights_dir
 from linnaea.model.templates import IMAGENET_TEMPLATES
 from linnaea.model.text_tower import TextTower
@@ -24,6 +28,7 @@ from linnaea.model.token_trie import encode_texts
 from linnaea.model.tokenizer import ClipTokenizer
 from linnaea.model.weights import StoredTensor, as_array, read_safetensors, sha256_of, write_safetensors
 from linnaea.store import atomic_path, default_cache_dir, hash_bytes
+from linnaea.taxonomy.text import TEXT_TYPES
 
 # Part of every model hash: another way to compute the vectors is another model.
 FORMAT = 1
@@ -38,6 +43,8 @@ WEIGHTS = (
 # A taxon is one sentence, as in the tables that BioCLIP's authors publish (TreeOfLife-toolbox,
 # processing/scripts/make_txt_embedding.py): 80 for each of a million would be 80 times the work.
 NAME_TEMPLATES = ("an image of {}.",)
+NAME_TEXT_TYPE = "taxonomic_common"
+NAMING = "naming.json"
 # What `linnaea evaluate zeroshot --write-calibration` made, where somebody has put it beside the weights.
 CALIBRATION = "calibration.json"
 # Second image projectors: for general photographs in BioCLIP 2's training, for captions in BioCAP's.
@@ -85,9 +92,6 @@ class OpenClipModel(HasImageTower, TextTower):
     `second` takes the checkpoint's second image projector instead of the one for organisms.
     """
 
-    # which species training named is no part of a checkpoint
-    familiar: tuple = ()
-
     def __init__(self, directory: Path, *, name: str = "", second: bool = False, n_threads: int = 0):
         directory = Path(directory)
         self.directory, self._n_threads = directory, n_threads
@@ -105,11 +109,15 @@ class OpenClipModel(HasImageTower, TextTower):
             dim=config.vision.dim,
             logit_scale=math.exp(float(np.asarray(as_array(stored["logit_scale"])).reshape(-1)[0])),
             preprocess=config.preprocess,
-            text_type="taxonomic_common",
-            templates=NAME_TEMPLATES,
-            label_templates=IMAGENET_TEMPLATES,
+            **read_naming(directory),
             calibration={} if second else read_calibration(directory, model_hash),
         )
+
+    @cached_property
+    def familiar(self) -> list[tuple[str, ...]]:
+        """Lineages of the species that training named, where the folder lists them; else nothing is known of that, and it is
+        empty."""
+        return read_familiar(self.directory)
 
     @property
     def image_source(self) -> Transformer:
@@ -159,6 +167,25 @@ def find_weights(directory: Path) -> Path:
     raise FileNotFoundError(f"{directory} has a {OPEN_CLIP_CONFIG} and no weights; put {WEIGHTS[0]} or {WEIGHTS[2]} beside it")
 
 
+def read_naming(directory: Path) -> dict:
+    """How names and labels are written, as fields of a `ModelCard`: as in training where `naming.json` says it, else as BioCLIP's
+    names and CLIP's labels are. Raises ValueError for a damaged file."""
+    path = directory / NAMING
+    if not path.is_file():
+        return {"text_type": NAME_TEXT_TYPE, "templates": NAME_TEMPLATES, "label_templates": IMAGENET_TEMPLATES}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        template, text_type = found["template"], found["text_type"]
+        if template.count("{}") != 1 or text_type not in TEXT_TYPES:
+            raise ValueError
+    except (ValueError, KeyError, TypeError, AttributeError):
+        kinds = ", ".join(TEXT_TYPES)
+        raise ValueError(
+            f"{path} has no template with one {{}} and no text_type of {kinds}; write them as the model was trained, or move the file away"
+        ) from None
+    return {"text_type": text_type, "templates": (template,), "label_templates": (template,)}
+
+
 def read_calibration(directory: Path, model_hash: str) -> dict:
     """The calibration beside a checkpoint's weights, empty where there is none. Raises ValueError for one of other weights."""
     path = directory / CALIBRATION
@@ -204,8 +231,11 @@ def _convert(path: Path, converted: Path) -> None:
         except RuntimeError:  # files of torch before 1.6 cannot be mapped
             state = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError, AttributeError, KeyError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise ValueError(f"{path} holds no plain weights ({type(error).__name__}: {reason}); nothing else is loaded") from None
+        # torch's own words recommend a switch that lets a file run programs
+        raise ValueError(
+            f"{path} holds no plain weights ({type(error).__name__}: it is damaged, or has programs in it); nothing else is loaded: "
+            f"get it again, or the checkpoint's {WEIGHTS[0]}"
+        ) from None
     state = state.get("state_dict", state) if isinstance(state, dict) else {}
     tensors = {name: value.detach().contiguous() for name, value in state.items() if isinstance(value, torch.Tensor)}
     half = frozenset(name for name, value in tensors.items() if value.dtype == torch.bfloat16)

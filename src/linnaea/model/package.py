@@ -7,6 +7,7 @@ file and float32 in memory. Shape suffixes: b images, h w pixels, c channels, d 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -92,9 +93,20 @@ class PackagedModel(HasImageTower, TextTower):
     @cached_property
     def familiar(self) -> list[tuple[str, ...]]:
         """Lineages of the species that training named; empty where the folder has no list."""
-        path = self._directory / FAMILIAR
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        return [tuple(line.split("|")) for line in lines]
+        return read_familiar(self._directory)
+
+
+def read_familiar(directory: Path) -> list[tuple[str, ...]]:
+    """The lineages in a folder's list of familiar species; empty where it has none."""
+    path = Path(directory) / FAMILIAR
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [tuple(line.split("|")) for line in lines]
+
+
+def write_familiar(directory: Path, lineages: Iterable[tuple[str, ...]]) -> None:
+    """Writes a folder's list of familiar species."""
+    lines = sorted("|".join(lineage) for lineage in lineages)
+    (Path(directory) / FAMILIAR).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def write_config(directory: Path, card: ModelCard, text: TextConfig) -> None:

@@ -16,20 +16,53 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from linnaea.model.weights import read_safetensors, write_safetensors
-from linnaea.store import UNFINISHED, read_manifest, write_artifact
+from linnaea.model.weights import StoredTensor, read_safetensors, write_safetensors
+from linnaea.store import MANIFEST, UNFINISHED, read_manifest, write_artifact
 from linnaea.train.clip_recipe import MACHINE, ClipRecipe, defining, describe
 from linnaea.train.ranks import Ranks, bare, is_sharded
 
 KIND = "training checkpoint"
 STATE = "state.safetensors"
+# What a manifest must say for a run to go on from it.
+NEEDED = {"step", "ranks", "streams", "defining"}
 WEIGHT, MOMENT, RANDOM = "weight", "adamw", "random"
 
 
 def finished(directory: Path) -> list[Path]:
-    """The finished checkpoints of a folder, the oldest first."""
+    """The finished checkpoints of a folder, the oldest first; one that was damaged since is among them."""
     found = sorted(directory.glob("step-*")) if directory.is_dir() else []
-    return [path for path in found if (read_manifest(path) or {}).get("kind") == KIND]
+    return [path for path in found if _kind(path) == KIND]
+
+
+def _kind(path: Path) -> str:
+    try:
+        manifest = read_manifest(path)
+    except ValueError:
+        return KIND
+    return manifest.get("kind", "") if manifest else ""
+
+
+def read_newest(found: list[Path]) -> tuple[dict, dict[str, StoredTensor]]:
+    """Manifest and tensors of the last of some checkpoints. ValueError names one that is damaged, and what --resume can do
+    without it."""
+    newest = found[-1]
+    try:
+        manifest = read_manifest(newest)
+        if missing := NEEDED - manifest.keys():
+            raise ValueError(f"{MANIFEST} has no {min(missing)}")
+    except ValueError as error:
+        raise _damaged(found, f"{MANIFEST} cannot be read: {error}") from None
+    if not (newest / STATE).is_file():
+        raise _damaged(found, f"{STATE} is missing")
+    try:
+        return manifest, read_safetensors(newest / STATE)
+    except ValueError:
+        raise _damaged(found, f"{STATE} is not whole") from None
+
+
+def _damaged(found: list[Path], fault: str) -> ValueError:
+    otherwise = f"goes on from {found[-2].name}" if len(found) > 1 else "starts at step 0, as there is no other"
+    return ValueError(f"checkpoint {found[-1]} is damaged ({fault}); remove this folder; --resume then {otherwise}")
 
 
 def _whole(tensor: torch.Tensor, keep: bool) -> torch.Tensor | None:
@@ -78,7 +111,7 @@ class Checkpoints:
         self._failed: OSError | None = None
         if ranks.is_first and directory.is_dir():
             # What a killed run was writing, or removing.
-            unfinished = [path for path in directory.glob("step-*") if read_manifest(path) is None]
+            unfinished = [path for path in directory.glob("step-*") if not (path / MANIFEST).is_file()]
             for left in (*directory.glob(f".*{UNFINISHED}"), *unfinished):
                 shutil.rmtree(left, ignore_errors=True)
 
@@ -141,14 +174,14 @@ class Checkpoints:
     def resume(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict | None:
         """The manifest of the newest finished checkpoint, whose state is now that of the run; None if there is none.
 
-        ValueError names what of the recipe has changed since.
+        ValueError names what of the recipe has changed since, or a checkpoint that is damaged.
         """
         found = finished(self.directory)
         if not found:
             return None
-        manifest = read_manifest(found[-1])
+        manifest, stored = read_newest(found)
         refuse_changes(manifest, self._recipe, found[-1].name)
-        _restore(read_safetensors(found[-1] / STATE), model, optimizer, self._ranks)
+        _restore(stored, model, optimizer, self._ranks)
         if manifest["ranks"] != self._ranks.n:
             self._report(
                 f"the run had {manifest['ranks']} ranks and goes on with {self._ranks.n}: the batches stay the same, "

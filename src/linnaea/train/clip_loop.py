@@ -90,13 +90,19 @@ def open_model(recipe: ClipRecipe) -> Trained:
             raise ValueError(f"{recipe.start} has other towers than {recipe.towers.name}: {found}") from None
     clip.set_checkpointing(recipe.activation_checkpointing)
     if recipe.compile:
-        # In place, so that names of weights stay. Lengths of texts change with every batch: only what sees single rows
-        # is worth compiling there.
-        for block in clip.visual.transformer.resblocks:
-            block.compile()
-        for block in clip.transformer.resblocks:
-            block.mlp.compile(dynamic=True)
+        compile_towers(clip)
     return Trained(clip, biased=recipe.loss == "sigmoid")
+
+
+def compile_towers(clip: ClipModel) -> None:
+    """Compiles the blocks of both towers in place, so that names of weights stay.
+
+    Lengths of texts change with every batch: of their blocks only what sees single rows is worth compiling.
+    """
+    for block in clip.visual.transformer.resblocks:
+        block.compile()
+    for block in clip.transformer.resblocks:
+        block.mlp.compile(dynamic=True)
 
 
 def make_optimizer(model: nn.Module, recipe: ClipRecipe) -> torch.optim.AdamW:

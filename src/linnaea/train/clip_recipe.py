@@ -14,6 +14,7 @@ from linnaea.taxonomy.text import TEXT_TYPES
 from linnaea.train.augment import AugmentConfig
 from linnaea.train.bounds import NO_END, check_bounds
 from linnaea.train.samples import TEMPLATE
+from linnaea.train.settings import read_plain
 from linnaea.train.stream import DRAWS
 from linnaea.train.tables import text_types
 
@@ -65,6 +66,7 @@ class SamplesConfig:
     "`sample` draws a text type for each sample, `step` one for each global batch, as BioCLIP 2 did"
 
     def __post_init__(self):
+        read_plain(self)
         given = [name for name in ("shards", "table", "drawn") if getattr(self, name)]
         if len(given) != 1:
             found = " and ".join(given) or "none of them"
@@ -77,6 +79,11 @@ class SamplesConfig:
         if not mark or set("{}") & set(before + after):
             raise ValueError(f"template {self.template!r} has not exactly one {{}}, where the name goes; as in {TEMPLATE!r}")
         self._check_meant()
+
+    @property
+    def fullest_type(self) -> str:
+        """Of its text types the one that says most."""
+        return max(self.types, key=TEXT_TYPES.index)
 
     def _check_meant(self) -> None:
         """ValueError where a field is given that would change nothing."""
@@ -175,6 +182,7 @@ class ClipRecipe:
     "stop at this step with a checkpoint, as if interrupted; 0 goes on to the end"
 
     def __post_init__(self):
+        read_plain(self)
         _check_choices(self)
         check_bounds(self, BOUNDS)
         if bool(self.replay) != bool(self.replay_batch):

@@ -9,6 +9,7 @@ from pathlib import Path
 from linnaea.model.package import CONFIG
 from linnaea.store import write_json
 from linnaea.train.clip_recipe import ClipRecipe, describe
+from linnaea.train.writing import writing
 
 RECORD = "training.json"
 RUN = "training"
@@ -30,6 +31,7 @@ def run_clip(
     """
     from linnaea.train.clip_files import save_open_clip
     from linnaea.train.clip_loop import check_folders, train_clip
+    from linnaea.train.clip_names import save_names
     from linnaea.train.ranks import join
 
     if (out / CONFIG).exists():
@@ -49,10 +51,15 @@ def run_clip(
             report(f"validation: not used: {own.rejects.summary()}")
         stopped = 0 < recipe.stop_after < recipe.steps
         if ranks.is_first and not stopped:
-            save_open_clip(towers, recipe.towers, out)
-            write_json(out / RECORD, {"recipe": describe(recipe), "ranks": ranks.n, "curve": _figures(work)})
+            with writing(out, "the model"):
+                save_open_clip(towers, recipe.towers, out)
+                write_json(out / RECORD, {"recipe": describe(recipe), "ranks": ranks.n, "curve": _figures(work)})
         if ranks.is_first and stopped:
             report(f"stopped after step {recipe.stop_after} as asked; --resume with stop_after 0 goes on")
+    # No other rank waits for it: many shards take minutes to look through.
+    if ranks.is_first and not stopped:
+        with writing(out, "the model"):
+            save_names(recipe, out, report)
     return out
 
 

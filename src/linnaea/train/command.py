@@ -14,6 +14,8 @@ from linnaea.store import default_cache_dir
 from linnaea.train.clip_recipe import ClipRecipe
 from linnaea.train.settings import set_fields
 
+OWN_RECIPES = Path("recipes")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
@@ -23,8 +25,8 @@ class TrainConfig:
     "name of a function in the recipes folder"
     out: Path = Path("build/model")
     "model folder to write"
-    recipes: Path = Path("recipes")
-    "folder with the recipes"
+    recipes: Path | None = None
+    "folder with the recipes (by default ./recipes, or where that holds none the one that comes with Linnaea)"
     images: Path | None = None
     "folder of the photographs with their manifest.csv, instead of the recipe's"
     work: Path | None = None
@@ -48,6 +50,16 @@ that are computed once (by default below the cache folder)"
     "a field of the recipe; --FIELD VALUE does the same"
 
 
+def default_recipes() -> Path:
+    """The folder `recipes` here, or where it holds none the one that comes with Linnaea."""
+    if any(OWN_RECIPES.glob("*.py")):
+        return OWN_RECIPES
+    package = Path(__file__).parents[1]
+    # inside the package as it is installed, beside src in a checkout
+    shipped = (package / "recipes", package.parents[1] / "recipes")
+    return next((folder for folder in shipped if folder.is_dir()), OWN_RECIPES)
+
+
 def find_recipe(name: str, directory: Path):
     """The recipe that the function `name` of a file in `directory` returns. Raises ValueError naming the nearest ones."""
     found: dict[str, Callable] = {}
@@ -55,17 +67,19 @@ def find_recipe(name: str, directory: Path):
         spec = importlib.util.spec_from_file_location(f"linnaea_recipe_{path.stem}", path)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        found |= {key: value for key, value in vars(module).items() if callable(value) and key in module.RECIPES}
+        named = getattr(module, "RECIPES", ())
+        found |= {key: value for key, value in vars(module).items() if callable(value) and key in named}
     if name not in found:
         near = get_close_matches(name, found, n=2, cutoff=0.4) or sorted(found)
-        hint = f"nearest: {', '.join(near)}" if found else f"{directory} holds no recipes; name the folder with --recipes"
+        elsewhere = "name another folder with --recipes"
+        hint = f"nearest in {directory}: {', '.join(near)}; or {elsewhere}" if found else f"{directory} holds no recipes; {elsewhere}"
         raise ValueError(f"unknown recipe {name!r}; {hint}")
     return found[name]()
 
 
 def resolve(config: TrainConfig):
     """The recipe with all that the command line says of it."""
-    recipe = find_recipe(config.recipe, config.recipes)
+    recipe = find_recipe(config.recipe, config.recipes or default_recipes())
     is_clip = isinstance(recipe, ClipRecipe)
     if is_clip and config.images is not None:
         raise ValueError(

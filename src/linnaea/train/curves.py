@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from linnaea.store import atomic_path
+from linnaea.train.writing import writing
 
 CURVE, VALIDATION, EVENTS = "curve.csv", "validation.csv", "tensorboard"
 COLUMNS = ("step", "loss", "contrast", "replay", "distillation", "scale", "learning_rate", "gradient", "samples_per_s")
@@ -29,7 +30,7 @@ def go_on(path: Path, columns: tuple[str, ...], done: int) -> None:
     """Leaves a CSV file with its header and the whole rows of steps up to `done`."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
     kept = [line for line in lines[1:] if line.endswith("\n") and 0 < _steps_of(line) <= done]
-    with atomic_path(path) as temporary:
+    with writing(path, "the run's figures"), atomic_path(path) as temporary:
         temporary.write_text(",".join(columns) + "\n" + "".join(kept), encoding="utf-8")
 
 
@@ -93,7 +94,7 @@ class Curve:
 
     @staticmethod
     def _append(path: Path, cells: list[str]) -> None:
-        with path.open("a", encoding="utf-8") as handle:
+        with writing(path, "the run's figures"), path.open("a", encoding="utf-8") as handle:
             handle.write(",".join(cells) + "\n")
 
     def close(self) -> None:

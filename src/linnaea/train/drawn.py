@@ -96,6 +96,10 @@ class DrawnSource:
         numbers = np.array([stable_number(*lineage) for lineage, _ in self._taxa], np.int64)
         return numbers[np.arange(self.sizes_p[0]) % len(numbers)]
 
+    def lineages(self) -> set[tuple[str, ...]]:
+        """The made-up lineages."""
+        return {lineage for lineage, _ in self._taxa}
+
     def read(self, part: int, row: int, text_type: str) -> RawSample:
         """One picture with its text of that type."""
         taxon = row % len(self._taxa)

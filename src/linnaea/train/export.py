@@ -8,7 +8,7 @@ import numpy as np
 
 from linnaea.model.contract import ModelCard, Preprocess
 from linnaea.model.efficientnet import N_FEATURES, build_trunk_graph
-from linnaea.model.package import FAMILIAR, write_config
+from linnaea.model.package import write_config, write_familiar
 from linnaea.model.text_graph import OPSET, build_text_graph
 
 
@@ -119,6 +119,5 @@ def export_model(
     onnx.save(build_text_graph(model.text.graph_weights(), model.text.config), str(directory / "text.onnx"))
     if tokenizer_path.resolve() != (directory / "tokenizer.json").resolve():
         (directory / "tokenizer.json").write_bytes(tokenizer_path.read_bytes())
-    lines = sorted("|".join(lineage) for lineage in familiar)
-    (directory / FAMILIAR).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_familiar(directory, familiar)
     write_config(directory, card, model.text.config)

@@ -17,6 +17,7 @@ from linnaea.train.data import Label
 from linnaea.train.finetune import FinetuneConfig
 from linnaea.train.loop import LoopConfig
 from linnaea.train.prototypes import PrototypeConfig
+from linnaea.train.settings import read_plain
 from linnaea.train.settle import SettleConfig
 
 
@@ -50,6 +51,9 @@ class Teacher:
     "its classes' distance from their mean is multiplied by this, as a ridge regression shrinks it"
     answers_on: tuple[str, ...] = ()
     "sets on whose photographs the trunk learns to answer as it does"
+
+    def __post_init__(self):
+        read_plain(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +122,9 @@ class Recipe:
     "how the exported model resizes; trained on squashed photographs, it names uncropped proportions better"
     interpolation: str = "bilinear"
     "and with what filter; bilinear, as the crops of the trunk's further training"
+
+    def __post_init__(self):
+        read_plain(self)
 
 
 def read_table(path: Path) -> list[dict[str, str]]:

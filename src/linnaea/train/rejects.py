@@ -9,8 +9,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from linnaea.train.samples import Reject
+from linnaea.train.writing import writing
 
 COLUMNS = ("part", "key", "reason")
+JOURNAL = "what could not be used"
 
 
 class RejectJournal:
@@ -29,11 +31,13 @@ class RejectJournal:
             # A kill can tear the last line.
             whole = text[: text.rfind("\n") + 1]
             if whole != text:
-                path.write_text(whole, encoding="utf-8")
+                with writing(path, JOURNAL):
+                    path.write_text(whole, encoding="utf-8")
             rows = csv.DictReader(whole.splitlines())
             self._note(Reject(**{name: row[name] or "" for name in COLUMNS}) for row in rows)
         elif path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            with writing(path, JOURNAL):
+                path.parent.mkdir(parents=True, exist_ok=True)
             self._write([COLUMNS])
 
     def _note(self, rejects: Iterable[Reject]) -> list[Reject]:
@@ -44,7 +48,7 @@ class RejectJournal:
 
     def _write(self, rows: Iterable) -> None:
         if self._path is not None:
-            with self._path.open("a", encoding="utf-8", newline="") as handle:
+            with writing(self._path, JOURNAL), self._path.open("a", encoding="utf-8", newline="") as handle:
                 csv.writer(handle, lineterminator="\n").writerows(rows)
 
     def add(self, rejects: Iterable[Reject]) -> None:

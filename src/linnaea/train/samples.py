@@ -58,6 +58,9 @@ class Source(Protocol):
     def taxa(self, part: int) -> np.ndarray:
         """A number int64 [n] for each sample of a part, the same for the same taxon."""
 
+    def lineages(self) -> set[tuple[str, ...]]:
+        """The lineages that samples are named by, "" at ranks that are not known."""
+
     def read(self, part: int, row: int, text_type: str) -> RawSample | Reject:
         """One sample with its text of that type."""
 

@@ -13,6 +13,17 @@ ON, OFF = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 NOTHING = ("none", "")
 
 
+def read_plain(config) -> None:
+    """Puts in place what a recipe's author wrote simply: text for a path becomes the path, text for several texts the one."""
+    hints = typing.get_type_hints(type(config))
+    for field in dataclasses.fields(config):
+        value, hint = getattr(config, field.name), _without_none(hints[field.name])
+        if isinstance(value, str) and hint is Path:
+            object.__setattr__(config, field.name, Path(value))
+        elif isinstance(value, str) and hint == tuple[str, ...]:
+            object.__setattr__(config, field.name, (value,) if value else ())
+
+
 def set_fields(recipe, settings: Iterable[str], *, options: Iterable[str] = ()):
     """The recipe with each `name=text` put in place; of a part's fields the name has a dot: `organisms.balance=1`.
 

@@ -261,6 +261,17 @@ class TarSource:
         """A number int64 [n] for each sample of a shard, the same for the same taxonomic text."""
         return self._index(part).taxon_n
 
+    def lineages(self) -> set[tuple[str, ...]]:
+        """The lineages of the samples; one sample of each taxon of a shard is read for it."""
+        found, seen = set(), set()
+        for part in range(len(self.paths)):
+            numbers, rows = np.unique(self.taxa(part), return_index=True)
+            for number, row in zip(numbers.tolist(), rows.tolist(), strict=True):
+                if number not in seen:
+                    seen.add(number)
+                    found.add(lineage_of_tag(self._text(part, row, TAG)))
+        return found
+
     def _member(self, part: int, row: int, kind: str) -> bytes:
         index, column = self._index(part), COLUMN[kind]
         offset, size = int(index.offset_nk[row, column]), int(index.size_nk[row, column])

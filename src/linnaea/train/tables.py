@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from linnaea.records import RANKS
 from linnaea.store import hash_bytes
+from linnaea.taxonomy.sources import table_errors
 from linnaea.taxonomy.text import TEXT_TYPES, taxon_text
 from linnaea.train.samples import (
     NO_TEXT,
@@ -28,26 +30,64 @@ COMMON = "common"
 COMMON_COLUMNS = (COMMON, "common_name")
 NOT_IN_SHARD = "the shard has no such image"
 ROWS_A_PART = 100_000
+# What spreadsheets put between fields instead of commas.
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 def read_table(path: Path, *, split: str = ""):
     """A polars frame of a CSV or Parquet file, all columns text; with `split` only the rows of that value of
-    `split`."""
+    `split`. ValueError says what of a file is no table of this kind."""
     import polars as pl
 
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; name a CSV or Parquet table")
-    frame = pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_csv(path, infer_schema=False)
     wanted = {*RANKS, *FILE_COLUMNS, *SHARD_COLUMNS, KEY, *SCIENTIFIC_COLUMNS, *COMMON_COLUMNS, "split"}
-    frame = frame.select(pl.col(name).cast(pl.String) for name in frame.columns if name in wanted)
+    with table_errors(path):
+        whole = pl.read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path)
+        frame = whole.select(pl.col(name).cast(pl.String) for name in whole.columns if name in wanted)
+    _check_separator(path, whole.columns)
     if split:
         if "split" not in frame.columns:
-            raise ValueError(f"{path.name} has no column split, so {split!r} cannot be chosen; leave split empty")
+            found = ", ".join(whole.columns)
+            raise ValueError(f"{path.name} has no column split (it has {found}), so {split!r} cannot be chosen; add it, or leave split empty")
         frame = frame.filter(pl.col("split") == split)
         if frame.height == 0:
             raise ValueError(f"{path.name} has no row whose split is {split!r}; look at its column split")
     return frame
+
+
+def _read_csv(path: Path):
+    import polars as pl
+
+    try:
+        return pl.read_csv(path, infer_schema=False)
+    except pl.exceptions.ComputeError:
+        _check_lengths(path)
+        raise
+
+
+def _check_lengths(path: Path) -> None:
+    """ValueError naming the first row that is longer than the header."""
+    with path.open(encoding="utf-8-sig", newline="") as lines:
+        rows = csv.reader(lines)
+        header = next(rows, [])
+        _check_separator(path, header)
+        n_columns = len(header)
+        for row in rows:
+            if len(row) > n_columns:
+                raise ValueError(
+                    f"{path}, line {rows.line_num}, has {len(row)} fields, the header {n_columns}; put quotes around a field with a comma in it"
+                )
+
+
+def _check_separator(path: Path, columns: Sequence[str]) -> None:
+    """ValueError where all fields lie in one column, as something else than commas separates them."""
+    sign = next((sign for sign in SEPARATORS if len(columns) == 1 and sign in columns[0]), "")
+    if sign:
+        raise ValueError(
+            f"{path} has one column, {columns[0]!r}: {SEPARATORS[sign]} separate its fields, not commas; save it as CSV with commas, or as Parquet"
+        )
 
 
 class TableSource:
@@ -129,6 +169,10 @@ class TableSource:
         """Lineage and common name of a sample."""
         *lineage, common = self._names.row(int(self._rows_p[part][row]))
         return tuple(lineage), common
+
+    def lineages(self) -> set[tuple[str, ...]]:
+        """The lineages of the table's named rows."""
+        return set(self._names.select(*RANKS).unique().iter_rows())
 
     def read(self, part: int, row: int, text_type: str) -> RawSample | Reject:
         """One sample; only the text that is asked for is made."""

@@ -20,7 +20,6 @@ from linnaea.embed.decode import Unreadable
 from linnaea.model.open_clip_config import read_config
 from linnaea.model.preprocess import preprocess_image
 from linnaea.model.tokenizer import ClipTokenizer
-from linnaea.taxonomy.text import TEXT_TYPES
 from linnaea.train.augment import decode_bytes
 from linnaea.train.clip_recipe import ClipRecipe
 from linnaea.train.clip_towers import ClipModel, pack_texts
@@ -64,7 +63,7 @@ class Validation:
     def __init__(self, recipe: ClipRecipe, work: Path, ranks: Ranks):
         config = read_config(recipe.towers)
         self._preprocess, self._context = config.preprocess, config.text.context
-        self._type = max(recipe.organisms.types, key=TEXT_TYPES.index)
+        self._type = recipe.organisms.fullest_type
         self._n_threads, self._device, self._bf16 = recipe.n_threads, ranks.device, recipe.precision == "bf16"
         self._source = ranks.in_turn(partial(open_validation, recipe))
         self.rejects = RejectJournal(work / "rejects" / "validation-0.csv" if ranks.is_first else None)
