@@ -5,7 +5,8 @@
     python benchmarks/checkpoint_equality.py --peers DIR --photos PHOTOS CHECKPOINTS/vit-b-16 CHECKPOINTS/vit-l-14
 
 Each side runs in a process of its own, one after the other, on the same arrays; the differences are of every number of every
-vector, in full precision. Pixels are compared in levels of 255 with the checkpoint's own transform. A few minutes with ViT-L-14;
+vector, in full precision. A checkpoint with a second image projector has a row for either; open_clip knows one projector, so it is
+given a copy of the checkpoint whose only one that is. Pixels are compared in levels of 255 with the checkpoint's own transform. A few minutes with ViT-L-14;
 ViT-H-14 wants 12 GB of memory for open_clip.
 """
 
@@ -18,6 +19,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +31,8 @@ SUFFIXES = (".jpg", ".jpeg", ".png")
 # What is put behind names, so that more than plain letters is compared.
 ENDINGS = ("", " (Linnaeus, 1758)", " × hybrida", "'s", "’s", " &amp; al.", " ssp. 12", "\u0301", " é", "_x", ".", " L.", "-like", " №5")
 SEED = 0
+# Of a vision_cfg, what only says that there is a second projector.
+SECOND_KEYS = ("is_continual", "dual_projector")
 
 
 def rss_mb() -> float:
@@ -99,8 +104,8 @@ def worker(side: str, task: Path) -> None:
     """Answers the task in `task/inputs.*` into `task/<side>.npz`."""
     told = json.loads((task / "inputs.json").read_text())
     answer = {"ours": (ours, our_tokens), "open_clip": (open_clip, open_clip_tokens)}[side]
-    if told["folder"]:
-        found = answer[0](told["folder"], np.load(task / "images.npy"), told["texts"], told["photos"])
+    if told["folders"]:
+        found = answer[0](told["folders"][side], np.load(task / "images.npy"), told["texts"], told["photos"])
     else:
         found = {"tokens": answer[1](told["texts"])}
     np.savez(task / f"{side}.npz", **found)
@@ -109,17 +114,46 @@ def worker(side: str, task: Path) -> None:
 # --- The comparison
 
 
-def run_both(peers: Path, folder: str, images: np.ndarray, texts: list[str], photos: list[str]) -> dict[str, dict]:
-    """The answers of both sides by side."""
+def run_both(peers: Path, folders: dict[str, str], images: np.ndarray, texts: list[str], photos: list[str]) -> dict[str, dict]:
+    """The answers of both sides by side; `folders` has each side's checkpoint, and is empty where tokens are asked for."""
     from peers import peer_python
 
     with tempfile.TemporaryDirectory() as made:
         task = Path(made)
         np.save(task / "images.npy", images)
-        (task / "inputs.json").write_text(json.dumps({"folder": folder, "texts": texts, "photos": photos}))
+        (task / "inputs.json").write_text(json.dumps({"folders": folders, "texts": texts, "photos": photos}))
         for side, python in (("ours", sys.executable), ("open_clip", peer_python(peers))):
             subprocess.run([python, __file__, "--worker", side, made], check=True)
         return {side: dict(np.load(task / f"{side}.npz")) for side in ("ours", "open_clip")}
+
+
+@contextmanager
+def projectors(folder: Path) -> Iterator[list[tuple[str, Path]]]:
+    """What each image projector of a checkpoint is called ("" or "#second"), and the same checkpoint as open_clip can have it."""
+    from linnaea.model.checkpoint import SECOND
+    from linnaea.model.open_clip import SECOND_PROJECTORS, find_weights
+    from linnaea.model.open_clip_config import OPEN_CLIP_CONFIG
+    from linnaea.model.weights import as_array, read_safetensors, write_safetensors
+
+    stored = read_safetensors(find_weights(folder))
+    second = next((name for name in SECOND_PROJECTORS if name in stored), None)
+    if second is None:
+        yield [("", folder)]
+        return
+    config = json.loads((folder / OPEN_CLIP_CONFIG).read_text(encoding="utf-8"))
+    for key in SECOND_KEYS:
+        config["model_cfg"]["vision_cfg"].pop(key, None)
+    with tempfile.TemporaryDirectory() as made:
+        plain = []
+        for suffix, projector in (("", "visual.proj"), (SECOND, second)):
+            copy = Path(made) / ("second" if suffix else "first")
+            copy.mkdir()
+            (copy / OPEN_CLIP_CONFIG).write_text(json.dumps(config), encoding="utf-8")
+            tensors = {name: as_array(stored[name]) for name in stored if name not in SECOND_PROJECTORS}
+            tensors["visual.proj"] = as_array(stored[projector])
+            write_safetensors(copy / "open_clip_model.safetensors", tensors)
+            plain.append((suffix, copy))
+        yield plain
 
 
 def draw_names(n: int) -> list[str]:
@@ -150,9 +184,9 @@ def difference(found: dict[str, dict], key: str) -> float:
     return float(np.abs(found["ours"][key].astype(np.float64) - found["open_clip"][key].astype(np.float64)).max(initial=0))
 
 
-def row_of(folder: Path, found: dict[str, dict]) -> str:
+def row_of(name: str, found: dict[str, dict]) -> str:
     mine, theirs = found["ours"], found["open_clip"]
-    cells = [folder.name, f"{difference(found, 'images'):.1e}", f"{difference(found, 'texts'):.1e}"]
+    cells = [name, f"{difference(found, 'images'):.1e}", f"{difference(found, 'texts'):.1e}"]
     cells.append(f"{abs(float(mine['scale'] / theirs['scale']) - 1):.0e}")
     cells += [f"{float(mine[key]):,.1f} / {float(theirs[key]):,.1f}" for key in ("load_s",)]
     cells += [f"{float(mine[key]):,.0f} / {float(theirs[key]):,.0f}" for key in ("image_mb", "mb")]
@@ -184,18 +218,21 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=HERE / "results")
     args = parser.parse_args()
     names = draw_names(args.n_names)
-    tokens = run_both(args.peers, "", np.zeros(0), names, [])
+    tokens = run_both(args.peers, {}, np.zeros(0), names, [])
     n_other = int((tokens["ours"]["tokens"] != tokens["open_clip"]["tokens"]).any(1).sum())
     texts = [f"an image of {name}." for name in names[: args.n_texts // 2]] + names[-(args.n_texts // 2) :]
     photos = sorted(p for p in args.photos.rglob("*") if p.suffix.lower() in SUFFIXES) if args.photos else []
     photos = [str(photo.resolve()) for photo in photos[:: max(1, len(photos) // args.n_photos)][: args.n_photos]]
     rows, pixels, equal = [], [], n_other == 0
     for folder in args.checkpoints:
-        found = run_both(args.peers, str(folder.resolve()), draw_images(args.n_images, 224), texts, [] if pixels else photos)
-        rows.append(row_of(folder, found))
-        pixels = pixels or pixel_lines(found, len(photos))
-        apart = difference(found, "pixels") if len(rows) == 1 else 0
-        equal &= difference(found, "images") <= 1e-4 and difference(found, "texts") <= 1e-4 and apart <= 1
+        with projectors(folder.resolve()) as plain:
+            for suffix, theirs in plain:
+                folders = {"ours": f"{folder.resolve()}{suffix}", "open_clip": str(theirs)}
+                found = run_both(args.peers, folders, draw_images(args.n_images, 224), texts, [] if pixels else photos)
+                rows.append(row_of(folder.name + suffix, found))
+                pixels = pixels or pixel_lines(found, len(photos))
+                apart = difference(found, "pixels") if len(rows) == 1 else 0
+                equal &= difference(found, "images") <= 1e-4 and difference(found, "texts") <= 1e-4 and apart <= 1
     lines = ["# Equality with open_clip", "", f"- hardware: {describe_hardware()}"]
     lines += [f"- command: `{show_command('checkpoint_equality', sys.argv[1:])}`"]
     lines += [f"- open_clip 3.3.0; {args.n_images} images, {len(texts)} names; unit vectors in float32, random weights"]
@@ -206,6 +243,8 @@ def main() -> int:
         "| checkpoint | image vectors | name vectors | logit scale, relative | s to load and first image | peak MB, images | and names |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
         *rows,
+        "",
+        "`#second` is a checkpoint's second image projector; open_clip, which knows one, has it there in a copy of the checkpoint.",
     ]
     write_result(args.out, "checkpoint_equality", lines)
     return 0 if equal else 1

@@ -82,3 +82,30 @@ def test_the_slope_is_that_of_what_stays(stress):
     assert slope == pytest.approx(60, abs=2) and error < 3
     first, second = memory.peaks()
     assert 600e6 < first < second < 621e6
+
+
+def course(stress, mb_an_hour):
+    """1.3 GB that grow so, over 20 minutes; for a third of them a large image is held, as an allocator may."""
+    memory = stress.Memory()
+    for second in range(1200):
+        size = int(1300e6 + mb_an_hour * 1e6 * second / 3600 + 40e6 * (560 <= second < 880) + 20e6 * (second % 3 == 0))
+        memory.course.append((float(second), size + 100_000_000, size))
+    return memory
+
+
+def test_a_steady_growth_that_slope_and_peaks_let_pass_is_found_between_the_thirds(stress):
+    growing = course(stress, 100)
+    slope, error = growing.slope(2)
+    first, second = growing.peaks()
+    assert slope - error < 0 and second <= stress.MOST_PEAK * first
+    begun, ended = growing.thirds(2)
+    assert (ended - begun) / 1e6 == pytest.approx(100 * 640 / 3600, abs=1)
+    assert not growing.is_flat()
+
+
+def test_memory_that_stays_or_shrinks_is_flat_and_a_jump_of_the_peak_is_not(stress):
+    assert course(stress, 0).is_flat() and course(stress, -100).is_flat()
+    peaked = course(stress, 0)
+    seconds, resident, anonymous = peaked.course[900]
+    peaked.course[900] = (seconds, resident + 200_000_000, anonymous)
+    assert not peaked.is_flat()

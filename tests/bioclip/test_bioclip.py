@@ -355,12 +355,67 @@ def test_a_label_without_a_bin_is_refused(bins):
         (["--k", "0"], "--k 0 is too small"),
         (["--pretrained", "x.pt", "--cls", "a,b"], "give the folder of the checkpoint as the model"),
         (["--runtime", "onnxruntime-int8", "--pixels", "squash", "--cls", "a,b"], "add pixels 'model'"),
+        (["--cls", ",,"], "label 1 of 3 is empty"),
+        (["--cls", "a, ,b"], "label 2 of 3 is empty"),
+        (["--cls", ""], "--cls is empty; leave it out for the whole tree of life"),
+        (["--bins", ""], "--bins is empty"),
+        (["--subset", ""], "--subset is empty"),
+        (["--device", "cuda", "--runtime", "onnxruntime-int8", "--pixels", "model"], "device 'cuda' is for torch and runtime"),
     ),
 )
 def test_what_cannot_be_asked_ends_in_one_line(made, capsys, options, said):
     assert cli.main(["bioclip", "predict", "photo.jpg", "--model", str(made / "model"), *options]) == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("device", ("banana", "meta", "cuda:99", "hpu", "3"))
+@pytest.mark.parametrize("command", (["predict"], ["predict", "--cls", "a,b"], ["predict", "--pixels", "model"], ["embed"]))
+def test_a_device_that_torch_has_not_is_refused_in_one_line_whatever_the_pixels(made, photos, capsys, tmp_path, command, device):
+    torch, out = pytest.importorskip("torch"), tmp_path / "out"
+    given = [photos[0], "--model", str(made / "model"), "--output", str(out), "--device", device]
+    assert cli.main(["bioclip", *command, *given]) == 2
+    error = capsys.readouterr().err
+    assert f"device {device!r} is none that torch {torch.__version__} can use here; choose cpu" in error
+    assert error.count("\n") == 1 and not out.exists()
+
+
+def test_a_device_without_torch_names_the_extra_and_the_processor_asks_no_torch(made, photos, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setattr("linnaea.model.runtime.is_installed", lambda runtime: runtime != "torch")
+    assert BaseClassifier(str(made / "model"), device="cpu").create_image_features(photos[:1]).shape[0] == 1
+    with pytest.raises(ValueError, match=r"pip install 'linnaea\[torch\]'"):
+        BaseClassifier(str(made / "model"), device="cuda")
+
+
+@pytest.mark.parametrize("pixels", ("squash", "model"))
+def test_a_device_of_torch_runs_the_model_whatever_the_pixels(made, photos, monkeypatch, pixels):
+    pytest.importorskip("torch")
+    here = BaseClassifier(str(made / "model"), pixels=pixels)
+    # a name that torch knows for the processor and that is not the default
+    there = BaseClassifier(str(made / "model"), pixels=pixels, device="cpu:0")
+    wanted = [here.create_image_features(photos, normalize=unit) for unit in (True, False)]
+    monkeypatch.setattr(classifiers, "FloatTower", None)
+    there.model.use_image_tower(None, "")
+    for unit, vectors in zip((True, False), wanted, strict=True):
+        np.testing.assert_allclose(there.create_image_features(photos, normalize=unit), vectors, atol=1e-4)
+    assert there._torch_tower.device == "cpu:0"
+
+
+@pytest.mark.parametrize("model", ("bundled", "placeholder"))
+def test_a_model_that_is_no_transformer_is_refused_on_a_device(model):
+    pytest.importorskip("torch")
+    with pytest.raises(ValueError, match="the model '.*' is no transformer.*leave device and runtime out"):
+        BaseClassifier(model, device="cpu:0")
+
+
+def test_a_runtime_of_unit_vectors_is_refused_for_features_before_anything_is_written(made, photos, tmp_path, capsys):
+    pytest.importorskip("openvino")
+    given = ["--model", str(made / "model"), "--pixels", "model", "--runtime", "openvino", "--output", str(tmp_path / "out")]
+    assert cli.main(["bioclip", "embed", photos[0], *given]) == 2
+    error = capsys.readouterr().err
+    assert "runtime 'openvino' gives unit vectors only" in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_labels_come_from_a_file_too_and_bins_need_two_columns(made, photos, tmp_path, capsys):

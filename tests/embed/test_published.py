@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from linnaea.embed import published
+from linnaea.embed.chosen import ChosenTable
 from linnaea.embed.made_names import NamesConfig, choose_table, main
 from linnaea.embed.names import StagedTable, embed_leaves, load_name_table, make_table
 from linnaea.embed.published import (
@@ -185,12 +186,33 @@ def test_vectors_in_the_models_own_folder_are_found_unless_they_lack_too_much(mo
     said = []
     assert choose_table(None, model, vocabulary, mode="auto", say=said.append).kind == "published"
     monkeypatch.setattr("linnaea.embed.made_names.MOST_MISSING", 0)
+    monkeypatch.setattr("linnaea.embed.made_names.FEW", 1)
     write_table(tmp_path / "model" / "embeddings", model.card.dim, zero=(2, 5))
     said.clear()
     assert isinstance(choose_table(None, model, vocabulary, mode="auto", say=said.append), StagedTable)
     assert any("--vocabulary" in line and "txt_emb_species.json" in line for line in said)
     rose = np.array([leaf_called(vocabulary, "Rosa canina")])
     assert choose_table(None, model, vocabulary, mode="auto", leaves=rose, say=said.append).kind == "published"
+
+
+def test_few_candidates_have_their_exact_vectors_where_no_table_is(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("LINNAEA_CACHE", str(tmp_path / "cache"))
+    write_table(tmp_path / "p", model.card.dim)
+    vocabulary = load_vocabulary(tmp_path / "p" / "txt_emb_species.json")
+    monkeypatch.setattr("linnaea.embed.made_names.FEW", 2)
+    chosen = np.array(sorted(leaf_called(vocabulary, name) for name in ("Rosa canina", "Passer domesticus")), np.int32)
+    calls, images = [], np.eye(model.card.dim, dtype=np.float32)[:3]
+    for mode in ("auto", "full"):  # the second finds what the first has kept
+        table = choose_table(None, model, vocabulary, mode=mode, leaves=chosen, report=lambda done, total: calls.append(total))
+        assert isinstance(table, ChosenTable) and table.n_leaves == 2
+    assert set(calls) == {2} and len(calls) == 2
+    whole = load_name_table(model, vocabulary, cache_dir=tmp_path / "c")
+    np.testing.assert_allclose(table.similarities(images, chosen), whole.similarities(images, chosen), atol=1e-3)
+    np.testing.assert_array_equal(table.similarities(images, chosen[1:]), table.similarities(images)[:, 1:])
+    assert isinstance(choose_table(None, model, vocabulary, mode="auto"), StagedTable)  # all of them are more than a few
+    assert isinstance(choose_table(None, model, vocabulary, mode="staged", leaves=chosen), StagedTable)
+    load_name_table(model, vocabulary)
+    assert not isinstance(choose_table(None, model, vocabulary, mode="auto", leaves=chosen), ChosenTable)
 
 
 def test_a_table_made_elsewhere_is_taken_if_model_and_vocabulary_are_the_same(model, tmp_path):

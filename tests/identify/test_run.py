@@ -289,10 +289,12 @@ def test_a_summary_counts_images_and_not_alternatives(model, vocabulary_path, ph
     assert all(len(row.lineage) == len(RANKS) for row in rows)
 
 
-def test_a_finished_run_is_finished_even_if_the_full_table_came_after_it(go, photos, tmp_path, monkeypatch):
+def test_a_finished_run_is_finished_even_if_the_full_table_came_after_it(go, photos, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("LINNAEA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("linnaea.embed.made_names.FEW", 0)
     out = tmp_path / "t.csv"
-    assert go(photos, out=out) == 0  # from the staged table; the full one is made when the answers are out
+    assert go(photos, out=out, quiet=False) == 0  # from the staged table; the full one is made when the answers are out
+    assert "stand on their genus" in capsys.readouterr().err
     assert json.loads((tmp_path / "t.csv.manifest.json").read_text())["names"] == "staged"
     assert list((tmp_path / "cache" / "names").iterdir())
     before = out.stat().st_mtime_ns

@@ -17,7 +17,7 @@ from functools import cached_property, partial
 import numpy as np
 from PIL import Image
 
-from linnaea.bioclip.pixels import FloatTower, TorchFloatTower, squash
+from linnaea.bioclip.pixels import FloatTower, TorchFloatTower, check_device, squash
 from linnaea.bioclip.ranks import (
     BATCH_SIZE,
     BIOCLIP_MODEL_STR,
@@ -70,7 +70,7 @@ class BaseClassifier:
     `model_str` is a name on the hub, an open_clip folder (with or without `local-dir:`) or any model of Linnaea's.
     `pixels`: `auto` is what pybioclip shows to this model; `squash` is what it shows to the models with a tree of life, the
     whole photograph without its proportions; `model` is what the model's own config says. `runtime` is for the last of them,
-    the others run in full precision; a `device` other than cpu is torch's.
+    the others run in full precision; a `device` other than cpu is one of torch's, and the model, a transformer, then runs there.
     """
 
     def __init__(
@@ -88,13 +88,18 @@ class BaseClassifier:
             raise ValueError(f"pretrained {pretrained_str!r}: give the folder of the checkpoint as the model instead")
         self.model_str, self.pretrained_str, self.device = model_str or BIOCLIP_MODEL_STR, None, str(device)
         self.pixels = ("squash" if self._squashes() else "model") if pixels == "auto" else pixels
-        if self.device != "cpu" and runtime == DEFAULT:
+        if self.device != "cpu":
+            if runtime not in (DEFAULT, "torch"):
+                raise ValueError(f"device {self.device!r} is for torch and runtime {runtime!r} is not; leave one of them out")
+            check_device(self.device)
             runtime = "torch"
         if self.pixels == "squash" and runtime not in (DEFAULT, "torch"):
             raise ValueError(f"runtime {runtime!r} sees the model's own pixels only; add pixels 'model'")
         check_runtime(runtime)
         self._runtime, self._settled = runtime, runtime == DEFAULT
         self.model = load_model(self.model_str.removeprefix(LOCAL_DIR))
+        if runtime == "torch":
+            _check_is_transformer(self.model)
         self.recorder = None
 
     def _squashes(self) -> bool:
@@ -119,6 +124,8 @@ class BaseClassifier:
 
     def _tower(self, photos: list[_Photo]):
         """What makes unit vectors; a runtime that wants photographs first (for a check, a calibration) takes these."""
+        if self.device != "cpu":
+            return self._torch_tower
         if self.pixels == "squash":
             return self._float_tower if self._runtime == DEFAULT else self._torch_tower
         if not self._settled:
@@ -136,12 +143,18 @@ class BaseClassifier:
             return image
         return squash(image, preprocess.size) if self.pixels == "squash" else preprocess_image(image, preprocess)
 
+    def _raw_tower(self) -> _RawFeatures:
+        """What makes vectors that keep their length."""
+        if self._runtime not in (DEFAULT, "torch", "auto"):
+            raise ValueError(f"runtime {self._runtime!r} gives unit vectors only; choose {DEFAULT} or torch for others")
+        return _RawFeatures(self._torch_tower if self._runtime == "torch" else self._float_tower)
+
     def embed(self, images: Picture | Sequence[Picture], *, batch_size: int | None = BATCH_SIZE, normalize: bool = True):
-        """Yields (keys, vectors float32 [b, d] of those that could be read, {position: reason}) of each batch."""
+        """Gives (keys, vectors float32 [b, d] of those that could be read, {position: reason}) of each batch."""
         photos = _photos(images)
-        tower = self._tower(photos) if normalize else _RawFeatures(self._float_tower)
-        for batch in embed_batches(tower, photos, batch_size=batch_size or max(1, len(photos)), decode=self._read):
-            yield [photo.key for photo in batch.records], batch.vectors_bd, batch.failures
+        tower = self._tower(photos) if normalize else self._raw_tower()
+        batches = embed_batches(tower, photos, batch_size=batch_size or max(1, len(photos)), decode=self._read)
+        return (([photo.key for photo in batch.records], batch.vectors_bd, batch.failures) for batch in batches)
 
     def create_image_features(self, images: Sequence[Picture], normalize: bool = True) -> np.ndarray:
         """Vectors float32 [b, d]. Raises ValueError where a picture cannot be read."""
@@ -176,18 +189,27 @@ class BaseClassifier:
 class _RawFeatures:
     """A tower whose vectors keep their length, for the batched loop."""
 
-    def __init__(self, tower: FloatTower):
+    def __init__(self, tower: FloatTower | TorchFloatTower):
         self.card, self.encode_images = tower.card, tower.features
+
+
+def _check_is_transformer(model) -> None:
+    """Raises ValueError for a model that torch cannot run."""
+    source = getattr(model, "image_source", None)
+    if source is None or "torch" not in source.runtimes:
+        raise ValueError(f"the model {model.card.name!r} is no transformer, and torch runs no other; leave device and runtime out")
 
 
 class CustomLabelsClassifier(BaseClassifier):
     """Chooses among labels of one's own, each averaged over 80 sentences."""
 
     def __init__(self, cls_ary: Iterable[str], **options):
-        super().__init__(**options)
         self.classes = [label.strip() for label in cls_ary]
         if not self.classes:
             raise ValueError("no label given; give the names to choose from")
+        if "" in self.classes:
+            raise ValueError(f"label {self.classes.index('') + 1} of {len(self.classes)} is empty; name it or leave it out")
+        super().__init__(**options)
         self.txt_embeddings = _embed_labels(self.model, self.classes).T
 
     def predict(

@@ -30,7 +30,7 @@ class _ModelConfig:
     pretrained: str = ""
     "not taken: give the folder of the checkpoint as --model"
     device: str = "cpu"
-    "`cpu`; any other runs the model on torch"
+    "`cpu`, or a device of torch such as `cuda`, on which torch then runs the model (a transformer; the extra [torch])"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class _ImagesConfig(_ModelConfig):
     "`squash`: the whole photograph without its proportions; `model`: as the model's config says; `auto`: what pybioclip shows "
     "to this model"
     runtime: str = field(default="onnxruntime", metadata={"choices": RUNTIMES})
-    "where the model runs, see `linnaea identify`; the others need --pixels model"
+    "where the model runs, see `linnaea identify`; others than onnxruntime and torch need --pixels model"
 
     def __post_init__(self):
         if not self.image_file:
@@ -62,11 +62,11 @@ class PredictConfig(_ImagesConfig):
     "`csv` or `table`"
     rank: str = field(default="", metadata={"choices": RANKS})
     "rank of the answer in the tree of life (species where neither this nor --cls, --bins or --subset is given)"
-    cls: str = ""
+    cls: str | None = None
     "labels to choose from, a,b,c or a text file with one a line"
-    bins: str = ""
+    bins: str | None = None
     "a CSV file with two columns, label and bin: a bin's score is the sum of its labels'"
-    subset: str = ""
+    subset: str | None = None
     "a CSV file whose first column is named for a rank: only these taxa of the tree of life are candidates"
     k: int | None = None
     "answers a photograph (5; all labels with --cls and --bins)"
@@ -77,6 +77,9 @@ class PredictConfig(_ImagesConfig):
 
     def __post_init__(self):
         super().__post_init__()
+        for name in ("cls", "bins", "subset"):
+            if getattr(self, name) == "":
+                raise ValueError(f"--{name} is empty; leave it out for the whole tree of life")
         given = [f"--{name}" for name in ("rank", "cls", "bins", "subset") if getattr(self, name)]
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} exclude each other; give one of them")
@@ -190,10 +193,10 @@ def embed(config: BioclipEmbedConfig) -> int:
     from linnaea.bioclip.classifiers import BaseClassifier
 
     classifier = BaseClassifier(**_model_options(config), pixels=config.pixels, runtime=config.runtime)
+    batches = classifier.embed(list(config.image_file), batch_size=config.batch_size, normalize=False)
     n_read, report, done = 0, _progress(), 0
     with _opened(config.output) as file:
         file.write(f'{{\n    "model": {json.dumps(classifier.model_str)},\n    "embeddings": {{')
-        batches = classifier.embed(list(config.image_file), batch_size=config.batch_size, normalize=False)
         for keys, features_bd, failures in batches:
             for i, reason in failures.items():
                 print(f"linnaea: {keys[i]}: {reason}", file=sys.stderr)

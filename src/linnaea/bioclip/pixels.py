@@ -60,15 +60,35 @@ class FloatTower:
 
 
 class TorchFloatTower:
-    """A transformer's image tower on torch, from pixels in 0..255 that need not be whole: bfloat16 on a GPU."""
+    """A transformer's image tower on torch, from pixels in 0..255 that need not be whole: bfloat16 on a GPU.
+
+    `device` is one that torch knows; where it is empty a GPU, if there is one, else the processor.
+    """
 
     def __init__(self, model: Model, device: str):
         from linnaea.model.torch_tower import TorchTower
 
         source = model.image_source
         check_runtime("torch", source)
-        self.card = model.card
-        self.encode_images = TorchTower(source.weights, source.config, device=device).encode
+        tower = TorchTower(source.weights, source.config, device=device)
+        self.card, self.device = model.card, tower.device
+        self.encode_images, self.features = tower.encode, tower.features
+
+
+def check_device(device: str) -> None:
+    """Raises ValueError, with the remedy, for a device that torch does not know or cannot compute on here."""
+    check_runtime("torch")
+    import torch
+
+    try:
+        # What is known may yet lack a driver, and `meta` computes nothing that could be fetched.
+        torch.ones(1, device=device).cpu()
+    except (AssertionError, RuntimeError, ImportError):
+        here = ["cpu"] + ([torch.accelerator.current_accelerator().type] if torch.accelerator.is_available() else [])
+        raise ValueError(
+            f"device {device!r} is none that torch {torch.__version__} can use here; choose {' or '.join(here)}, or install "
+            "what torch needs for it"
+        ) from None
 
 
 def _take_floats(graph) -> str:

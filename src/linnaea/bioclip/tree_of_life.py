@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from linnaea.bioclip.ranks import TOL_MODELS
-from linnaea.embed.names import load_name_table
+from linnaea.embed.names import Report, load_name_table
+from linnaea.embed.progress import Progress
 from linnaea.embed.published import HUB_FOLDER, SPECIES_STEM, load_published, published_beside, published_files
 from linnaea.model.contract import Model
 from linnaea.taxonomy.common_names import active_sources
@@ -23,7 +24,7 @@ def load_tree_of_life(model: Model, model_str: str, table: str | os.PathLike | N
     published = _find_published(model, model_str, table)
     if published is None:
         vocabulary = load_vocabulary(str(table or "inat"), model.card.common_names)
-        return vocabulary, load_name_table(model, vocabulary, mode="auto")
+        return vocabulary, load_name_table(model, vocabulary, report=_progress(model))
     _, names_path = published_files(published)
     vocabulary = load_vocabulary(names_path)
     if active_sources():  # the last names are the extra's, which pybioclip does not have
@@ -56,6 +57,22 @@ def fetch_table(data_set: str) -> Path:
         raise ConnectionError(
             f"the names of {data_set} could not be fetched ({reason}); run again, or give a folder that has them as the table"
         ) from None
+
+
+def _progress(model: Model) -> Report:
+    """What tells that every name is embedded, once, and how far that has come."""
+    progress: Progress | None = None
+
+    def report(done: int, total: int) -> None:
+        nonlocal progress
+        if progress is None:
+            _say(f"{model.card.name}: embedding {total:,} names, once; a run that is stopped goes on from there")
+            progress = Progress(total, "names", done=done)
+        progress.advance(done - progress.done)
+        if done >= total:
+            progress.close()
+
+    return report
 
 
 def _say(line: str) -> None:

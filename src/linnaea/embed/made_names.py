@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from linnaea.embed.chosen import FEW, ChosenTable, load_chosen
 from linnaea.embed.names import FullTable, Report, StagedTable, load_name_table, make_table, table_dir, table_manifest
 from linnaea.embed.progress import Progress, format_duration
 from linnaea.embed.published import convert_published, load_published, missing_leaves, published_beside
@@ -93,18 +94,24 @@ def choose_table(
     leaves: np.ndarray | None = None,
     say: Callable[[str], None] = print,
     report: Report | None = None,
-) -> FullTable | StagedTable:
+) -> FullTable | StagedTable | ChosenTable:
     """The vectors at `path` (see `--name-vectors`), else those in the model's own folder, else `load_name_table`'s.
 
-    `leaves` are the candidates. Raises ValueError or FileNotFoundError where `path` leads to none of this model and vocabulary.
+    `leaves` are the candidates; of few, their own vectors do, where no table is there and `mode` is not `staged`. Raises ValueError or FileNotFoundError where `path` leads to none of this model and vocabulary.
     """
     if path is not None:
         path = Path(path).expanduser()
         if (path / MANIFEST).is_file():
             return _load_made(path, model, vocabulary)
         return load_published(path, model, vocabulary, leaves=leaves, say=say, report=report)
+    if mode == "auto" and vocabulary.tree.n_leaves <= FEW:
+        mode = "full"
     beside = published_beside(model)
-    if beside is None or mode == "staged" or read_manifest(table_dir(model, vocabulary)) is not None:
+    there = read_manifest(table_dir(model, vocabulary)) is not None
+    few = leaves is not None and len(leaves) <= FEW and mode != "staged" and not there
+    if few and beside is None:
+        return load_chosen(model, vocabulary, leaves, report=report)
+    if beside is None or mode == "staged" or there:
         return load_name_table(model, vocabulary, mode=mode, report=report)
     n_missing = len(missing_leaves(convert_published(beside, model, vocabulary, say=say), leaves))
     if n_missing > MOST_MISSING and mode != "full":
@@ -112,6 +119,8 @@ def choose_table(
             f"the model's {beside.name} lacks {n_missing:,} of these names and is not used; "
             f"--vocabulary {beside.with_suffix('.json')} chooses among its own"
         )
+        if few:
+            return load_chosen(model, vocabulary, leaves, report=report)
         return load_name_table(model, vocabulary, mode=mode, report=report)
     return load_published(beside, model, vocabulary, leaves=leaves, say=say, report=report)
 

@@ -53,7 +53,8 @@ class IdentifyConfig:
     box_confidence: float = field(default=BOX_CONFIDENCE, metadata={"metavar": "P"})
     "leave out boxes of which the detector was less sure"
     names: str = field(default="auto", metadata={"choices": ("auto", "full", "staged")})
-    "`full` embeds every name once and keeps the table; `staged` starts at once; `auto` is `full` if that is there"
+    "`full` embeds every name once and keeps the table (of few candidates only theirs); `staged` starts at once, with far species "
+    "on their genus; `auto` is `full` if that is there or the candidates are few"
     name_vectors: Path | None = field(default=None, metadata={"metavar": "FILE.npy|DIR"})
     "vectors of the names made elsewhere: pybioclip's txt_emb_*.npy (its .json beside it), or what `linnaea names --out` wrote"
     scoring: str = field(default="exact", metadata={"choices": SCORING})

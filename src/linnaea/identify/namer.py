@@ -21,6 +21,10 @@ from linnaea.records import Prediction
 Say = Callable[[str], None]
 # What a manifest says of confidences that nothing was fitted to.
 BARE = "none: confidence is a bare softmax"
+STAGED = (
+    "not every name has its vector yet: species of genera far from a photograph stand on their genus; "
+    "--names full, or `linnaea names` once, makes them exact"
+)
 
 
 class Namer(Protocol):
@@ -112,6 +116,8 @@ def load_namer(
     table = table or choose_table(
         options.name_vectors, model, vocabulary, mode=options.names, leaves=leaves, say=say, report=report
     )
+    if getattr(table, "kind", "") == "staged":
+        say(STAGED)
     refusals_fd = embed_texts(model, list(model.card.refusals)) if model.card.refusals else None
     scorer = Scorer(
         vocabulary.tree, table, model.card.logit_scale, refusals_fd, leaves, prior_n, scoring=options.scoring

@@ -21,7 +21,7 @@ def load_model(name: str = "bundled") -> Model:
     """The model called `name`: `bundled`, `placeholder` (no weights, for tests), the path of a model folder or of an open_clip
     checkpoint, or `hf-hub:owner/name[@revision]`. A checkpoint's second image projector is taken with `#second` at the end.
 
-    Raises FileNotFoundError where this installation lacks the bundled weights or a checkpoint lacks its own,
+    Raises FileNotFoundError where this installation lacks the bundled weights, or a checkpoint its own or its config,
     ConnectionError where the hub cannot be reached, ValueError for any other name that leads to no model.
     """
     if name == "placeholder":
@@ -29,7 +29,7 @@ def load_model(name: str = "bundled") -> Model:
 
         return PlaceholderModel()
     from linnaea.model.download import HUB, fetch_checkpoint
-    from linnaea.model.open_clip import OPEN_CLIP_CONFIG, OpenClipModel
+    from linnaea.model.open_clip import OPEN_CLIP_CONFIG, WEIGHTS, OpenClipModel
     from linnaea.model.package import CONFIG, PackagedModel
 
     plain = name if os.path.isdir(name) else name.removesuffix(SECOND)
@@ -40,6 +40,11 @@ def load_model(name: str = "bundled") -> Model:
     directory = BUNDLED_DIR if plain == "bundled" else Path(plain).expanduser()
     if (directory / OPEN_CLIP_CONFIG).is_file():
         return OpenClipModel(directory, second=plain != name)
+    if not (directory / CONFIG).is_file() and any((directory / weights).is_file() for weights in WEIGHTS):
+        raise FileNotFoundError(
+            f"{plain!r} has weights and no {OPEN_CLIP_CONFIG}, which says what they are; get that file from where they come from, and "
+            "put it beside them"
+        )
     if plain != name:
         raise ValueError(f"{name!r} is no open_clip checkpoint, and only those can have a {SECOND} projector; leave it out")
     if (directory / CONFIG).is_file():
@@ -49,8 +54,8 @@ def load_model(name: str = "bundled") -> Model:
             f"this installation lacks the bundled weights (no {CONFIG} in {BUNDLED_DIR}); "
             "install linnaea again, or give --model DIR"
         )
-    fault = f"{name!r} is no model folder (no {CONFIG} in it)" if directory.is_dir() else f"unknown model {name!r}"
-    raise ValueError(f"{fault}; {_hint(name, directory)}")
+    none = f"{name!r} is no model folder (no {CONFIG} and no {OPEN_CLIP_CONFIG} in it)"
+    raise ValueError(f"{none if directory.is_dir() else f'unknown model {name!r}'}; {_hint(name, directory)}")
 
 
 def bundled_common_names() -> dict[str, str]:
@@ -78,7 +83,7 @@ def _hint(name: str, directory: Path) -> str:
     if near:
         return f"did you mean {' or '.join(near[:3])}?"
     there = ", ".join(map(str, _models_in(directory.parent)[:3]))
-    return f"choose bundled{f', {there}' if there else ''} or another folder that `linnaea train` wrote"
+    return f"choose bundled{f', {there}' if there else ''} or another folder that `linnaea train` wrote, or an open_clip checkpoint"
 
 
 def _on_hub(name: str) -> list[str]:

@@ -7,6 +7,7 @@ side brought to the size.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,9 @@ WITHOUT_EFFECT = (
     "hf_proj_type", "hf_pooler_type", "hf_model_config", "timm_model_pretrained", "timm_pool", "timm_proj", "timm_proj_bias",
     "timm_drop", "timm_drop_path", "timm_model_kwargs",
 )  # fmt: skip
+# What must be a whole number, and what a number, each above 0.
+WHOLE = ("layers", "width", "head_width", "heads", "context_length", "vocab_size", "embed_dim")
+NUMBERS = ("mlp_ratio",)
 MODEL_KEYS = ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu", "custom_text", "init_logit_scale", "nonscalar_logit_scale")
 
 
@@ -85,31 +89,44 @@ class CheckpointConfig:
 
 
 def read_config(path: Path) -> CheckpointConfig:
-    """The config of a checkpoint. Raises ValueError naming the key that is missing or whose value is not supported."""
+    """The config of a checkpoint. Raises ValueError naming the key that is missing or whose value is wrong or not supported."""
     try:
         whole = json.loads(Path(path).read_text(encoding="utf-8"))
         model = whole["model_cfg"]
         vision, text, dim = model["vision_cfg"], model["text_cfg"], model["embed_dim"]
+        preprocess = whole.get("preprocess_cfg") or {}
     except (KeyError, TypeError):
         raise ValueError(f"{path} has no model_cfg with embed_dim, vision_cfg and text_cfg; it is no open_clip checkpoint") from None
     except ValueError as error:
         raise ValueError(f"{path} is no JSON ({error}); get it again") from None
+    for key, value in {"model_cfg.vision_cfg": vision, "model_cfg.text_cfg": text, "preprocess_cfg": preprocess}.items():
+        if not isinstance(value, dict):
+            raise _wrong(path, key, value, "an object with settings")
     _check(path, "model_cfg", model, MODEL_ONLY, MODEL_KEYS)
     _check(path, "model_cfg.vision_cfg", vision, VISION_ONLY, (*WITHOUT_EFFECT, *VISION))
     _check(path, "model_cfg.text_cfg", text, TEXT_ONLY, (*WITHOUT_EFFECT, *TEXT))
-    activation = "quick_gelu" if model.get("quick_gelu") else "gelu"
     v, t = VISION | vision, TEXT | text
-    if not isinstance(v["layers"], int):
+    if isinstance(v["layers"], list):  # a ResNet's stages
         raise _unsupported(path, "model_cfg.vision_cfg.layers", v["layers"])
+    _check_numbers(path, "model_cfg", {"embed_dim": dim})
+    _check_numbers(path, "model_cfg.vision_cfg", v)
+    _check_numbers(path, "model_cfg.text_cfg", t)
+    n_heads = max(1, v["width"] // v["head_width"])
+    for key, width, heads in (("vision_cfg", v["width"], n_heads), ("text_cfg", t["width"], t["heads"])):
+        if width % heads:
+            raise _wrong(path, f"model_cfg.{key}.width", width, f"a multiple of its {heads} heads")
+    if (quick := model.get("quick_gelu")) not in (None, False, True):
+        raise _wrong(path, "model_cfg.quick_gelu", quick, "true or false")
+    activation = "quick_gelu" if quick else "gelu"
     size = _square(path, "model_cfg.vision_cfg.image_size", v["image_size"])
-    preprocess = _preprocess(path, whole.get("preprocess_cfg") or {}, size)
+    preprocess = _preprocess(path, preprocess, size)
     return CheckpointConfig(
         vision=VisionConfig(
             size=size,
             patch=_square(path, "model_cfg.vision_cfg.patch_size", v["patch_size"]),
             width=v["width"],
             n_layers=v["layers"],
-            n_heads=v["width"] // v["head_width"],
+            n_heads=n_heads,
             mlp_ratio=v["mlp_ratio"],
             dim=dim,
             activation=activation,
@@ -140,20 +157,42 @@ def _check(path: Path, where: str, found: Mapping, only: Mapping[str, tuple], kn
             raise _unsupported(path, f"{where}.{key}", value)
 
 
+def _check_numbers(path: Path, where: str, found: Mapping) -> None:
+    """Raises ValueError for the first setting that must be a number and is none, or not above 0."""
+    for key, value in found.items():
+        if key in WHOLE and not _is_whole(value):
+            raise _wrong(path, f"{where}.{key}", value, "a whole number above 0")
+        if key in NUMBERS and not (_is_whole(value) or isinstance(value, float) and 0 < value < math.inf):
+            raise _wrong(path, f"{where}.{key}", value, "a number above 0")
+
+
+def _is_whole(value) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
 def _unsupported(path: Path, key: str, value) -> ValueError:
-    shown = json.dumps(value)
-    shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
     return ValueError(
-        f"{path}: {key} = {shown} is not supported; CLIP's own towers are (a vision transformer read at its class token, a causal "
-        "text transformer with CLIP's vocabulary), as in ViT-B-16, ViT-L-14 and ViT-H-14"
+        f"{path}: {key} = {_shown(value)} is not supported; CLIP's own towers are (a vision transformer read at its class token, "
+        "a causal text transformer with CLIP's vocabulary), as in ViT-B-16, ViT-L-14 and ViT-H-14"
     )
 
 
+def _wrong(path: Path, key: str, value, wanted: str) -> ValueError:
+    return ValueError(f"{path}: {key} = {_shown(value)} is not {wanted}; get the file again")
+
+
+def _shown(value) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def _square(path: Path, key: str, value) -> int:
-    sides = set(value) if isinstance(value, list) else {value}
-    if len(sides) != 1:
+    sides = value if isinstance(value, list) else [value]
+    if not sides or not all(map(_is_whole, sides)):
+        raise _wrong(path, key, value, "a side in pixels, or two")
+    if len(set(sides)) != 1:
         raise _unsupported(path, key, value)
-    return int(sides.pop())
+    return sides[0]
 
 
 def _preprocess(path: Path, given: Mapping, size: int) -> Preprocess:
@@ -171,14 +210,16 @@ def _preprocess(path: Path, given: Mapping, size: int) -> Preprocess:
             # open_clip draws one of the two in training and takes this one afterwards
             interpolation="bicubic" if interpolation == "random" else interpolation,
             mean=_three(given.get("mean") or OPENAI_MEAN),
-            std=_three(given.get("std") or OPENAI_STD),
+            std=_three(given.get("std") or OPENAI_STD, above=0),
         )
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: preprocess_cfg: {error}") from None
 
 
-def _three(value) -> tuple[float, float, float]:
-    values = tuple(float(x) for x in value) if isinstance(value, list | tuple) else (float(value),) * 3
+def _three(value, above: float = -math.inf) -> tuple[float, float, float]:
+    values = tuple(value) if isinstance(value, list | tuple) else (value,) * 3
     if len(values) != 3:
         raise ValueError(f"{len(values)} channels are given; red, green and blue are read")
-    return values
+    if not all(isinstance(x, int | float) and above < x < math.inf for x in values):
+        raise ValueError(f"{_shown(value)} is no mean or standard deviation of a channel; get the file again")
+    return tuple(map(float, values))

@@ -67,6 +67,11 @@ class TorchTower:
 
     def encode(self, images_bhwc: np.ndarray) -> np.ndarray:
         """Unit vectors float32 [b, d] of preprocessed uint8 images."""
+        features_bd = self.features(images_bhwc)
+        return features_bd / np.maximum(np.linalg.norm(features_bd, axis=1, keepdims=True), 1e-12)
+
+    def features(self, images_bhwc: np.ndarray) -> np.ndarray:
+        """Features float32 [b, d] as they leave the projection."""
         torch, parts = self._torch, []
         chunk = CHUNK["cuda" if self.device.startswith("cuda") else "cpu"]
         with torch.inference_mode():
@@ -74,6 +79,6 @@ class TorchTower:
                 x = self._embed_patches(torch.tensor(images_bhwc[start : start + chunk], device=self.device))
                 for layer in range(self._config.n_layers):
                     x = self._block(x, layer)
-                vectors = self._norm(x[:, 0], "final_norm").float() @ self._weights["projection"].float()
-                parts.append(torch.nn.functional.normalize(vectors, dim=-1).cpu().numpy())
+                features = self._norm(x[:, 0], "final_norm").float() @ self._weights["projection"].float()
+                parts.append(features.cpu().numpy())
         return np.concatenate(parts)
