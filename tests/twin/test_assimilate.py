@@ -317,12 +317,29 @@ def test_the_command_writes_states_parameters_and_what_it_left_out(tmp_path, cap
     assert (tmp_path / "again" / "states.csv").read_bytes() == (tmp_path / "out" / "states.csv").read_bytes()
 
 
+def test_cameras_for_rabbits_say_nothing_of_foxes(tmp_path, capsys):
+    write_field(tmp_path / "field")
+    medians = []
+    for names in ((), ("rabbit",), ("Leporidae, rabbit",)):
+        out = tmp_path / f"out{len(medians)}"
+        main(AssimilateConfig(world="tutorial", observations=(tmp_path / "field",), out=out, ensemble=60, looked_for=names))
+        assert ("never reported" in capsys.readouterr().out) == (not names)
+        with np.load(out / "members.npz") as members:
+            medians.append([np.log(np.median(members[f"{stage}_wsm"][-1, 1])) for stage in ("forecast", "corrected")])
+    (before, after), *told = medians
+    # Sixty camera-days without a fox say that they are few, if one would have been reported.
+    assert after < before - 0.1
+    for before, after in told:
+        assert abs(after - before) < 0.1
+
+
 def test_what_cannot_be_assimilated_is_said_in_one_line(tmp_path):
+    write_field(tmp_path / "field")
     (tmp_path / "empty.csv").write_text("file,status,name,reason,position\nno.jpg,identified,Vulpes vulpes,,1\n")
     for change, words in (({"observations": (tmp_path / "empty.csv",)}, "no visit with an effort can be used; first reason"), ({"ensemble": 2}, "--ensemble 2"),
-                          ({"window_days": 0}, "--window-days 0")):  # fmt: skip
+                          ({"window_days": 0}, "--window-days 0"), ({"looked_for": ("lion",)}, "--looked-for 'lion' is no animal")):  # fmt: skip
         with pytest.raises(ValueError, match=words) as error:
-            main(AssimilateConfig(**{"world": "tutorial", "observations": (tmp_path,)} | change))
+            main(AssimilateConfig(**{"world": "tutorial", "observations": (tmp_path / "field",)} | change))
         assert "\n" not in str(error.value)
 
 

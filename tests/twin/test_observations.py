@@ -3,9 +3,11 @@
 import csv
 import json
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from linnaea.identify.camtrap import DEPLOYMENTS, MEDIA, OBSERVATIONS, PackageFacts, write_package
 from linnaea.identify.photo_facts import PhotoFacts
@@ -344,10 +346,73 @@ def test_photographs_of_any_folder_are_those_of_the_surveys_cameras():
     assert [why for _, why in counts[0].rejected] == ["'Vulpes vulpes' is neither in the world nor in the confusion table"]
 
 
+def test_only_what_a_visit_looked_for_can_have_been_missed():
+    species = {name: bundled_species()[name] for name in ("lion", "leopard", "plains zebra")}
+    survey = Survey(georeference=GEO)
+
+    def told(found) -> np.ndarray:
+        counts = gather(found, survey, species, 24 * 40)
+        return np.sum([one.per_density_s for one in counts.windows[0]], axis=0) > 0, counts
+
+    found = photographed("Panthera leo")
+    where, counts = told(found)
+    assert where.tolist() == [True, True, True]
+    assert any("2 of the world's 3 animals were never reported" in note for note in counts.notes)
+    for taxa, expected in ((("Panthera leo",), [1, 0, 0]), (("Felidae",), [1, 1, 0]), (("lion", "plains zebra"), [1, 0, 1])):
+        found = photographed("Panthera leo", "Panthera pardus")
+        found.were_for(taxa)
+        where, counts = told(found)
+        assert where.tolist() == list(map(bool, expected))
+        strays = [why for _, why in counts.rejected]
+        assert strays == ([] if expected[1] else ["'leopard' is not among what its visit looked for"])
+        assert not any("never reported" in note for note in counts.notes)
+        found.were_for(("plains zebra",))  # a visit that says it itself is asked no more
+        assert next(iter(found.visits.values())).looked_for == taxa
+    elsewhere = photographed("Vulpes vulpes")
+    elsewhere.were_for(("Vulpes vulpes",))
+    with pytest.raises(ValueError, match="no visit looked for an animal of this world"):
+        told(elsewhere)
+    nobody = photographed("Vulpes vulpes")
+    nobody.were_for(("lion",))
+    assert told(nobody)[0].tolist() == [True, False, False]
+
+
+def test_the_taxonomic_scope_of_an_event_says_what_it_looked_for():
+    event = {"eventID": "e", "eventDate": "2024-03-02T00:00:00Z", "totalAreaSampledValue": "2", "totalAreaSampledUnit": "km2"}
+    for scope, expected in (("Panthera leo | Equus quagga", ("Panthera leo", "Equus quagga")), ("", ())):
+        found = read_darwin_core([event | {"targetTaxonomicScope": scope}], [], "o.csv")
+        assert found.visits["e"].looked_for == expected
+
+
+def photograph(path: Path, taken: str) -> None:
+    """A JPEG with its time."""
+    path.parent.mkdir(exist_ok=True)
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0x9003] = taken
+    Image.new("RGB", (8, 8)).save(path, exif=exif)
+
+
+@pytest.mark.parametrize(
+    ("labels", "within", "expected"),
+    [("", [], ()), ("lion, leopard", [], ("lion", "leopard")), ("", ["Felidae"], ("Felidae",)), ("0f12ab", [], ("lion",))],
+)
+def test_the_manifest_of_identify_says_among_what_it_chose(tmp_path, labels, within, expected):
+    rows = [f"north/{i}.jpg,identified,lion" for i in range(2)] + ["north/3.jpg,unidentified,"]
+    (tmp_path / "t.csv").write_text("file,status,name\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    for i in (0, 1, 3):
+        photograph(tmp_path / f"north/{i}.jpg", f"2024:03:0{i + 2} 10:00:00")
+    manifest = tmp_path / "t.csv.manifest.json"
+    manifest.write_text(json.dumps({"options": {"labels": labels, "within": within}}), encoding="utf-8")
+    assert [visit.looked_for for visit in read_observations(tmp_path / "t.csv").visits.values()] == [expected]
+    manifest.write_text("{}", encoding="utf-8")
+    with pytest.raises(ValueError, match="not what linnaea identify writes"):
+        read_observations(tmp_path / "t.csv")
+
+
 def test_observations_of_another_place_or_time_are_said():
     species = {"rabbit": bundled_species()["rabbit"]}
-    counts = gather(photographed("Panthera leo"), Survey(georeference=GEO), species, 24 * 30)
-    assert any("not one of the animals reported lives in this world" in note for note in counts.notes)
+    with pytest.raises(ValueError, match="not one of the 1 animals reported lives in this world.*'Panthera leo'.*--looked-for"):
+        gather(photographed("Panthera leo"), Survey(georeference=GEO), species, 24 * 30)
     early = Survey(georeference=Georeference(start="2020-01-01T00:00:00Z"))
     late = Survey(georeference=Georeference(start="2025-01-01T00:00:00Z"))
     assert any("1522 days after the survey's start" in note for note in gather(photographed("rabbit"), early, species, 720).notes)

@@ -37,6 +37,8 @@ class AssimilateConfig:
     "days to go on after the last observation"
     camera_days: float = 0.0
     "effort of a camera whose data do not say how long it stood; 0 leaves it out"
+    looked_for: tuple[str, ...] = field(default=(), metadata={"metavar": "NAMES"})
+    "species or higher taxa that observations would have reported, where they do not say it themselves (a,b,c)"
     start_sd: float = 0.5
     "how little is known of each density at the beginning: s.d. of its logarithm"
     parameter_sd: float = 0.2
@@ -64,7 +66,7 @@ class AssimilateConfig:
 def main(config: AssimilateConfig) -> int:
     """Reads, corrects, writes: 0."""
     from linnaea.twin.assimilation import FilterConfig, assimilate
-    from linnaea.twin.observation_model import gather
+    from linnaea.twin.observation_model import gather, looked_for
     from linnaea.twin.observations import Observations, read_observations
     from linnaea.twin.world_data import load_world
 
@@ -73,8 +75,13 @@ def main(config: AssimilateConfig) -> int:
     for path in config.observations:
         found.add(read_observations(path, config.camera_days))
     members = _members(config, data)
-    survey = _survey(config, data, found)
     species = {name: data.web.species[name] for name in members.animals}
+    taxa = tuple(name.strip() for given in config.looked_for for name in given.split(",") if name.strip())
+    for name in taxa:
+        if not looked_for((name,), species).any():
+            raise ValueError(f"--looked-for {name!r} is no animal of this world nor a taxon of one; give some of {', '.join(species)}")
+    found.were_for(taxa)
+    survey = _survey(config, data, found)
     counts = gather(found, survey, species, 24 * config.window_days)
     n_windows = len(counts.windows)
     forecast = round(config.forecast_days / config.window_days + 0.499)

@@ -206,6 +206,16 @@ def _confusion(survey: Survey, names: Sequence[str], species: Mapping[str, Speci
     return estimated(names, list(species), within), notes
 
 
+def looked_for(taxa: Sequence[str], species: Mapping[str, Species]) -> np.ndarray:
+    """Which species of the world [s] are among taxa, named by a common, a scientific or a higher name; all if none is given."""
+    if not taxa:
+        return np.ones(len(species), bool)
+    index, inside = name_index(species, list(species)), species_within(taxa, species)
+    wanted = {index[name.casefold()] for name in taxa if name.casefold() in index}
+    wanted |= {list(species).index(one) for within in inside.values() for one in within}
+    return np.isin(np.arange(len(species)), list(wanted))
+
+
 def nothing_left(rejected: Sequence[tuple[str, str]]) -> str:
     """A line for observations of which no visit can be used, with the first reason."""
     first = f"; first reason: {': '.join(rejected[0])}" if rejected else "; positions of collars alone say no numbers"
@@ -249,7 +259,8 @@ def gather(found: Observations, survey: Survey, species: Mapping[str, Species], 
         for place, path in paths.items()
         if place < len(names)
     ]
-    rates, n_strange = _Rates(survey=survey, species=species, day_path=day_path), 0
+    rates, strange = _Rates(survey=survey, species=species, day_path=day_path), []
+    wanted_of = {taxa: looked_for(taxa, species) for taxa in {found.visits[key].looked_for for key in late}}
     y_vr: dict[tuple[int, str], np.ndarray] = defaultdict(lambda: np.zeros(len(reported)))
     for name, one in zip(canonical, found.sightings, strict=True):
         place = index.get(name.casefold(), -1)
@@ -260,23 +271,34 @@ def gather(found: Observations, survey: Survey, species: Mapping[str, Species], 
                 else f"{name!r} is neither in the world nor in the confusion table"
             )
             rejected.append((f"sighting at {one.time.isoformat()}", why))
-            n_strange += place < 0
+            strange += [name] if place < 0 else []
+            continue
+        taxa = found.visits[one.visit].looked_for
+        if place < len(names) and not wanted_of[taxa][place]:
+            rejected.append((f"sighting at {one.time.isoformat()}", f"{name!r} is not among what its visit looked for"))
             continue
         window = min(max(int(geo.hour(one.time.isoformat()) / window_h), 0), len(edges_h) - 2)
         y_vr[window, one.visit][place] += one.count
-    if n_strange and not y_vr:
-        notes.append("not one of the animals reported lives in this world; what is left says that its own were not seen")
-    return _assemble(found, rates, confusion, reported, spans, late, edges_h, y_vr, rejected, notes)
+    if not any(wanted.any() for wanted in wanted_of.values()):
+        raise ValueError("no visit looked for an animal of this world; give observations of its species")
+    if strange and not y_vr and () in wanted_of:
+        raise ValueError(f"not one of the {len(strange)} animals reported lives in this world (first: {strange[0]!r}); give observations "
+                         "of its own, or say with --looked-for which of its species would have been reported")  # fmt: skip
+    seen_s = np.sum([y for y in y_vr.values()] or [np.zeros(len(reported))], axis=0)[: len(names)]
+    if () in wanted_of and (n_never := int((seen_s == 0).sum())):
+        notes.append(f"{n_never} of the world's {len(names)} animals were never reported; they count as looked for and not there, unless "
+                     "--looked-for leaves them out")  # fmt: skip
+    return _assemble(found, rates, wanted_of, confusion, reported, spans, late, edges_h, y_vr, rejected, notes)
 
 
-def _assemble(found, rates, confusion, reported, spans, late, edges_h, y_vr, rejected, notes) -> Counts:
+def _assemble(found, rates, wanted_of, confusion, reported, spans, late, edges_h, y_vr, rejected, notes) -> Counts:
     """Visits and counts by span and group."""
     plain_sr, mixed_sr = CERTAIN.matrix(list(rates.species)), confusion.matrix(list(rates.species))
     cells: dict[str, dict[int, list]] = defaultdict(lambda: defaultdict(list))
     for key in late:
         visit, (start, end) = found.visits[key], spans[key]
         sensor = rates.sensor(visit)
-        rate_s = rates.of(visit, sensor, start)
+        rate_s = rates.of(visit, sensor, start) * wanted_of[visit.looked_for]
         for window in range(len(edges_h) - 1):
             low, high = edges_h[window], edges_h[window + 1]
             inside = min(end, high) - max(start, low)
@@ -284,7 +306,7 @@ def _assemble(found, rates, confusion, reported, spans, late, edges_h, y_vr, rej
                 share = inside / (end - start) if end > start else float(low <= start < high)
             else:
                 share = float(low <= start < high or (start == high and window == len(edges_h) - 2))
-            if share > 0:
+            if share > 0 and rate_s.any():
                 cells[sensor.name][window].append((visit.effort * share * rate_s, y_vr[window, key], visit.kind))
     windows: list[list[Count]] = [[] for _ in edges_h[1:]]
     for group, by_window in cells.items():

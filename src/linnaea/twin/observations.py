@@ -8,16 +8,18 @@ sightings says as much as one with many. Rows that cannot be used are kept with 
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from linnaea.identify.darwin_core import stable_id
 from linnaea.identify.photo_facts import PhotoFacts, read_photo_facts
+from linnaea.identify.resume import manifest_path
 from linnaea.twin.confusion import UNIDENTIFIED
 from linnaea.twin.georeference import read_time
 
@@ -56,6 +58,8 @@ class Visit:
     "of a camera, where the data say it"
     angle_deg: float = math.nan
     "opening of a camera's view, where the data say it"
+    looked_for: tuple[str, ...] = ()
+    "taxa that it would have reported; none: the data do not say, and all are taken to be"
 
     @property
     def unit(self) -> str:
@@ -116,6 +120,12 @@ class Observations:
         self.rejected += other.rejected
         self.n_without_animal += other.n_without_animal
 
+    def were_for(self, taxa: tuple[str, ...]) -> None:
+        """Says it of the visits of which nothing is known: they would have reported these taxa, and no others."""
+        for key, visit in self.visits.items():
+            if not visit.looked_for:
+                self.visits[key] = replace(visit, looked_for=taxa)
+
     def table(self) -> list[dict]:
         """One row (`COLUMNS`) a sighting, and one with an empty name and count 0 a visit in which nothing was seen."""
         rows, seen = [], {sighting.visit for sighting in self.sightings}
@@ -147,7 +157,9 @@ def read_observations(path: Path | str, camera_days: float = 0.0) -> Observation
     if {"timestamp", "location-long", "location-lat"} <= columns:
         return read_movebank(rows, path.name)
     if {"file", "status", "name"} <= columns:
-        return read_identified(rows, path, camera_days)
+        found = read_identified(rows, path, camera_days)
+        found.were_for(_asked(path, found))
+        return found
     if {"occurrenceID", "scientificName"} <= columns:
         events = path.with_name("events.csv")
         return read_darwin_core(read_rows(events) if events.is_file() else [], rows, path.name)
@@ -162,7 +174,9 @@ def _read_folder(folder: Path, camera_days: float) -> Observations:
         tables = [folder / f"{name}.csv" for name in ("deployments", "observations")]
         if not tables[1].is_file():
             raise FileNotFoundError(f"{folder}: no observations.csv beside deployments.csv; give the whole package")
-        return read_camtrap(*[read_rows(table) for table in tables], folder.name, camera_days)
+        package = read_camtrap(*[read_rows(table) for table in tables], folder.name, camera_days)
+        package.were_for(_asked(folder, package))
+        return package
     found, known = Observations(), False
     if (folder / "occurrences.csv").is_file():
         found.add(read_observations(folder / "occurrences.csv"))
@@ -179,6 +193,22 @@ def _read_folder(folder: Path, camera_days: float) -> Observations:
             "photographs the table that linnaea identify makes of them"
         )
     return found
+
+
+def _asked(path: Path, found: Observations) -> tuple[str, ...]:
+    """The taxa among which `linnaea identify` chose, as its manifest beside a table or package says; none: among all."""
+    manifest = manifest_path(path)
+    if not manifest.is_file():
+        return ()
+    try:
+        options = json.loads(manifest.read_text(encoding="utf-8"))["options"]
+        labels, within = str(options["labels"]), tuple(options["within"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{manifest}: not what linnaea identify writes ({error}); put the right one there, or none") from None
+    if labels and "," not in labels:
+        # Labels of a file, of which the manifest keeps the hash: those that were given at least once.
+        return tuple(sorted({one.name for one in found.sightings} - {UNIDENTIFIED}))
+    return tuple(name.strip() for name in labels.split(",")) if labels else within
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
@@ -381,6 +411,7 @@ def read_darwin_core(events: list[dict], occurrences: list[dict], where: str) ->
             id=row["eventID"], kind=next((kind for kind in COUNT_KINDS if kind in protocol.split()), "strip"),
             site=row.get("locationID", ""), start=read_time(start), end=read_time(end or start), effort=area,
             latitude=latitude, longitude=longitude, length_km=length,
+            looked_for=tuple(filter(None, map(str.strip, row.get("targetTaxonomicScope", "").split("|")))),
         )  # fmt: skip
 
     _each(events, "events.csv", found, event)
