@@ -220,6 +220,9 @@ def main(argv: list[str] | None = None) -> int:
         "",
         "The barrier's size is another model's result, the rise after rinderpest was counted. Neither was used to set a",
         "value.",
+        "",
+        "The rows of fire and trees test nothing here. Grass and litter are above the least fuel of a fire on all dry ground and days, grazed",
+        "or not, and fires are too rare on so small a ground to free or to check trees: grazing can hardly answer by way of fire.",
     ]
     write_result(options.results, "serengeti", lines)
     return 0
