@@ -6,8 +6,7 @@
 Two small towers see the photographs of the pack's species at 48 pixels, with whole lineages as names. Some species that have a
 relative of their genus among the others are left out of training. Each photograph kept aside is named among all species: is the
 name its own, of its genus, of its family? So is each photograph of a species left out. A seed draws the weights, the order, the
-crops and which species are left out; the losses of one seed share all of them, and are compared within it. `--same-text` has no row:
-the very same text has the very same vector, so that it changes neither the loss nor a gradient.
+crops and which species are left out; the losses of one seed share all of them, and are compared within it.
 """
 
 from __future__ import annotations

@@ -30,9 +30,8 @@ def losses(given: dict, rank: int, ranks: int) -> dict:
     inputs = {name: rows[name].clone().requires_grad_() for name in ("image", "text", "scale", "bias")}
     image, text, scale, bias = inputs.values()
     teacher = (rows["teacher_image"], rows["teacher_text"], rows["teacher_scale"])
-    groups = {name: rows[name] for name in ("text_group", "genus", "family")}
-    groups["text"] = groups.pop("text_group")
-    levels = contrastive.LevelConfig(genus=0.2, family=0.1, same_text=True)
+    groups = {name: rows[name] for name in ("genus", "family")}
+    levels = contrastive.LevelConfig(genus=0.2, family=0.1)
     return {
         "info_nce": gradients(contrastive.info_nce(image, text, scale, tile=TILE), inputs),
         "sigmoid": gradients(contrastive.sigmoid_loss(image, text, scale, bias, tile=TILE), inputs),

@@ -103,7 +103,7 @@ def test_bfloat16_follows_float32_closely(alone, tmp_path):
     "changes",
     [
         {"loss": "sigmoid"},
-        {"loss": "levels", "genus_share": 0.2, "family_share": 0.1, "same_text": True},
+        {"loss": "levels", "genus_share": 0.2, "family_share": 0.1},
         {"loss": "levels", "genus_share": 0.2, "micro_batch": 4},
         {"teacher": True, "micro_batch": 5},
     ],

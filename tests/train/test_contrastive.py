@@ -38,22 +38,18 @@ def made_inputs(n=12, d=6, seed=0, dtype=torch.float64):
         "teacher_image": unit(4),
         "teacher_text": unit(4),
         "teacher_scale": torch.tensor(5.0, dtype=dtype),
-        "text_group": torch.tensor([0, 1, 2, 0, 4, 5, 6, 7, 8, 9, 10, 0])[:n],
         "genus": torch.tensor([0, 1, 1, 0, 2, -1, 3, 3, 3, 4, -1, 0])[:n],
         "family": torch.tensor([0, 0, 0, 0, 1, 1, 1, -1, 2, 2, 2, 0])[:n],
     }
 
 
-def dense_level_targets(given, genus, family, same_text):
+def dense_level_targets(given, genus, family):
     """[n, n] of targets, written out pair by pair."""
     n = len(given["image"])
     target = torch.zeros(n, n, dtype=torch.float64)
     for name, share in (("own", 1 - genus - family), ("genus", genus), ("family", family)):
         for i in range(n):
-            key = "text_group" if name == "own" else name
-            same = [j for j in range(n) if given[key][i] >= 0 and given[key][i] == given[key][j]]
-            if not same or (name == "own" and not same_text):
-                same = [i]
+            same = [j for j in range(n) if name != "own" and given[name][i] >= 0 and given[name][i] == given[name][j]] or [i]
             for j in same:
                 target[i, j] += share / len(same)
     return target
@@ -78,7 +74,7 @@ def dense_losses(given, rank, ranks):
             -(teacher.softmax(1) * logits.log_softmax(1))[rows].sum(1).mean(),
             -(teacher.T.softmax(1) * logits.T.log_softmax(1))[rows].sum(1).mean(),
         ),
-        "levels": cross(dense_level_targets(given, 0.2, 0.1, True)),
+        "levels": cross(dense_level_targets(given, 0.2, 0.1)),
     }
 
 
@@ -149,7 +145,7 @@ def test_each_loss_is_its_definition_on_one_two_and_four_ranks(on_ranks, name, m
 def test_the_definitions_are_those_of_open_clip(name, ranks):
     golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
     given = {key: torch.tensor(value, dtype=torch.float64) for key, value in golden["inputs"].items()}
-    given |= {key: value for key, value in made_inputs().items() if key in ("text_group", "genus", "family")}
+    given |= {key: value for key, value in made_inputs().items() if key in ("genus", "family")}
     wanted = {key: torch.tensor(value) for key, value in golden["losses"][str(ranks)][name].items()}
     assert_close(expected(given, ranks)[name], wanted)
 
@@ -177,7 +173,7 @@ def test_the_size_of_a_tile_changes_nothing(tile):
 def test_gradients_pass_a_numerical_check():
     given = with_grad(made_inputs(n=5))
     image, text, scale, bias = (given[name] for name in PARTS)
-    groups = {"text": given["text_group"], "genus": given["genus"], "family": given["family"]}
+    groups = {"genus": given["genus"], "family": given["family"]}
     config = LevelConfig(genus=0.3, family=0.2)
     assert torch.autograd.gradcheck(lambda *x: level_loss(*x, groups, config, tile=2), (image, text, scale))
     assert torch.autograd.gradcheck(lambda *x: sigmoid_loss(*x, tile=2), (image, text, scale, bias))
@@ -210,7 +206,7 @@ def test_autocast_does_not_round_the_sums():
 
 def test_without_shares_the_level_loss_is_info_nce():
     given = made_inputs()
-    groups = {"text": given["text_group"], "genus": given["genus"], "family": given["family"]}
+    groups = {"genus": given["genus"], "family": given["family"]}
     arguments = (given["image"], given["text"], given["scale"])
     assert level_loss(*arguments, groups, LevelConfig()).item() == pytest.approx(info_nce(*arguments).item(), abs=1e-12)
 
@@ -218,7 +214,7 @@ def test_without_shares_the_level_loss_is_info_nce():
 def test_relatives_with_shares_are_pushed_away_less():
     image = F.normalize(torch.tensor([[1.0, 0.2], [0.2, 1.0]]), dim=-1)
     text = image.clone().requires_grad_()
-    groups = {name: torch.tensor([7, 7]) for name in ("text", "genus", "family")}
+    groups = {name: torch.tensor([7, 7]) for name in ("genus", "family")}
     grads = []
     for config in (LevelConfig(), LevelConfig(genus=0.4)):
         loss = level_loss(image, text, torch.tensor(5.0), groups, config)
@@ -240,11 +236,10 @@ def test_numbers_of_genus_and_family_tell_kingdoms_apart_and_leave_gaps_unknown(
     oenanthe = ("Plantae", "", "", "Apiales", "Apiaceae", "Oenanthe", "Oenanthe crocata")
     wheatear = ("Animalia", "Chordata", "Aves", "", "Muscicapidae", "Oenanthe", "Oenanthe oenanthe")
     other = ("Animalia", "Chordata", "Aves", "", "Muscicapidae", "Oenanthe", "Oenanthe deserti")
-    numbers = group_numbers(["a", "b", "b", ""], [oenanthe, wheatear, other, ("Animalia", *[""] * 6)])
-    genus, family, text = numbers["genus"], numbers["family"], numbers["text"]
+    numbers = group_numbers([oenanthe, wheatear, other, ("Animalia", *[""] * 6)])
+    genus, family = numbers["genus"], numbers["family"]
     assert genus[0] != genus[1] == genus[2] and genus[3] == -1
     assert family[0] != family[1] == family[2] and family[3] == -1
-    assert text[0] != text[1] == text[2] and text[3] == -1
 
 
 def test_replay_is_a_second_loss_whose_negatives_stay_apart():

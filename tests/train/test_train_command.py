@@ -66,7 +66,7 @@ def test_the_smoke_recipe_follows_its_golden_curve(root, tmp_path):
 
 def test_any_field_is_an_option_and_the_folder_is_a_model(recipes, tmp_path, capsys):
     out = tmp_path / "model"
-    assert train(recipes, "--out", str(out), "--steps", "3", "--batch", "8", "--organisms.types=common", "--same-text=no") == 0
+    assert train(recipes, "--out", str(out), "--steps", "3", "--batch", "8", "--organisms.types=common", "--tensorboard=no") == 0
     assert capsys.readouterr().out.strip() == str(out)
     written = json.loads((out / "training.json").read_text())
     assert written["recipe"]["batch"] == 8

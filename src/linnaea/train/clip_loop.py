@@ -137,9 +137,7 @@ class Objective:
 
     def __init__(self, recipe: ClipRecipe):
         self._recipe = recipe
-        self._levels = LevelConfig(
-            genus=recipe.genus_share, family=recipe.family_share, same_text=recipe.same_text
-        )
+        self._levels = LevelConfig(genus=recipe.genus_share, family=recipe.family_share)
         self.parts: dict[str, torch.Tensor] = {}
 
     def __call__(self, features: tuple[torch.Tensor, ...], groups: dict, taught: tuple[torch.Tensor, ...] | None):

@@ -120,8 +120,6 @@ class ClipRecipe:
     "for `levels`: share of the target that goes to the same genus, 0..1"
     family_share: float = 0.0
     "for `levels`: share of the target that goes to the same family, 0..1"
-    same_text: bool = False
-    "for `levels`: pairs with the very same text are full positives"
     teacher: Path | None = None
     "folder in open_clip's format whose towers are distilled, too"
     teacher_weight: float = 1.0
@@ -192,8 +190,8 @@ class ClipRecipe:
             )
         if self.warm_up > self.steps:
             raise ValueError(f"warm_up {self.warm_up} is longer than the run of {self.steps} steps; shorten it")
-        if self.loss != "levels" and (self.genus_share or self.family_share or self.same_text):
-            raise ValueError(f"genus_share, family_share and same_text need loss levels, not {self.loss}")
+        if self.loss != "levels" and (self.genus_share or self.family_share):
+            raise ValueError(f"genus_share and family_share need loss levels, not {self.loss}")
         if self.loss == "sigmoid" and self.replay:
             raise ValueError("loss sigmoid has no replay; use infonce or levels, or leave replay out")
 

@@ -71,8 +71,6 @@ class LevelConfig:
     "share of the target spread evenly over the batch's pairs of the same genus, 0..1"
     family: float = 0.0
     "share of the target spread evenly over the batch's pairs of the same family, 0..1"
-    same_text: bool = False
-    "whether pairs with the very same text are full positives, and share alike what is left"
 
     def __post_init__(self):
         if self.genus < 0 or self.family < 0 or self.genus + self.family > 1:
@@ -93,15 +91,15 @@ def level_loss(
 ) -> torch.Tensor:
     """Symmetric cross-entropy (nats) in which relatives are partial positives; InfoNCE where all shares are 0.
 
-    `groups` gives for "genus", "family" and "text" a number [b] int64 each, the same on all ranks for the same taxon or
-    text (`linnaea.train.targets.group_numbers`), negative where unknown: then that share stays with the pair. The
+    `groups` gives for "genus" and "family" a number [b] int64 each, the same on all ranks for the same taxon
+    (`linnaea.train.targets.group_numbers`), negative where unknown: then that share stays with the pair. The
     target of an image is its own text, plus the shares of `config` over the texts of its genus and family; as groups
     are the same for images and texts, the target of a text is the same. Per rank the value may differ from that of a
     matrix of soft targets by what the two directions exchange; the mean over ranks is equal, and so are all gradients.
     """
     image_b, text_b = log_sums(image_bd, text_bd, scale, tile=tile, group=group)
     own = 1 - config.genus - config.family
-    target_bd = own * (group_means(text_bd, groups["text"], group=group) if config.same_text else text_bd)
+    target_bd = own * text_bd
     for name, share in (("genus", config.genus), ("family", config.family)):
         if share:
             target_bd = target_bd + share * group_means(text_bd, groups[name], group=group)

@@ -158,7 +158,7 @@ class Feed:
         micro = [
             Micro(images=own[0], texts=own[1], replay=rest[0] if rest else None) for own, *rest in zip(*parts, strict=True)
         ]
-        groups = group_numbers(organisms.texts, organisms.lineages)
+        groups = group_numbers(organisms.lineages)
         return Pairs(
             micro=micro,
             groups={name: torch.from_numpy(value).to(self._ranks.device) for name, value in groups.items()},

@@ -1,4 +1,4 @@
-"""Numbers that say which pairs of a batch share a text, a genus or a family, alike on every rank."""
+"""Numbers that say which pairs of a batch share a genus or a family, alike on every rank."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def stable_number(*parts: str) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-def group_numbers(texts: Sequence[str], lineages: Sequence[Sequence[str]]) -> dict[str, np.ndarray]:
-    """For "text", "genus" and "family" an int64 [b]; `UNKNOWN` where a lineage lacks that rank.
+def group_numbers(lineages: Sequence[Sequence[str]]) -> dict[str, np.ndarray]:
+    """For "genus" and "family" an int64 [b]; `UNKNOWN` where a lineage lacks that rank.
 
     A genus counts with its kingdom, since a plant's may have an animal's name.
     """
-    numbers = {"text": np.array([stable_number(text) if text else UNKNOWN for text in texts], np.int64)}
+    numbers = {}
     for rank in ("genus", "family"):
         at = RANK_INDEX[rank]
         values = [stable_number(rank, lineage[0], lineage[at]) if lineage[at] else UNKNOWN for lineage in lineages]
