@@ -40,8 +40,8 @@ from linnaea.twin.movement import Move
 
 IMPORT_S = time.perf_counter() - import_start
 STEPS, TOWN_STEPS = 100, 20
-# Of Mesa's small worlds, untimed, so that means of populations are known well.
-MORE_RUNS = 30
+# Untimed, of every configuration, so that means of populations are known well on both sides.
+MESA_RUNS, OUR_RUNS = 30, 200
 SMALL_SHEEP = WolfSheep(side=25, n_sheep=60, n_wolves=40, sheep_reproduce=0.2, wolf_reproduce=0.1, regrowth=20)
 CONFIGURATIONS = {
     "WolfSheep small": SMALL_SHEEP,
@@ -52,6 +52,8 @@ CONFIGURATIONS = {
     "Schelling large": Segregation(),
 }
 Model = WolfSheep | Flocking | Segregation
+# In `populations`, of all configurations: sheep and wolves at 4 steps, order at 3, two shares at 3.
+VALUES = 2 * (8 + 3 + 6)
 TARGETS = {
     ("WolfSheep large", "sequential"): 150,
     ("Flocking large", "sequential"): 120,
@@ -117,10 +119,15 @@ def settings_of(model: Model) -> dict:
     return {name: value for name, value in asdict(model).items() if name not in ("order", "seed")}
 
 
-def differences(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """The greatest difference of two means over runs [r, ...], in standard errors, by the spread of our many runs."""
-    error = ours.std(0, ddof=1) * np.sqrt(1 / len(ours) + 1 / len(theirs))
-    return float((np.abs(ours.mean(0) - theirs.mean(0)) / np.maximum(error, 1e-9)).max())
+def differences(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """z values [...] of the difference of two means over runs [r, ...], ours less theirs, in standard errors of both."""
+    error = np.sqrt(ours.var(0, ddof=1) / len(ours) + theirs.var(0, ddof=1) / len(theirs))
+    return (ours.mean(0) - theirs.mean(0)) / np.maximum(error, 1e-9)
+
+
+def by_chance(n: int) -> float:
+    """The |z| that the greatest of `n` independent z values passes in one case of 20 where nothing differs."""
+    return statistics.NormalDist().inv_cdf(1 - (1 - 0.95 ** (1 / n)) / 2)
 
 
 def at(model: Model, series: np.ndarray) -> np.ndarray:
@@ -129,46 +136,53 @@ def at(model: Model, series: np.ndarray) -> np.ndarray:
     return series[:, rows]
 
 
-def compare(
-    name: str, model: Model, mesa: Mesa, rounds: int, repeats: int
-) -> tuple[list[str], list[str]]:
-    """Lines of the table of populations and of the table of speeds for one configuration."""
-    kind, steps = type(model).__name__, steps_of(model)
-    ways: dict[str, Callable[[int], object]] = {
-        order: lambda seed, order=order: replace(model, order=order, seed=seed).run(steps) for order in ORDERS
+def ways_of(model: Model) -> dict[str, Callable[[int], object]]:
+    """Our ways of a run that the page compares, by a seed."""
+    return {
+        order: lambda seed, order=order: replace(model, order=order, seed=seed).run(steps_of(model)) for order in ORDERS
     }
-    theirs, seconds, ratios = [], {way: [] for way in (*ways, "loop", "mesa")}, {way: [] for way in (*ways, "loop")}
+
+
+def populations(name: str, model: Model, mesa: Mesa) -> list[str]:
+    """Lines of the table of populations for one configuration, of runs that nobody times."""
+    kind, steps, settings = type(model).__name__, steps_of(model), settings_of(model)
+    theirs = at(model, np.array([mesa.run(kind, steps, seed, settings)[1] for seed in range(MESA_RUNS)], float))
+    series = {way: lambda seed, run=run: series_of(model, run(seed)) for way, run in ways_of(model).items()}
+    if isinstance(model, Flocking):
+        series["loop"] = lambda seed: loop_series(replace(model, seed=seed))
+    lines = []
+    for way, run in series.items():
+        ours = at(model, np.array([run(1000 + seed) for seed in range(OUR_RUNS)]))
+        means = [" / ".join(f"{value:.4g}" for value in np.ravel(found.mean(0))) for found in (theirs, ours)]
+        z = np.ravel(differences(ours, theirs))
+        shown = " / ".join(f"{value:.1f}" for value in z)
+        lines.append(f"| {name} | {way} | {means[0]} | {means[1]} | {shown} | {np.abs(z).max():.1f} | {by_chance(len(z)):.1f} |")
+    return lines
+
+
+def speeds(name: str, model: Model, mesa: Mesa, rounds: int, repeats: int) -> list[str]:
+    """Lines of the table of speeds for one configuration, in turns with Mesa."""
+    runs = ways_of(model)
+    if isinstance(model, Flocking):
+        runs["loop"] = lambda seed: loop_run(replace(model, seed=seed))
+    seconds: dict[str, list] = {way: [] for way in (*runs, "mesa")}
+    ratios: dict[str, list] = {way: [] for way in runs}
     for seed in range(rounds):
-        mesa_s, series = mesa.run(kind, steps, seed, settings_of(model))
-        theirs.append(series)
+        mesa_s, _ = mesa.run(type(model).__name__, steps_of(model), seed, settings_of(model))
         seconds["mesa"].append(mesa_s)
-        runs = dict(ways)
-        if isinstance(model, Flocking):
-            runs["loop"] = lambda seed: loop_run(replace(model, seed=seed))
         for way, run in runs.items():
             times = [timed(lambda run=run, i=i, seed=seed: run(seed * repeats + i))[0] for i in range(repeats)]
             seconds[way].append(statistics.median(times))
             ratios[way].append(mesa_s / seconds[way][-1])
-    if "small" in name:
-        theirs += [mesa.run(kind, steps, rounds + seed, settings_of(model))[1] for seed in range(MORE_RUNS)]
-    theirs = at(model, np.array(theirs, float))
-    populations, speeds = [], []
-    series = {way: lambda seed, run=run: series_of(model, run(seed)) for way, run in ways.items()}
-    if isinstance(model, Flocking):
-        series["loop"] = lambda seed: loop_series(replace(model, seed=seed))
-    for way, run in series.items():
-        ours = at(model, np.array([run(1000 + seed) for seed in range(60)]))
-        shown = [" / ".join(f"{value:.4g}" for value in np.ravel(found.mean(0))) for found in (theirs, ours)]
-        populations.append(f"| {name} | {way} | {shown[0]} | {shown[1]} | {differences(ours, theirs):.1f} |")
+    lines = []
     for way, found in ratios.items():
-        if found:
-            target = TARGETS.get((name, way))
-            speeds.append(
-                f"| {name} | {way} | {1e3 * statistics.median(seconds['mesa']):.0f} |"
-                f" {1e3 * statistics.median(seconds[way]):.2f} | **{statistics.median(found):.0f}** |"
-                f" {min(found):.0f}–{max(found):.0f} | {f'≥ {target}' if target else ''} |"
-            )
-    return populations, speeds
+        target = TARGETS.get((name, way))
+        lines.append(
+            f"| {name} | {way} | {1e3 * statistics.median(seconds['mesa']):.0f} |"
+            f" {1e3 * statistics.median(seconds[way]):.2f} | **{statistics.median(found):.0f}** |"
+            f" {min(found):.0f}–{max(found):.0f} | {f'≥ {target}' if target else ''} |"
+        )
+    return lines
 
 
 def boids(n: int, steps: int) -> str:
@@ -196,7 +210,7 @@ def main(argv: list[str] | None = None) -> int:
     """Measures and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mesa", type=Path, required=True, metavar="DIR", help="Mesa's environment, made when missing")
-    parser.add_argument("--rounds", type=int, default=7, help="runs of Mesa for each configuration")
+    parser.add_argument("--rounds", type=int, default=7, help="timed runs of Mesa for each configuration; 0: populations alone")
     parser.add_argument("--repeats", type=int, default=9, help="runs of ours in each round")
     parser.add_argument("--only", help="configurations whose name holds this")
     parser.add_argument("--birds", type=int, nargs="*", default=[80_000, 1_000_000], help="sizes of the step's timing")
@@ -204,12 +218,12 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     compiling_s = compile_all()
     mesa = Mesa(options.mesa)
-    populations, speeds = [], []
-    for name, model in CONFIGURATIONS.items():
-        if options.only is None or options.only in name:
-            first, second = compare(name, model, mesa, options.rounds, options.repeats)
-            populations += first
-            speeds += second
+    chosen = {name: model for name, model in CONFIGURATIONS.items() if options.only is None or options.only in name}
+    compared = [line for name, model in chosen.items() for line in populations(name, model, mesa)]
+    timings = [
+        line for name, model in chosen.items() if options.rounds
+        for line in speeds(name, model, mesa, options.rounds, options.repeats)
+    ]  # fmt: skip
     mesa.close()
     lines = [
         f"# Wolves and sheep, flocks and towns beside {MESA.replace('==', ' ')}",
@@ -222,20 +236,23 @@ def main(argv: list[str] | None = None) -> int:
         "",
         "## Populations",
         "",
-        "Means over runs, WolfSheep: sheep / wolves after 10, 20, 50, 100 steps; Flocking: order parameter after 10, 50, 100;",
-        "Schelling: share content / share of neighbours alike after 1, 3, 20. A synchronous town is another process: all who",
-        "are uneasy leave at once.",
-        "The last column is the greatest difference of means in standard errors.",
+        f"Means over {MESA_RUNS} runs of Mesa and {OUR_RUNS} of ours, none of them timed. WolfSheep: sheep / wolves after 10, 20, 50, 100 steps; Flocking: order parameter after 10, 50, 100;",
+        "Schelling: share content / share of neighbours alike after 1, 3, 20. Mesa's animals act one after another, so only",
+        "`sequential` is the same process: in a synchronous town all who are uneasy leave at once, and in a synchronous flock",
+        "nobody follows a turn that was taken in the same step.",
+        "z is ours less Mesa's in standard errors. Of many z values some are large: the last column is what the greatest one of",
+        "a row passes by chance alone in one row of 20; of all the values of the sequential rows of a whole page together the",
+        f"greatest passes {by_chance(VALUES):.1f} on one page of 20 (values of one row hang together, so it is less often).",
         "",
-        "| configuration | order | Mesa | ours | greatest difference |",
-        "| --- | --- | --- | --- | --- |",
-        *populations,
+        "| configuration | order | Mesa | ours | z | greatest | by chance |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        *compared,
         "",
         "## Speed",
         "",
         "| configuration | way | Mesa, ms a run | ours, ms a run | times as fast | least–greatest | target |",
         "| --- | --- | --- | --- | --- | --- | --- |",
-        *speeds,
+        *timings,
         "",
         "## A step of many birds",
         "",

@@ -1,6 +1,7 @@
 """The validation of the animals on small numbers, and the speed script's own arithmetic."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,3 +53,37 @@ def test_predators_eat_what_the_disc_equation_says(script):
     expected = attack * prey / (1 + attack * prey * handling)
     got = script("agents").eaten_per_hour(300, 200, 20.0, 0.3, handling, 300)
     assert got == pytest.approx(expected, rel=0.08)
+
+
+class Recorded:
+    """In Mesa's place: our own sequential runs under other seeds, moved by so much."""
+
+    def __init__(self, model, moved):
+        self.model, self.moved, self.runs = model, moved, 0
+
+    def run(self, kind, steps, seed, settings):
+        self.runs += 1
+        series = replace(self.model, order="sequential", seed=50_000 + seed).run(steps)
+        return 1.0, (np.asarray(series, float) + self.moved).tolist()
+
+
+def test_populations_of_large_worlds_rest_on_many_runs_of_both(script):
+    speed = script("twin_speed")
+    model = replace(speed.SMALL_SHEEP, side=12)
+    same, moved = Recorded(model, 0.0), Recorded(model, 30.0)
+    rows = [line.split(" | ") for line in speed.populations("WolfSheep large", model, same)]
+    assert same.runs == speed.MESA_RUNS == 30
+    assert [row[1] for row in rows] == list(speed.ORDERS)
+    sequential = rows[0]
+    assert len(sequential[4].split(" / ")) == 8
+    assert float(sequential[5]) < 4
+    assert float(speed.populations("WolfSheep large", model, moved)[0].split(" | ")[5]) > 10
+
+
+def test_a_difference_is_told_in_standard_errors_of_both_means(script):
+    speed = script("twin_speed")
+    ours, theirs = np.array([[1.0], [3.0], [1.0], [3.0]]), np.array([[4.0], [6.0]])
+    # Means 2 and 5, variances 4/3 and 2: standard error sqrt(1/3 + 1).
+    assert speed.differences(ours, theirs) == pytest.approx(-3 / np.sqrt(4 / 3))
+    assert speed.by_chance(1) == pytest.approx(1.96, abs=0.005)
+    assert speed.by_chance(8) == pytest.approx(2.73, abs=0.01)

@@ -330,6 +330,30 @@ def test_the_introduced_stand_where_they_were_brought_in_herds():
     assert (a.mass[new] > 0).all() and (a.energy[new] > 0).all()
 
 
+def test_more_animals_than_a_ground_can_hold_are_refused_before_the_run():
+    start, _ = tutorial(days=0)
+    table = {"kind": "introduce", "species": "red fox", "from_day": 0}
+    with pytest.raises(ValueError, match=r"^try\.toml: intervention 1 \(introduce\): count 10000000 of 'red fox'") as error:
+        attach(start, scenario(table | {"count": 10_000_000}), DAY)
+    assert "give at most 20000, or" in str(error.value) and "\n" not in str(error.value)
+    # Where more are usual, more may come.
+    start.parameters["usual_number"][start.species.index("red fox")] = 1e6
+    attach(start, scenario(table | {"count": 10_000_000}), DAY)
+
+
+def test_many_herds_stand_each_at_its_own_place():
+    start, _ = tutorial(days=0)
+    known = set(start.agents.key[start.agents.slots()].tolist())
+    attach(start, scenario({"kind": "introduce", "species": "rabbit", "count": 4001, "from_day": 0}), DAY)
+    start.by_moment["intervene"][0].apply(start)
+    a = start.agents
+    new = np.array([slot for slot in a.slots() if int(a.key[slot]) not in known])
+    herds, sizes = np.unique(a.herd[new], return_counts=True)
+    # The table's rabbits live in groups of 4.
+    assert sorted(set(sizes.tolist())) == [1, 4] and len(herds) == 1001
+    assert len(np.unique(start.arrays["herd_home"][herds], axis=0)) == 1001
+
+
 def test_a_disease_spreads_from_its_first_cases_and_the_vaccinated_are_spared():
     ill = {"kind": "disease", "species": "rabbit", "from_day": 1, "infections_per_day": 20, "illness_days": 30, "lethality": 0, "share": 0.05}
     vaccine = {"kind": "vaccination", "species": "rabbit", "share": 0.5, "from_day": 0}

@@ -245,6 +245,26 @@ def test_records_do_not_depend_on_the_order_of_slots():
         ({"collar": [{"species": "wolf"}]}, "species 'wolf' is not in the world"),
         ({"collar": [{"species": "fox", "name": "a"}, {"species": "fox", "name": "a"}]}, "two sensors are called 'a'"),
         ({"count": [{"n_lines": 2, "by_night": 3}]}, "by_night: 3 is no probability"),
+        ({"camera": [{"grid": [-4, 5]}]}, r"camera 1: grid \[-4, 5\] is impossible; write \[rows, columns\]"),
+        ({"camera": [{"grid": [0, 0]}]}, r"grid \[0, 0\] is impossible"),
+        ({"camera": [{"grid": [4]}]}, r"grid \[4\] is impossible"),
+        ({"camera": [{"grid": [2.5, 2]}]}, r"grid \[2.5, 2\] is impossible"),
+        ({"camera": [{"grid": 4}]}, "grid 4 is impossible"),
+        ({"camera": [{"grid": [10000, 10000]}]}, r"grid \[10000, 10000\] is impossible; .* of 5000 cameras at most"),
+        ({"camera": [{"points_km": []}]}, r"points_km \[\] is impossible; write \[\[x, y\], …\]"),
+        ({"camera": [{"points_km": [1, 2]}]}, r"points_km \[1, 2\] is impossible"),
+        ({"camera": [{"points_km": [[1, 1]] * 5001}]}, "points_km with 5001 entries is impossible"),
+        ({"camera": [{"grid": [1, 1], "range_m": "far"}]}, "camera 1: range_m 'far' is no number; write one"),
+        ({"camera": [{"grid": [1, 1], "from_day": "3"}]}, "camera 1: from_day '3' is no number"),
+        ({"camera": {"grid": [1, 1]}}, r"camera is no list of tables; head each with \[\[camera\]\]"),
+        ({"count": [{"n_lines": -1}]}, "count 1: n_lines -1 is impossible; write a whole number from 1 to 5000"),
+        ({"count": [{"n_lines": 5001}]}, "n_lines 5001 is impossible"),
+        ({"count": [{"n_lines": 2.0}]}, "n_lines 2.0 is impossible"),
+        ({"count": [{"lines_km": [[1, 1, 2]]}]}, r"lines_km \[\[1, 1, 2\]\] is impossible"),
+        ({"collar": [{"species": "fox", "count": 2.5}]}, "collar 1: count 2.5 is no whole number"),
+        ({"collar": [{"species": "fox", "count": 10**7}]}, "collar 1: count 10000000 is impossible; write a whole number"),
+        ({"latitude": "north"}, "the survey: latitude 'north' is no number"),
+        ({"confusion": 3}, "confusion 3 is no text"),
     ],
 )
 def test_a_survey_that_cannot_be_is_refused_in_one_line(table, message):
@@ -253,3 +273,9 @@ def test_a_survey_that_cannot_be_is_refused_in_one_line(table, message):
         for sensor in parse_survey({"version": 1} | table, SPACE).sensors:
             world.add_rule(sensor)
     assert "\n" not in str(error.value)
+
+
+def test_a_grid_has_its_rows_and_columns_and_lines_go_from_south_to_north():
+    survey = parse_survey({"version": 1, "camera": [{"grid": [2, 1]}], "count": [{"n_lines": 2}]}, SPACE)
+    assert survey.cameras[0].places_m == ((2000.0, 1000.0), (2000.0, 3000.0))
+    assert survey.counts[0].lines_m == ((1000.0, 0.0, 1000.0, 4000.0), (3000.0, 0.0, 3000.0, 4000.0))

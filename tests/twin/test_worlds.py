@@ -134,6 +134,13 @@ def test_bad_worlds_are_refused_in_one_line():
         ({"landscape": {"rain_mm": [1.0]}}, "rain_mm"),
         ({"grades": {"settings.fat": "measured x"}}, "grades.settings.fat grades no value"),
         ({"name": "atlantis"}, "'atlantis'"),
+        ({"ground": {"width_km": "three", "height_km": 1.0}}, "^world: ground.width_km 'three' is no number; write one"),
+        ({"ground": {"height_km": 1.0}}, "^world: ground.width_km is missing; write it"),
+        ({"landscape": {"rain_mm": 60}}, "^world: landscape.rain_mm 60 is no list of numbers; write"),
+        ({"animals": {"rabbit": {"free_ranging": 1}}}, "^world: animals.rabbit.free_ranging 1 is no yes or no; write true"),
+        ({"animals": 3}, r"^world: animals 3 is no table; head it with \[animals\]"),
+        ({"foods": {"clover": 2}}, r"^world: foods.clover 2 is no table; head it with \[foods.clover\]"),
+        ({"pools": "clover"}, "^world: pools 'clover' is no list"),
     ):
         with pytest.raises(ValueError, match=says) as caught:
             parse_world(good | change)

@@ -24,6 +24,9 @@ from linnaea.twin.random import INTERVENTION, uniforms
 HOOKS = ("rain_factor", "growth_factor", "fire_factor", "water", "warming_c", "fences")
 "layers and arrays of a landscape that interventions may change"
 
+# So many animals may be brought into any world, and into one of more so many times its usual number.
+MOST_INTRODUCED, MOST_TIMES_USUAL = 20_000, 20
+
 
 def value(low: float, high: float, **options):
     """A number that a scenario gives, with its possible range; without `default` it is required."""
@@ -139,15 +142,23 @@ class Introduce(Intervention):
     count: int = value(1, 1e7)
     "animals of each"
 
+    def check(self, world: World, at: str) -> None:
+        super().check(world, at)
+        for name in self.species:
+            usual = float(world.parameters["usual_number"][world.species.index(name)])
+            most = max(MOST_INTRODUCED, MOST_TIMES_USUAL * usual)
+            if self.count > most:
+                raise ValueError(f"{at}: count {self.count} of {name!r} is more than this ground can hold, where {usual:.0f} are "
+                                 f"usual; give at most {most:.0f}, or take more ground with --area")  # fmt: skip
+
     def begin(self, world: World, index: int) -> None:
         # Imported here: it brings the rules of whole worlds along, which small ones do without.
         from linnaea.twin.life import introduce
 
         for number, name in enumerate(self.species):
             size = max(1, round(float(world.parameters["herd_size"][world.species.index(name)])))
-            sizes = [min(size, self.count - first) for first in range(0, self.count, size)]
-            for herd, (x, y) in zip(sizes, self._points(world, len(sizes), index, number), strict=True):
-                introduce(world, name, herd, x=float(x), y=float(y))
+            x, y = self._points(world, math.ceil(self.count / size), index, number).T
+            introduce(world, name, self.count, x=x, y=y, herd_size=size)
 
     def _points(self, world: World, count: int, index: int, number: int) -> np.ndarray:
         """Places [count, 2] in the area, metres, uniform, drawn until there are enough."""

@@ -281,21 +281,23 @@ def introduce(
     name: str,
     count: int,
     *,
-    x: float | None = None,
-    y: float | None = None,
+    x: float | np.ndarray | None = None,
+    y: float | np.ndarray | None = None,
     radius_m: float = 0.0,
     herd_size: int = 0,
 ) -> np.ndarray:
     """Brings `count` animals of a species into the world, in herds of its size or of `herd_size`: their slots.
 
-    They stand around (x, y), or all over the ground. ValueError for an unknown species or a place outside the world.
+    They stand around (x, y), each herd around its own where these are arrays [h], or all over the ground. ValueError for
+    an unknown species or a place outside the world.
     """
     if name not in world.species:
         raise ValueError(f"species {name!r} is not in the world; it has {', '.join(world.species)}")
     if count < 1:
         return np.zeros(0, np.int64)
     space = world.space
-    if (x is not None and not 0 <= x <= space.width_m) or (y is not None and not 0 <= y <= space.height_m):
+    if any(at is not None and not np.all((np.asarray(at) >= 0) & (np.asarray(at) <= length))
+           for at, length in ((x, space.width_m), (y, space.height_m))):  # fmt: skip
         raise ValueError(f"({x}, {y}) lies outside the ground of {space.width_m:g} by {space.height_m:g} metres")
     a, p, kind = world.agents, world.parameters, world.species.index(name)
     slots = a.add(count, species=kind)

@@ -39,6 +39,7 @@ from linnaea.options import nearest
 from linnaea.twin.cells import Space
 from linnaea.twin.confusion import CERTAIN, Confusion, read_confusion
 from linnaea.twin.detection import Sight, View
+from linnaea.twin.file_values import are_numbers, check_type, is_number
 from linnaea.twin.georeference import Georeference
 from linnaea.twin.loop import World
 from linnaea.twin.sensors import CameraTraps, Collars, StripCounts
@@ -62,6 +63,10 @@ KEYS = {
     ),
     "collar": tuple(one.name for one in fields(Collars)),
 }
+_CLASSES = {"camera": (View, Sight, CameraTraps), "count": (Sight, StripCounts), "collar": (Collars,)}
+_DAYS = ("from_day", "to_day", "every_days")
+MOST_SITES = 5000
+"""cameras of a grid or a list, lines, collars: more would take hours for a year"""
 TOP_KEYS = ("version", "latitude", "longitude", "start", "confusion", *KEYS)
 
 
@@ -119,12 +124,18 @@ def parse_survey(content: Mapping, space: Space, folder: Path = Path()) -> Surve
     if content.get("version") != VERSION:
         raise ValueError(f"version {content.get('version')!r} is not read here; write version = {VERSION}")
     place = {key: content[key] for key in ("latitude", "longitude", "start") if key in content}
+    _check_types(place, (Georeference,), "the survey")
+    if not isinstance(content.get("confusion", ""), str):
+        raise ValueError(f"confusion {content['confusion']!r} is no text; name a file in quotation marks")  # noqa: TRY004
     confusion = read_confusion(folder / content["confusion"]) if "confusion" in content else CERTAIN
     tables = {}
     for kind, keys in KEYS.items():
         tables[kind] = content.get(kind, [])
+        if not isinstance(tables[kind], list) or not all(isinstance(table, Mapping) for table in tables[kind]):
+            raise ValueError(f"{kind} is no list of tables; head each with [[{kind}]]")
         for number, table in enumerate(tables[kind], 1):
             _check_keys(table, keys, f"{kind} {number}")
+            _check_types(table, _CLASSES[kind], f"{kind} {number}")
     return Survey(
         georeference=Georeference(**place),
         cameras=tuple(_camera(t, n, space, confusion) for n, t in enumerate(tables["camera"], 1)),
@@ -140,18 +151,42 @@ def _check_keys(table: Mapping, known: tuple[str, ...], at: str) -> None:
             raise ValueError(f"{at}: key {key!r} is unknown{nearest(key, known)}")
 
 
+def _check_types(table: Mapping, classes: tuple[type, ...], at: str) -> None:
+    own = {one.name: one for cls in classes for one in fields(cls)}
+    for key, value in table.items():
+        if key in own:
+            check_type(own[key], value, f"{at}: {key}")
+        if key in _DAYS and not is_number(value):
+            raise ValueError(f"{at}: {key} {value!r} is no number; write one without quotation marks")
+    if "count" in table and not table["count"] <= MOST_SITES:
+        raise ValueError(f"{at}: count {table['count']} is impossible; write a whole number from 1 to {MOST_SITES}")
+
+
 def _chosen(table: Mapping, names: tuple[str, ...]) -> dict:
     return {name: table[name] for name in names if name in table}
+
+
+def _check_lists(values: object, length: int, at: str, form: str) -> None:
+    fits = isinstance(values, list) and all(are_numbers(one, length) for one in values)
+    if not fits or not 1 <= len(values) <= MOST_SITES:
+        shown = repr(values) if len(repr(values)) < 60 else f"with {len(values)} entries"
+        raise ValueError(f"{at} {shown} is impossible; write {form}, from 1 to {MOST_SITES} of them")
 
 
 def _camera(table: Mapping, number: int, space: Space, confusion: Confusion) -> CameraTraps:
     if ("grid" in table) == ("points_km" in table):
         raise ValueError(f"camera {number}: give either grid = [rows, columns] or points_km = [[x, y], …]")
     if "grid" in table:
-        rows, columns = table["grid"]
+        grid = table["grid"]
+        whole = are_numbers(grid, 2) and all(is_number(one, whole=True) and one >= 1 for one in grid)
+        if not whole or math.prod(grid) > MOST_SITES:
+            raise ValueError(f"camera {number}: grid {grid!r} is impossible; write [rows, columns], whole numbers from 1, of "
+                             f"{MOST_SITES} cameras at most")  # fmt: skip
+        rows, columns = grid
         places = tuple(((c + 0.5) / columns * space.width_m, (r + 0.5) / rows * space.height_m)
                        for r in range(rows) for c in range(columns))  # fmt: skip
     else:
+        _check_lists(table["points_km"], 2, f"camera {number}: points_km", "[[x, y], …]")
         places = tuple((1000 * x, 1000 * y) for x, y in table["points_km"])
     return CameraTraps(
         name=table.get("name", f"camera{number}"),
@@ -169,9 +204,13 @@ def _count(table: Mapping, number: int, space: Space) -> StripCounts:
     if ("n_lines" in table) == ("lines_km" in table):
         raise ValueError(f"count {number}: give either n_lines = 6 or lines_km = [[x0, y0, x1, y1], …]")
     if "n_lines" in table:
-        across = [(n + 0.5) / table["n_lines"] * space.width_m for n in range(table["n_lines"])]
+        n_lines = table["n_lines"]
+        if not is_number(n_lines, whole=True) or not 1 <= n_lines <= MOST_SITES:
+            raise ValueError(f"count {number}: n_lines {n_lines!r} is impossible; write a whole number from 1 to {MOST_SITES}")
+        across = [(n + 0.5) / n_lines * space.width_m for n in range(n_lines)]
         lines = tuple((x, 0.0, x, space.height_m) for x in across)
     else:
+        _check_lists(table["lines_km"], 4, f"count {number}: lines_km", "[[x0, y0, x1, y1], …]")
         lines = tuple(tuple(1000 * one for one in line) for line in table["lines_km"])
     return StripCounts(
         name=table.get("name", f"count{number}"),

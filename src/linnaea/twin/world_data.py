@@ -11,10 +11,11 @@ import csv
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from importlib import resources
 from pathlib import Path
 
+from linnaea.twin.file_values import check_type, is_number
 from linnaea.twin.foodweb import FoodWeb, bundled_web, read_web
 from linnaea.twin.grades import check_grade
 from linnaea.twin.landscape import Landscape
@@ -264,6 +265,10 @@ def parse_world(raw: Mapping, folder: Path | None = None) -> WorldData:
     for key in raw:
         if key not in TOP_KEYS:
             raise ValueError(f"world: {key!r} is unknown; known are {', '.join(TOP_KEYS)}")
+        is_list, is_table = key in ("pools", "traits"), key in ("ground", "landscape", "settings", "foods", "animals", "grades")
+        if key != "format" and not isinstance(raw[key], list if is_list else Mapping if is_table else str):
+            wanted = 'list; write ["one", "two"]' if is_list else f"table; head it with [{key}]" if is_table else "text; write it in quotation marks"
+            raise ValueError(f"world: {key} {raw[key]!r} is no {wanted}")
     if raw.get("format") != FORMAT:
         raise ValueError(f"world: format {raw.get('format')} is not {FORMAT}, the only one this version reads")
     for key in ("name", "grade", "ground"):
@@ -321,16 +326,20 @@ def copy_world(name: str, folder: Path) -> None:
 
 
 def _config(cls: type, values: Mapping, where: str):
-    names = {f.name for f in fields(cls)}
-    for key in values:
-        if key not in names:
-            raise ValueError(f"world: {where}.{key} is unknown; known are {', '.join(sorted(names))}")
-        if isinstance(values[key], int | float):
-            check_number(where.split(".")[0], key, values[key], f"world: {where}.{key}")
-    try:
-        return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
-    except TypeError as error:
-        raise ValueError(f"world: {where}: {error}") from None
+    own = {f.name: f for f in fields(cls)}
+    if not isinstance(values, Mapping):
+        raise ValueError(f"world: {where} {values!r} is no table; head it with [{where}]")  # noqa: TRY004
+    for key, value in values.items():
+        at = f"world: {where}.{key}"
+        if key not in own:
+            raise ValueError(f"{at} is unknown; known are {', '.join(sorted(own))}")
+        check_type(own[key], value, at)
+        if is_number(value):
+            check_number(where.split(".")[0], key, value, at)
+    for key, one in own.items():
+        if key not in values and one.default is one.default_factory is MISSING:
+            raise ValueError(f"world: {where}.{key} is missing; write it into the file")
+    return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
 
 
 def _check(data: WorldData) -> None:
