@@ -226,7 +226,7 @@ def measure(options) -> list[str]:
         for cosine in (COSINE, HARD):
             lines += [f"Images with the cosine {cosine} to their own taxon:", ""]
             one, many = ({"rank": "species", "batch": batch, "cosine": cosine} for batch in (1, 32))
-            cases = [one | {"n": 32, "n_peer": 8}, many | {"n": 64, "n_peer": 32}]
+            cases = [one | {"n": 128, "n_peer": 8}, many | {"n": 64, "n_peer": 32}]
             lines += timings(peer, ours, options.table, cases, options.rounds)
             lines += [*error_lines(ours, options.table, options.images, cosine), ""]
         clade = [ours.clade_s() for _ in range(9)]

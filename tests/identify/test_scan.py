@@ -281,6 +281,7 @@ def test_the_fast_way_names_the_likeliest_and_leaves_what_it_cannot_tell(world, 
     tree, vectors_nd, images_bd = world
     monkeypatch.setattr("linnaea.identify.probe.FIRST_LEAVES", 300)
     monkeypatch.setattr("linnaea.identify.probe.MOST_LEAVES", 1000)
+    monkeypatch.setattr("linnaea.identify.probe.MOST_FOR_BEST", 1000)
     rng = np.random.default_rng(3)
     flat_bd = unit(rng.normal(size=(3, DIM)))
     scorer = Scorer(tree, CoarseOnly(vectors_nd, tree), SCALE, scoring="fast", n_threads=2)

@@ -109,11 +109,13 @@ def pass_over(
                     logit_b[j] += prior_m[m]
             for j in range(b):
                 mass_b[j] = exp(logit_b[j] - reference_b[j])
-            n_above = np.int32(0)
+            n_above, which = np.int32(0), np.int32(0)
             for j in range(b):
                 mass = mass_b[j] * (raised if logit_b[j] > near_b[j] else ONE)
                 mass_b[j] = NOTHING if logit_b[j] > fine_b[j] else mass
-                n_above += np.int32(logit_b[j] > fine_b[j])
+                above = np.int32(logit_b[j] > fine_b[j])
+                n_above += above
+                which += above * np.int32(j)
             for j in range(b):
                 sum_b[j] += mass_b[j]
                 squares_b[j] += mass_b[j] * mass_b[j]
@@ -121,15 +123,20 @@ def pass_over(
                 for j in range(b):
                     logs_b[j] += mass_b[j] * (max(logit_b[j] - reference_b[j], LEAST) - lift)
             if n_above:
-                # each image's place is written before it is known whether it is kept
                 if n_waiting + n_above >= len(row_h):
                     return -1, n_rows
                 n_rows += 1
                 for i in range(0, n_bytes, LINE):
                     _fetch(rest_nd, row_m[m], i)
-                for j in range(b):
-                    row_h[n_waiting], image_h[n_waiting], logit_h[n_waiting] = m, j, logit_b[j]
-                    n_waiting += logit_b[j] > fine_b[j]
+                if n_above == 1:
+                    # as most often
+                    row_h[n_waiting], image_h[n_waiting], logit_h[n_waiting] = m, which, logit_b[which]
+                    n_waiting += 1
+                else:
+                    # each image's place is written before it is known whether it is kept
+                    for j in range(b):
+                        row_h[n_waiting], image_h[n_waiting], logit_h[n_waiting] = m, j, logit_b[j]
+                        n_waiting += logit_b[j] > fine_b[j]
             m += 1
         for h in range(n_hits, n_waiting):
             row, j = row_h[h], image_h[h]

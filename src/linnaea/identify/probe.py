@@ -1,10 +1,11 @@
 """The fast scores of one image: only the leaves of its likeliest cells are read, and the mass of the others is estimated.
 
-1. Cells in the order of the mass that the normal model gives them (`look`). 2. The leaves of the first FIRST_LEAVES, then
-of as many more as it takes until what the unread cells hold, at CAUTION times the usual variance, is at most MOST_UNREAD of the
-total; where MOST_LEAVES do not do, the image is left to the exact way (None) unless the unread leaves that are likelier than the
-k-th best are MOST_BETTER at most, as the normal model expects them, and no more than HALF of the mass is unread. 3. The
-likeliest leaves are read from the exact vectors. A taxon's mass is what was read of it plus its share of the unread cells.
+1. Cells in the order of the mass that the normal model gives them (`look`). 2. The leaves of the first FIRST_LEAVES, then of as many
+more as it takes until what the unread cells hold, at CAUTION times the usual variance, is at most MOST_UNREAD of the total (if
+MOST_LEAVES do), and until the unread leaves that are likelier than the k-th best are MOST_BETTER at most, as the normal model expects
+them, and no more than HALF of the mass is unread (if MOST_FOR_BEST do). Where neither comes true the image is left to the exact way
+(None). 3. The likeliest leaves are read from the exact vectors. A taxon's mass is what was read of it plus its share of the unread
+cells.
 
 `unread` is the share of mass at CAUTION times the usual variance that was not read: it bounds the error of any probability, as
 far as the logits within an unread cell spread no wider than that. `benchmarks/scoring_speed.py` counts how often they do.
@@ -22,12 +23,15 @@ from linnaea.identify.look import Cells, Look, normal_cdf
 
 MOST_UNREAD = 0.01
 HALF = 0.5
-MOST_BETTER = 0.15
+MOST_BETTER = 0.02
 FIRST_LEAVES = 4096
 MOST_LEAVES = 32768
+MOST_FOR_BEST = 131072
+# Cells that are put in order at first.
+FIRST_CELLS = 1024
 LEAST_VARIANCE = np.float32(1e-6)
 # Leaves whose exact vectors are read, at least; four times as many as are asked for.
-MOST_LIKELY = 64
+MOST_LIKELY = 32
 # Ranks with so few taxa are added up whole; of others only the taxa that were read of.
 FEW_TAXA = 16384
 
@@ -39,6 +43,7 @@ class Probe:
         self.look, self.ranks = look, ranks
         self.start_c = look.candidates.start_c
         self.size_c = np.diff(self.start_c)
+        self._deviation_c = np.sqrt(np.maximum(look.variance_c, LEAST_VARIANCE))
         # the cells that the taxa of each rank begin and end in
         self.places = [None if rank.like_leaves else (self._place(rank.start), self._place(rank.end)) for rank in ranks]
 
@@ -47,37 +52,32 @@ class Probe:
 
     def score(self, queries: Queries, cells: Cells, image: int, refusal_logit_f: np.ndarray, k: int) -> Probed | None:
         """What was found of an image, or None where the exact way must do it."""
-        log_mass_c, upper_c = cells.log_mass(image), cells.upper_log_mass(image).astype(np.float64)
-        n_first = min(MOST_LEAVES // 8, len(log_mass_c))
+        log_mass_c, upper_c = cells.log_mass(image), cells.upper_log_mass(image)
+        n_first = min(FIRST_CELLS, len(log_mass_c))
         order = np.argpartition(-log_mass_c, n_first - 1)[:n_first]
         order = order[np.argsort(-log_mass_c[order], kind="stable")]
         n_leaves = np.cumsum(self.size_c[order])
-        n_cells = min(int(np.searchsorted(n_leaves, FIRST_LEAVES)) + 1, n_first)
+        n_cells = min(int(np.searchsorted(n_leaves, FIRST_LEAVES)) + 1, len(order))
         codes, scale = queries.one(image), queries.scale_b[image]
         chosen_c = order[:n_cells]
         position, logit = self.look.coarse_logits(codes, scale, chosen_c)
         # the largest of all, the upper estimates of unread cells included, so that no exp overflows
         reference = max(float(logit.max()), float(upper_c.max()), refusal_logit_f.max(initial=-np.inf))
-        upper_mass_c = np.exp(upper_c - reference)
-        mass_c = np.exp(log_mass_c.astype(np.float64) - reference)
+        upper_mass_c, mass_c = (np.exp(log_c - np.float32(reference)).astype(np.float64) for log_c in (upper_c, log_mass_c))
         refusal_mass = float(np.exp(refusal_logit_f - reference).sum())
         mass_c[chosen_c] = 0
         total = float(np.exp(logit - np.float32(reference)).sum(dtype=np.float64) + mass_c.sum()) + refusal_mass
         unread_n = np.maximum(upper_mass_c.sum() - np.cumsum(upper_mass_c[order]), 0)
-        enough = int(np.argmax(unread_n <= MOST_UNREAD * total)) + 1
-        if unread_n[enough - 1] > MOST_UNREAD * total or n_leaves[enough - 1] > MOST_LEAVES:
-            # so much stays unread: enough is what the best cannot be changed without
-            kth = float(np.partition(logit, len(logit) - k)[len(logit) - k]) if len(logit) >= k else -np.inf
-            most = max(n_cells, int(np.searchsorted(n_leaves, MOST_LEAVES, side="right")))
-            better_n = np.append(self._better(cells, image, order[:most], kth), 0.0)
-            better_n = np.cumsum(better_n[::-1])[::-1][1:]
-            others_c = np.ones(len(mass_c), bool)
-            others_c[order[:most]] = False
-            rest = self._better(cells, image, np.flatnonzero(others_c), kth).sum()
-            done_n = (better_n + rest <= MOST_BETTER) & (unread_n[:most] <= HALF * total)
-            if not done_n.any():
-                return None
-            enough = max(n_cells, int(np.argmax(done_n)) + 1)
+        enough = _first((unread_n <= MOST_UNREAD * total) & (n_leaves <= MOST_LEAVES))
+        kth = float(np.partition(logit, len(logit) - k)[len(logit) - k]) if len(logit) >= k else -np.inf
+        better_c = self._better(cells, image, kth)
+        for_best = self._enough_for_best(order, better_c, upper_mass_c, HALF * total)
+        if for_best is None and enough is None and len(order) < len(log_mass_c):
+            order = self._all_in_order(log_mass_c, order)
+            for_best = self._enough_for_best(order, better_c, upper_mass_c, HALF * total)
+        if enough is None and for_best is None:
+            return None
+        enough = max(enough or 0, for_best or 0)
         if enough > n_cells:
             more = self.look.coarse_logits(codes, scale, order[n_cells:enough])
             position, logit = np.concatenate([position, more[0]]), np.concatenate([logit, more[1]])
@@ -87,16 +87,36 @@ class Probe:
             mass_c[chosen_c] = 0
         return Probed(
             self, queries, cells, image, np.sort(chosen_c), position, logit, mass_c,
-            refusal_logit_f, reference, float(unread_n[len(chosen_c) - 1]), k,
+            refusal_logit_f, reference, max(0.0, float(upper_mass_c.sum() - upper_mass_c[chosen_c].sum())), k,
         )  # fmt: skip
 
+    def _all_in_order(self, log_mass_c: np.ndarray, first: np.ndarray) -> np.ndarray:
+        """All cells, the likeliest first, of which the `first` are in order already."""
+        others_c = np.ones(len(log_mass_c), bool)
+        others_c[first] = False
+        others = np.flatnonzero(others_c)
+        return np.concatenate([first, others[np.argsort(-log_mass_c[others], kind="stable")]])
 
-    def _better(self, cells: Cells, image: int, of_c: np.ndarray, least: float) -> np.ndarray:
-        """How many leaves of some cells have a larger logit than `least`, as the normal model has it."""
-        mean_c = cells.logit_bc[image, of_c]
+    def _enough_for_best(self, order: np.ndarray, better_c: np.ndarray, mass_c: np.ndarray, most_mass: float) -> int | None:
+        """How many cells, in this order, are to be read so that others hold MOST_BETTER leaves that are better than the best
+        read, and that mass, at most; None where these have more than MOST_FOR_BEST leaves, or are not among them."""
+        left_n = better_c.sum() - np.cumsum(better_c[order])
+        mass_n = mass_c.sum() - np.cumsum(mass_c[order])
+        few_n = np.cumsum(self.size_c[order]) <= MOST_FOR_BEST
+        return _first((left_n <= MOST_BETTER) & (mass_n <= most_mass) & few_n)
+
+    def _better(self, cells: Cells, image: int, least: float) -> np.ndarray:
+        """How many leaves of each cell have a larger logit than `least`, as the normal model has it; float64 [c]."""
+        mean_c = cells.logit_bc[image]
         if self.look.candidates.prior_m is not None:
-            mean_c = mean_c + cells.log_weight_c[of_c] - np.log(self.size_c[of_c])
-        return self.size_c[of_c] * normal_cdf((mean_c - least) / np.sqrt(np.maximum(cells.variance_c[of_c], LEAST_VARIANCE)))
+            mean_c = mean_c + cells.log_weight_c - np.log(self.size_c)
+        return self.size_c * normal_cdf((mean_c - np.float32(least)) / self._deviation_c).astype(np.float64)
+
+
+def _first(true_n: np.ndarray) -> int | None:
+    """The number of items up to the first that is true."""
+    first = int(np.argmax(true_n))
+    return first + 1 if true_n[first] else None
 
 
 class Probed:

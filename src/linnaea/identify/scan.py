@@ -48,7 +48,7 @@ BLOCK = 32768
 # Cells whose leaves are read for the threshold.
 FIRST_CELLS = 24
 # Cells that hold so much of the mass, hits aside, are corrected genus by genus.
-PIECE_SHARE = 5e-6
+PIECE_SHARE = 2e-7
 # Nats around the mass at which reading ends: what lies there is counted.
 AROUND = 0.5
 # The masses (shares of the total) that the threshold is chosen from.

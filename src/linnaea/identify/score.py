@@ -238,6 +238,8 @@ class Scorer:
             if self.scoring == "fast":
                 left = self._each(lambda i: self._try_fast(queries, cells, i, images[i], refusal_bf, out, wanted), range(len(images)))
                 left = np.flatnonzero(left)
+                if not len(left):
+                    return self._look.forget()
                 images, queries, cells = images[left], queries.take(left), cells.take(left)
             if len(images) == 1 and self._try_scan(images[0], queries, cells, refusal_bf, out, wanted):
                 images = images[1:]
