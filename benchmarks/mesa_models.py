@@ -7,6 +7,7 @@ one JSON line:
 {"model": "WolfSheep", "steps": 100, "seed": 1, "settings": {...}} -> {"seconds": ..., "series": [...]}
 """
 
+import gc
 import json
 import math
 import sys
@@ -226,6 +227,7 @@ def main() -> None:
         request = json.loads(line)
         model = kinds[request["model"]](request["seed"], request["settings"])
         before_s = getattr(model, "observing_s", 0.0)
+        gc.collect()
         start = time.perf_counter()
         model.go(request["steps"])
         seconds = time.perf_counter() - start - (getattr(model, "observing_s", 0.0) - before_s)

@@ -40,6 +40,7 @@ from linnaea.twin.movement import Move
 
 IMPORT_S = time.perf_counter() - import_start
 STEPS, TOWN_STEPS = 100, 20
+WARMING_STEPS = 5
 # Untimed, of every configuration, so that means of populations are known well on both sides.
 MESA_RUNS, OUR_RUNS = 30, 200
 SMALL_SHEEP = WolfSheep(side=25, n_sheep=60, n_wolves=40, sheep_reproduce=0.2, wolf_reproduce=0.1, regrowth=20)
@@ -160,15 +161,19 @@ def populations(name: str, model: Model, mesa: Mesa) -> list[str]:
     return lines
 
 
-def speeds(name: str, model: Model, mesa: Mesa, rounds: int, repeats: int) -> list[str]:
-    """Lines of the table of speeds for one configuration, in turns with Mesa."""
+def speeds(name: str, model: Model, folder: Path, rounds: int, repeats: int) -> list[str]:
+    """Lines of the table of speeds for one configuration, in turns with Mesa, which gets a new process each time: its collector of garbage,
+    which is on, as Mesa's users have it, takes twice as long or none at all after many runs in one."""
     runs = ways_of(model)
     if isinstance(model, Flocking):
         runs["loop"] = lambda seed: loop_run(replace(model, seed=seed))
     seconds: dict[str, list] = {way: [] for way in (*runs, "mesa")}
     ratios: dict[str, list] = {way: [] for way in runs}
     for seed in range(rounds):
+        mesa = Mesa(folder)
+        mesa.run(type(model).__name__, WARMING_STEPS, seed, settings_of(model))
         mesa_s, _ = mesa.run(type(model).__name__, steps_of(model), seed, settings_of(model))
+        mesa.close()
         seconds["mesa"].append(mesa_s)
         for way, run in runs.items():
             times = [timed(lambda run=run, i=i, seed=seed: run(seed * repeats + i))[0] for i in range(repeats)]
@@ -222,7 +227,7 @@ def main(argv: list[str] | None = None) -> int:
     compared = [line for name, model in chosen.items() for line in populations(name, model, mesa)]
     timings = [
         line for name, model in chosen.items() if options.rounds
-        for line in speeds(name, model, mesa, options.rounds, options.repeats)
+        for line in speeds(name, model, options.mesa, options.rounds, options.repeats)
     ]  # fmt: skip
     mesa.close()
     lines = [
@@ -232,6 +237,7 @@ def main(argv: list[str] | None = None) -> int:
         f"- command: `{show_command('twin_speed', sys.argv[1:] if argv is None else argv)}`",
         f"- importing {IMPORT_S:.1f} s, first calls of all ways (compiling, or reading what was compiled before) {compiling_s:.1f} s",
         f"- a run is {STEPS} steps, of a town {TOWN_STEPS}; the classic models run on one thread, as Mesa does",
+        f"- each timed run of Mesa is the second of a process ({WARMING_STEPS} steps before it), its collector of garbage on",
         "- the general loop takes all threads for more than some thousand animals, else one",
         "",
         "## Populations",

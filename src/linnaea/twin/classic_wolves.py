@@ -20,41 +20,40 @@ _TO_UNIT_32 = 1.0 / 4294967296.0
 
 
 @scalar
-def neighbour(cell, side, word):
-    """A random cell of the two to four that share an edge with this one on a grid with borders."""
-    row, column = cell // side, cell % side
-    if 0 < row < side - 1 and 0 < column < side - 1:
-        k = below(word, 4)
-        if k == 0:
-            return cell - side
-        if k == 1:
-            return cell - 1
-        return cell + 1 if k == 2 else cell + side
-    k = below(word, (row > 0) + (row < side - 1) + (column > 0) + (column < side - 1))
-    if row > 0:
-        if k == 0:
-            return cell - side
-        k -= 1
-    if row < side - 1:
-        if k == 0:
-            return cell + side
-        k -= 1
-    if column > 0 and k == 0:
-        return cell - 1
-    return cell + 1
+def neighbour(near, cell, word):
+    """A random cell of the two to four that share an edge with this one, from the table of `_neighbours`."""
+    return near[cell, 1 + below(word, near[cell, 0])]
+
+
+@serial
+def _neighbours(side):
+    """How many cells share an edge with each on a grid with borders, and which: int32 [c, 5]."""
+    near = np.zeros((side * side, 5), np.int32)
+    for cell in range(side * side):
+        row, column = cell // side, cell % side
+        for is_there, other in (
+            (row > 0, cell - side), (column > 0, cell - 1), (column < side - 1, cell + 1), (row < side - 1, cell + side),
+        ):  # fmt: skip
+            if is_there:
+                near[cell, 0] += 1
+                near[cell, near[cell, 0]] = other
+    return near
 
 
 @scalar
 def _bear_and_keep(cell, energy, i, kept, births, born, reproduces):
-    """Keeps agent i at place `kept`; if it `reproduces` a young is noted with half of its energy: (kept, births)."""
+    """Keeps agent i, if its energy is not below 0, at place `kept`; if it `reproduces` a young is noted with half of that: (kept, births).
+
+    What is noted counts only afterwards: the branches, which nothing foretells, would cost more than the writing.
+    """
     e = energy[i]
-    if reproduces:
-        e *= 0.5
-        born[births, 0] = cell[i]
-        born[births, 1] = e
-        births += 1
+    alive = e >= 0.0
+    bears = alive & reproduces
+    e *= 0.5 if bears else 1.0
+    born[births, 0] = cell[i]
+    born[births, 1] = e
     cell[kept], energy[kept] = cell[i], e
-    return kept + 1, births
+    return kept + alive, births + bears
 
 
 @scalar
@@ -72,12 +71,12 @@ def _swap(cell, energy, i, j):
 
 
 @serial
-def _sheep_step(cell, energy, n, side, ready, regrowth, gain, chance, seed, step, synchronous, born, best, best_word):
+def _sheep_step(cell, energy, n, near, ready, regrowth, gain, chance, seed, step, synchronous, born, best, best_word):
     """All sheep move, graze, and die or bear; returns their number."""
     if synchronous:
         for i in range(n):
             w0, w1, _, _ = block(seed, step, MOVEMENT, i, 0)
-            c = neighbour(cell[i], side, w0)
+            c = neighbour(near, cell[i], w0)
             cell[i] = c
             if best[c] < 0 or w1 > best_word[c]:
                 best[c] = i
@@ -87,23 +86,21 @@ def _sheep_step(cell, energy, n, side, ready, regrowth, gain, chance, seed, step
         w0, w1, w2, _ = block(seed, step, FEEDING, i, 0)
         if not synchronous:
             _swap(cell, energy, i, i + below(w0, n - i))
-            cell[i] = neighbour(cell[i], side, w1)
+            cell[i] = neighbour(near, cell[i], w1)
         c = cell[i]
         e = energy[i] - 1.0
-        if ready[c] <= step and (not synchronous or best[c] == i):
-            e += gain
-            ready[c] = step + regrowth
-        energy[i] = e
+        eats = (ready[c] <= step) & (not synchronous or best[c] == i)
+        energy[i] = e + gain if eats else e
+        ready[c] = step + regrowth if eats else ready[c]
         if synchronous and best[c] == i:
             best[c] = -1
-        if e >= 0.0:
-            kept, births = _bear_and_keep(cell, energy, i, kept, births, born, w2 * _TO_UNIT_32 < chance)
+        kept, births = _bear_and_keep(cell, energy, i, kept, births, born, w2 * _TO_UNIT_32 < chance)
     return _append(cell, energy, kept, births, born)
 
 
 @serial
 def _wolf_step(
-    cell, energy, n, sheep_cell, sheep_energy, n_sheep, side, gain, chance, seed, step, synchronous, born, head, after
+    cell, energy, n, sheep_cell, sheep_energy, n_sheep, near, gain, chance, seed, step, synchronous, born, head, after
 ):
     """All wolves move, eat a sheep of their cell each, and die or bear; returns the numbers of wolves and sheep."""
     for i in range(n_sheep):
@@ -119,15 +116,14 @@ def _wolf_step(
         w0, w1, w2, w3 = block(seed, step, HUNTING, i, 0)
         if not synchronous:
             _swap(cell, energy, i, i + below(w0, n - i))
-        c = neighbour(cell[i], side, w1)
+        c = neighbour(near, cell[i], w1)
         cell[i] = c
         e = energy[i] - 1.0
         if head[c] >= 0:
             e += gain
             _take(head, after, sheep_energy, c, w3)
         energy[i] = e
-        if e >= 0.0:
-            kept, births = _bear_and_keep(cell, energy, i, kept, births, born, w2 * _TO_UNIT_32 < chance)
+        kept, births = _bear_and_keep(cell, energy, i, kept, births, born, w2 * _TO_UNIT_32 < chance)
     left = 0
     for i in range(n_sheep):
         head[sheep_cell[i]] = -1
@@ -173,6 +169,7 @@ def _run_wolf_sheep(seed, steps, side, n_sheep, n_wolves, sheep_rates, wolf_rate
     born = np.empty((room, 2), np.float64)
     ready = np.zeros(n_cells, np.int64)
     head, after = np.full(n_cells, -1, np.int32), np.empty(room, np.int32)
+    near = _neighbours(side)
     best, best_word = np.full(n_cells, -1, np.int64), np.zeros(n_cells, np.uint64)
     _found(sheep_cell, sheep_energy, n_sheep, n_cells, 2.0 * sheep_rates[0], seed, 0)
     _found(wolf_cell, wolf_energy, n_wolves, n_cells, 2.0 * wolf_rates[0], seed, 1)
@@ -186,9 +183,9 @@ def _run_wolf_sheep(seed, steps, side, n_sheep, n_wolves, sheep_rates, wolf_rate
             return step - 1
         sheep, wolves = (sheep_cell, sheep_energy, n_sheep), (wolf_cell, wolf_energy, n_wolves)
         when = (seed, step, synchronous)
-        n_sheep = _sheep_step(*sheep, side, ready, regrowth + 1, *sheep_rates, *when, born, best, best_word)
+        n_sheep = _sheep_step(*sheep, near, ready, regrowth + 1, *sheep_rates, *when, born, best, best_word)
         sheep = (sheep_cell, sheep_energy, n_sheep)
-        n_wolves, n_sheep = _wolf_step(*wolves, *sheep, side, *wolf_rates, *when, born, head, after)
+        n_wolves, n_sheep = _wolf_step(*wolves, *sheep, near, *wolf_rates, *when, born, head, after)
         counts[step, 0], counts[step, 1] = n_sheep, n_wolves
     return steps
 
