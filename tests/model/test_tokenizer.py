@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from linnaea.model.tokenizer import ClipTokenizer, Tokenizer, clean_text, fit_tokenizer, pad
@@ -89,7 +89,9 @@ def test_a_text_longer_than_the_context_loses_its_tail_and_keeps_its_end(clip):
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.text(st.characters(categories=("L", "N", "P")), min_size=1, max_size=6), min_size=1, max_size=3))
 def test_words_have_the_same_tokens_wherever_they_stand(clip, texts):
-    # HTML and mended mistakes reach over blanks; names hold neither
+    # HTML and mended mistakes reach over blanks ("Â 0" is taken for a blank in a wrong encoding); names hold neither
     texts = [word for word in texts if clean_text(word) == word.lower() and "&" not in word]
-    together = clip.ids([" ".join(texts)], start=False, end=False)[0]
+    text = " ".join(texts)
+    assume(clean_text(text) == text.lower())
+    together = clip.ids([text], start=False, end=False)[0]
     assert together == [token for ids in clip.ids(texts, start=False, end=False) for token in ids][:77]
