@@ -180,6 +180,8 @@ def read_manifest(directory: Path) -> dict | None:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); make the folder again, or remove it") from None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -183,6 +183,18 @@ def test_torch_gives_the_same_vectors_of_squashed_pixels(tree, made, photos):
     np.testing.assert_allclose(on_torch.create_image_features(photos), tree.create_image_features(photos), atol=1e-5)
 
 
+def test_a_fast_runtime_is_checked_on_names_and_said(made, photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("LINNAEA_CACHE", str(tmp_path))
+    many = 16 * photos  # a check takes 32 photographs
+    tree = TreeOfLifeClassifier(model_str=str(made / "model"), table=made / "table", pixels="model", runtime="onnxruntime-int8")
+    tree.predict(many, Rank.SPECIES, k=1)
+    said = capsys.readouterr().err
+    assert "onnxruntime-int8" in said and "same names" in said
+    labels = CustomLabelsClassifier(["cat", "dog"], model_str=str(made / "model"), pixels="model", runtime="onnxruntime-int8")
+    labels.predict(many)
+    assert "same names" in capsys.readouterr().err
+
+
 def test_an_image_in_memory_is_taken_as_it_is_and_a_file_is_turned_upright(tree, photos, tmp_path):
     upright, turned = Image.open(photos[1]), tmp_path / "turned.png"
     exif = Image.Exif()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -18,10 +19,12 @@ from linnaea.embed.published import (
     match_columns,
     missing_leaves,
     open_matrix,
+    published_files,
     zero_columns,
 )
 from linnaea.model.placeholder import PlaceholderModel
 from linnaea.records import RANKS
+from linnaea.taxonomy.common_names import CommonNames
 from linnaea.taxonomy.tree import Tree
 from linnaea.taxonomy.vocabulary import load_vocabulary
 
@@ -90,8 +93,73 @@ def test_columns_of_zeros_are_found_named_and_embedded(model, tmp_path):
     np.testing.assert_allclose(table.vectors_nd[leaves], embed_leaves(model, vocabulary.tree, leaves), atol=1e-6)
     assert len(table.missing) == 0
     said.clear()
-    load_published(tmp_path / "p", model, vocabulary, cache_dir=tmp_path / "c", say=said.append)
-    assert said == []
+    table = load_published(tmp_path / "p", model, vocabulary, cache_dir=tmp_path / "c", say=said.append)
+    assert len(said) == 1 and "zeros" in said[0]  # what embeds them is done, but they are no less absent from the file
+    assert table.facts == {
+        "published": "txt_emb_species.npy", "n_without_vector": 2, "without_vector": ["Felis catus", "Passer montanus"],
+    }  # fmt: skip
+
+
+def test_columns_that_are_no_numbers_are_named_and_embedded(model, tmp_path):
+    matrix_dc = write_table(tmp_path / "p", model.card.dim)
+    matrix_dc[3, 2], matrix_dc[5, 0] = np.nan, np.inf
+    np.save(tmp_path / "p" / "txt_emb_species.npy", matrix_dc)
+    vocabulary = load_vocabulary(tmp_path / "p" / "txt_emb_species.json")
+    said = []
+    table = load_published(tmp_path / "p", model, vocabulary, cache_dir=tmp_path / "c", say=said.append)
+    assert "no number" in said[0] and "Felis catus" in said[0] and "Rosa canina" in said[0] and "zeros" not in said[0]
+    assert np.isfinite(table.vectors_nd).all() and table.manifest["damaged_columns"] == [0, 2]
+    leaves = np.sort([leaf_called(vocabulary, "Felis catus"), leaf_called(vocabulary, "Rosa canina")])
+    np.testing.assert_allclose(table.vectors_nd[leaves], embed_leaves(model, vocabulary.tree, leaves), atol=1e-6)
+
+
+def test_an_empty_matrix_and_one_damaged_in_the_cache_are_named(model, tmp_path):
+    write_table(tmp_path / "p", model.card.dim)
+    vocabulary = load_vocabulary(tmp_path / "p" / "txt_emb_species.json")
+    directory = convert_published(tmp_path / "p", model, vocabulary, cache_dir=tmp_path / "c")
+    with (directory / "vectors.npy").open("r+b") as handle:
+        handle.truncate(300)
+    with pytest.raises(ValueError, match=f"{directory.name}.*vectors.npy is no whole .npy file.*remove the folder"):
+        load_published(tmp_path / "p", model, vocabulary, cache_dir=tmp_path / "c").vectors_nd  # noqa: B018
+    (tmp_path / "p" / "txt_emb_species.npy").write_bytes(b"")
+    with pytest.raises(ValueError, match="txt_emb_species.npy is no whole .npy file"):
+        load_published(tmp_path / "p", model, vocabulary, cache_dir=tmp_path / "other")
+
+
+def test_newer_names_of_files_are_found_in_a_folder(model, tmp_path):
+    write_table(tmp_path / "p", model.card.dim)
+    for end in ("npy", "json"):
+        (tmp_path / "p" / f"txt_emb_species.{end}").rename(tmp_path / "p" / f"txt_emb_bioclip-2.{end}")
+    assert published_files(tmp_path / "p")[0].name == "txt_emb_bioclip-2.npy"
+    (tmp_path / "p" / "txt_emb_other.npy").write_bytes(b"")
+    with pytest.raises(FileNotFoundError, match="txt_emb_bioclip-2.npy, txt_emb_other.npy; give the one that is meant"):
+        published_files(tmp_path / "p")
+    (tmp_path / "p" / "txt_emb_bioclip-2.txt").write_text("")
+    with pytest.raises(FileNotFoundError, match="neither a folder"):
+        published_files(tmp_path / "p" / "txt_emb_bioclip-2.txt")
+
+
+def test_names_installed_aside_make_no_second_copy(model, tmp_path):
+    write_table(tmp_path / "p", model.card.dim)
+    vocabulary = load_vocabulary(tmp_path / "p" / "txt_emb_species.json")
+    extra = CommonNames.of([("kitty", int(vocabulary.tree.leaf_node_n[leaf_called(vocabulary, "Felis catus")]))])
+    model.card = dataclasses.replace(model.card, text_type="taxonomic_common")
+    first = convert_published(tmp_path / "p", model, vocabulary, cache_dir=tmp_path / "c")
+    vocabulary.common_names, vocabulary.extra_names = (*vocabulary.common_names, extra), extra
+    assert convert_published(tmp_path / "p", model, vocabulary, cache_dir=tmp_path / "c") == first
+    assert extra not in vocabulary.without_extra_names().common_names and extra in vocabulary.common_names
+
+
+def test_a_model_without_numbers_makes_no_table(model, tmp_path, monkeypatch):
+    vocabulary = load_vocabulary(_names_file(tmp_path))
+    monkeypatch.setattr(model, "encode_texts", lambda texts: np.full((len(texts), model.card.dim), np.nan, np.float32))
+    with pytest.raises(ValueError, match="gives no numbers for names"):
+        make_table(model, vocabulary, tmp_path / "c")
+
+
+def _names_file(folder):
+    (folder / "txt_emb_species.json").write_text(json.dumps(ENTRIES), encoding="utf-8")
+    return folder / "txt_emb_species.json"
 
 
 def test_a_single_zero_in_a_column_does_not_make_it_empty():

@@ -50,6 +50,43 @@ def test_a_folder_becomes_a_table_with_a_row_for_each_file(go, photos, tmp_path)
     assert manifest["calibration"] == "none: confidence is a bare softmax"
 
 
+def test_a_fast_run_says_how_it_went_and_counts_what_a_killed_one_did(go, photos, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "names.csv"
+
+    class Killed(Exception):
+        pass
+
+    append, appended = run.Journal.append, []
+
+    def killed(self, batch):
+        append(self, batch)
+        appended.append(batch)
+        raise Killed
+
+    monkeypatch.setattr(run.Journal, "append", killed)
+    with pytest.raises(Killed):
+        go(photos, out=out, scoring="fast", batch_size=2)
+    monkeypatch.undo()
+    assert go(photos, out=out, scoring="fast", batch_size=2, resume=True, quiet=False) == 0
+    told = json.loads((tmp_path / "names.csv.manifest.json").read_text())["scoring"]
+    # so small a table goes the dense way; the empty file is not scored
+    assert (told["fast"], told["dense"], told["largest_unread"]) == (0, 5, 0) and appended[0]["scoring"]["dense"] == 2
+    assert "--scoring fast: 0 photographs the fast way, 5 exactly" in capsys.readouterr().err
+    assert go(photos, scoring="fast", quiet=False) == 0
+    assert "--scoring fast: 0 photographs the fast way, 5 exactly" in capsys.readouterr().err
+
+
+def test_a_journal_of_another_form_is_refused(go, photos, tmp_path, monkeypatch):
+    out = tmp_path / "names.csv"
+    monkeypatch.setattr(run.Journal, "append", lambda self, batch: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        go(photos, out=out)
+    monkeypatch.undo()
+    monkeypatch.setattr("linnaea.identify.resume.JOURNAL_FORMAT", 99)
+    with pytest.raises(ValueError, match="the versions of Linnaea differ"):
+        go(photos, out=out, resume=True)
+
+
 def test_all_forms_say_the_same(go, photos, tmp_path):
     for suffix in ("csv", "jsonl", "parquet"):
         go(photos, out=tmp_path / f"t.{suffix}", top=2)

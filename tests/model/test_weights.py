@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 
 import numpy as np
@@ -62,6 +63,22 @@ def test_a_header_that_lies_is_refused(tmp_path, header):
     with pytest.raises(ValueError, match="is no whole safetensors file") as error:
         read_safetensors(path)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("second", [(4, 12), (6, 14), (10, 18)])
+def test_tensors_that_overlap_or_leave_a_gap_are_refused(tmp_path, second):
+    entries = {"a": (2, (0, 8)), "b": (2, second)}
+    header = json.dumps({name: {"dtype": "F32", "shape": [n], "data_offsets": at} for name, (n, at) in entries.items()}).encode()
+    (tmp_path / "x.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(second[1]))
+    with pytest.raises(ValueError, match="the tensor b does not begin where the one before it ends"):
+        read_safetensors(tmp_path / "x.safetensors")
+
+
+def test_bytes_that_belong_to_no_tensor_are_refused(path):
+    with path.open("ab") as handle:
+        handle.write(b"more")
+    with pytest.raises(ValueError, match="tensors end at"):
+        read_safetensors(path)
 
 
 def test_a_hash_is_kept_until_the_file_changes(path, monkeypatch, tmp_path):

@@ -10,6 +10,7 @@ import csv
 import heapq
 import math
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -36,8 +37,10 @@ from linnaea.identify.score import Scorer
 from linnaea.model.checkpoint import load_model
 from linnaea.model.preprocess import preprocess_image
 from linnaea.model.runtime import DEFAULT, check_runtime
+from linnaea.model.self_check import Label
 from linnaea.model.templates import IMAGENET_TEMPLATES
 from linnaea.records import RANKS, ImageRecord
+from linnaea.store import hash_bytes
 
 FILE_NAME, CLASSIFICATION, SCORE, REASON = "file_name", "classification", "score", "reason"
 # Labels whose 80 sentences are embedded together.
@@ -129,9 +132,17 @@ class BaseClassifier:
         if self.pixels == "squash":
             return self._float_tower if self._runtime == DEFAULT else self._torch_tower
         if not self._settled:
-            settle_on_records(self.model, self._runtime, lambda n: spread(photos, n), len(photos), decode=self._read)
+            label, names = self._first_names()
+            settle_on_records(
+                self.model, self._runtime, lambda n: spread(photos, n), len(photos), decode=self._read, label=label, names=names, say=_say
+            )
             self._settled = True
         return self.model
+
+    def _first_names(self) -> tuple[Label | None, str]:
+        """What gives the first names of vectors, for the check of a runtime, and a hash of what they are chosen from; None
+        where there are no names."""
+        return None, ""
 
     def _read(self, photo: _Photo) -> np.ndarray | Unreadable:
         """The pixels that the model sees of a picture; one that is no path is taken as it is."""
@@ -237,6 +248,9 @@ class CustomLabelsClassifier(BaseClassifier):
             best = heapq.nlargest(k or len(scores), scores, key=lambda score: score[1])
             yield [{CLASSIFICATION: name, SCORE: mass} for name, mass in best]
 
+    def _first_names(self) -> tuple[Label | None, str]:
+        return lambda vectors_bd: (vectors_bd @ self.txt_embeddings).argmax(axis=1).tolist(), hash_bytes(*self.classes)
+
     def _group(self, masses: list[float]) -> list[tuple[str, float]]:
         return list(zip(self.classes, masses, strict=True))
 
@@ -269,11 +283,18 @@ class TreeOfLifeClassifier(BaseClassifier):
         super().__init__(**options)
         from linnaea.bioclip.tree_of_life import load_tree_of_life
 
-        self.vocabulary, self._table = load_tree_of_life(self.model, self.model_str, table)
+        self.vocabulary, self._table = load_tree_of_life(self.model, self.model_str, table, _say)
         self._keep_leaves(None)
 
     def _squashes(self) -> bool:
         return True
+
+    def _first_names(self) -> tuple[Label | None, str]:
+        def first(vectors_bd: np.ndarray) -> list[int]:
+            scores = self._scorer.score(vectors_bd, details=False, ranks=["species"])
+            return scores.node_br[:, Rank.SPECIES.value].tolist()
+
+        return first, self.vocabulary.hash
 
     def _keep_leaves(self, leaves: np.ndarray | None) -> None:
         self._scorer = Scorer(self.vocabulary.tree, self._table, self.model.card.logit_scale, None, leaves)
@@ -367,6 +388,10 @@ class TreeOfLifeClassifier(BaseClassifier):
                 for node, mass in zip(nodes[:k].tolist(), masses[:k].tolist(), strict=True)
                 if node >= 0 and mass >= min_prob
             ]
+
+
+def _say(line: str) -> None:
+    print(f"linnaea: {line}", file=sys.stderr)
 
 
 def _ranges(starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:

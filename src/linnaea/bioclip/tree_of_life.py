@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 from linnaea.bioclip.ranks import TOL_MODELS
 from linnaea.embed.names import Report, load_name_table
 from linnaea.embed.progress import Progress
-from linnaea.embed.published import HUB_FOLDER, SPECIES_STEM, load_published, published_beside, published_files
+from linnaea.embed.published import HUB_FOLDER, SPECIES_STEM, Say, load_published, published_beside, published_files
 from linnaea.model.contract import Model
-from linnaea.taxonomy.common_names import active_sources
 from linnaea.taxonomy.vocabulary import Vocabulary, load_vocabulary
 
 
-def load_tree_of_life(model: Model, model_str: str, table: str | os.PathLike | None) -> tuple[Vocabulary, object]:
+def load_tree_of_life(model: Model, model_str: str, table: str | os.PathLike | None, say: Say) -> tuple[Vocabulary, object]:
     """The vocabulary and the name table, as `linnaea.identify.score.Scorer` wants them.
 
     `table`: a published table's folder or one of its two files, or the name of a vocabulary. Without it the table that lies
@@ -24,12 +22,11 @@ def load_tree_of_life(model: Model, model_str: str, table: str | os.PathLike | N
     published = _find_published(model, model_str, table)
     if published is None:
         vocabulary = load_vocabulary(str(table or "inat"), model.card.common_names)
-        return vocabulary, load_name_table(model, vocabulary, report=_progress(model))
+        return vocabulary, load_name_table(model, vocabulary, report=_progress(model, say))
     _, names_path = published_files(published)
-    vocabulary = load_vocabulary(names_path)
-    if active_sources():  # the last names are the extra's, which pybioclip does not have
-        vocabulary.common_names = vocabulary.common_names[:-1]
-    return vocabulary, load_published(published, model, vocabulary, say=_say)
+    # pybioclip does not have the extra's names
+    vocabulary = load_vocabulary(names_path).without_extra_names()
+    return vocabulary, load_published(published, model, vocabulary, say=say)
 
 
 def _find_published(model: Model, model_str: str, table: str | os.PathLike | None) -> Path | None:
@@ -59,14 +56,14 @@ def fetch_table(data_set: str) -> Path:
         ) from None
 
 
-def _progress(model: Model) -> Report:
+def _progress(model: Model, say: Say) -> Report:
     """What tells that every name is embedded, once, and how far that has come."""
     progress: Progress | None = None
 
     def report(done: int, total: int) -> None:
         nonlocal progress
         if progress is None:
-            _say(f"{model.card.name}: embedding {total:,} names, once; a run that is stopped goes on from there")
+            say(f"{model.card.name}: embedding {total:,} names, once; a run that is stopped goes on from there")
             progress = Progress(total, "names", done=done)
         progress.advance(done - progress.done)
         if done >= total:
@@ -74,6 +71,3 @@ def _progress(model: Model) -> Report:
 
     return report
 
-
-def _say(line: str) -> None:
-    print(f"linnaea: {line}", file=sys.stderr)

@@ -36,6 +36,7 @@ DECODING = ("exact", "scaled")
 # still has nearly all that it needs.
 OVERSAMPLING = 2
 VECTOR_BYTES = "vectors.raw"
+NO_NUMBERS = "the model gives no numbers for it: its weights are damaged, or too large for its runtime"
 
 Decode = Callable[[ImageRecord], "np.ndarray | Unreadable"]
 
@@ -104,6 +105,11 @@ def _run(
     failures = {i: result.reason for i, result in enumerate(results) if isinstance(result, Unreadable)}
     images = [result for result in results if not isinstance(result, Unreadable)]
     vectors_bd = model.encode_images(np.stack(images)) if images else np.zeros((0, model.card.dim), np.float32)
+    whole_b = np.isfinite(vectors_bd).all(axis=1)
+    if not whole_b.all():
+        read = [i for i in range(len(records)) if i not in failures]
+        failures |= {read[b]: NO_NUMBERS for b in np.flatnonzero(~whole_b).tolist()}
+        vectors_bd = vectors_bd[whole_b]
     return EmbeddedBatch(records, vectors_bd, failures)
 
 

@@ -55,9 +55,25 @@ def embed_texts(model: Model, texts: list[str], templates: tuple[str, ...] = ())
     """Unit vectors float32 [n, d] of names, each averaged over the templates given, or over the model's."""
     templates = templates or model.card.templates
     if templates == ("{}",):
-        return model.encode_texts(texts)
+        return check_finite(model.encode_texts(texts), model, "names")
     total_nd = sum(model.encode_texts([template.format(text) for text in texts]) for template in templates)
+    check_finite(total_nd, model, "names")
     return total_nd / np.linalg.norm(total_nd, axis=1, keepdims=True)
+
+
+def check_finite(vectors_nd: np.ndarray, model: Model, what: str) -> np.ndarray:
+    """The vectors, if they are all numbers. ValueError that names the model where its weights are damaged."""
+    if not np.isfinite(vectors_nd).all():
+        raise ValueError(f"the model {model.card.name} gives no numbers for {what}: its weights are damaged; get it again")
+    return vectors_nd
+
+
+def map_vectors(path: Path, mode: str = "r") -> np.ndarray:
+    """A map of the matrix of a finished table. ValueError that names the file where it is damaged since."""
+    try:
+        return np.load(path, mmap_mode=mode)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path} is no whole .npy file ({error}); remove the folder {path.parent} and run again") from None
 
 
 def _tail(tree: Tree, node: int) -> str:
@@ -139,7 +155,7 @@ def embed_leaves(model: Model, tree: Tree, leaves: np.ndarray, common_name: Comm
     `common_name(node)` gives the names for text types that hold them; without it they are written without.
     """
     if _has_trie(model):
-        return _Trie(model, tree).of_leaves(leaves)
+        return check_finite(_Trie(model, tree).of_leaves(leaves), model, "names")
     return _embed_whole(model, tree, tree.leaf_node_n[leaves], common_name)
 
 
@@ -176,7 +192,7 @@ class FullTable:
     @cached_property
     def vectors_nd(self) -> np.ndarray:
         """Unit rows [n, d] in leaf order as they are kept, float16 or float32: a read-only map of `vectors.npy`."""
-        return np.load(self._path, mmap_mode="r")
+        return map_vectors(self._path)
 
     def similarities(self, image_vectors_bd: np.ndarray, leaves: np.ndarray | None = None) -> np.ndarray:
         """Cosines float32 [b, n] with all leaves, or with those given (sorted), good until the next call: with a million leaves,

@@ -2,8 +2,8 @@
 
 The matrix is turned once into a table in leaf order, in the cache: a taxon's numbers then lie together, so that a clade is one
 slice, and a run maps the file in milliseconds. They stay float32 as they were published: rounding to float16 moves
-probabilities by up to 1e-3 at the temperature of these models. Leaves that the matrix lacks, or has a column of zeros for, are
-embedded by the model once they are candidates.
+probabilities by up to 1e-3 at the temperature of these models. Leaves that the matrix lacks, or has a column of zeros or of no
+numbers for, are embedded by the model once they are candidates, with the common names that were published beside it.
 
 Shape suffixes: c columns, n leaves, d vector dimensions.
 """
@@ -16,18 +16,21 @@ from pathlib import Path
 
 import numpy as np
 
-from linnaea.embed.names import FullTable, Report, embed_in_chunks, table_dir, table_manifest
+from linnaea.embed.names import FullTable, Report, embed_in_chunks, map_vectors, table_manifest
 from linnaea.model.contract import Model
 from linnaea.records import RANKS
 from linnaea.store import VECTORS, atomic_path, default_cache_dir, hash_bytes, read_manifest, write_artifact
 
-FORMAT = 1
+FORMAT = 2
 SPECIES_STEM = "txt_emb_species"
+STEMS = "txt_emb_*.npy"
 HUB_FOLDER = "embeddings"
 MISSING = "missing.npy"
 # Columns that are in memory at a time: 50 MB of a matrix of 768 dimensions.
 BLOCK = 16384
 SHOWN = 3
+# Names without a vector that a manifest lists.
+MOST_TOLD = 1000
 
 Say = Callable[[str], None]
 
@@ -41,6 +44,11 @@ class PublishedTable(FullTable):
         super().__init__(directory / VECTORS, manifest)
         self.missing = np.load(directory / MISSING)
 
+    @property
+    def facts(self) -> dict:
+        """For the manifest of a run: which file, and which of its names have no vector there."""
+        return {key: self.manifest[key] for key in ("published", "n_without_vector", "without_vector")}
+
 
 def published_files(path: Path) -> tuple[Path, Path]:
     """The matrix and the names that `path` means: either of the two files, or the folder (of a model) that holds them.
@@ -49,13 +57,27 @@ def published_files(path: Path) -> tuple[Path, Path]:
     """
     path = Path(path).expanduser()
     if path.is_dir():
-        inside = path / f"{SPECIES_STEM}.npy"
-        path = inside if inside.exists() else path / HUB_FOLDER / f"{SPECIES_STEM}.npy"
+        path = _in_folder(path)
+    elif path.suffix not in (".npy", ".json"):
+        raise FileNotFoundError(f"{path} is neither a folder of name vectors nor a .npy file with the .json of its names beside it")
     matrix_path, names_path = path.with_suffix(".npy"), path.with_suffix(".json")
     for needed in (matrix_path, names_path):
         if not needed.is_file():
             raise FileNotFoundError(f"there is no {needed}; name vectors are a .npy file with the .json of the same name beside it")
     return matrix_path, names_path
+
+
+def _in_folder(folder: Path) -> Path:
+    """The matrix in a folder, or in its folder for the hub: the one of species, else the only one of the newer names."""
+    for place in (folder, folder / HUB_FOLDER):
+        if (place / f"{SPECIES_STEM}.npy").exists():
+            return place / f"{SPECIES_STEM}.npy"
+        found = sorted(place.glob(STEMS))
+        if len(found) > 1:
+            raise FileNotFoundError(f"{place} holds {', '.join(file.name for file in found)}; give the one that is meant")
+        if found:
+            return found[0]
+    return folder / f"{SPECIES_STEM}.npy"
 
 
 def published_beside(model: Model) -> Path | None:
@@ -69,7 +91,7 @@ def open_matrix(matrix_path: Path, n_names: int, model: Model) -> np.ndarray:
     """The matrix [d, c], memory-mapped. Raises ValueError where it does not fit the model or the names."""
     try:
         matrix_dc = np.load(matrix_path, mmap_mode="r")
-    except ValueError as error:
+    except (ValueError, EOFError) as error:
         raise ValueError(f"{matrix_path} is no whole .npy file ({error}); get it again") from None
     if matrix_dc.ndim != 2 or matrix_dc.dtype.kind != "f":
         raise ValueError(f"{matrix_path} holds {matrix_dc.dtype} of shape {matrix_dc.shape}; a matrix [dimensions, names] is read")
@@ -137,8 +159,9 @@ def match_columns(tree, names, zero: np.ndarray) -> np.ndarray:
     return column_n
 
 
-def _write_rows(path: Path, matrix_dc: np.ndarray, column_n: np.ndarray) -> None:
-    """Writes the columns as rows in leaf order, float32 [n, d]; zeros where there is none.
+def _write_rows(path: Path, matrix_dc: np.ndarray, column_n: np.ndarray) -> np.ndarray:
+    """Writes the columns as rows in leaf order, float32 [n, d]; zeros where there is none, or one that is not all numbers. Returns
+    sorted int64, the columns of the latter kind.
 
     One pass over the columns, a block at a time. The maps are opened anew for each: what one has touched counts as memory.
     """
@@ -148,14 +171,19 @@ def _write_rows(path: Path, matrix_dc: np.ndarray, column_n: np.ndarray) -> None
     leaves = leaves[np.searchsorted(column_n[leaves], 0) :]
     sorted_columns = column_n[leaves]
     source = matrix_dc.filename
+    damaged = [np.zeros(0, np.int64)]
     for start in range(0, matrix_dc.shape[1], BLOCK):
         first, last = np.searchsorted(sorted_columns, (start, start + BLOCK))
         if first < last:
             block_cd = np.ascontiguousarray(np.load(source, mmap_mode="r")[:, start : start + BLOCK].T, np.float32)
+            bad_c = ~np.isfinite(block_cd).all(axis=1)
+            block_cd[bad_c] = 0
+            damaged.append(start + np.flatnonzero(bad_c))
             rows_nd = np.load(path, mmap_mode="r+")
             rows_nd[leaves[first:last]] = block_cd[sorted_columns[first:last] - start]
             rows_nd.flush()
             del rows_nd
+    return np.concatenate(damaged)
 
 
 def _names_of(tree, leaves: np.ndarray) -> str:
@@ -171,30 +199,42 @@ def _name_of_row(lineage: tuple[str, ...]) -> str:
 def convert_published(path: Path, model: Model, vocabulary, *, cache_dir: Path | None = None, say: Say = print) -> Path:
     """The folder of the published vectors in the order of the vocabulary's leaves, made if it is not in the cache.
 
-    `say` hears which columns are zero, by name. Raises FileNotFoundError or ValueError for files that do not fit.
+    `say` hears which columns are zero or no numbers, by name. Raises FileNotFoundError or ValueError for files that do not fit.
     """
     from linnaea.taxonomy.sources import read_text_embeddings
 
     matrix_path, names_path = published_files(path)
     stamps = [f"{file.resolve()} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in (matrix_path, names_path)]
-    key = hash_bytes("published", str(FORMAT), table_dir(model, vocabulary).name, *stamps)
+    # common names that were installed aside change nothing here: one copy serves whoever reads the file
+    parts = (model.card.hash, vocabulary.hash, model.card.text_type, *model.card.templates)
+    key = hash_bytes("published", str(FORMAT), *parts, *stamps)
     directory = (cache_dir or default_cache_dir()) / "names" / key
-    if read_manifest(directory) is not None:
+    if (manifest := read_manifest(directory)) is not None:
+        _say_without(manifest, say)
         return directory
     names = read_text_embeddings(names_path).rows
     matrix_dc = open_matrix(matrix_path, names.height, model)
     zero = zero_columns(matrix_dc)
-    if len(zero):
-        told = ", ".join(_name_of_row(row) for row in names[zero[:SHOWN].tolist()].select(RANKS).rows())
-        more = f" and {len(zero) - SHOWN:,} more" if len(zero) > SHOWN else ""
-        say(f"{matrix_path.name} has columns of zeros, names without a vector: {told}{more}")
     column_n = match_columns(vocabulary.tree, names, zero)
-    del names
     manifest = table_manifest(model, vocabulary) | {"published": matrix_path.name, "zero_columns": zero.tolist()}
     with write_artifact(directory, manifest, owned=True) as folder:
-        _write_rows(folder / VECTORS, matrix_dc, column_n)
-        np.save(folder / MISSING, np.flatnonzero(column_n < 0))
+        damaged = _write_rows(folder / VECTORS, matrix_dc, column_n)
+        np.save(folder / MISSING, np.flatnonzero((column_n < 0) | np.isin(column_n, damaged)))
+        without = np.union1d(zero, damaged)
+        told = [_name_of_row(row) for row in names[without[:MOST_TOLD].tolist()].select(RANKS).rows()]
+        # the manifest is written when the block ends
+        manifest |= {"damaged_columns": damaged.tolist(), "n_without_vector": len(without), "without_vector": told}
+    _say_without(manifest, say)
     return directory
+
+
+def _say_without(manifest: dict, say: Say) -> None:
+    """Names the columns of a published matrix that hold no vector."""
+    if n := manifest["n_without_vector"]:
+        kinds = {"zeros": manifest["zero_columns"], "what is no number": manifest["damaged_columns"]}
+        told, more = ", ".join(manifest["without_vector"][:SHOWN]), f" and {n - SHOWN:,} more" if n > SHOWN else ""
+        columns = " and ".join(f"columns of {kind}" for kind, found in kinds.items() if found)
+        say(f"{manifest['published']} has {columns}, names without a vector: {told}{more}")
 
 
 def load_published(
@@ -230,8 +270,9 @@ def missing_leaves(directory: Path, leaves: np.ndarray | None = None) -> np.ndar
 def _fill(directory: Path, wanted: np.ndarray, model: Model, vocabulary, report: Report | None) -> None:
     """Embeds leaves into the table. They count as missing until the last is safe, so a kill at any moment does no harm."""
     part_dir = directory.with_name(f"{directory.name}.{hash_bytes(wanted.tobytes())}.part")
-    rows_nd = np.load(directory / VECTORS, mmap_mode="r+")
-    for start, vectors_nd in embed_in_chunks(model, vocabulary, wanted, part_dir, report, np.float32):
+    rows_nd = map_vectors(directory / VECTORS, "r+")
+    written = vocabulary.without_extra_names()
+    for start, vectors_nd in embed_in_chunks(model, written, wanted, part_dir, report, np.float32):
         rows_nd[wanted[start : start + len(vectors_nd)]] = vectors_nd
     rows_nd.flush()
     del rows_nd

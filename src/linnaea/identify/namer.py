@@ -57,10 +57,13 @@ class NamerOptions:
     scoring: str = "exact"
 
 
-def calibration_facts(namer: Namer) -> dict[str, str]:
-    """For a manifest, where a namer's confidences come from; nothing of labels, whose confidence is a softmax among them always."""
+def namer_facts(namer: Namer) -> dict:
+    """For a manifest, where a namer's confidences come from (nothing of labels, whose confidence is a softmax among them always), and
+    which names of a published table have no vector there."""
     calibrated = getattr(namer, "calibrated", None)
-    return {} if calibrated is None else {"calibration": "the model's own" if calibrated else BARE}
+    facts = {} if calibrated is None else {"calibration": "the model's own" if calibrated else BARE}
+    table = getattr(getattr(namer, "scorer", None), "table", None)
+    return facts | ({"name_vectors": table.facts} if hasattr(table, "facts") else {})
 
 
 def calibration_warning(namer: Namer, model: Model) -> str:

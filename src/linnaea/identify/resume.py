@@ -21,6 +21,8 @@ from linnaea.store import MANIFEST, hash_bytes
 NOT_IN_HASH = ("out", "resume", "overwrite", "quiet", "table", "report", "names", "runtime")
 # Options that are files: their content counts, not their name.
 FILES = ("among", "labels", "occurrences", "boxes")
+# Of a batch in the journal of a run.
+JOURNAL_FORMAT = 2
 
 
 def run_identity(config: IdentifyConfig, model: Model, namer: Namer) -> dict:
@@ -42,6 +44,7 @@ def run_identity(config: IdentifyConfig, model: Model, namer: Namer) -> dict:
         "names": namer.kind,
         "vocabulary": namer.hash,
         "version": __version__,
+        "journal": JOURNAL_FORMAT,
     }
     return facts | {"hash": hash_bytes(json.dumps(facts, sort_keys=True, default=str))}
 
@@ -58,13 +61,13 @@ def hash_of_input(path: str | os.PathLike) -> str:
 
 def difference(journal: Path, waiting: dict, identity: dict) -> str:
     """One line that names the options in which the broken run and this one differ."""
-    old_version = waiting.get("version", "")
+    same_version = all(waiting.get(key) == identity[key] for key in ("version", "journal"))
     old, new = waiting["options"], json.loads(json.dumps(identity["options"], default=str))
     changed = [f"--{name.strip('_').replace('_', '-')}" for name in new if old.get(name) != new[name]]
     if waiting.get("runtime") != identity["runtime"]:
         changed.append("--runtime")
     what = ", ".join(changed).replace("--paths", "the paths")
-    what = what or ("the model or the vocabulary" if old_version == identity["version"] else "the versions of Linnaea")
+    what = what or ("the model or the vocabulary" if same_version else "the versions of Linnaea")
     return (
         f"{journal} belongs to a run with other options ({what} differ); repeat them, or replace "
         "--resume by --overwrite to start again"

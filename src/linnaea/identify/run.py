@@ -40,7 +40,7 @@ from linnaea.identify.boxes import (
     load_boxes,
 )
 from linnaea.identify.config import IdentifyConfig
-from linnaea.identify.namer import Namer, calibration_facts, calibration_warning, load_namer
+from linnaea.identify.namer import Namer, calibration_warning, load_namer, namer_facts
 from linnaea.identify.outputs import pack, unpack, write_output
 from linnaea.identify.resume import (
     already_finished,
@@ -50,6 +50,7 @@ from linnaea.identify.resume import (
     read_finished,
     run_identity,
 )
+from linnaea.identify.score import WAYS, Scorer, add_summaries
 from linnaea.identify.terminal import TerminalTable
 from linnaea.model.contract import Model, Preprocess
 from linnaea.model.runtime import DEFAULT
@@ -61,7 +62,7 @@ from linnaea.store import write_json
 STAGED_IMAGES = 1000
 # Of what makes a run what it is, that which is told beside its output.
 MANIFEST_KEYS = (
-    "options", "model", "runtime", "runtime_check", "names", "vocabulary", "version", "hash", "created", "calibration"
+    "options", "model", "runtime", "runtime_check", "names", "name_vectors", "vocabulary", "version", "hash", "created", "calibration"
 )
 # Rows kept for the report of a run that writes no file.
 REPORT_ROWS = 5000
@@ -204,7 +205,7 @@ def main(config: IdentifyConfig, *, namer: Namer | None = None, model: Model | N
         namer = load_namer(options, model, say=say_for(config), report=name_progress(config))
     before = waiting or (read_finished(config.out) if config.writes_file and config.resume else {})
     check = settle_runtime_of(config, model, namer, files.files, boxes, before=before) if files.files else {}
-    identity = run_identity(config, model, namer) | {"runtime_check": check} | calibration_facts(namer)
+    identity = run_identity(config, model, namer) | {"runtime_check": check} | namer_facts(namer)
     if waiting is not None and waiting["hash"] != identity["hash"]:
         raise ValueError(difference(journal_dir(config.out), waiting, identity))
     if config.writes_file and config.resume and waiting is None and config.out.exists():
@@ -308,35 +309,56 @@ def _run_to_file(
         journal, state = Journal.reopen(folder), waiting
     else:
         state = json.loads(json.dumps(identity, default=str)) | {
-            "created": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+            "created": now(),
             "files": [(file.path, file.reason) for file in files.files],
         }
         journal = Journal.create(folder, state)
     n_done = journal.n_batches * config.batch_size
     progress = Progress(total, done=min(n_done, total), quiet=config.quiet)
     jobs = islice(jobs_of(config, files.files, boxes), n_done, None)
+    scorer = fast_scorer(config, namer)
     for rows in name_batches(config, model, namer, jobs):
-        journal.append([[path, pack(prediction)] for path, prediction in rows])
+        batch = {"rows": [[path, pack(prediction)] for path, prediction in rows]}
+        journal.append(batch | ({"scoring": scorer.take_summary()} if scorer else {}))
         first = [prediction for _path, prediction in rows if prediction.position == 1]
         progress.advance(len(first), sum(prediction.status == "unreadable" for prediction in first))
     progress.close()
 
     def rows() -> Iterator[tuple[str, Prediction]]:
-        return ((path, unpack(packed)) for batch in journal.read() for path, packed in batch)
+        return ((path, unpack(packed)) for batch in journal.read() for path, packed in batch["rows"])
 
     say = say_for(config)
     by = identified_by(model)
     write_output(config.out, config.as_, rows, identified_by=by, created=state["created"], near=config.near, say=say)
     counts = count(prediction for _path, prediction in rows())
     _write_extras(config, rows, counts, model, namer)
-    write_json(
-        manifest_path(config.out),
-        {key: state[key] for key in MANIFEST_KEYS if key in state}
-        | {"counts": dict(counts)}
-        | ({"scoring": namer.scorer.summary()} if config.scoring == "fast" and hasattr(namer, "scorer") else {}),
-    )
+    facts = {key: state[key] for key in MANIFEST_KEYS if key in state} | {"counts": dict(counts)}
+    if scorer:
+        facts["scoring"] = add_summaries(batch["scoring"] for batch in journal.read())
+        say(scoring_words(facts["scoring"]))
+    write_json(manifest_path(config.out), facts)
     journal.remove()
     return counts
+
+
+def fast_scorer(config: IdentifyConfig, namer: Namer) -> Scorer | None:
+    """The scorer of a run with `--scoring fast`, None for other runs. What the check of a runtime asked of it does not count."""
+    scorer = getattr(namer, "scorer", None) if config.scoring == "fast" else None
+    if scorer is not None:
+        scorer.take_summary()
+    return scorer
+
+
+def scoring_words(summary: Mapping[str, int | float]) -> str:
+    """One line of what the fast way did, and what it left unread."""
+    exact = sum(summary[way] for way in WAYS) - summary["fast"]
+    line = f"--scoring fast: {summary['fast']:,} photographs the fast way, {exact:,} exactly"
+    return line + (f"; at most {summary['largest_unread']:.2g} of a photograph's mass was left unread" if summary["fast"] else "")
+
+
+def now() -> str:
+    """The time in UTC, as tables of observations write it."""
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def identified_by(model: Model) -> str:
@@ -355,6 +377,7 @@ def _run_to_stdout(
     progress = Progress(total, quiet=config.quiet)
     counts: Counter = Counter()
     kept: list[tuple[str, Prediction]] = []
+    scorer = fast_scorer(config, namer)
     for number, rows in enumerate(name_batches(config, model, namer, jobs_of(config, files.files, boxes))):
         predictions = [prediction for _path, prediction in rows]
         progress.close()
@@ -369,6 +392,8 @@ def _run_to_stdout(
         first = [prediction for prediction in predictions if prediction.position == 1]
         progress.advance(len(first), sum(prediction.status == "unreadable" for prediction in first))
     progress.close()
+    if scorer:
+        say_for(config)(scoring_words(scorer.summary()))
     _write_extras(dataclasses.replace(config, table=False), lambda: iter(kept), counts, model, namer)
     return counts
 

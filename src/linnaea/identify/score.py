@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,6 +34,7 @@ from linnaea.taxonomy.tree import Tree
 
 N_RANKS = len(RANKS)
 SCORING = ("exact", "fast")
+WAYS = ("fast", "scan", "sweep", "dense")
 # Each thread has its own scratch space, 35 MB for a million leaves.
 MAX_THREADS = 8
 # Images whose cosines with all leaves stand in memory together, 4.4 MB each for a million leaves.
@@ -190,8 +191,15 @@ class Scorer:
         return Probe(self._look, self._ranks)
 
     def summary(self) -> dict[str, int | float]:
-        """How many images went each way since the scorer was made, and the largest share of mass that the fast way did not read."""
-        return {way: self.counts[way] for way in ("fast", "scan", "sweep", "dense")} | {"largest_unread": round(self.largest_unread, 6)}
+        """How many images went each way since the scorer was made, or `take_summary` called, and the largest share of mass that the
+        fast way did not read."""
+        return {way: self.counts[way] for way in WAYS} | {"largest_unread": round(self.largest_unread, 6)}
+
+    def take_summary(self) -> dict[str, int | float]:
+        """The summary, which begins anew."""
+        taken = self.summary()
+        self.counts, self.largest_unread = Counter(), 0.0
+        return taken
 
     def shares(self, node_br: np.ndarray) -> np.ndarray:
         """The mass (0..1, float64 [b, r]) that each taxon would have for an image that is equally like every name; 0 for node -1.
@@ -291,6 +299,13 @@ class Scorer:
 
         self._each(one, range(len(images)))
         self.counts["dense"] += len(images)
+
+
+def add_summaries(summaries: Iterable[Mapping[str, int | float]]) -> dict[str, int | float]:
+    """One summary of several."""
+    every = list(summaries)
+    counts = {way: sum(one[way] for one in every) for way in WAYS}
+    return counts | {"largest_unread": max((one["largest_unread"] for one in every), default=0.0)}
 
 
 def _write(found: Found, image: int, out: Scores, wanted: Wanted) -> None:

@@ -28,7 +28,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from itertools import chain, groupby
 from operator import itemgetter
@@ -39,22 +38,25 @@ from linnaea.embed.journal import journal_dir, read_state
 from linnaea.embed.progress import LOG_S, Progress
 from linnaea.identify.boxes import Job, load_boxes
 from linnaea.identify.config import IdentifyConfig
-from linnaea.identify.namer import Namer, calibration_facts, calibration_warning, load_namer
+from linnaea.identify.namer import Namer, calibration_warning, load_namer, namer_facts
 from linnaea.identify.outputs import write_output
 from linnaea.identify.photo_facts import PhotoFacts, read_photo_facts
 from linnaea.identify.resume import check_free, difference, manifest_path, run_identity
 from linnaea.identify.run import (
     MANIFEST_KEYS,
     count,
+    fast_scorer,
     given_model,
     identified_by,
     jobs_of,
     name_batches,
     name_progress,
+    now,
     say_for,
     settle_runtime_of,
     summary,
 )
+from linnaea.identify.score import Scorer
 from linnaea.identify.tables import COLUMNS, row_of, write_csv_rows
 from linnaea.identify.terminal import TerminalTable
 from linnaea.identify.watch_folders import Folders, state_of
@@ -104,8 +106,11 @@ class Seen:
 class Output:
     """The table or package that a watch writes from its journal; `is_due` says whether it is time for that again."""
 
-    def __init__(self, config: IdentifyConfig, journal: WatchJournal, state: dict, by: str, every_s: float):
+    def __init__(
+        self, config: IdentifyConfig, journal: WatchJournal, state: dict, by: str, every_s: float, scorer: Scorer | None = None
+    ):
         self._config, self._journal, self._state, self._by, self._every_s = config, journal, state, by, every_s
+        self._scorer, self._since = scorer, now()
         self._say = say_for(config)
         self._next_s = time.monotonic() + every_s
         self._said = ""
@@ -158,7 +163,9 @@ class Output:
                 read_facts=self._journal.facts,
             )
             facts = {key: state[key] for key in MANIFEST_KEYS if key in state}
-            write_json(manifest_path(config.out), facts | {"counts": dict(counts)})
+            # a photograph that is rewritten is named again: of the fast way this process's own work is told
+            fast = {"scoring": self._scorer.summary() | {"since": self._since}} if self._scorer else {}
+            write_json(manifest_path(config.out), facts | {"counts": dict(counts)} | fast)
         else:
             deque(rows(), maxlen=0)
         self.counts = counts
@@ -293,9 +300,9 @@ def watch(
             namer = load_namer(options, model, say=say_for(config), report=name_progress(config))
         files = find_images(config.paths).files if config.runtime != DEFAULT else ()
         check = settle_runtime_of(config, model, namer, files, before=waiting or {})
-        identity = run_identity(config, model, namer) | {"runtime_check": check} | calibration_facts(namer)
+        identity = run_identity(config, model, namer) | {"runtime_check": check} | namer_facts(namer)
         state = _begin(config, journal, waiting, identity)
-        output = Output(config, journal, state, identified_by(model), pace.write_every_s)
+        output = Output(config, journal, state, identified_by(model), pace.write_every_s, fast_scorer(config, namer))
         name = partial(name_batches, config, model, namer)
         with _stopped_by_signals(stop or threading.Event()) as stopped:
             Watch(config, name, journal, output, stop=stopped, show=_shower(config), pace=pace).run()
@@ -352,8 +359,7 @@ def _begin(config: IdentifyConfig, journal: WatchJournal, waiting: dict | None, 
         remove_unfinished(config.out)
     if waiting is not None:
         return waiting
-    created = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    state = json.loads(json.dumps(identity, default=str)) | {"created": created}
+    state = json.loads(json.dumps(identity, default=str)) | {"created": now()}
     journal.begin(state)
     return state
 

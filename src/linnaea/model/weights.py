@@ -64,6 +64,13 @@ def read_safetensors(path: Path) -> dict[str, StoredTensor]:
                 raise ValueError(f"its header would be {length:,} bytes long")
             header = json.loads(handle.read(length))
         tensors = {name: _stored(path, 8 + length, size, entry) for name, entry in header.items() if name != "__metadata__"}
+        end = 8 + length
+        for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].offset, item[1].n_bytes)):
+            if tensor.offset != end:
+                raise ValueError(f"the tensor {name} does not begin where the one before it ends")
+            end += tensor.n_bytes
+        if end != size:
+            raise ValueError(f"it is {size:,} bytes long and its tensors end at {end:,}")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is no whole safetensors file ({error}); get it again") from None
     return tensors

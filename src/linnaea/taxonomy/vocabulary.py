@@ -5,6 +5,7 @@ Shape suffixes: n leaves, r rows of the source, k nodes.
 
 from __future__ import annotations
 
+import copy
 import re
 import time
 import warnings
@@ -65,6 +66,8 @@ class Vocabulary:
         self.common_names: tuple[CommonNames, ...] = tuple(common_names)
         # Found when looked up, never shown: "tabby" is a domestic cat, but not every domestic cat is a tabby.
         self.other_names = other_names
+        # Those of `common_names` that the extra `[names]` brought.
+        self.extra_names: CommonNames | None = None
         self.nearest = Nearest(tree, self.stems)
 
     @classmethod
@@ -154,18 +157,21 @@ class Vocabulary:
             for node, own in names_of.items()
             if self.tree.rank(node) == "species" and len({_plain(name) for name in own}) == 1
         ]
-        return Vocabulary(
-            self.tree,
-            source=self.source,
-            hash=self.hash,
-            leaf_of_row=self.leaf_of_row,
-            taxon_id_n=self.taxon_id_n,
-            scientific=self.scientific,
-            stems=self.stems,
-            synonyms=self.synonyms,
-            common_names=(CommonNames.of(shown), *self.common_names),
-            other_names=CommonNames.of(pairs),
-        )
+        named = self._named(CommonNames.of(shown), *self.common_names)
+        named.other_names = CommonNames.of(pairs)
+        return named
+
+    def without_extra_names(self) -> Vocabulary:
+        """This vocabulary without the common names of the extra `[names]`."""
+        plain = self._named(*(table for table in self.common_names if table is not self.extra_names))
+        plain.extra_names = None
+        return plain
+
+    def _named(self, *common_names: CommonNames) -> Vocabulary:
+        named = copy.copy(self)
+        named.common_names = common_names
+        named.__dict__.pop("common_names_hash", None)
+        return named
 
     def save(self, directory: Path) -> None:
         """Writes the tree, the look-ups and the source's own common names into a folder that exists."""
@@ -220,7 +226,7 @@ def load_vocabulary(source: str | Path = "inat", common_names: Mapping[str, str]
     label = "inat" if kind == "inat" else str(source)
     vocabulary = cached(directory, Vocabulary.load, lambda: build_vocabulary(read(), label), vocabulary_manifest)
     if (extra := load_extra_common_names(vocabulary)) is not None:
-        vocabulary.common_names = (*vocabulary.common_names, extra)
+        vocabulary.common_names, vocabulary.extra_names = (*vocabulary.common_names, extra), extra
     return vocabulary.with_common_names(common_names) if common_names else vocabulary
 
 
