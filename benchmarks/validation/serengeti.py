@@ -187,7 +187,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--runs", type=Path, required=True, metavar="DIR", help="folder of the runs, kept")
     parser.add_argument("--world", default="savanna", help="the world")
     parser.add_argument("--members", type=int, default=8, help="members of each run")
-    parser.add_argument("--area", type=float, default=0.03, help="share of the world's area, at the same densities")
+    parser.add_argument("--area", type=float, default=0.1, help="share of the world's area, at the same densities")
     parser.add_argument("--step-h", type=float, default=24.0, help="hours of a step")
     parser.add_argument("--barrier-years", type=float, default=8.0, help="length of the runs of the barrier")
     parser.add_argument("--rinderpest-years", type=int, default=RISE_YEARS, help="length of the runs of rinderpest")
@@ -220,9 +220,6 @@ def main(argv: list[str] | None = None) -> int:
         "",
         "The barrier's size is another model's result, the rise after rinderpest was counted. Neither was used to set a",
         "value.",
-        "",
-        "The rows of fire and trees test nothing here. Grass and litter are above the least fuel of a fire on all dry ground and days, grazed",
-        "or not, and fires are too rare on so small a ground to free or to check trees: grazing can hardly answer by way of fire.",
     ]
     write_result(options.results, "serengeti", lines)
     return 0

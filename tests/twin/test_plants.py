@@ -78,6 +78,42 @@ def test_fire_burns_in_the_dry_season_only_and_its_energy_is_booked():
     assert total_kj(world) - balance_kj(world) == pytest.approx(start, rel=1e-12)
 
 
+def burned_cells(fuel_kg_km2, n_fires=40, side=30):
+    """Cells that a fire takes on the mean, on even fuel, where all ground is dry."""
+    from linnaea.twin.plants import Burn, _burn
+
+    rule, shape, sizes = Burn(), (side, side), []
+    lit = np.zeros(shape)
+    lit[side // 2, side // 2] = 1e9  # fire where it is lit, however little fuel there is; nowhere else
+    for seed in range(n_fires):
+        burning = np.zeros(shape, bool)
+        fuel, dry = np.full(shape, float(fuel_kg_km2)), np.ones(shape, bool)
+        readily = np.where(lit > 0, 1e9, 1.0)
+        n = _burn(fuel, dry, readily, 1e-9, rule.fuel_kg_km2, rule.spread, np.uint64(seed), 7, burning, np.zeros(side * side, np.int64))
+        assert burning.sum() == n
+        sizes.append(n)
+    return np.mean(sizes)
+
+
+def test_fires_stay_small_on_grazed_ground_and_cross_it_where_grass_stands_thick():
+    grazed, standing, thick = burned_cells(100_000), burned_cells(200_000), burned_cells(400_000)
+    assert grazed < 1.6 < standing < 0.1 * thick and thick > 0.9 * 900
+    from linnaea.twin.plants import _carried
+
+    assert [round(_carried(x, 2.0), 2) for x in (0.0, 1.0, 2.0, 4.0)] == [0.0, 0.06, 0.5, 0.94]
+
+
+def test_ground_is_dry_sooner_where_it_is_warm():
+    burned = {}
+    for warmer in (0.0, 8.0):
+        world = small(changed("savanna", settings={"fires_per_km2_y": 20.0}), area_share=0.05, dt_h=24.0, seed=3)
+        world.arrays["warming_c"][0] = warmer
+        for _ in range(200):
+            step(world)
+        burned[warmer] = world.fields["burned_times"].sum()
+    assert 0 < burned[0.0] < burned[8.0]
+
+
 def test_without_fire_nothing_burns():
     world = small(changed("savanna", settings={"fires_per_km2_y": 5.0}), area_share=0.05, dt_h=24.0)
     world.fields["fire_factor"][:] = 0.0

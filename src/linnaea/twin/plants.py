@@ -30,6 +30,8 @@ PRODUCTION_SHARE = 0.1
 "share of a pool's food that becomes its body (unverified)"
 RESPIRED_SHARE = 0.35
 "share of a pool's food that it respires while it eats; the rest goes to decay (unverified)"
+FUEL_POWER = 4.0
+"how sharply more fuel carries a fire on (unverified)"
 
 
 def warmth(temperature_c):
@@ -176,14 +178,23 @@ class Pools(Rule):
 
 
 @serial
-def _burn(fuel, dry, factor, ignition, threshold, spread, seed, step, burning, queue):
+def _carried(fuel, half):
+    """How readily fire lives on so much fuel, 0 to 1: a half at `half`, .06 at half of that, .94 at twice as much."""
+    share = (fuel / half) ** FUEL_POWER
+    return share / (1.0 + share)
+
+
+@serial
+def _burn(fuel, dry, factor, ignition, half, spread, seed, step, burning, queue):
     """Marks the cells [k] that burn today: lightning and people light them, fire goes to neighbours with enough fuel."""
     n_rows, n_columns = fuel.shape
     n = 0
     for c in range(n_rows * n_columns):
         r, q = c // n_columns, c % n_columns
-        lit = ignition * factor[r, q]
-        if lit > 0.0 and dry[r, q] and fuel[r, q] > threshold and uniform(seed, step, FIRE, c, 0) < lit:
+        if not dry[r, q]:
+            continue
+        lit = ignition * factor[r, q] * _carried(fuel[r, q], half)
+        if uniform(seed, step, FIRE, c, 0) < lit:
             burning[r, q] = True
             queue[n] = c
             n += 1
@@ -197,8 +208,8 @@ def _burn(fuel, dry, factor, ignition, threshold, spread, seed, step, burning, q
             q2 = q + (1 if side == 2 else -1 if side == 3 else 0)
             if r2 < 0 or q2 < 0 or r2 >= n_rows or q2 >= n_columns or burning[r2, q2] or not dry[r2, q2]:
                 continue
-            chance = spread * factor[r2, q2] * (1.0 - math.exp(-fuel[r2, q2] / threshold))
-            if fuel[r2, q2] > 0.25 * threshold and uniform(seed, step, FIRE, c, 1 + side) < chance:
+            chance = spread * factor[r2, q2] * _carried(fuel[r2, q2], half)
+            if uniform(seed, step, FIRE, c, 1 + side) < chance:
                 burning[r2, q2] = True
                 queue[n] = r2 * n_columns + q2
                 n += 1
@@ -207,25 +218,33 @@ def _burn(fuel, dry, factor, ignition, threshold, spread, seed, step, burning, q
 
 @dataclass(frozen=True, kw_only=True)
 class Burn(Rule):
-    """In the dry season grass burns where it stands thick, the fire spreads, and takes a part of the woody plants."""
+    """In the dry season grass burns where it stands thick, the fire spreads, and takes a part of the woody plants.
+
+    Fire goes from a cell to its neighbours by chance, more readily the more fuel stands there, so that grazers that take
+    the fuel break fires up: below a threshold of connections they stay small (percolation).
+    """
 
     moment: ClassVar[str] = "environment"
-    leaves_out: ClassVar[tuple[str, ...]] = ("Fires kill no animals, and animals do not flee from them; they lose the food that burnt.",)
+    leaves_out: ClassVar[tuple[str, ...]] = (
+        "Fires kill no animals, and animals do not flee from them; they lose the food that burnt.",
+        "Wind, slope and the hour do nothing to a fire; it burns out within a step.",
+    )
     every_h: float = 24.0
     "hours between two looks for fire"
     ignition_per_km2_y: float = 0.02
-    "fires lit a year on a square kilometre of dry grass"
-    dry_mm: float = 25.0
-    "moisture below which it burns, millimetres of rain a month"
-    fuel_kg_km2: float = 120_000.0
-    "dry mass of grass and litter above which a fire can begin"
-    spread: float = 0.5
-    "chance that a fire goes to the next cell where there is plenty of fuel"
+    "fires lit a year on a square kilometre of dry ground with plenty of fuel"
+    dry_mm_per_c: float = 2.0
+    "moisture below which it burns, millimetres of rain a month for each degree, as climate diagrams count dry months (unverified)"
+    fuel_kg_km2: float = 200_000.0
+    "dry mass of what carries fire at which it is lit and spreads half as readily as on plenty (unverified)"
+    spread: float = 0.9
+    "chance that a fire goes to the next cell where there is plenty of fuel (unverified)"
 
     def prepare(self, world: World) -> None:
-        for name in ("ignition_per_km2_y", "fuel_kg_km2"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name}: {getattr(self, name)} is below 0; give 0 for no fire or a number above")
+        if not self.ignition_per_km2_y >= 0:
+            raise ValueError(f"ignition_per_km2_y: {self.ignition_per_km2_y} is below 0; give 0 for no fire or a number above")
+        if not self.fuel_kg_km2 > 0:
+            raise ValueError(f"fuel_kg_km2: {self.fuel_kg_km2} is no mass of fuel; give kilograms on a square kilometre above 0")
         world.add_field("burned_times", np.zeros(world.fields["elevation_m"].shape))
 
     def apply(self, world: World) -> None:
@@ -237,7 +256,7 @@ class Burn(Rule):
         fuel = sum(food[i] / p["food_kj_kg"][i] for i in np.flatnonzero(p["food_is_fuel"])) / area
         if np.isscalar(fuel):
             return
-        dry = fields["moisture_mm"] < self.dry_mm
+        dry = fields["moisture_mm"] < self.dry_mm_per_c * fields["temperature_c"]
         burning = np.zeros(dry.shape, bool)
         chance = self.ignition_per_km2_y * area * elapsed / HOURS_A_YEAR
         queue = np.zeros(dry.size, np.int64)

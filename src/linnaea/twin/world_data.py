@@ -135,7 +135,7 @@ class Settings:
     trait: str = ""
     "heritable trait that decides which foods suit an animal"
     fires_per_km2_y: float = 0.0
-    "fires lit a year on a square kilometre of dry grass"
+    "fires lit a year on a square kilometre of dry ground with plenty of fuel"
     contact_m: float = 50.0
     "distance at which a disease passes, metres"
 
@@ -163,7 +163,7 @@ class Food:
     inflow_per_y: float = 0.0
     "dead matter that comes in from outside in a year, as a multiple of its usual biomass"
     fuel: bool = False
-    "whether fires live on it"
+    "whether it carries fires, as dry grass does"
 
 
 @dataclass(frozen=True, kw_only=True)
