@@ -29,7 +29,8 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parents[1] / "src")]
 
 from hardware import describe_hardware, show_command, write_result
 from linnaea.twin.compare import Difference, paired
-from linnaea.twin.ensemble import Run, load_run, prepare_folder, run_members
+from linnaea.twin.ensemble import prepare_folder, run_members
+from linnaea.twin.finished import Run, load_run
 from linnaea.twin.run import TwinRunConfig, make_plan
 from linnaea.twin.world_data import load_world
 

@@ -7,7 +7,7 @@ import pytest
 
 from linnaea.twin.compare import amount, beyond_chance, caveats, compare, lines, paired
 from linnaea.twin.compare_report import told
-from linnaea.twin.ensemble import load_run
+from linnaea.twin.finished import load_run
 from made_runs import GONE, make_run
 
 

@@ -16,7 +16,6 @@ from linnaea.twin.checkpoint import save_checkpoint
 from linnaea.twin.ensemble import (
     Plan,
     build_member,
-    load_run,
     lock_of,
     member_dir,
     member_seed,
@@ -27,6 +26,7 @@ from linnaea.twin.ensemble import (
     unfinished,
     world_hash,
 )  # fmt: skip
+from linnaea.twin.finished import load_run
 from linnaea.twin.loop import step
 from linnaea.twin.processes import held
 from linnaea.twin.world_data import load_world
@@ -198,6 +198,55 @@ def test_a_member_that_fails_is_a_row_and_the_others_go_on(tmp_path, monkeypatch
     assert run.failures == {1: "too many animals for this machine"}
     prepare_folder(tmp_path / "run", plan, None, True)
     assert unfinished(tmp_path / "run", plan) == [1]
+
+
+def without_numbers(monkeypatch, at: dict[int, int]) -> None:
+    """The energy of an animal becomes nan before the step given for each member."""
+    whole, seeds = ensemble.step, {member_seed(0, member): at_step for member, at_step in at.items()}
+
+    def broken(world):
+        if seeds.get(world.seed) == world.step:
+            world.agents.energy[world.agents.slots()[0]] = np.nan
+        whole(world)
+
+    monkeypatch.setattr(ensemble, "step", broken)
+
+
+def test_a_member_that_fails_late_keeps_its_last_good_state_and_its_records_and_goes_on_from_there(base, tmp_path, monkeypatch):
+    plan, folder = make_plan(), tmp_path / "run"
+    prepare_folder(folder, plan, None, False)
+    with monkeypatch.context() as patch:
+        without_numbers(patch, {1: 70})
+        # A checkpoint after every step: that of step 71 would hold what is no number.
+        (failure,) = run_members(plan, folder, checkpoint_s=1e-9, **NOTHING).values()
+    assert failure.startswith("step 71: energy of rabbit")
+    assert read_manifest(folder / "checkpoints" / "0001")["step"] == 70
+    run = load_run(folder)
+    assert (run.members, run.failures) == ((0,), {1: failure})
+    assert run.broken[1]["time_h"].tolist() == [0, 24, 48]
+    for name in ("counts", "mass_kg", "food_kg"):
+        np.testing.assert_array_equal(run.broken[1][name], records(base, 1)[name][:3], err_msg=name)
+    prepare_folder(folder, plan, None, True)
+    said = []
+    assert run_members(plan, folder, processes=1, report=said.append) == {}
+    assert said[0] == "member 2: goes on from 2.917 days"
+    ours, theirs = records(folder, 1), records(base, 1)
+    for name in theirs:
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+
+
+def test_where_no_member_reached_the_end_means_go_as_far_as_most_years_can_be_used(tmp_path, monkeypatch):
+    plan, folder = make_plan(members=3), tmp_path / "run"
+    prepare_folder(folder, plan, None, False)
+    # Looked for in steps 0, 16, 32, …: written down are days 0 to 4, 0 to 3 and 0.
+    without_numbers(monkeypatch, {0: 100, 1: 85, 2: 3})
+    assert run_members(plan, folder, **NOTHING).keys() == {0, 1, 2}
+    run = load_run(folder)
+    assert [run.lived_h(member) for member in range(3)] == [96, 72, 0]
+    assert not run.whole and run.members == (0, 1) and run.hours == 72
+    assert run.records["counts"].shape == (2, 4, 2)
+    assert len(run.frames["paths_m"]) == 4
+    assert [(members, len(one["time_h"][0])) for members, one in run.blocks] == [((0,), 5), ((1,), 4), ((2,), 1)]
 
 
 def test_nothing_differs_before_the_intervention_and_something_after(base, tmp_path):

@@ -311,3 +311,10 @@ def test_a_number_that_is_none_stops_the_run_and_names_the_animal():
     world.agents.energy[3] = np.nan
     with pytest.raises(FloatingPointError, match="energy of prey 4 is nan"):
         advance(world, loop.CHECK_EVERY + 1)
+
+
+def test_a_layer_without_numbers_stops_the_run_and_is_named():
+    world = busy_world(n_prey=5, n_predators=1)
+    world.add_field("clover", np.array([[1.0, np.nan]]))
+    with pytest.raises(FloatingPointError, match="step 0: layer 'clover' is nan in a cell"):
+        advance(world, 1)

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from h5netcdf.legacyapi import Dataset
 
-from linnaea.twin.ensemble import load_run
+from linnaea.twin.finished import load_run
 from linnaea.twin.outputs import bands, flows, tables, write_outputs
 from made_runs import make_run
 

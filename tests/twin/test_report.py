@@ -18,7 +18,7 @@ from linnaea.twin.charts import (
     web_chart,
 )
 from linnaea.twin.compare import CompareConfig, main
-from linnaea.twin.ensemble import load_run
+from linnaea.twin.finished import load_run
 from linnaea.twin.foodweb import draw_web
 from linnaea.twin.pages import scale_bar
 from made_runs import GONE, make_run

@@ -7,10 +7,11 @@ import polars as pl
 import pytest
 
 from linnaea import cli
+from linnaea.twin import ensemble
 from linnaea.twin.abc_smc import infer
 from linnaea.twin.calibrate import Observed, distance_of, read_observations
 from linnaea.twin.compare import paired
-from linnaea.twin.ensemble import load_run
+from linnaea.twin.finished import load_run
 from linnaea.twin.sensitivity import analyse, sample
 from linnaea.twin.vary import (
     computed,
@@ -64,6 +65,36 @@ def test_a_run_and_a_comparison_end_with_their_answer(tmp_path, capsys):
     frame = pl.read_csv(gone / "compared" / "comparison.csv")
     assert frame.filter(pl.col("species") == "red fox")["difference"].item() == -2.0
     assert {"report.html", "odd.md", "world.nc", "manifest.json", "summary.csv"} <= {path.name for path in base.iterdir()}
+
+
+def test_a_run_in_which_all_members_failed_leaves_what_they_wrote_down_and_says_so(tmp_path, capsys, monkeypatch):
+    whole, folder = ensemble.step, tmp_path / "run"
+
+    def broken(world):
+        if world.step == (40 if world.seed == ensemble.member_seed(0, 1) else 100):
+            world.agents.energy[world.agents.slots()[0]] = np.nan
+        whole(world)
+
+    asked = ("tutorial", "--days", 6, "--every-days", 1, "--area", "0.15", "--ensemble", 2, "--processes", 1, "--out", folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(ensemble, "step", broken)
+        assert call("run", *asked) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == ("2 of 2 members failed; no member reached its end, means go to 4 days; --resume goes on from the last good "
+                    "checkpoints, or the start")  # fmt: skip
+    frame = pl.read_csv(folder / "series.csv")
+    assert frame["member"].to_list() == [1] * 5 * 2 + [2] * 2 * 2
+    assert pl.read_csv(folder / "summary.csv").height == 5 * 2
+    table = pl.read_csv(folder / "members.csv")
+    assert table["status"].to_list() == ["failed"] * 2
+    assert table["until_year"].to_list() == pytest.approx([4 / 365.25, 1 / 365.25])
+    assert table["in_means"].to_list() == [True, False]
+    assert all("is nan" in reason for reason in table["reason"])
+    page = (folder / "report.html").read_text("utf-8")
+    assert "No member reached the end: 2 of 2 failed." in page and "<td>1 day</td><td>no</td>" in page
+    assert "no member reached its end; the first said: step 112: energy of" in refused(capsys, "compare", folder, tmp_path / "run")
+    assert call("run", *asked, "--resume") == 0
+    assert "Members that failed" not in (folder / "report.html").read_text("utf-8")
 
 
 def test_the_same_seed_gives_the_same_run_and_another_another(tmp_path):

@@ -137,7 +137,11 @@ def beyond_chance(p_s, rate: float):
 
 
 def check_pair(base, whatif) -> list[int]:
-    """The members that both runs have. ValueError unless they are two runs of one world, seed, length and size."""
+    """The members that both runs finished. ValueError unless they are two runs of one world, seed, length and size."""
+    for run in (base, whatif):
+        if not run.whole:
+            raise ValueError(f"{run.folder}: no member reached its end; the first said: {next(iter(run.failures.values()))}; "
+                             "look at its report, then go on with --resume")  # fmt: skip
     if base.folder.resolve() == whatif.folder.resolve():
         raise ValueError(f"{base.folder} is compared with itself; give the folders of two runs, BASE and WHATIF")
     for key, name in SAME.items():
@@ -219,7 +223,7 @@ def main(config: CompareConfig) -> int:
     """Compares two runs, prints the answer and writes tables and a report; exit code 0."""
     from linnaea.store import atomic_path
     from linnaea.twin.compare_report import write_comparison
-    from linnaea.twin.ensemble import load_run
+    from linnaea.twin.finished import load_run
 
     base, whatif = load_run(config.base), load_run(config.whatif)
     found = compare(base, whatif, config.last_years, config.level)

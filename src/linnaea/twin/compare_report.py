@@ -8,7 +8,7 @@ import numpy as np
 
 from linnaea.twin.charts import BLUE, ORANGE, Curve, curve_chart, difference_png, short
 from linnaea.twin.compare import Difference, amount, caveats, check_pair, difference_series, gone, interval, share, span
-from linnaea.twin.ensemble import Run
+from linnaea.twin.finished import Run
 from linnaea.twin.outputs import bands, hosts
 from linnaea.twin.pages import answer, figures, html_table, image, key, scale_bar, section, unverified, write_page
 from linnaea.twin.report import band_note, by_number, cell_km2, ground_km, made, population_charts, scenario_text

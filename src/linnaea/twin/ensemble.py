@@ -3,11 +3,9 @@
 A member's seed comes from the run's seed and the member's number, not from the scenario: so member 3 of a baseline and
 member 3 of a what-if draw the same numbers, and their difference is the intervention's.
 
-A run's folder: `plan.json` (what was asked), the scenario's file, `members/0000` … (artifacts, one a finished member),
-`checkpoints/0000` … (each member's last state, from which it goes on) and `manifest.json`, written last.
-`linnaea.twin.outputs` adds tables and maps.
-
-Legend: m members, k records, s species.
+A run's folder: `plan.json` (what was asked), the scenario's file, `members/0000` … (artifacts, one a member that is
+finished or failed), `checkpoints/0000` … (each member's last good state, from which it goes on) and `manifest.json`, written
+last. `linnaea.twin.finished` reads it back, `linnaea.twin.outputs` adds tables and maps.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,13 +26,13 @@ from linnaea.twin.agents import HOURS_A_YEAR
 from linnaea.twin.cells import Cells
 from linnaea.twin.checkpoint import load_checkpoint, save_checkpoint
 from linnaea.twin.compiled import forget_stale_code, is_cold, mark_warm, source_hash
-from linnaea.twin.loop import MOMENTS, World, step
+from linnaea.twin.loop import MOMENTS, World, check_finite, sound_h, step
 from linnaea.twin.processes import TimeLeft, held, holder, spread
 from linnaea.twin.recording import Record, recorded
 from linnaea.twin.scenario import attach, duration, read_scenario
 from linnaea.twin.vary import with_values
 from linnaea.twin.world import build_world
-from linnaea.twin.world_data import WorldData, animal_species, food_species, load_world, scientific_names
+from linnaea.twin.world_data import WorldData, load_world, scientific_names
 
 KIND, MEMBER_KIND = "twin-run", "twin-member"
 PLAN = "plan.json"
@@ -168,6 +166,7 @@ def _run_member(plan: Plan, folder: Path, member: int, threads: int, checkpoint_
     checkpoint = _checkpoint_dir(folder, member)
     manifest = {"kind": MEMBER_KIND, "member": member, "seed": member_seed(plan.seed, member), "hours": plan.hours, "failure": ""}
     arrays: dict[str, np.ndarray] = {}
+    world = None
     try:
         world, record = build_member(plan, folder, member, threads)
         if read_manifest(checkpoint) is not None:
@@ -178,14 +177,22 @@ def _run_member(plan: Plan, folder: Path, member: int, threads: int, checkpoint_
             first_step(world, say)
         _advance(world, round(plan.hours / world.dt_h), checkpoint, checkpoint_s, say, member)
         # The last state stays: with it the run can be prolonged.
-        save_checkpoint(world, checkpoint, compress=True)
+        _keep(world, checkpoint, compress=True)
         arrays = recorded(world) | {f"tally_{name}": world.tallies[name] for name in _TALLIES if name in world.tallies}
     except (ValueError, FloatingPointError, MemoryError) as error:
         manifest["failure"] = " ".join(str(error).split()) or type(error).__name__
-        shutil.rmtree(checkpoint, ignore_errors=True)
+        # The last checkpoint stays, and so does what was written down; tallies may have counted what went wrong.
+        if world is not None:
+            arrays = recorded(world, sound_h(world))
     manifest["wall_s"] = round(time.monotonic() - started, 1)
     with write_artifact(member_dir(folder, member), manifest) as target:
         np.savez_compressed(target / "records.npz", **arrays)
+
+
+def _keep(world: World, checkpoint: Path, compress: bool = False) -> None:
+    """Saves a checkpoint; FloatingPointError, and the former one stays, when the state holds what is no number."""
+    check_finite(world)
+    save_checkpoint(world, checkpoint, compress=compress)
 
 
 def _advance(world: World, steps: int, checkpoint: Path, checkpoint_s: float, say: Callable, member: int) -> None:
@@ -195,7 +202,7 @@ def _advance(world: World, steps: int, checkpoint: Path, checkpoint_s: float, sa
         step(world)
         now = time.monotonic()
         if now - saved >= checkpoint_s:
-            save_checkpoint(world, checkpoint)
+            _keep(world, checkpoint)
             saved = time.monotonic()
         if now - said >= SAY_EVERY_S:
             said = now
@@ -355,67 +362,3 @@ def _over_ray(plan, folder, todo, checkpoint_s, report) -> dict[int, str]:
             failures[member] = failure
         report(f"{len(todo) - len(waiting)} of {len(todo)} members done")
     return failures
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """A finished run in memory. `records` are stacked over the members that have them: `counts` is [m, k, s]."""
-
-    folder: Path
-    plan: Plan
-    data: WorldData
-    species: tuple[str, ...]
-    foods: tuple[str, ...]
-    members: tuple[int, ...]
-    failures: dict[int, str]
-    records: dict[str, np.ndarray]
-    frames: dict[str, np.ndarray]
-
-    @property
-    def time_y(self) -> np.ndarray:
-        """Years of the records [k]."""
-        return self.records["time_h"][0] / HOURS_A_YEAR
-
-    @property
-    def title(self) -> str:
-        """The world, and the scenario if there is one."""
-        name = read_scenario(self.folder / self.plan.scenario).name if self.plan.scenario else "as it is"
-        return f"{self.data.name}: {name}"
-
-
-_ONE_MEMBER = ("frames", "frame_h", "food_frames", "paths_m", "followed")
-
-
-def load_run(folder: Path | str) -> Run:
-    """A run from its folder. FileNotFoundError or ValueError when it is none, is unfinished, or no member lived to its end."""
-    folder = Path(folder)
-    plan = kept_plan(folder)
-    if plan is None:
-        raise FileNotFoundError(f"{folder}: no run; give a folder that `linnaea twin run` wrote")
-    if left := unfinished(folder, plan):
-        raise ValueError(f"{folder}: {len(left)} of {plan.members} members are not finished; run again with --resume")
-    members, failures, parts, frames = [], {}, [], {}
-    for member in range(plan.members):
-        if failure := read_manifest(member_dir(folder, member))["failure"]:
-            failures[member] = failure
-            continue
-        with np.load(member_dir(folder, member) / "records.npz") as stored_arrays:
-            arrays = {name: stored_arrays[name] for name in stored_arrays.files}
-        own = {name: arrays.pop(name) for name in _ONE_MEMBER if name in arrays}
-        frames = frames or own
-        members.append(member)
-        parts.append(arrays)
-    if not members:
-        raise ValueError(f"{folder}: no member reached its end; the first said: {next(iter(failures.values()), 'nothing')}")
-    data = with_values(load_world(plan.world), plan.settings)
-    if world_hash(data) != plan.world_hash:
-        raise ValueError(f"{folder} was made with other data of world {plan.world!r}; run it again, or read it with the "
-                         "version that made it")  # fmt: skip
-    return Run(
-        folder=folder, plan=plan, data=data, species=tuple(animal_species(data)), foods=tuple(food_species(data)),
-        members=tuple(members), failures=failures, records=_stack(parts), frames=frames,
-    )  # fmt: skip
-
-
-def _stack(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    return {name: np.stack([part[name] for part in parts]) for name in parts[0]}

@@ -273,8 +273,14 @@ def _sort(world: World) -> None:
         world.agents.sort(world.cells.order)
 
 
+def sound_h(world: World) -> float:
+    """Hours since the start up to which the loop's own looks found all places and stores to be numbers."""
+    last = (world.step - 1) // CHECK_EVERY * CHECK_EVERY
+    return max(last + 1, 0) * world.dt_h
+
+
 def check_finite(world: World) -> None:
-    """Returns when all places and stores are numbers; else FloatingPointError, which names the animal."""
+    """Returns when all places, stores and layers are numbers; else FloatingPointError, which names the animal or layer."""
     agents = world.agents
     for name in ("x", "y", "dir_x", "dir_y", "energy", "mass"):
         values = agents.arrays[name][: agents.n]
@@ -287,6 +293,9 @@ def check_finite(world: World) -> None:
                     f"step {world.step}: {name} of {world.species[agents.species[i]]} {agents.id[i]} is {values[i]};"
                     " a rule's parameters are impossible together"
                 )
+    for name, layer in world.fields.items():
+        if np.isnan(layer.sum(dtype=np.float64)):
+            raise FloatingPointError(f"step {world.step}: layer {name!r} is nan in a cell; a rule's parameters are impossible together")
 
 
 def _apply_strictly(world: World, rule: Rule) -> None:

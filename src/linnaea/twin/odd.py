@@ -22,7 +22,8 @@ from linnaea.options import field_help
 from linnaea.store import atomic_path
 from linnaea.twin import loop, random
 from linnaea.twin.agents import HOURS_A_YEAR
-from linnaea.twin.ensemble import Run, build_member
+from linnaea.twin.ensemble import build_member
+from linnaea.twin.finished import Run
 from linnaea.twin.foodweb import trophic_levels
 from linnaea.twin.grades import GRADES
 from linnaea.twin.interventions import Intervene

@@ -7,7 +7,7 @@ Legend: m members, k records, s species, h states of health, l foods, q quantile
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from linnaea import __version__
 from linnaea.store import atomic_path
 from linnaea.twin.agents import HOURS_A_YEAR
 from linnaea.twin.budget import TISSUE_KJ_PER_KG
-from linnaea.twin.ensemble import Run
+from linnaea.twin.finished import Run
 from linnaea.twin.loop import CAUSES
 from linnaea.twin.recording import HEALTH, WEATHER
 
@@ -56,32 +56,32 @@ def tables(run: Run) -> dict[str, object]:
     return {"members": member_table(run), **found, "unverified": unverified(run)}
 
 
-def _grid(run: Run, names: Iterable[str], label: str):
-    """The columns member, year and a name for values [m, k, x], flat."""
+def _long(run: Run, names: Iterable[str], label: str, columns: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]):
+    """A frame with a row a member, record and name, of what `columns` makes of records, [m, k, x] each.
+
+    Members that failed have rows as far as they went.
+    """
     import polars as pl
 
-    m, k, names = len(run.members), len(run.time_y), list(names)
-    return {
-        "member": np.repeat(np.array(run.members) + 1, k * len(names)),
-        "year": np.tile(np.repeat(run.time_y, len(names)), m),
-        label: pl.Series(names * (m * k), dtype=pl.Categorical),
-    }
+    names, parts = list(names), []
+    for members, records in run.blocks:
+        m, k = records["time_h"].shape
+        part = {
+            "member": np.repeat(np.array(members) + 1, k * len(names)),
+            "year": np.repeat(records["time_h"].ravel() / HOURS_A_YEAR, len(names)),
+            label: np.tile(np.arange(len(names)), m * k),
+        }
+        parts.append(part | {name: values.ravel() for name, values in columns(records).items()})
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    joined[label] = pl.Series([names[index] for index in joined[label]], dtype=pl.Categorical)
+    return pl.DataFrame(joined).sort("member", maintain_order=True)
 
 
 def series(run: Run):
     """Numbers and biomass, births and deaths since the start, of every member, record and species."""
-    import polars as pl
-
-    r = run.records
-    return pl.DataFrame(
-        _grid(run, run.species, "species")
-        | {
-            "animals": r["counts"].ravel(),
-            "biomass_kg": r["mass_kg"].ravel(),
-            "born_since_start": r["born"].ravel(),
-            "died_since_start": r["died"].sum(3).ravel(),
-        }
-    )
+    return _long(run, run.species, "species", lambda r: {
+        "animals": r["counts"], "biomass_kg": r["mass_kg"], "born_since_start": r["born"], "died_since_start": r["died"].sum(3),
+    })  # fmt: skip
 
 
 def bands(values_mks: np.ndarray, quantiles: tuple[float, ...] = BAND) -> np.ndarray:
@@ -114,7 +114,7 @@ def deaths(run: Run):
     """Deaths of each species by cause over the whole run, a member's mean a year."""
     import polars as pl
 
-    years = max(run.plan.hours / HOURS_A_YEAR, 1e-9)
+    years = max(run.hours / HOURS_A_YEAR, 1e-9)
     total = run.records["died"][:, -1].mean(0) / years
     rows = [(name, cause, total[i, j]) for i, name in enumerate(run.species) for j, cause in enumerate(CAUSES) if j]
     return pl.DataFrame(rows, schema=["species", "cause", "deaths_per_year"], orient="row")
@@ -123,9 +123,10 @@ def deaths(run: Run):
 def flows(run: Run) -> dict[tuple[str, str], float]:
     """Energy that goes from the eaten to the eater, kJ a year, mean of the members: by (eater, eaten).
 
-    Of prey the bodies killed at the adults' mass, as the killed are counted and not weighed.
+    Of prey the bodies killed at the adults' mass, as the killed are counted and not weighed. Empty where no member reached
+    the end.
     """
-    years, found = max(run.plan.hours / HOURS_A_YEAR, 1e-9), {}
+    years, found = max(run.hours / HOURS_A_YEAR, 1e-9), {}
     if (grazed := run.records.get("tally_grazed_kj")) is not None:
         for i, j in np.argwhere(grazed.sum(0) > 0):
             found[run.species[i], run.foods[j]] = float(grazed[:, i, j].mean()) / years
@@ -148,11 +149,10 @@ def traits(run: Run):
     """Mean and standard deviation of the heritable traits, every member, record and species that is there."""
     import polars as pl
 
-    values, names = run.records["traits"], trait_names(run)
     parts = []
-    for index, name in enumerate(names):
-        mean, spread = values[..., index, 0].ravel(), values[..., index, 1].ravel()
-        frame = pl.DataFrame(_grid(run, run.species, "species") | {"mean": mean, "sd": spread})
+    for index, name in enumerate(trait_names(run)):
+        frame = _long(run, run.species, "species",
+                      lambda r, index=index: {"mean": r["traits"][..., index, 0], "sd": r["traits"][..., index, 1]})  # fmt: skip
         parts.append(frame.with_columns(pl.lit(name).alias("trait")).filter(pl.col("mean").is_not_nan()))
     return pl.concat(parts)
 
@@ -165,11 +165,9 @@ def hosts(run: Run) -> list[int]:
 
 def health(run: Run):
     """Susceptible, ill, recovered (immune) and vaccinated animals of the hosts, every member and record."""
-    import polars as pl
-
     rows = hosts(run)
-    states = {name: run.records["health"][:, :, rows, index].ravel() for index, name in enumerate(HEALTH)}
-    return pl.DataFrame(_grid(run, [run.species[row] for row in rows], "species") | states)
+    return _long(run, [run.species[row] for row in rows], "species",
+                 lambda r: {name: r["health"][:, :, rows, index] for index, name in enumerate(HEALTH)})  # fmt: skip
 
 
 def trait_names(run: Run) -> list[str]:
@@ -179,13 +177,11 @@ def trait_names(run: Run) -> list[str]:
 
 def food_table(run: Run):
     """Biomass of plants, dead matter and pools over the whole map, every member and record."""
-    import polars as pl
-
-    return pl.DataFrame(_grid(run, run.foods, "food") | {"biomass_kg": run.records["food_kg"].ravel()})
+    return _long(run, run.foods, "food", lambda r: {"biomass_kg": r["food_kg"]})
 
 
 def member_table(run: Run):
-    """Every member with its seed, and the reason of those that failed."""
+    """Every member with its seed, how far it was written down, whether means use it, and the reason of those that failed."""
     import polars as pl
 
     from linnaea.twin.ensemble import member_seed
@@ -196,6 +192,8 @@ def member_table(run: Run):
             "member": [member + 1 for member in numbers],
             "seed": pl.Series([member_seed(run.plan.seed, member) for member in numbers], dtype=pl.UInt64),
             "status": ["failed" if member in run.failures else "done" for member in numbers],
+            "until_year": [run.lived_h(member) / HOURS_A_YEAR for member in numbers],
+            "in_means": [member in run.members for member in numbers],
             "reason": [run.failures.get(member, "") for member in numbers],
         }
     )

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from linnaea import __version__
 from linnaea.store import write_json
-from linnaea.twin.ensemble import PLAN, Run
+from linnaea.twin.ensemble import PLAN
+from linnaea.twin.finished import Run
 from linnaea.twin.scenario import duration
 
 CRATE = "ro-crate-metadata.json"
@@ -35,7 +36,7 @@ def write_crate(run: Run, files: Iterable[Path]) -> Path:
         {"@id": CRATE, "@type": "CreativeWork", "conformsTo": {"@id": "https://w3id.org/ro/crate/1.1"}, "about": {"@id": "./"}},
         {
             "@id": "./", "@type": "Dataset", "name": run.title, "hasPart": parts, "mentions": {"@id": "#run"},
-            "description": f"{run.data.about}. {len(run.members)} simulations of {duration(run.plan.hours)}; "
+            "description": f"{run.data.about}. {len(run.members)} simulations of {duration(run.hours)}; "
             f"{len(run.data.unmeasured())} values of the world were never checked against a source.",
             "datePublished": time.strftime("%Y-%m-%d"),
         },

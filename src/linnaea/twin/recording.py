@@ -8,6 +8,7 @@ columns of the maps, a animals followed.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -194,13 +195,15 @@ def _spread_over_species(ids: np.ndarray, species: np.ndarray, wanted: int) -> n
     return np.concatenate([chosen, np.zeros(wanted - len(chosen), np.int64)])
 
 
-def recorded(world: World) -> dict[str, np.ndarray]:
-    """The records of a world so far, by their names without `record_`, cut to what was written."""
+def recorded(world: World, until_h: float = math.inf) -> dict[str, np.ndarray]:
+    """The records of a world so far, by their names without `record_`, cut to what was written by an hour of its clock."""
     arrays, n = world.arrays, int(world.arrays["record_n"][0])
-    found = {name: arrays[f"record_{name}"][:n] for name in SERIES}
+    rows = int(np.count_nonzero(arrays["record_time_h"][:n] <= until_h))
+    found = {name: arrays[f"record_{name}"][:rows] for name in SERIES}
     found |= {"map": arrays["record_map"] / max(n, 1), "followed": arrays["record_followed"]}
     if "record_frames" in arrays:
         kept = int(arrays["record_frame_n"][0])
+        kept = int(np.count_nonzero(arrays["record_frame_h"][:kept] <= until_h))
         for name in ("frames", "frame_h", "food_frames"):
             found[name] = arrays[f"record_{name}"][:kept]
     return found

@@ -22,7 +22,7 @@ from linnaea.twin.charts import (
     short,
     web_chart,
 )  # fmt: skip
-from linnaea.twin.ensemble import Run
+from linnaea.twin.finished import Run
 from linnaea.twin.foodweb import draw_web
 from linnaea.twin.loop import CAUSES
 from linnaea.twin.outputs import bands, flows, hosts, trait_names
@@ -48,6 +48,7 @@ HEALTH_LINES = tuple(zip(HEALTH, (BLUE, ORANGE, GREEN, PURPLE), ("", "5 3", "2 2
 def write_report(run: Run) -> Path:
     """Writes `report.html` into the run's folder."""
     parts = [
+        section("Members that failed", _failed(run), failure_note(run)),
         section("Numbers", population_charts([(run, "", BLUE, "")]), band_note(run)),
         section("What became of whom", _summary_table(run)),
         section("Who eats whom", _web(run), WEB_NOTE),
@@ -62,6 +63,27 @@ def write_report(run: Run) -> Path:
         made(run),
     ]
     return write_page(run.folder / "report.html", run.title, run.data.about, parts)
+
+
+def failure_note(run: Run) -> str:
+    """What the tables and the page make of members that failed, in a sentence or two; "" where none did."""
+    if not run.failures:
+        return ""
+    failed, members = f"{len(run.failures)} of {run.plan.members}", "members" if run.plan.members > 1 else "member"
+    if run.whole:
+        return (f"{failed} {members} failed. Means, maps and bands leave them out; tables with a row for each member have them as "
+                "far as they went.")  # fmt: skip
+    return (f"No member reached the end: {failed} failed. Means, maps and bands are of {len(run.members)} of them, up to "
+            f"{duration(run.hours)}; who eats whom is not known then. Tables with a row for each member go on as far as each went.")  # fmt: skip
+
+
+def _failed(run: Run) -> str:
+    """The members that failed, how far they went, and why."""
+    if not run.failures:
+        return ""
+    rows = [(str(member + 1), duration(run.lived_h(member)) if member in run.broken else "nothing",
+             "yes" if member in run.members else "no", reason) for member, reason in run.failures.items()]  # fmt: skip
+    return html_table(("member", "written down", "in means", "reason"), rows)
 
 
 def band_note(run: Run) -> str:
@@ -203,7 +225,7 @@ def _phases(run: Run) -> str:
 
 
 def _deaths(run: Run) -> dict[str, dict[str, float]]:
-    years = max(run.plan.hours / HOURS_A_YEAR, 1e-9)
+    years = max(run.hours / HOURS_A_YEAR, 1e-9)
     mean = run.records["died"][:, -1].mean(0) / years
     return {name: {cause: float(mean[i, j]) for j, cause in enumerate(CAUSES) if j and mean[i, j] > 0}
             for i, name in enumerate(run.species) if mean[i].sum() > 0}  # fmt: skip
@@ -250,7 +272,7 @@ def made(run: Run) -> str:
     plan, (width, height) = run.plan, ground_km(run)
     size = f"{width:.3g} × {height:.3g} km"
     facts = {
-        "world": plan.world, "length": duration(plan.hours),
+        "world": plan.world, "length": duration(plan.hours) + ("" if run.whole else f", not reached ({duration(run.hours)})"),
         "seed": str(plan.seed), "members": f"{len(run.members)} of {plan.members}",
         "area": f"{plan.area_share:g} of the world's ({size})" if plan.area_share != 1 else size,
         "step": f"{run.data.ground.dt_h:g} h", "records": f"every {days(run)}",

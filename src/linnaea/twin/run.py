@@ -125,8 +125,9 @@ def tell_small_groups(config) -> None:
 
 
 def main(config: TwinRunConfig) -> int:
-    """Runs what was asked; exit code 0, or 1 when a member failed."""
-    from linnaea.twin.ensemble import build_member, load_run, prepare_folder, run_members, unfinished
+    """Runs what was asked; exit code 0, or 1 when a member failed: what it wrote down by then is kept."""
+    from linnaea.twin.ensemble import build_member, prepare_folder, run_members, unfinished
+    from linnaea.twin.finished import load_run
 
     plan = make_plan(config)
     # What is wrong with the scenario in this world shows here, before anything is written.
@@ -166,17 +167,21 @@ def finish(run, config: TwinRunConfig) -> int:
     counts = run.records["counts"]
     manifest = {
         "kind": KIND, "plan": asdict(run.plan), "files": sorted(path.name for path in written),
-        "failures": {str(member + 1): reason for member, reason in run.failures.items()},
+        "failures": {str(member + 1): reason for member, reason in run.failures.items()}, "hours": run.hours,
         "unverified": len(run.data.unmeasured()),
     }  # fmt: skip
     write_json(run.folder / "manifest.json", manifest)
-    print(f"{run.title}, {duration(run.plan.hours)}, {len(run.members)} members (5 % … median … 95 % at the end)")
+    print(f"{run.title}, {duration(run.hours)}, {len(run.members)} members (5 % … median … 95 % at the end)")
     width = max(map(len, run.species))
     for index, name in enumerate(run.species):
         low, middle, high = np.quantile(counts[:, -1, index], (0.05, 0.5, 0.95))
         print(f"  {name:<{width}}  {counts[:, 0, index].mean():>9,.0f} → {low:,.0f} … {middle:,.0f} … {high:,.0f}")
     print(f"{len(run.data.unmeasured())} values of this world were never checked against a source: see unverified.{config.tables}")
     for member, reason in run.failures.items():
-        say(f"member {member + 1} failed: {reason}")
+        until = f"after {duration(run.lived_h(member))}" if member in run.broken else "at once"
+        say(f"member {member + 1} failed {until}: {reason}")
     say(f"written to {run.folder}: {', '.join(path.name for path in written)}")
+    if run.failures:
+        reached = "" if run.whole else f"; no member reached its end, means go to {duration(run.hours)}"
+        say(f"{len(run.failures)} of {run.plan.members} members failed{reached}; --resume goes on from the last good checkpoints, or the start")
     return 1 if run.failures else 0
