@@ -83,18 +83,21 @@ def test_slots_may_be_shuffled_without_changing_anything():
 
 
 def test_threads_change_nothing():
+    # The world says how many threads a step takes; below so many animals it takes one in any case.
     code = (
-        "import hashlib, numba, sys; numba.set_num_threads(int(sys.argv[1]));"
-        "from linnaea.twin.world import build_world; from linnaea.twin.loop import step;"
-        "w = build_world('savanna', area_share=0.03, dt_h=6.0, seed=5);"
+        "import hashlib, numba, sys;"
+        "from linnaea.twin.world import build_world; from linnaea.twin.loop import SMALL_WORLD, step;"
+        "w = build_world('savanna', area_share=0.03, dt_h=6.0, seed=5); w.threads = int(sys.argv[1]); start = len(w.agents);"
         "[step(w) for _ in range(30)];"
+        "assert min(start, len(w.agents)) >= SMALL_WORLD; print(numba.get_num_threads());"
         "print(hashlib.sha256(b''.join(v.tobytes() for v in (*w.agents.state_arrays().values(), w.arrays['food']))).hexdigest())"
     )
     import numba
 
     most = min(2, numba.config.NUMBA_NUM_THREADS)
-    printed = {subprocess.run([sys.executable, "-c", code, str(n)], capture_output=True, text=True, check=True).stdout for n in (1, most)}
-    assert len(printed) == 1
+    printed = [subprocess.run([sys.executable, "-c", code, str(n)], capture_output=True, text=True, check=True).stdout.split() for n in (1, most)]
+    assert [threads for threads, _ in printed] == ["1", str(most)]
+    assert printed[0][1] == printed[1][1]
 
 
 def test_a_run_goes_on_from_a_checkpoint_bit_by_bit(tmp_path):
