@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 
+from linnaea.twin.demography import INFECTIOUS, RECOVERED, SUSCEPTIBLE, VACCINATED
 from linnaea.twin.disease import infect, set_disease, vaccinate
 from linnaea.twin.loop import CAUSE, step
+from linnaea.twin.scenario import attach, parse_scenario
 from made_worlds import small
 
 PEST = {"infection_per_h": 0.05, "illness_d": 10.0, "lethality": 0.5}
@@ -45,3 +47,32 @@ def test_impossible_diseases_are_refused():
         set_disease(world, {"rabbit": 1.0}, infection_per_h=1, illness_d=1, lethality=2)
     with pytest.raises(ValueError, match="host 'cow'"):
         set_disease(world, {"cow": 1.0}, **PEST)
+
+
+def test_another_disease_begins_without_carriers_and_without_the_immune_of_the_one_before():
+    world = small(area_share=0.4, dt_h=24.0)
+    a = world.agents
+    rabbits = a.slots()[a.species[a.slots()] == 0]
+    vaccinate(world, rabbits[:5])
+    set_disease(world, {"rabbit": 1.0}, **PEST)
+    assert (a.health[rabbits[:5]] == VACCINATED).all()
+    a.health[rabbits[5:10]], a.health[rabbits[10:15]] = INFECTIOUS, RECOVERED
+    was = a.health.copy()
+    # The same once more: brought in again, to animals of which some are immune.
+    set_disease(world, {"rabbit": 1.0}, **PEST)
+    np.testing.assert_array_equal(a.health, was)
+    set_disease(world, {"rabbit": 1.0}, **(PEST | {"lethality": 0.1}))
+    assert (a.health == SUSCEPTIBLE).all()
+
+
+def test_the_ill_of_a_disease_that_was_replaced_infect_nobody():
+    first = {"kind": "disease", "species": "rabbit", "from_day": 0, "infections_per_day": 0, "illness_days": 1000, "lethality": 0, "share": 1}
+    second = first | {"from_day": 3, "infections_per_day": 100, "lethality": 1, "illness_days": 2, "share": 0}
+    world = small(dt_h=24.0)
+    attach(world, parse_scenario({"version": 1, "intervention": [first, second]}), 240.0)
+    ill = []
+    for _ in range(8):
+        step(world)
+        ill.append(np.count_nonzero(world.agents.health[world.agents.slots()] == INFECTIOUS))
+    assert ill[2] > 100 and ill[3:] == [0] * 5
+    assert world.tallies["died"][0, CAUSE["disease"]] == 0

@@ -96,6 +96,7 @@ class Sicken(Rule):
     moment: ClassVar[str] = "live"
     leaves_out: ClassVar[tuple[str, ...]] = (
         "A world has one disease at a time, with one illness for all hosts; the ill move, feed and breed like the healthy.",
+        "Another disease takes the place of the one before: its ill are well again, and who was immune to it, recovered or vaccinated, is not to the new one.",
     )
 
     def apply(self, world: World) -> None:
@@ -118,7 +119,11 @@ def set_disease(
     lethality: float,
     immunity_y: float = math.inf,
 ) -> None:
-    """Makes a disease possible: susceptibility of each host species, infections per hour and infectious contact, days ill."""
+    """Makes a disease possible: susceptibility of each host species, infections per hour and infectious contact, days ill.
+
+    It takes the place of the one before: where hosts or values are others it is another disease, to which all are
+    susceptible and which nobody carries. With the same it is the same, come back: who is immune to it stays so.
+    """
     unknown = [name for name in hosts if name not in world.species]
     if unknown:
         raise ValueError(f"host {unknown[0]!r} is not in the world; it has {', '.join(world.species)}")
@@ -126,8 +131,13 @@ def set_disease(
         raise ValueError(f"lethality: {lethality} is not between 0 and 1")
     if not (infection_per_h >= 0 and illness_d > 0 and immunity_y > 0):
         raise ValueError(f"disease: {infection_per_h} infections/h, {illness_d} d ill, {immunity_y} y immune; give rates above 0")
+    before = [world.arrays[name].copy() for name in ("disease", "hosts")]
     world.arrays["disease"][:] = infection_per_h, 1 / (24 * illness_d), lethality, 1 / (immunity_y * HOURS_A_YEAR)
     world.arrays["hosts"][:] = [hosts.get(name, 0.0) for name in world.species]
+    another = any((world.arrays[name] != old).any() for name, old in zip(("disease", "hosts"), before, strict=True))
+    # Where there was none before, the vaccinated are so against this one.
+    if before[1].any() and another:
+        world.agents.health[:] = SUSCEPTIBLE
 
 
 def infect(world: World, slots: np.ndarray) -> None:

@@ -285,7 +285,9 @@ class Poaching(Intervention):
 
 @dataclass(frozen=True, kw_only=True)
 class Disease(Intervention):
-    """A contagious disease breaks out; a world has one at a time, and a later one replaces it."""
+    """A contagious disease breaks out; a world has one at a time. A later one with other hosts or values replaces it, carriers
+    and immunity included; with the same it comes back, and the immune stay immune.
+    """
 
     kind: ClassVar[str] = "disease"
     lasts: ClassVar[bool] = False
@@ -317,7 +319,7 @@ class Disease(Intervention):
 
 @dataclass(frozen=True, kw_only=True)
 class Vaccination(Intervention):
-    """Animals are made immune, once or in campaigns."""
+    """Animals are made immune, once or in campaigns: to the disease that is there, or to the first one to break out."""
 
     kind: ClassVar[str] = "vaccination"
     species: tuple[str, ...]
