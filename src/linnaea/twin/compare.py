@@ -233,11 +233,23 @@ def main(config: CompareConfig) -> int:
     for name, frame in frames.items():
         with atomic_path(out / f"{name}.csv") as temporary:
             frame.write_csv(temporary)
-    path = write_comparison(base, whatif, found, config.last_years, config.level, out)
-    for line in lines(found, config.last_years, config.level):
+    notes = without_effect(base, whatif)
+    path = write_comparison(base, whatif, found, config.last_years, config.level, out, notes)
+    for line in [*lines(found, config.last_years, config.level), *(f"  {note}" for note in notes)]:
         print(line)
     print(f"written to {out}: comparison.csv, differences.csv, {path.name}")
     return 0
+
+
+def without_effect(*runs) -> list[str]:
+    """Sentences on the interventions of these runs that could not change anything, as their manifests have them."""
+    from linnaea.store import read_manifest
+
+    return [
+        f"{run.plan.scenario}: {line}."
+        for run in runs
+        for line in (read_manifest(run.folder) or {}).get("without_effect", ())
+    ]
 
 
 def amount(value: float, sign: bool = False) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +20,13 @@ LINES = (("baseline", BLUE, "5 3"), ("what-if", ORANGE, ""))
 
 
 def write_comparison(
-    base: Run, whatif: Run, found: dict[str, Difference], last_years: float, level: float, out: Path
-) -> Path:
-    """Writes `report.html` with a what-if beside its baseline into `out`."""
+    base: Run, whatif: Run, found: dict[str, Difference], last_years: float, level: float, out: Path, notes: Sequence[str] = (),
+) -> Path:  # fmt: skip
+    """Writes `report.html` with a what-if beside its baseline into `out`; `notes` are sentences for the end of the answer."""
     runs = [(run, *line) for run, line in zip((base, whatif), LINES, strict=True)]
     lines = key(LINES, band_note(base))
     parts = [
-        _answer(found, last_years, level, len(check_pair(base, whatif))),
+        _answer(found, last_years, level, len(check_pair(base, whatif)), notes),
         section("Side by side", lines + population_charts(runs)),
         section("The difference", _difference_charts(base, whatif, level),
                 f"What-if less baseline, mean of the pairs with its {100 * level:g} % interval."),
@@ -39,9 +40,9 @@ def write_comparison(
     return write_page(out / "report.html", f"{whatif.title}, against {base.title}", about, parts)
 
 
-def _answer(found: dict[str, Difference], last_years: float, level: float, pairs: int) -> str:
+def _answer(found: dict[str, Difference], last_years: float, level: float, pairs: int, notes: Sequence[str]) -> str:
     head = f"Mean of the {span(last_years)}, {pairs} pair{'s' * (pairs > 1)} of members."
-    return answer(head, told(found, level))
+    return answer(head, [*told(found, level), *notes])
 
 
 def told(found: dict[str, Difference], level: float) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
@@ -45,9 +46,13 @@ DEATH_NOTE = (
 HEALTH_LINES = tuple(zip(HEALTH, (BLUE, ORANGE, GREEN, PURPLE), ("", "5 3", "2 2", "9 3"), strict=True))
 
 
-def write_report(run: Run) -> Path:
-    """Writes `report.html` into the run's folder."""
+IDLE_NOTE = "What the scenario's file asks for, but this world cannot do: that numbers stay the same is no answer to it."
+
+
+def write_report(run: Run, without_effect: Sequence[str] = ()) -> Path:
+    """Writes `report.html` into the run's folder, with the interventions that cannot change anything named at its head."""
     parts = [
+        section("Without effect", "".join(f"<p>{escape(line)}.</p>" for line in without_effect), IDLE_NOTE),
         section("Members that failed", _failed(run), failure_note(run)),
         section("Numbers", population_charts([(run, "", BLUE, "")]), band_note(run)),
         section("What became of whom", _summary_table(run)),

@@ -128,12 +128,16 @@ def main(config: TwinRunConfig) -> int:
     """Runs what was asked; exit code 0, or 1 when a member failed: what it wrote down by then is kept."""
     from linnaea.twin.ensemble import build_member, prepare_folder, run_members, unfinished
     from linnaea.twin.finished import load_run
+    from linnaea.twin.idle import idle
 
     plan = make_plan(config)
     # What is wrong with the scenario in this world shows here, before anything is written.
-    build_member(plan, config.scenario.parent if config.scenario else config.out, 0)
+    world, _ = build_member(plan, config.scenario.parent if config.scenario else config.out, 0)
+    without_effect = idle(world, plan.hours)
     prepare_folder(config.out, plan, config.scenario, config.resume, config.replace)
     tell_small_groups(config)
+    for line in without_effect:
+        say(f"{plan.scenario}: {line}")
     if unfinished(config.out, plan):
         run_members(
             plan, config.out, processes=config.processes, over=config.over, checkpoint_s=config.checkpoint_s, report=say
@@ -141,11 +145,14 @@ def main(config: TwinRunConfig) -> int:
     else:
         say(f"{config.out} holds this run already, finished; its tables and its report are written again")
     run = load_run(config.out)
-    return finish(run, config)
+    return finish(run, config, without_effect)
 
 
-def finish(run, config: TwinRunConfig) -> int:
-    """Writes everything that is made of a run's records, the manifest last, and shows what became of whom."""
+def finish(run, config: TwinRunConfig, without_effect: list[str]) -> int:
+    """Writes everything that is made of a run's records, the manifest last, and shows what became of whom.
+
+    `without_effect` are the lines of `idle.idle` about its scenario.
+    """
     from dataclasses import asdict
 
     import numpy as np
@@ -162,13 +169,13 @@ def finish(run, config: TwinRunConfig) -> int:
     if config.report:
         from linnaea.twin.report import write_report
 
-        written.append(write_report(run))
+        written.append(write_report(run, without_effect))
     written.append(write_crate(run, written))
     counts = run.records["counts"]
     manifest = {
         "kind": KIND, "plan": asdict(run.plan), "files": sorted(path.name for path in written),
         "failures": {str(member + 1): reason for member, reason in run.failures.items()}, "hours": run.hours,
-        "unverified": len(run.data.unmeasured()),
+        "unverified": len(run.data.unmeasured()), "without_effect": without_effect,
     }  # fmt: skip
     write_json(run.folder / "manifest.json", manifest)
     print(f"{run.title}, {duration(run.hours)}, {len(run.members)} members (5 % … median … 95 % at the end)")
