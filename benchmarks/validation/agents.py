@@ -2,8 +2,9 @@
 
     python benchmarks/validation/agents.py
 
-Every line is a configuration of the shipped rules, run by the shipped loop (`linnaea.twin.loop`); nothing is computed
-beside it but the value to compare with. Exits with 1 where a result is outside its tolerance.
+Every line is a configuration of shipped rules, run by the shipped loop (`linnaea.twin.loop`); nothing is computed beside it
+but the value to compare with. Most are rules for populations in the textbook's sense; those that the worlds of
+`linnaea twin run` are made of stand in the lines that say so (`world_rules.py`). Exits with 1 where a result is outside its tolerance.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1] / "src")]
 
 from checks import Result, mean_over, page_options, write_page
+from world_rules import cascade, contagion, grazing, kills
 
 from linnaea.twin import life
 from linnaea.twin.agents import HOURS_A_YEAR
@@ -388,6 +390,10 @@ def main(argv: list[str] | None = None) -> int:
         ages(),
         life_histories(),
         metabolic_scaling(),
+        grazing(),
+        kills(),
+        contagion(),
+        cascade(),
     )
     results = [result for part in parts for result in part]
     return write_page("agents", "Agents: what is known, and what the program's animals do", results, options.results, argv)

@@ -39,6 +39,10 @@ def test_a_script_has_its_help_and_its_line(script, name, line, capsys):
         ("epidemics", {"n": 3000, "ratios": (3.0,)}),
         ("metabolic_scaling", {"days": 5, "area_share": 0.02}),
         ("alignment", {"widths": (1,), "n_seeds": 1, "steps": 300}),
+        ("grazing", {"days": 1, "area_share": 0.5}),
+        ("kills", {"densities": (20.0,), "days": 20}),
+        ("contagion", {"n": 1500, "n_seeds": 6}),
+        ("cascade", {"n_seeds": 2, "years": 0.5, "area_share": 0.2}),
     ],
 )
 def test_the_animals_give_what_the_textbook_says(script, part, settings):
@@ -53,6 +57,22 @@ def test_predators_eat_what_the_disc_equation_says(script):
     expected = attack * prey / (1 + attack * prey * handling)
     got = script("agents").eaten_per_hour(300, 200, 20.0, 0.3, handling, 300)
     assert got == pytest.approx(expected, rel=0.08)
+
+
+def test_only_the_named_rules_of_a_world_act_and_they_are_its_own(script):
+    from linnaea.twin.world import build_world
+
+    world = build_world("tutorial", area_share=0.05)
+    own = {type(rule).__name__: rule for rule in world.rules}
+    kept = script("world_rules").only(world, "Graze", "Eat")
+    assert [rule is own[name] for rule, name in zip(kept.rules, ("Graze", "Eat"), strict=True)] == [True, True]
+    assert sum(map(len, kept.by_moment.values())) == 2
+
+
+def test_the_final_size_of_an_epidemic_is_the_root_of_its_equation(script):
+    size = script("world_rules").final_size
+    assert size(2.0, 1e-9) == pytest.approx(0.796812, abs=1e-6)
+    assert size(0.0, 0.1) == pytest.approx(0.1)
 
 
 class Recorded:

@@ -116,3 +116,14 @@ def test_values_of_the_worlds_file_stand_with_their_grades(text):
     assert rows["`landscape.season`"].endswith("tuned until rabbits lived through the winter")
     assert rows["`settings.maintenance`"] == "0.85 | unverified"
     assert rows["`animals.red fox.arrivals_per_y`"].startswith("1 | tuned")
+
+
+def test_the_purpose_names_no_pattern_of_rules_that_the_world_does_not_have(text, world):
+    purpose = " ".join(text.split("## 1. Purpose")[1].split("## 2.")[0].split())
+    assert "same rules and this same loop" not in purpose
+    judged, others = purpose.split("Population cycles, walks, flocks")
+    assert "of the rules below they say nothing" in others
+    # Each pattern of the first kind stands on rules that are there.
+    patterns = {"grazers": "Graze", "hunters": "Seize", "epidemics": "Sicken", "life table": "Bear", "respiration": "Metabolise"}
+    own = {type(rule).__name__ for rule in world.rules}
+    assert all(word in judged and rule in own for word, rule in patterns.items())

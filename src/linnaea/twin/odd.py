@@ -128,10 +128,12 @@ def _purpose(data: WorldData) -> str:
     return (
         f"{data.about}. The model is there to ask what an intervention changes in a community of animals and plants: the "
         "difference between paired runs with and without it, with an interval from an ensemble. It forecasts no real "
-        "place.\n\nPatterns by which it is judged: the functional responses, population cycles, epidemics, walks, foraging "
-        "and evolution of textbooks through these same rules and this same loop; a constant balance of energy; numbers that "
-        "stay within an order of magnitude of the usual densities when nothing intervenes. The pages of "
-        "`benchmarks/validation` have expected and obtained values."
+        "place.\n\nPatterns by which the rules below are judged: intake of grazers after Holling, kills of hunters at their "
+        "attack rate, the final size of epidemics, growth by the life table, respiration after Kleiber, and fewer plants "
+        "where predators are gone, each through these rules and this loop in a world made as this one is; a constant balance "
+        "of energy; numbers that stay within an order of magnitude of the usual densities when nothing intervenes. Population "
+        "cycles, walks, flocks, foraging and evolution of textbooks come out of the same loop with other rules, made for "
+        "them; of the rules below they say nothing. The pages of `benchmarks/validation` have expected and obtained values."
     )
 
 
