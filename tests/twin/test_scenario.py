@@ -254,8 +254,8 @@ def test_species_go_by_their_scientific_names_too():
 
 
 def test_a_length_of_time_is_told_as_one_asks_for_it():
-    told = [duration(hours) for hours in (24, 2 * DAY, 40 * DAY, HOURS_A_YEAR, 2.5 * HOURS_A_YEAR, 1.1 * HOURS_A_YEAR, 400 * DAY)]
-    assert told == ["1 day", "2 days", "40 days", "1 year", "2.5 years", "1.1 years", "400 days"]
+    told = [duration(hours) for hours in (24, 2 * DAY, 40 * DAY, HOURS_A_YEAR, 2.5 * HOURS_A_YEAR, 1.1 * HOURS_A_YEAR, 400 * DAY, 29_190 * DAY)]
+    assert told == ["1 day", "2 days", "40 days", "1 year", "2.5 years", "1.1 years", "400 days", "79.92 years"]
 
 
 def test_a_place_smaller_than_a_cell_is_the_cell_it_lies_in():

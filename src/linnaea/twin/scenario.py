@@ -51,7 +51,7 @@ _PLUMBING = ("start_h", "end_h", "place")
 def duration(hours: float) -> str:
     """A length of time as one asks for it: "2 years", "40 days", "1.1 years"."""
     years, days = hours / HOURS_A_YEAR, hours / 24
-    if (round(4 * years, 6) % 1 == 0 and years) or (years >= 1 and round(days, 6) % 1):
+    if (round(4 * years, 6) % 1 == 0 and years) or (years >= 1 and (round(days, 6) % 1 or days >= 1000)):
         return "1 year" if years == 1 else f"{years:.4g} years"
     return "1 day" if days == 1 else f"{days:.4g} days"
 
