@@ -14,9 +14,11 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from linnaea.model.open_clip import OpenClipModel
+from linnaea.train.checkpoints import Checkpoints, finished
 from linnaea.train.clip_files import load_open_clip, save_open_clip
 from linnaea.train.clip_loop import Objective, make_optimizer, open_model, rate_at, stop_unless_finite, train_clip
 from linnaea.train.clip_recipe import ClipRecipe, SamplesConfig
+from linnaea.train.curves import Curve
 from linnaea.train.pack import write_shards
 from linnaea.train.ranks import Ranks
 
@@ -272,6 +274,18 @@ def test_samples_without_text_and_names_without_lineage_are_counted_by_name(tmp_
     rejects, notices = ((tmp_path / "work" / kind / "organisms-0.csv").read_text() for kind in ("rejects", "notices"))
     assert "mute,no text" in rejects and "bare" not in rejects
     assert 'bare,"no lineage' in notices and "mute" not in notices
+
+
+def test_checkpoints_are_written_whole_whatever_ends_badly_before_them(tmp_path, monkeypatch):
+    def fail(_self):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Curve, "close", fail)
+    closed, plain = [], Checkpoints.close
+    monkeypatch.setattr(Checkpoints, "close", lambda self: (closed.append(True), plain(self)))
+    with pytest.raises(OSError, match="No space"):
+        train_clip(tiny_recipe(tmp_path), tmp_path / "work", report=silent)
+    assert closed and finished(tmp_path / "work" / "checkpoints")[-1].name == "step-00000006"
 
 
 def test_a_work_folder_with_checkpoints_is_not_trained_over(tmp_path):

@@ -1,6 +1,7 @@
 """A run's figures: whole rows, none twice after a resume, the same numbers in TensorBoard's files."""
 
 import errno
+import threading
 from pathlib import Path
 
 import pytest
@@ -79,19 +80,64 @@ def test_the_terminal_gets_a_line_every_so_often_and_at_the_end(tmp_path):
     ]
 
 
+@pytest.mark.skipif(not FULL.exists(), reason="has no device that is always full")
+def test_a_full_disk_ends_tensorboards_files_in_one_line_and_the_run_goes_on(tmp_path, monkeypatch):
+    record_writer = pytest.importorskip("tensorboardX.record_writer")
+    monkeypatch.setattr(record_writer, "open_file", lambda _path: FULL.open("wb"))
+    said, steps = [], 60  # more figures than any buffer or queue holds
+
+    def run():
+        curve = made_curve(tmp_path, said=said, tensorboard=True)
+        for step in range(1, steps + 1):
+            curve.add(step, values(1.0), 8)
+        curve.close()
+
+    # in a thread, as what this guards against is a wait without end
+    running = threading.Thread(target=run, daemon=True)
+    running.start()
+    running.join(60)
+    assert not running.is_alive()
+    assert len(read_curve(tmp_path / "curve.csv")) == steps
+    (line,) = [line for line in said if "TensorBoard" in line]
+    assert line.startswith(f"{tmp_path / 'tensorboard'}: TensorBoard's files cannot be written any more (No space left on device)")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="has no device that is always full")
+def test_a_disk_that_is_full_at_the_very_end_is_said_too(tmp_path, monkeypatch):
+    record_writer = pytest.importorskip("tensorboardX.record_writer")
+    monkeypatch.setattr(record_writer, "open_file", lambda _path: FULL.open("wb"))
+    said = []
+    curve = made_curve(tmp_path, said=said, tensorboard=True)
+    curve.add(1, values(1.0), 8)
+    curve.close()
+    assert sum("cannot be written any more" in line for line in said) == 1
+
+
+def test_tensorboards_folder_that_cannot_be_made_is_said_and_nothing_is_lost(tmp_path):
+    pytest.importorskip("tensorboardX")
+    (tmp_path / "tensorboard").write_text("a file where the folder should be")
+    said = []
+    curve = made_curve(tmp_path, said=said, tensorboard=True)
+    curve.add(1, values(1.0), 8)
+    curve.close()
+    assert len(read_curve(tmp_path / "curve.csv")) == 1 and "TensorBoard" in said[0]
+
+
 def test_tensorboards_files_hold_the_same_figures(tmp_path):
     pytest.importorskip("tensorboardX")
-    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-    curve = made_curve(tmp_path, tensorboard=True)
-    curve.add(1, values(0.25), 8)
+    curve = made_curve(tmp_path, tensorboard=True, done=1)
+    curve.add(2, values(0.25), 8)
     curve.close()
     (path,) = (tmp_path / "tensorboard").iterdir()
-    data, found = path.read_bytes(), {}
+    data, found, started = path.read_bytes(), {}, []
     while data:  # a record: length, its checksum, the event, its checksum
         length = int.from_bytes(data[:8], "little")
         event = Event.FromString(data[12 : 12 + length])
         found |= {value.tag: (event.step, value.simple_value) for value in event.summary.value}
+        started += [event.step] if event.session_log.status == SessionLog.START else []
         data = data[16 + length :]
-    assert found["training/loss"] == (1, 0.25)
+    assert found["training/loss"] == (2, 0.25)
+    assert started == [2]  # the viewer drops what was there of this step and later ones
     assert "training/replay" not in found

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -251,7 +252,13 @@ def train_clip(
     end = min(recipe.steps, recipe.stop_after or recipe.steps)
     curve = _open_curve(recipe, work, done, report) if ranks.is_first else None
     objective, pairs_of_steps, asked = Objective(recipe), iter(feed), StopRequest()
-    try:
+    with ExitStack() as ending:
+        # From the last to the first; where one fails, the others still end: checkpoints above all.
+        ending.callback(checkpoints.close)
+        if curve:
+            ending.callback(curve.close)
+        ending.callback(pairs_of_steps.close)
+        ending.callback(asked.end)
         for step in range(done, end):
             for group in optimizer.param_groups:
                 group["lr"] = rate_at(step, recipe)
@@ -276,12 +283,6 @@ def train_clip(
                 _validate(model, validate, step + 1, curve)
             if stop and step + 1 < end:
                 raise KeyboardInterrupt(f"asked to stop after step {step + 1}")
-    finally:
-        asked.end()
-        pairs_of_steps.close()
-        if curve:
-            curve.close()
-        checkpoints.close()
     checkpoints.finish()
     _report_rejects(feed, ranks, report)
     return whole_towers(model, recipe)

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from linnaea.store import atomic_path
+from linnaea.train.events import Events
 from linnaea.train.writing import writing
 
 CURVE, VALIDATION, EVENTS = "curve.csv", "validation.csv", "tensorboard"
@@ -54,14 +55,13 @@ class Curve:
         report: Callable[[str], None],
     ):
         self._curve, self._validation = directory / CURVE, directory / VALIDATION
-        directory.mkdir(parents=True, exist_ok=True)
         go_on(self._curve, COLUMNS, done)
         if self._validation.exists():
             go_on(self._validation, VALIDATION_COLUMNS, done)
         self._steps, self._log_every, self._report = steps, log_every, report
         self._since, self._samples = time.perf_counter(), 0
         self._rate = 0.0
-        self._events = _open_events(directory / EVENTS, done) if tensorboard else None
+        self._events = Events(directory / EVENTS, done, report) if tensorboard else None
 
     def add(self, step: int, values: Mapping[str, float], n_samples: int) -> None:
         """The figures of a step, counted from 1, and how many pairs it had."""
@@ -74,7 +74,7 @@ class Curve:
         if self._events is not None:
             for name in COLUMNS[1:]:
                 if name in whole:
-                    self._events.add_scalar(f"training/{name}", whole[name], step)
+                    self._events.add(f"training/{name}", whole[name], step)
         if step % self._log_every == 0 or step == self._steps:
             shown = [name for name in COLUMNS[2:5] if name in values and values[name] != values["loss"]]
             parts = "".join(f"  {name} {values[name]:.4f}" for name in shown)
@@ -89,7 +89,7 @@ class Curve:
         for name, value in values.items():
             self._append(self._validation, [repr(step), f'"{name}"', repr(float(value))])
             if self._events is not None:
-                self._events.add_scalar(f"validation/{name}", float(value), step)
+                self._events.add(f"validation/{name}", float(value), step)
         self._report(f"step {step}/{self._steps}  " + "  ".join(f"{name} {value:.4f}" for name, value in values.items()))
 
     @staticmethod
@@ -101,10 +101,3 @@ class Curve:
         """Writes out what is waiting."""
         if self._events is not None:
             self._events.close()
-
-
-def _open_events(directory: Path, done: int):
-    from tensorboardX import SummaryWriter
-
-    # The viewer drops what an earlier process wrote of steps that are taken again.
-    return SummaryWriter(str(directory), purge_step=done + 1 if done else None, flush_secs=10)
