@@ -262,6 +262,15 @@ def test_a_truncated_shard_is_named_or_its_whole_samples_are_used(tmp_path):
     assert any(line.startswith("organisms: 1 not used: truncated") for line in said)
 
 
+def test_a_run_does_not_go_on_with_shards_that_hold_something_else(tmp_path):
+    first, second, *_ = made_shards(tmp_path / "shards")
+    train_clip(sharded(tmp_path), tmp_path / "work", report=silent)
+    for path, new in zip((first, second), (second.read_bytes(), first.read_bytes()), strict=True):
+        path.write_bytes(new)
+    with pytest.raises(ValueError, match="had source .*: other samples lie in its shards"):
+        train_clip(sharded(tmp_path), tmp_path / "work", resume=True, report=silent)
+
+
 def test_samples_without_text_and_names_without_lineage_are_counted_by_name(tmp_path):
     nothing = ("",) * 7
     bare = ("", "", "", "", "", "Felis", "Felis catus")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import os
+import shutil
+import subprocess
 import sys
 import tarfile
 from pathlib import Path
@@ -12,6 +15,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from linnaea.train import shards
 from linnaea.train.pack import pack_table, texts_of, write_shards
 from linnaea.train.rejects import RejectJournal
 from linnaea.train.samples import NO_IMAGE, NO_TEXT, NOTHING_ABOVE, Reject, bare_text, choose_text, lineage_of_tag
@@ -93,6 +97,98 @@ def test_a_truncated_shard_is_named_and_its_whole_samples_can_be_kept(tmp_path, 
     assert source.sizes_p.tolist() == [whole]
     assert [reject.part for reject in source.rejects] == ["shard-00000.tar"]
     assert source.read(0, whole - 1, "common").data == image_bytes(whole - 1)
+
+
+def test_an_unfinished_download_that_is_zeros_to_its_full_size_is_truncated(tmp_path):
+    (path,) = made_shards(tmp_path, 40, 40)
+    size = path.stat().st_size
+    with tarfile.open(path) as tar:
+        image = tar.getmember("s003.jpg")
+    for cut in (image.offset_data + 100, image.offset):
+        os.truncate(path, cut)
+        os.truncate(path, size)
+        with pytest.raises(ValueError, match=r"truncated: .* after 3 whole samples" if cut > image.offset else "after 2 whole"):
+            open_tars([path], tmp_path)
+    assert open_tars([path], tmp_path, keep_truncated=True).sizes_p.tolist() == [2]
+
+
+def test_an_archive_with_a_hole_or_another_one_behind_it_is_truncated(tmp_path):
+    (path,) = made_shards(tmp_path, 40, 40)
+    with tarfile.open(path) as tar:
+        start, end = (tar.getmember(name).offset for name in ("s003.jpg", "s009.jpg"))
+    whole = path.read_bytes()
+    for data in (whole[:start] + bytes(end - start) + whole[end:], whole + whole):
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match="shard-00000.tar is truncated: the archive breaks off at byte"):
+            open_tars([path], tmp_path)
+
+
+def written_by_tar(folder, *options):
+    """The archive that GNU tar writes of a folder's samples."""
+    names = sorted(path.name for path in folder.iterdir())
+    subprocess.run(["tar", "-cf", "../made.tar", *options, *names], cwd=folder, check=True)
+    return folder.parent / "made.tar"
+
+
+@pytest.mark.parametrize("options", [(), ("--format=pax",), ("--format=ustar",), ("-b", "1"), ("-b", "2"), ("-b", "128"), ("-b", "2048")])
+def test_archives_of_gnu_tar_are_whole(tmp_path, options):
+    if shutil.which("tar") is None:
+        pytest.skip("tar is not here")
+    (tmp_path / "in").mkdir()
+    for i in range(5):
+        (tmp_path / "in" / f"s{i}.jpg").write_bytes(image_bytes(i))
+        (tmp_path / "in" / f"s{i}.txt").write_text("a cat")
+    source = open_tars([written_by_tar(tmp_path / "in", *options)], tmp_path)
+    assert source.sizes_p.tolist() == [5] and not source.rejects
+
+
+@pytest.mark.parametrize("n_zeros", [512, 1024])
+def test_an_archive_without_padding_is_whole(tmp_path, n_zeros):
+    (path,) = made_shards(tmp_path, 5, 5)
+    with tarfile.open(path) as tar:
+        tar.getmembers()
+        end = tar.offset
+    os.truncate(path, end + n_zeros)
+    assert open_tars([path], tmp_path).sizes_p.tolist() == [5]
+
+
+def test_the_fingerprint_knows_which_shard_holds_what(tmp_path):
+    first, second = made_shards(tmp_path, 10, 5)
+    before = open_tars([first, second], tmp_path).fingerprint
+    assert open_tars([first, second], tmp_path / "again").fingerprint == before
+    first.rename(tmp_path / "aside")
+    second.rename(first)
+    (tmp_path / "aside").rename(second)
+    assert open_tars([first, second], tmp_path).fingerprint != before
+
+
+@pytest.mark.parametrize("change", ["image", "name"])
+def test_the_fingerprint_knows_other_images_and_names_under_the_same_keys(tmp_path, change):
+    given = [("a.jpg", image_bytes(1)), ("a.txt", b"a cat")]
+    other = {"image": [("a.jpg", image_bytes(1) + b"."), given[1]], "name": [given[0], ("a.txt", b"a dog")]}[change]
+    found = [open_tars([write_tar(tmp_path / "x.tar", members)], tmp_path / str(at)).fingerprint for at, members in enumerate((given, other))]
+    assert found[0] != found[1]
+
+
+def test_a_catalogs_fingerprint_is_that_of_its_shards_too(tmp_path):
+    frame = pl.DataFrame({"uuid": ["a"], "shard_filename": ["x.tar"], "species": ["Felis catus"]})
+    found = []
+    for at, image in enumerate((image_bytes(1), image_bytes(1) + b".")):
+        write_tar(tmp_path / "x.tar", [("a.jpg", image), ("a.txt", b"a cat")])
+        found.append(TableSource(frame, tmp_path, cache_dir=tmp_path / str(at)).fingerprint)
+    assert found[0] != found[1]
+
+
+def test_a_full_disk_of_the_cache_is_named_with_the_file_and_the_remedy(tmp_path, monkeypatch):
+    (path,) = made_shards(tmp_path, 3)
+
+    def full(*_given, **_more):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shards.np, "savez", full)
+    with pytest.raises(OSError, match="index of shard-00000.tar cannot be written .*LINNAEA_CACHE") as found:
+        load_index(path, tmp_path / "cache")
+    assert found.value.errno == errno.ENOSPC and found.value.filename.startswith(str(tmp_path / "cache"))
 
 
 @pytest.mark.parametrize("data", [b"", b"no tar at all" * 100])

@@ -44,7 +44,8 @@ class Source(Protocol):
     """Samples in parts (shards), any of which can be read at any time by any thread.
 
     `sizes_p` are the samples of each part. `rejects` are those left out from the start and `notices` those used despite
-    something odd. `fingerprint` changes when what the parts hold changes.
+    something odd. `fingerprint` changes when what the parts hold changes, as far as an index tells: keys, texts, and in shards
+    the places and sizes of images; no image is read for it.
     """
 
     sizes_p: np.ndarray

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -32,9 +33,10 @@ from linnaea.train.samples import (
     lineage_of_tag,
 )
 from linnaea.train.targets import stable_number
+from linnaea.train.writing import writing
 
 # The layout of the cached index; a change of it makes the old ones unseen.
-LAYOUT = "2"
+LAYOUT = "3"
 IMAGE, TAG, CAPTION = "image", "tag", "caption"
 IMAGE_ENDINGS = ("jpg", "jpeg", "png", "webp")
 MEMBERS = {
@@ -54,8 +56,11 @@ TEXT_KINDS = tuple(kind for kind in KINDS if kind not in (IMAGE, TAG))
 ARRAYS = ("keys", "offset_nk", "size_nk", "taxon_n")
 LISTS = ("rejects", "notices")
 N_NAMED = 3
+ELSEWHERE = "make room there, or put the cache elsewhere with the environment variable LINNAEA_CACHE; then start again"
 TWICE = "the key occurs twice in the shard; its first image counts"
 CUT_SHORT = "the shard ends before its sample does"
+# Two blocks of zeros end an archive; writers then fill their record, of 10,240 bytes unless `tar -b` made it larger.
+END_BYTES, MOST_RECORD_BYTES = 2 * tarfile.BLOCKSIZE, 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +68,7 @@ class ShardIndex:
     """Where the members of a shard's samples lie; n samples, k kinds of members.
 
     `offset_nk` is -1 where a sample has no such member. `broken_at` is the byte at which the archive breaks off, -1 if
-    it is whole; `rejects` and `notices` are (key, reason).
+    it is whole; `rejects` and `notices` are (key, reason). `fingerprint` changes with the keys, texts and places of the samples.
     """
 
     keys: np.ndarray
@@ -73,6 +78,12 @@ class ShardIndex:
     rejects: list[tuple[str, str]] = field(default_factory=list)
     notices: list[tuple[str, str]] = field(default_factory=list)
     broken_at: int = -1
+
+    @property
+    def fingerprint(self) -> str:
+        """Of what the index holds, so no image is read for it: other images of the very same sizes leave it as it is."""
+        numbers = (self.offset_nk.astype("<i8"), self.size_nk.astype("<i8"), self.taxon_n.astype("<i8"))
+        return hash_bytes("\0".join(self.keys.tolist()), *(array.tobytes() for array in numbers))
 
 
 def scan_shard(path: Path) -> ShardIndex:
@@ -96,13 +107,21 @@ def scan_shard(path: Path) -> ShardIndex:
                     sample.setdefault(kind, (member.offset_data, member.size))
                 end = tar.offset
                 tar.members.clear()  # it would keep all of them
-        handle.seek(end)
-        # An archive ends in blocks of zeros; tarfile takes a cut between two members for an end, too.
-        if handle.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        # tarfile takes a cut between two members for an end, too, and the zeros of a download that was not finished.
+        if not _is_end(handle, end, size):
             broken_at, last = end, next(reversed(samples), "")
             if cut_key in ("", last):  # else another sample had begun, so the last one is whole
                 samples.pop(last, None)
         return _index_samples(handle, samples, broken_at, rejects)
+
+
+def _is_end(handle, end: int, size: int) -> bool:
+    """Whether an archive of `size` bytes ends at byte `end`: nothing but zeros is left, and no more than fill a record."""
+    # Larger records are powers of two as a rule, and the size is a multiple of them.
+    record = max(tarfile.RECORDSIZE, min(size & -size, MOST_RECORD_BYTES))
+    handle.seek(end)
+    rest = handle.read(END_BYTES + record)
+    return tarfile.BLOCKSIZE <= len(rest) < END_BYTES + record and not rest.strip(b"\0")
 
 
 def _index_samples(
@@ -152,7 +171,7 @@ def cached_index(path: Path, cache_dir: Path) -> Path:
     if not cached.exists():
         index = scan_shard(path)
         lists = {key: np.array(getattr(index, key), np.str_).reshape(-1, 2) for key in LISTS}
-        with atomic_path(cached) as temporary, temporary.open("wb") as handle:
+        with writing(cached, f"the index of {path.name}", ELSEWHERE), atomic_path(cached) as temporary, temporary.open("wb") as handle:
             np.savez(handle, **{key: getattr(index, key) for key in (*ARRAYS, "broken_at")}, **lists)
     return cached
 
@@ -165,10 +184,21 @@ def read_index(cached: Path) -> ShardIndex:
         return ShardIndex(**arrays, **lists, broken_at=int(found["broken_at"]))
 
 
-def _summary(path: Path, cache_dir: Path) -> tuple[Path, int, int, list, list]:
+class _Summary(NamedTuple):
+    """What is kept of every shard: where its index lies, its samples, and what is wrong or odd about it."""
+
+    cached: Path
+    n: int
+    fingerprint: str
+    broken_at: int
+    rejects: list[tuple[str, str]]
+    notices: list[tuple[str, str]]
+
+
+def _summary(path: Path, cache_dir: Path) -> _Summary:
     cached = cached_index(path, cache_dir)
     index = read_index(cached)
-    return cached, len(index.keys), index.broken_at, index.rejects, index.notices
+    return _Summary(cached, len(index.keys), index.fingerprint, index.broken_at, index.rejects, index.notices)
 
 
 class _File:
@@ -213,21 +243,22 @@ class TarSource:
         self._check_names()
         cache_dir = cache_dir or default_cache_dir() / "shards"
         summaries = self._scan(cache_dir, n_processes)
-        cached_p = [cached for cached, *_ in summaries]
-        self.sizes_p = np.array([n for _, n, *_ in summaries], np.int64)
+        cached_p = [found.cached for found in summaries]
+        self.sizes_p = np.array([found.n for found in summaries], np.int64)
         self.rejects, self.notices = [], []
-        for path, (_, n, broken_at, rejects, notices) in zip(self.paths, summaries, strict=True):
-            if broken_at >= 0:
-                reason = f"truncated: the archive breaks off at byte {broken_at:,}, after {n:,} whole samples"
+        for path, found in zip(self.paths, summaries, strict=True):
+            if found.broken_at >= 0:
+                reason = f"truncated: the archive breaks off at byte {found.broken_at:,}, after {found.n:,} whole samples"
                 self.rejects.append(Reject(part=path.name, key="", reason=reason))
-            self.rejects += [Reject(part=path.name, key=key, reason=reason) for key, reason in rejects]
-            self.notices += [Reject(part=path.name, key=key, reason=reason) for key, reason in notices]
+            self.rejects += [Reject(part=path.name, key=key, reason=reason) for key, reason in found.rejects]
+            self.notices += [Reject(part=path.name, key=key, reason=reason) for key, reason in found.notices]
         broken = [reject for reject in self.rejects if not reject.key]
         if broken and not keep_truncated:
             named = "; ".join(f"{reject.part} is {reject.reason}" for reject in broken[:N_NAMED])
             more = f" and {len(broken) - N_NAMED} more shards" if len(broken) > N_NAMED else ""
             raise ValueError(f"{named}{more}; fetch again, or keep the whole samples with keep_truncated")
-        self.fingerprint = hash_bytes(*(f"{path.name} {n}" for path, n in zip(self.paths, self.sizes_p, strict=True)))
+        parts = zip(self.paths, summaries, strict=True)
+        self.fingerprint = hash_bytes(*(f"{path.name} {found.fingerprint}" for path, found in parts))
         # The index of the shard as it was at the start: one that changes meanwhile shows as samples cut short.
         self._index = lru_cache(n_open)(lambda part: read_index(cached_p[part]))
         self._file = lru_cache(n_open)(lambda part: _File(self.paths[part]))
@@ -242,7 +273,7 @@ class TarSource:
         if twice:
             raise ValueError(f"{twice[0]} is given twice; name each shard once")
 
-    def _scan(self, cache_dir: Path, n_processes: int) -> list[tuple[Path, int, int, list, list]]:
+    def _scan(self, cache_dir: Path, n_processes: int) -> list[_Summary]:
         caches = [cache_dir] * len(self.paths)
         if n_processes <= 1:
             return list(map(_summary, self.paths, caches))

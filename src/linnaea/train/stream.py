@@ -130,7 +130,8 @@ class Stream:
         for name, value in self.state().items():
             if name != "position" and state.get(name) != value:
                 had = f"the run to resume had {name} {state.get(name)!r}, this one has {value!r}"
-                raise ValueError(f"{had}; use the same, or start afresh")
+                what = ": other samples lie in its shards, or its table says something else" if name == "source" else ""
+                raise ValueError(f"{had}{what}; use the same, or start afresh")
         self.position = int(state["position"])
 
     def _text_type(self, position: int) -> str:

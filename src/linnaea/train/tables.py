@@ -122,7 +122,8 @@ class TableSource:
             self._rows_p = self._find_members(kept[shard].fill_null("").to_list(), shard_options)
         self.sizes_p = np.array([len(rows) for rows in self._rows_p], np.int64)
         whole = kept.select(_joined(self._key, *RANKS, COMMON, *([shard] if shard else [])))
-        self.fingerprint = hash_bytes("\n".join(whole.to_series().to_list()), *map(str, self.sizes_p))
+        of_shards = self._tars.fingerprint if self._tars else ""
+        self.fingerprint = hash_bytes("\n".join(whole.to_series().to_list()), *map(str, self.sizes_p), of_shards)
         lineages = kept.select(_joined(*RANKS)).to_series()
         number_of = {lineage: stable_number(lineage) for lineage in lineages.unique().to_list()}
         self._taxon_n = np.array([number_of[lineage] for lineage in lineages.to_list()], np.int64)
