@@ -15,9 +15,10 @@ torch = pytest.importorskip("torch")
 
 from linnaea.model.open_clip import OpenClipModel
 from linnaea.train.checkpoints import Checkpoints, finished
-from linnaea.train.clip_files import load_open_clip, save_open_clip
+from linnaea.train.clip_files import load_open_clip, make_model, save_open_clip
 from linnaea.train.clip_loop import Objective, make_optimizer, open_model, rate_at, stop_unless_finite, train_clip
 from linnaea.train.clip_recipe import ClipRecipe, SamplesConfig
+from linnaea.train.clip_run import run_clip
 from linnaea.train.curves import Curve
 from linnaea.train.pack import write_shards
 from linnaea.train.ranks import Ranks
@@ -234,6 +235,36 @@ def test_crops_of_another_size_are_named(tmp_path):
     recipe = tiny_recipe(tmp_path)
     with pytest.raises(ValueError, match="crops have 32 pixels a side.*want 16; set crop.size"):
         open_model(replace(recipe, crop=replace(recipe.crop, size=32)))
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "said"),
+    [
+        ("vision_cfg", {"image_size": 24}, "teacher .* has 24 pixels a side, the towers of open_clip_config.json 16; give"),
+        ("vision_cfg", {"image_size": 8}, "has 8 pixels a side"),
+        ("text_cfg", {"context_length": 39}, "has 39 tokens a text, the towers of open_clip_config.json 40; .* at least as many"),
+    ],
+)
+def test_a_teacher_that_cannot_see_what_the_towers_see_is_refused_at_the_start(tmp_path, part, changes, said):
+    recipe = tiny_recipe(tmp_path)
+    other = json.loads(recipe.towers.read_text())
+    other["model_cfg"][part] |= changes
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    save_open_clip(make_model(tmp_path / "other.json"), tmp_path / "other.json", tmp_path / "teacher")
+    with pytest.raises(ValueError, match=said) as found:
+        run_clip(replace(recipe, teacher=tmp_path / "teacher"), tmp_path / "out", report=silent)
+    assert "\n" not in str(found.value) and not (tmp_path / "out").exists()
+
+
+def test_a_teacher_of_longer_texts_and_other_widths_teaches(tmp_path):
+    recipe = tiny_recipe(tmp_path, steps=1, warm_up=0)
+    other = json.loads(recipe.towers.read_text())
+    other["model_cfg"]["embed_dim"] = 4
+    other["model_cfg"]["text_cfg"] |= {"context_length": 50, "width": 16}
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    save_open_clip(make_model(tmp_path / "other.json"), tmp_path / "other.json", tmp_path / "teacher")
+    train_clip(replace(recipe, teacher=tmp_path / "teacher"), tmp_path / "work", report=silent)
+    assert curve_of(tmp_path / "work")[0]["distillation"] > 0
 
 
 def sharded(tmp_path, **changes) -> ClipRecipe:

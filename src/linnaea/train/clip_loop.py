@@ -18,7 +18,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from linnaea.model.open_clip_config import OPEN_CLIP_CONFIG
 from linnaea.train.checkpoints import Checkpoints, finished
 from linnaea.train.clip_files import load_open_clip, make_model
 from linnaea.train.clip_recipe import ClipRecipe
@@ -26,6 +25,7 @@ from linnaea.train.clip_towers import ClipModel
 from linnaea.train.contrastive import LevelConfig, distillation_loss, info_nce, level_loss, sigmoid_loss
 from linnaea.train.curves import Curve
 from linnaea.train.feed import Feed, Micro, Pairs
+from linnaea.train.folders import check_folders
 from linnaea.train.grad_cache import cached_backward
 from linnaea.train.ranks import (
     Ranks,
@@ -56,20 +56,6 @@ class Trained(nn.Module):
         """Vectors [b, d] of images and texts, of the replayed ones if there are any; the scale, and the bias if any."""
         found = self.clip(micro.images, micro.texts, micro.replay)
         return found if self.bias is None else (*found, self.bias.clone())
-
-
-def check_folders(recipe: ClipRecipe) -> None:
-    """Nothing, where the towers' description and the folders of weights are there; else FileNotFoundError says how to get
-    them."""
-    if not recipe.towers.is_file():
-        raise FileNotFoundError(f"{recipe.towers} is missing; give an open_clip_config.json with --towers")
-    for name in ("start", "teacher"):
-        folder = getattr(recipe, name)
-        if folder is not None and not (folder / OPEN_CLIP_CONFIG).is_file():
-            raise FileNotFoundError(
-                f"{name} {folder} holds no {OPEN_CLIP_CONFIG}; fetch the model there (huggingface-cli download OWNER/NAME "
-                f"--local-dir {folder}), or give another folder with --{name}"
-            )
 
 
 def open_model(recipe: ClipRecipe) -> Trained:

@@ -30,8 +30,9 @@ def run_clip(
     `validate_every` and no `validate` the towers are validated as `linnaea.train.validation` does it.
     """
     from linnaea.train.clip_files import save_open_clip
-    from linnaea.train.clip_loop import check_folders, train_clip
+    from linnaea.train.clip_loop import train_clip
     from linnaea.train.clip_names import save_names
+    from linnaea.train.folders import check_folders
     from linnaea.train.ranks import join
 
     if (out / CONFIG).exists():
