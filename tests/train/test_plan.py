@@ -20,7 +20,7 @@ from linnaea.model.vision_graph import VisionConfig
 from linnaea.train import plan
 from linnaea.train.clip_recipe import ClipRecipe, SamplesConfig
 from linnaea.train.clip_towers import PART, ClipModel, pack_texts
-from linnaea.train.contrastive import info_nce, replay_loss
+from linnaea.train.contrastive import distillation_loss, info_nce, replay_loss
 from linnaea.train.cost import (
     Sequences,
     StepShape,
@@ -108,6 +108,54 @@ def test_planned_operations_of_gradient_caching_are_those_of_a_real_step():
 
     shape = shape_of(pairs=4, replayed=0, texts=Sequences.of([3, 3, 4, 2]), micro_batch=2)
     assert counted(work) == step_flops(shape).computed
+
+
+# A teacher of one block a tower: four patches of 16 x 16 and the class token, texts of at most 12 tokens.
+TEACHER = (
+    VisionConfig(size=32, patch=16, width=8, n_layers=1, n_heads=1, dim=6),
+    TextConfig(n_tokens=100, context=12, width=4, n_layers=1, n_heads=1, mlp_ratio=4, dim=6, activation="gelu"),
+)
+
+
+def test_a_teachers_operations_and_weights_are_those_of_a_count_by_hand():
+    shape = shape_of(replayed=0, texts=Sequences.of([3, 7]), taught=Sequences.of([3, 7]), teacher=TEACHER)
+    # of five images: 4 patches of 768 numbers; keys and values of 5 tokens; query, attention, output and two layers of one
+    image = 2 * 4 * 768 * 8 + 2 * 5 * 8 * 16 + 2 * 8 * 8 + 4 * 5 * 8 + 2 * 8 * 8 + 2 * 2 * 8 * 32 + 2 * 8 * 6
+    # of two texts with 3 and 7 tokens, each once
+    text = 2 * 10 * 4 * 8 + 4 * 10 * 4 + 2 * (2 * 4 * 4 + 2 * 4 * 4 + 2 * 2 * 4 * 16 + 2 * 4 * 6)
+    assert step_flops(shape).teacher == 5 * image + text
+    assert step_flops(shape_of()).teacher == 0
+    towers = ClipModel(*TEACHER)
+    planned, plain = memory_bytes(shape), memory_bytes(shape_of(replayed=0, texts=Sequences.of([3, 7])))
+    assert planned["teacher"] == sum(p.nbytes for p in towers.parameters())
+    assert planned == plain | {"teacher": planned["teacher"]}
+
+
+def test_planned_operations_of_a_distillation_are_those_of_a_real_step():
+    model, teacher = ClipModel(VISION, TEXT), ClipModel(*TEACHER).requires_grad_(False)
+    images, texts = torch.zeros(5, 32, 32, 3, dtype=torch.uint8), pack_texts(IDS)
+
+    def work():
+        with torch.no_grad():
+            taught = teacher(images, texts)
+        vectors = model(images, texts)
+        (info_nce(*vectors) + distillation_loss(*vectors, *taught)).backward()
+
+    own = Sequences.of(DISTINCT[:4])
+    assert counted(work) == step_flops(shape_of(replayed=0, texts=own, taught=own, teacher=TEACHER)).computed
+
+
+def test_the_plan_says_what_the_teacher_adds(tmp_path):
+    towers = ROOT / "recipes" / "towers" / "vit-b-16.json"
+    (tmp_path / "open_clip_config.json").write_text(towers.read_text())
+    plain, taught = (plan.plan_run(small_recipe(tmp_path, **more), lengths=[20]) for more in ({}, {"teacher": tmp_path}))
+    assert taught.step_s > plain.step_s
+    (line,) = [line for line in plan.show(taught) if line.startswith("teacher")]
+    assert "149.6 M more, forward alone" in line
+    assert any("teacher 0.598" in line for line in plan.show(taught) if "moments" in line)
+    assert not any("teacher" in line for line in plan.show(plain))
+    with pytest.raises(FileNotFoundError, match="teacher .*gone holds no open_clip_config.json; .* give another folder with --teacher"):
+        plan.plan_run(small_recipe(tmp_path, teacher=tmp_path / "gone"), lengths=[20])
 
 
 def test_useful_operations_do_not_depend_on_what_is_computed_again():

@@ -15,6 +15,7 @@ from linnaea.model.text_graph import TextConfig
 from linnaea.model.vision_graph import CHANNELS, VisionConfig
 
 Config = VisionConfig | TextConfig
+Towers = tuple[VisionConfig, TextConfig]
 # A product's gradient costs one product for each of its sides.
 FORWARD_AND_BACKWARD = 3
 # Of AdamW: two moments in float32, as the weights and their gradients are.
@@ -70,6 +71,10 @@ class StepShape:
     "side of the loss's squares"
     part: int = 512
     "images that pass the tower together where activations are computed again"
+    teacher: Towers | None = None
+    "towers that are distilled, which see the organisms alone"
+    taught: Sequences | None = None
+    "distinct texts of the organisms, where there is a teacher"
 
     @property
     def images(self) -> Sequences:
@@ -137,11 +142,13 @@ class StepFlops:
     "tiles computed again"
     caching: float
     "the first pass of gradient caching"
+    teacher: float = 0.0
+    "a teacher's towers, forward alone"
 
     @property
     def useful(self) -> float:
         """What the result needs."""
-        return self.images + self.texts + self.loss
+        return self.images + self.texts + self.loss + self.teacher
 
     @property
     def computed(self) -> float:
@@ -149,25 +156,44 @@ class StepFlops:
         return self.useful + self.checkpointing + self.loss_again + self.caching
 
 
+def _stem_forward(vision: VisionConfig, n_images: float) -> float:
+    """Operations of cutting images into patches and projecting these."""
+    return 2 * n_images * (vision.n_tokens - 1) * CHANNELS * vision.patch**2 * vision.width
+
+
+def towers_forward(vision: VisionConfig, text: TextConfig, n_images: float, texts: Sequences) -> float:
+    """Operations of both towers forward, of some images and distinct texts, to their vectors."""
+    images = Sequences.of([vision.n_tokens]).times(n_images)
+    vectors = 2 * n_images * vision.width * vision.dim + 2 * texts.n * text.width * text.dim
+    return _stem_forward(vision, n_images) + blocks_forward(vision, images)[0] + blocks_forward(text, texts)[0] + vectors
+
+
 def step_flops(shape: StepShape) -> StepFlops:
     """The operations of a step of one rank, exact for what are matrix products."""
     vision, text, images = shape.vision, shape.text, shape.images
-    stem = 2 * images.n * (vision.n_tokens - 1) * CHANNELS * vision.patch**2 * vision.width
+    stem = _stem_forward(vision, images.n)
     image_blocks, images_again = blocks_forward(vision, images)
     text_blocks, texts_again = blocks_forward(text, shape.texts)
     image_vectors = 2 * images.n * vision.width * vision.dim
     text_vectors = 2 * shape.texts.n * text.width * text.dim
     # each rank meets its images with the texts of all; nothing else of the logits is needed
-    logits = 2 * vision.dim * shape.n_ranks * (shape.pairs**2 + shape.replayed**2)
-    once = stem + image_blocks + image_vectors + text_blocks + text_vectors
+    organisms, replayed = (2 * vision.dim * shape.n_ranks * n**2 for n in (shape.pairs, shape.replayed))
+    logits, distilled, distilled_again, teacher = organisms + replayed, 0.0, 0.0, 0.0
+    if shape.teacher is not None:
+        teacher = towers_forward(*shape.teacher, shape.pairs, shape.taught)
+        teachers = organisms / vision.dim * shape.teacher[0].dim
+        # The teacher's logits are needed once; the student's are those of the contrast, but the two losses are computed one
+        # after the other: sums and gradients again (4), products with the teacher's softmax and their gradients (3).
+        distilled, distilled_again = teachers, 7 * organisms + 2 * teachers
     return StepFlops(
         # no gradient reaches the pixels
         images=FORWARD_AND_BACKWARD * (image_blocks + image_vectors) + 2 * stem,
         texts=FORWARD_AND_BACKWARD * (text_blocks + text_vectors),
-        loss=FORWARD_AND_BACKWARD * logits,
+        loss=FORWARD_AND_BACKWARD * logits + distilled,
         checkpointing=(images_again + texts_again) if shape.checkpointing else 0.0,
-        loss_again=logits,
-        caching=once if shape.held < 1 else 0.0,
+        loss_again=logits + distilled_again,
+        caching=towers_forward(vision, text, images.n, shape.texts) if shape.held < 1 else 0.0,
+        teacher=teacher,
     )
 
 
@@ -201,6 +227,8 @@ def activation_bytes(shape: StepShape) -> dict[str, float]:
 def memory_bytes(shape: StepShape, *, second: bool = False) -> dict[str, float]:
     """Bytes of one rank by what they are for; their sum is the step's peak without the allocator's own losses."""
     parameters = sum(tower_parameters(shape.vision, shape.text, second=second).values())
+    # Whole on every rank, in float32, and without gradients; its activations are gone before the student's come.
+    teacher = sum(tower_parameters(*shape.teacher).values()) if shape.teacher else 0
     shared = shape.n_ranks if shape.sharded else 1
     # two blocks at a time: the one at work and the next
     blocks = 2 * max(block_parameters(shape.vision), block_parameters(shape.text))
@@ -219,6 +247,7 @@ def memory_bytes(shape: StepShape, *, second: bool = False) -> dict[str, float]:
         "gradients": BYTES_GRADIENT * parameters / shared,
         "moments": BYTES_MOMENTS * parameters / shared,
         "weights at work": at_work,
+        "teacher": BYTES_WEIGHT * teacher,
         **activation_bytes(shape),
         "loss": loss,
     }

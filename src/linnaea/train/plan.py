@@ -8,11 +8,11 @@ import time
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from linnaea.model.open_clip_config import read_config
 from linnaea.train.clip_recipe import ClipRecipe, SamplesConfig
 from linnaea.train.cost import Sequences, StepFlops, StepShape, memory_bytes, step_flops, tower_parameters
+from linnaea.train.folders import check_towers, read_teacher
 
 CPU = "cpu"
 N_TEXTS = 4096
@@ -150,7 +150,8 @@ def plan_run(
             raise ValueError(f"{name} {getattr(recipe, name)} is no multiple of {gpus} gpus; change one of the two")
     lengths = lengths or text_lengths(recipe.organisms, towers.text.context)
     pairs, replayed = recipe.batch // gpus, recipe.replay_batch // gpus
-    texts = Sequences.of(lengths).times(pairs / len(lengths)) + Sequences.of([towers.text.context]).times(replayed)
+    own, teacher = Sequences.of(lengths).times(pairs / len(lengths)), read_teacher(recipe)
+    texts = own + Sequences.of([towers.text.context]).times(replayed)
     shape = StepShape(
         vision=towers.vision,
         text=towers.text,
@@ -163,6 +164,8 @@ def plan_run(
         precision=recipe.precision,
         sharded=recipe.parallel == "fsdp",
         tile=recipe.tile,
+        teacher=(teacher.vision, teacher.text) if teacher else None,
+        taught=own if teacher else None,
     )
     kind = find_kind(gpu_kind, recipe.precision)
     return Plan(
@@ -197,13 +200,14 @@ def show(plan: Plan) -> list[str]:
     each, n = shape.pairs + shape.replayed, shape.n_ranks
     parameters = tower_parameters(shape.vision, shape.text, second=recipe.second)
     of_towers = ", ".join(f"{name} {value / 1e6:,.1f}" for name, value in parameters.items() if value > 1)
-    useful = {"images": flops.images, "texts": flops.texts, "loss": flops.loss}
+    useful = {"images": flops.images, "texts": flops.texts, "loss": flops.loss, "teacher": flops.teacher}
     again = {"blocks": flops.checkpointing, "first pass of caching": flops.caching, "loss": flops.loss_again}
     assumed = f"{plan.utilisation:.0%} of the {kind.about}, {show_number(kind.peak / 1e12)} (assumed; --utilisation)"
     whole = f"{show_duration(plan.run_s)} on {n}" + (f", {show_duration(plan.run_s * n)} on one" if n > 1 else "")
     rows = [
         ("recipe", f"{recipe.name} on {n} x {plan.kind_name}"),
         ("parameters", f"{sum(parameters.values()) / 1e6:,.1f} M: {of_towers}"),
+        *_show_teacher(plan),
         ("a step", f"{recipe.batch:,} organisms and {recipe.replay_batch:,} replayed; {each:,} of them a processor"),
         ("texts", f"{plan.mean_length:.1f} of {shape.text.context} tokens in the mean; padding is never computed"),
         ("useful TFLOP", f"{show_number(flops.useful / 1e12)} a step and processor: {_show_parts(useful, 1e12)}"),
@@ -222,6 +226,14 @@ def show(plan: Plan) -> list[str]:
 
 def _show_parts(parts: dict[str, float], unit: float) -> str:
     return ", ".join(f"{name} {show_number(value / unit)}" for name, value in parts.items() if value)
+
+
+def _show_teacher(plan: Plan) -> list[tuple[str, str]]:
+    """What a teacher adds, where there is one."""
+    if plan.shape.teacher is None:
+        return []
+    parameters = sum(tower_parameters(*plan.shape.teacher).values())
+    return [("teacher", f"{plan.recipe.teacher}: {parameters / 1e6:,.1f} M more, forward alone, whole on every processor")]
 
 
 def _show_memory(plan: Plan) -> list[tuple[str, str]]:
@@ -274,7 +286,6 @@ def main(recipe: ClipRecipe, *, gpus: int = 1, gpu_kind: str = "h100", utilisati
     """Prints the plan; exit code 0."""
     if not hasattr(recipe, "towers"):
         raise ValueError(f"recipe {recipe.name!r} trains no towers, so it has no plan; {_why_none(recipe)}")
-    if not Path(recipe.towers).exists():
-        raise FileNotFoundError(f"{recipe.towers} is missing; give an open_clip_config.json with --towers")
+    check_towers(recipe.towers)
     print("\n".join(show(plan_run(recipe, gpus=gpus, gpu_kind=gpu_kind, utilisation=utilisation))))
     return 0
