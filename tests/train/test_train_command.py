@@ -77,6 +77,12 @@ def test_any_field_is_an_option_and_the_folder_is_a_model(recipes, tmp_path, cap
     assert np.asarray(model.encode_images(images)).shape == (2, 8)
 
 
+def test_replay_is_taken_out_on_the_command_line(root, capsys):
+    given = ("--recipes", str(root / "recipes"), "--plan", "--gpu-kind", "a100")
+    assert main(["train", "smoke", *given, "--replay", "none", "--loss", "sigmoid"]) == 0
+    assert "64 organisms and 0 replayed" in capsys.readouterr().out
+
+
 def test_recipes_are_those_here_or_where_there_are_none_those_that_come_with_the_package(recipes, tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")

@@ -106,7 +106,7 @@ class ClipRecipe:
     "folder in open_clip's format to start from; without it weights are drawn"
     organisms: SamplesConfig
     "images of organisms"
-    replay: SamplesConfig | None = None
+    replay: SamplesConfig | None = field(default=None, metadata={"takes_along": ("replay_batch",)})
     "images of anything, which keep their place through a second projector"
     crop: AugmentConfig = field(default_factory=AugmentConfig)
     "how training crops are drawn"
@@ -183,17 +183,19 @@ class ClipRecipe:
         read_plain(self)
         _check_choices(self)
         check_bounds(self, BOUNDS)
-        if bool(self.replay) != bool(self.replay_batch):
+        if self.replay and not self.replay_batch:
+            raise ValueError("replay is given and replay_batch is 0; give --replay-batch, or --replay none to train without")
+        if self.replay_batch and not self.replay:
             raise ValueError(
-                f"replay_batch is {self.replay_batch} and replay is {'given' if self.replay else 'not given'}; "
-                "replay needs both"
+                f"replay_batch is {self.replay_batch} and there is no replay; say of what with --replay.shards or "
+                "--replay.table, or give --replay-batch 0"
             )
         if self.warm_up > self.steps:
             raise ValueError(f"warm_up {self.warm_up} is longer than the run of {self.steps} steps; shorten it")
         if self.loss != "levels" and (self.genus_share or self.family_share):
             raise ValueError(f"genus_share and family_share need loss levels, not {self.loss}")
         if self.loss == "sigmoid" and self.replay:
-            raise ValueError("loss sigmoid has no replay; use infonce or levels, or leave replay out")
+            raise ValueError("loss sigmoid has no replay; use --loss infonce or levels, or leave replay out with --replay none")
 
     @property
     def second(self) -> bool:

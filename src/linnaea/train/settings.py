@@ -6,6 +6,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Iterable
+from dataclasses import MISSING
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -27,9 +28,10 @@ def read_plain(config) -> None:
 def set_fields(recipe, settings: Iterable[str], *, options: Iterable[str] = ()):
     """The recipe with each `name=text` put in place; of a part's fields the name has a dot: `organisms.balance=1`.
 
-    Several values are separated by commas. A name alone is a switch: `compile`, or `no-compile` to turn it off. Raises
-    ValueError naming the nearest fields (and `options`, which an unknown name may have meant), or the value that is not of
-    its field's type.
+    Several values are separated by commas. A name alone is a switch: `compile`, or `no-compile` to turn it off. `none` is
+    nothing wherever a field may be nothing or empty; a part that is taken out so takes along the fields that its metadata
+    names as `takes_along`, and a part that was not there is made of the fields that are given. Raises ValueError naming the
+    nearest fields (and `options`, which an unknown name may have meant), or the value that is not of its field's type.
     """
     changes: dict[str, object] = {}
     for setting in settings:
@@ -40,27 +42,37 @@ def set_fields(recipe, settings: Iterable[str], *, options: Iterable[str] = ()):
             path, negated = path.removeprefix("no_"), True
         if path not in known:
             raise ValueError(f"recipe {recipe.name!r} has no field {path!r}{_nearest(path, known, options)}")
-        hint = _without_none(known[path])
         if not equals:
-            if hint is not bool:
+            if known[path].kind is not bool:
                 raise ValueError(f"{path} needs a value: {path}=…")
             text = OFF[0] if negated else ON[0]
-        value = None if text.lower() in NOTHING and hint is not known[path] else _read(path, text, hint)
-        _put(changes, path.split("."), value)
+        is_nothing = text.lower() in NOTHING and known[path].nothing is not MISSING
+        _put(changes, path, known[path].nothing if is_nothing else _read(path, text, known[path].kind))
     # All at once, as fields may only be right together.
     return _changed(recipe, changes)
 
 
-def fields_of(config, before: str = "") -> dict[str, object]:
-    """The type of each field by its name, parts of parts included."""
-    found: dict[str, object] = {}
-    hints = typing.get_type_hints(type(config))
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            found |= fields_of(value, f"{before}{field.name}.")
-        else:
-            found[before + field.name] = hints[field.name]
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Known:
+    """A field by its type, and what `none` stands for, if that is anything."""
+
+    kind: object
+    nothing: object = MISSING
+
+
+def fields_of(config, before: str = "") -> dict[str, Known]:
+    """What is known of each field by its name, parts of parts included; those of a part that is not there by its class."""
+    owner = config if isinstance(config, type) else type(config)
+    found: dict[str, Known] = {}
+    hints = typing.get_type_hints(owner)
+    for field in dataclasses.fields(owner):
+        name, kind, value = before + field.name, _without_none(hints[field.name]), getattr(config, field.name, None)
+        may_be_none = kind is not hints[field.name]
+        if may_be_none or not dataclasses.is_dataclass(value):
+            empty = field.default if field.default in ("", ()) else MISSING
+            found[name] = Known(kind=kind, nothing=None if may_be_none else empty)
+        if dataclasses.is_dataclass(kind):
+            found |= fields_of(value if dataclasses.is_dataclass(value) else kind, f"{name}.")
     return found
 
 
@@ -74,18 +86,30 @@ def _nearest(name: str, known: Iterable[str], options: Iterable[str]) -> str:
     return f"; did you mean {' or '.join(flags)}?" if near else f"; it has {', '.join(known)}"
 
 
-def _put(changes: dict, path: list[str], value: object) -> None:
-    for part in path[:-1]:
+def _put(changes: dict, path: str, value: object) -> None:
+    """Puts a value where its path says. ValueError where a part is both taken out and given fields."""
+    *parts, last = path.split(".")
+    for part in parts:
         changes = changes.setdefault(part, {})
-    changes[path[-1]] = value
+        if changes is None:
+            raise ValueError(f"{part} is none, and {path} is given; leave one of the two out")
+    inside = next(iter(changes[last])) if isinstance(changes.get(last), dict) else ""
+    if inside:
+        raise ValueError(f"{path} is none, and {path}.{inside} is given; leave one of the two out")
+    changes[last] = value
 
 
 def _changed(config, changes: dict):
-    values = {
-        name: _changed(getattr(config, name), value) if isinstance(value, dict) else value
-        for name, value in changes.items()
-    }
-    return dataclasses.replace(config, **values)
+    hints, known = typing.get_type_hints(type(config)), {field.name: field for field in dataclasses.fields(config)}
+    values, along = {}, {}
+    for name, value in changes.items():
+        part = getattr(config, name)
+        if isinstance(value, dict):
+            value = _changed(part, value) if part is not None else _without_none(hints[name])(**value)
+        elif value is None:
+            along |= {other: known[other].default for other in known[name].metadata.get("takes_along", ())}
+        values[name] = value
+    return dataclasses.replace(config, **(along | values))
 
 
 def _without_none(hint: object) -> object:
@@ -114,4 +138,7 @@ def _read(name: str, text: str, hint: object) -> object:
             raise ValueError(f"{name} {text!r} is not {kind}") from None
     if hint in (str, Path):
         return hint(text)
+    if dataclasses.is_dataclass(hint):
+        some = ", ".join(f"--{name}.{field.name.replace('_', '-')}" for field in dataclasses.fields(hint)[:2])
+        raise ValueError(f"{name} {text!r} is a part of the recipe, not a value; set its fields ({some} …)")
     raise ValueError(f"{name} cannot be set here; write a recipe of your own for it")
