@@ -21,7 +21,7 @@ from linnaea.train.clip_recipe import ClipRecipe, SamplesConfig
 from linnaea.train.clip_run import run_clip
 from linnaea.train.curves import Curve
 from linnaea.train.pack import write_shards
-from linnaea.train.ranks import Ranks
+from linnaea.train.ranks import Ranks, said_of_loss
 
 sys.path.insert(0, str(Path(__file__).parent))
 from made_clip import curve_of, losses, mean_vectors, run_ranks, silent, tiny_recipe, validations
@@ -185,12 +185,19 @@ def test_a_rank_that_vanishes_ends_the_others_by_name_and_the_checkpoint_is_whol
     assert ended[1][0] == -9
     code, said, _ = ended[0]
     assert code == 3, ended[0]
-    assert "ConnectionError: rank 0 of 2 no longer reaches the others" in said
+    assert "ConnectionError: rank 0 of 2 no longer reaches rank 1 (" in said
+    assert "rank 1 says why, or if it was killed" in said and "'Root Cause'" in said
     recipe = tiny_recipe(tmp_path)
     train_clip(recipe, tmp_path / "work", resume=True, report=silent)
     plain = tmp_path / "plain"
     train_clip(recipe, plain, report=silent)
     np.testing.assert_allclose(losses(tmp_path / "work"), losses(plain), rtol=1e-5)
+
+
+def test_of_more_than_two_ranks_the_lost_one_is_to_be_looked_for_in_torchruns_report():
+    said = said_of_loss(2, 4, RuntimeError("Connection closed by peer"))
+    assert said.startswith("rank 2 of 4 no longer reaches the others (Connection closed by peer); the rank that ended first says why")
+    assert "torchrun's report then names it with its signal under 'Root Cause'" in said
 
 
 def test_a_batch_that_cannot_be_shared_is_named():

@@ -86,7 +86,8 @@ def _attempt(make: Callable[[], object]) -> tuple[object, Exception | None]:
 
 @contextmanager
 def join(device: str = "auto", *, timeout_s: float = 1800.0) -> Iterator[Ranks]:
-    """This process's place among the ranks. ConnectionError names the rank that noticed where another one is lost."""
+    """This process's place among the ranks. ConnectionError names the rank that noticed that another one is lost, and
+    of two the lost one."""
     n, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     local_rank = int(os.environ.get("LOCAL_RANK", str(rank)))
     kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
@@ -109,14 +110,21 @@ def join(device: str = "auto", *, timeout_s: float = 1800.0) -> Iterator[Ranks]:
     except RuntimeError as error:
         if not is_loss_of_a_rank(error):
             raise
-        reason = " ".join(str(error).split())[:160]
-        raise ConnectionError(
-            f"rank {rank} of {n} no longer reaches the others ({reason}); see what the rank that ended first says, "
-            "then start again with --resume"
-        ) from error
+        raise ConnectionError(said_of_loss(rank, n, error)) from error
     finally:
         if not joined:
             distributed.destroy_process_group()
+
+
+def said_of_loss(rank: int, n: int, error: BaseException) -> str:
+    """What a rank says that no longer reaches another. Of two it knows which; of more, all that still run lose each other at
+    the same time, and only who started them sees which ended first."""
+    lost, first = (f"rank {1 - rank}",) * 2 if n == 2 else ("the others", "the rank that ended first")
+    reason = " ".join(str(error).split())[:160]
+    return (
+        f"rank {rank} of {n} no longer reaches {lost} ({reason}); {first} says why, or if it was killed (memory, a lost machine) says "
+        "nothing: torchrun's report then names it with its signal under 'Root Cause'; start again with --resume"
+    )
 
 
 def is_loss_of_a_rank(error: BaseException) -> bool:
