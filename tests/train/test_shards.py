@@ -344,7 +344,7 @@ def test_names_become_binomials():
 
 
 def test_tables_that_say_nothing_are_refused_with_what_they_have(tmp_path):
-    with pytest.raises(ValueError, match=r"neither a column file nor shard_file_path and uuid; it has genus"):
+    with pytest.raises(ValueError, match=r"table has neither a column of files .* with uuid; it has genus; rename"):
         TableSource(pl.DataFrame({"genus": ["Felis"]}), tmp_path)
     path = table(tmp_path, [row("a.jpg")])
     with pytest.raises(ValueError, match=r"manifest.csv has no row whose split is 'trian'"):
@@ -371,6 +371,8 @@ def test_shards_and_tables_tell_the_lineages_that_they_name(tmp_path):
         ("broken.parquet", b"PAR1 and no more", "broken.parquet cannot be read as a table"),
         ("semicolons.csv", b"file;split\na.jpg;train\n", "one column, 'file;split': semicolons separate its fields, not commas"),
         ("both.csv", b"file;split\na, b.jpg;train\n", "both.csv has one column, 'file;split': semicolons"),
+        ("image.csv", b"image,species\na.jpg,Felis catus\n", r"neither a column of files \(file or path .*; it has image, species; rename the column"),
+        ("name.csv", b"file,name\na.jpg,Felis catus\n", r"name.csv has no column of names \(kingdom, .*\); it has file, name; rename the column"),
         ("bare.csv", b"file,species\na.jpg,Felis catus\n", r"no column split \(it has file, species\), so 'train' cannot be chosen"),
     ],
 )

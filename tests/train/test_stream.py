@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from PIL import Image
 
@@ -17,9 +18,10 @@ from linnaea.taxonomy.text import TEXT_TYPES
 from linnaea.train.augment import AugmentConfig, augment, decode_bytes, draw_crop
 from linnaea.train.order import EpochOrder
 from linnaea.train.rejects import RejectJournal
-from linnaea.train.samples import RawSample
+from linnaea.train.samples import NO_TEXT, RawSample
 from linnaea.train.shards import TarSource
 from linnaea.train.stream import Stream, StreamConfig
+from linnaea.train.tables import TableSource
 
 sys.path.insert(0, str(Path(__file__).parent))
 from made_shards import image_bytes, made_shards
@@ -283,6 +285,16 @@ def test_a_single_shard_is_shuffled_anew_in_each_epoch_and_lends_substitutes_fro
     lent = [order.substitute(position, attempt).row for position in range(20) for attempt in (1, 2)]
     assert len(set(lent)) > 15
     assert lent[:2] == [order.substitute(0, attempt).row for attempt in (1, 2)]
+
+
+def test_where_no_sample_can_be_used_the_error_says_why_and_the_journal_names_each(tmp_path):
+    frame = pl.DataFrame({"file": ["a.jpg", "b.jpg"], "species": [None, ""]})
+    journal = RejectJournal(tmp_path / "organisms-0.csv")
+    with pytest.raises(ValueError, match=rf"no usable sample: 2 x {NO_TEXT} \(each is named in .*organisms-0.csv\); check"):
+        Stream(TableSource(frame, tmp_path), StreamConfig(batch_size=1), rejects=journal)
+    assert [line.split(",")[1] for line in journal.path.read_text().splitlines()] == ["key", "a.jpg", "b.jpg"]
+    with pytest.raises(ValueError, match="no usable sample; check the data"):
+        Stream(TableSource(frame, tmp_path), StreamConfig(batch_size=1), rank=1, n_ranks=2)
 
 
 def test_no_sample_at_all_is_an_error():

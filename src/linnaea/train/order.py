@@ -57,7 +57,7 @@ class EpochOrder:
         self._sizes_p, self._seed, self._window = np.asarray(sizes_p, np.int64), seed, window
         self.n = int(self._sizes_p.sum())
         if self.n == 0:
-            raise ValueError("there is no usable sample; see the rejects for why")
+            raise ValueError("there is no usable sample; give parts that are not empty")
         self._weights = TaxonWeights(len(self._sizes_p), taxa, balance, self.n) if balance else None
         self._plan = lru_cache(WINDOWS_KEPT)(self._make_plan)
         self._entries = lru_cache(WINDOWS_KEPT)(self._make_entries)

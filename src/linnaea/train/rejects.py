@@ -23,7 +23,7 @@ class RejectJournal:
     """
 
     def __init__(self, path: Path | None = None):
-        self._path, self._lock = path, threading.Lock()
+        self.path, self._lock = path, threading.Lock()
         self._seen: set[Reject] = set()
         self.counts: Counter[str] = Counter()
         if path is not None and path.exists():
@@ -47,8 +47,8 @@ class RejectJournal:
         return new
 
     def _write(self, rows: Iterable) -> None:
-        if self._path is not None:
-            with writing(self._path, JOURNAL), self._path.open("a", encoding="utf-8", newline="") as handle:
+        if self.path is not None:
+            with writing(self.path, JOURNAL), self.path.open("a", encoding="utf-8", newline="") as handle:
                 csv.writer(handle, lineterminator="\n").writerows(rows)
 
     def add(self, rejects: Iterable[Reject]) -> None:

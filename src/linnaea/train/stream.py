@@ -72,6 +72,13 @@ class TrainingBatch:
     keys: list[str]
 
 
+def _why(rejects: RejectJournal) -> str:
+    """What a journal says of the samples that cannot be used, and where it lies; "" where it says nothing."""
+    if not rejects.counts:
+        return ""
+    return f": {rejects.summary()}" + (f" (each is named in {rejects.path})" if rejects.path else "")
+
+
 class Stream:
     """The batches of one rank, from a position on.
 
@@ -95,13 +102,15 @@ class Stream:
             raise ValueError(f"rank {rank} is not one of {n_ranks}; count ranks from 0")
         self._source, self._config, self._rank, self._n_ranks = source, config, rank, n_ranks
         self._tokenize = tokenize
-        self._order = EpochOrder(
-            source.sizes_p, config.seed, window=config.window, balance=config.balance, taxa=source.taxa
-        )
         self.rejects, self.notices = rejects or RejectJournal(), notices or RejectJournal()
         if rank == 0:
             self.rejects.add(source.rejects)
             self.notices.add(source.notices)
+        if not source.sizes_p.sum():
+            raise ValueError(f"there is no usable sample{_why(self.rejects)}; check the data")
+        self._order = EpochOrder(
+            source.sizes_p, config.seed, window=config.window, balance=config.balance, taxa=source.taxa
+        )
         self.position = 0
 
     @property

@@ -47,6 +47,7 @@ def read_table(path: Path, *, split: str = ""):
         whole = pl.read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path)
         frame = whole.select(pl.col(name).cast(pl.String) for name in whole.columns if name in wanted)
     _check_separator(path, whole.columns)
+    check_columns(path.name, whole.columns)
     if split:
         if "split" not in frame.columns:
             found = ", ".join(whole.columns)
@@ -90,6 +91,24 @@ def _check_separator(path: Path, columns: Sequence[str]) -> None:
         )
 
 
+def check_columns(name: str, columns: Sequence[str]) -> None:
+    """ValueError where no column of a table says where images are, or none what they show."""
+    found = ", ".join(columns) or "no column"
+    if not any(column in columns for column in FILE_COLUMNS) and not (
+        KEY in columns and any(column in columns for column in SHARD_COLUMNS)
+    ):
+        files, shards = " or ".join(FILE_COLUMNS), " or ".join(SHARD_COLUMNS)
+        raise ValueError(
+            f"{name} has neither a column of files ({files}) nor of shards ({shards}) with {KEY}; it has {found}; rename the column "
+            "that says where the images are"
+        )
+    if not any(column in columns for column in (*RANKS, *SCIENTIFIC_COLUMNS, *COMMON_COLUMNS)):
+        raise ValueError(
+            f"{name} has no column of names ({', '.join((*RANKS, *SCIENTIFIC_COLUMNS, *COMMON_COLUMNS))}); it has {found}; rename the "
+            "column that says what the images show"
+        )
+
+
 class TableSource:
     """Samples whose texts are made of a table's ranks and common name; see `linnaea.train.samples.Source`.
 
@@ -103,9 +122,7 @@ class TableSource:
         self._root, self._template, self._name = Path(root), template, name
         self._file = next((column for column in FILE_COLUMNS if column in frame.columns), "")
         shard = next((column for column in SHARD_COLUMNS if column in frame.columns), "")
-        if not self._file and not (shard and KEY in frame.columns):
-            found = ", ".join(frame.columns) or "none that is known"
-            raise ValueError(f"the table has neither a column file nor shard_file_path and uuid; it has {found}")
+        check_columns(name, frame.columns)
         if frame.height == 0:
             raise ValueError(f"{name} has no rows; name a table with images")
         if self._file and shard_options.get("keep_truncated"):
