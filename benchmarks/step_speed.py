@@ -384,6 +384,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def result_name(options: argparse.Namespace) -> str:
+    """What a result file is called by: all that two runs on one machine and day may differ in."""
+    switches = [name for name in ("checkpointing", "compile") if getattr(options, name)]
+    return "_".join(["step_speed", options.precision, *switches])
+
+
 def main(argv: list[str] | None = None) -> int:
     """0 when the models were measured and both sides had the same loss."""
     argv = sys.argv[1:] if argv is None else argv
@@ -416,7 +422,7 @@ def main(argv: list[str] | None = None) -> int:
         f"- ceiling: a product of {PRODUCT_SIDE[options.device]}³ in {options.precision}, {found['rate'] / 1e12:.3f} TFLOP/s",
         "- useful: what the result needs, without padding, without what is computed again, the same for both sides",
     ]
-    write_result(options.results, f"step_speed_{options.precision}{'_checkpointing' if options.checkpointing else ''}", head + lines)
+    write_result(options.results, result_name(options), head + lines)
     return 0 if agree else 1
 
 

@@ -126,3 +126,16 @@ def test_the_arithmetic_of_a_tower_is_counted_from_its_graph(script, tmp_path):
     macs = script("identify_speed").count_tower_macs(tmp_path)
     assert macs == 16 * 8 * 27 + 16 * 8 * 9 + 8 * 5
     assert script("identify_speed").count_tower_macs(tmp_path / "nothing") is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ([], "step_speed_fp32"),
+        (["--compile"], "step_speed_fp32_compile"),
+        (["--precision", "bf16", "--checkpointing", "--compile"], "step_speed_bf16_checkpointing_compile"),
+    ],
+)
+def test_a_compiled_step_does_not_write_over_the_result_of_a_plain_one(script, arguments, name):
+    module = script("step_speed")
+    assert module.result_name(module.parse(arguments)) == name

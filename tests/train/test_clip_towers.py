@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 torch = pytest.importorskip("torch")
 
 from linnaea.model.open_clip import OpenClipModel
 from linnaea.model.text_graph import TextConfig
 from linnaea.model.vision_graph import VisionConfig
+from linnaea.model.weights import read_safetensors
 from linnaea.train.clip_files import load_open_clip, make_model, save_open_clip
 from linnaea.train.clip_towers import ClipModel, pack_texts
 from linnaea.train.contrastive import info_nce, replay_loss
@@ -100,6 +102,49 @@ def test_the_exported_model_names_images_as_the_trained_one(drawn, tmp_path):
         wanted = model.encode_images(made_images()).numpy()
     out = save_open_clip(model, tmp_path / "given" / "open_clip_config.json", tmp_path / "out")
     np.testing.assert_allclose(OpenClipModel(out).encode_images(made_images().numpy()), wanted, atol=1e-4)
+
+
+@pytest.fixture
+def exported(drawn, tmp_path):
+    """A model of CLIP's whole vocabulary, once through training's towers and out again, and its config."""
+    config = drawn.ARCHITECTURES["tiny"]
+    drawn.write_checkpoint(tmp_path / "given", config)
+    model = load_open_clip(tmp_path / "given", second=True)
+    return save_open_clip(model, tmp_path / "given" / "open_clip_config.json", tmp_path / "out"), config
+
+
+def golden_images():
+    """The images of tests/golden/open_clip.json, as benchmarks/golden_open_clip.py draws them."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (4, 7, 7, 3), np.uint8).repeat(32, 1).repeat(32, 2)
+    coarse[0] = rng.integers(0, 256, (224, 224, 3), np.uint8)
+    return coarse
+
+
+def test_the_exported_folder_holds_open_clips_tensors_and_gives_its_golden_vectors(drawn, exported):
+    out, config = exported
+    assert sorted(path.name for path in out.iterdir()) == ["open_clip_config.json", "open_clip_model.safetensors"]
+    stored = read_safetensors(out / "open_clip_model.safetensors")
+    shapes = drawn.tensor_shapes(config)  # of open_clip's own state dict
+    assert {name: tensor.shape for name, tensor in stored.items()} == shapes
+    for name, shape in shapes.items():
+        np.testing.assert_array_equal(stored[name].array(), drawn.draw_tensor(name, shape), err_msg=name)
+    golden = json.loads((TESTS / "golden" / "open_clip.json").read_text(encoding="utf-8"))["tiny"]
+    np.testing.assert_allclose(OpenClipModel(out).encode_images(golden_images()), golden["images"], atol=TOLERANCE)
+
+
+def test_open_clip_itself_loads_the_exported_folder_and_gives_the_same_vectors(exported):
+    open_clip = pytest.importorskip("open_clip")
+    out, _ = exported
+    theirs, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{out}")
+    tokens = open_clip.get_tokenizer(f"local-dir:{out}")(["a photo of Felis catus.", "Rosa canina"])
+    ours, images = OpenClipModel(out), golden_images()
+    with torch.no_grad():
+        pixels = torch.stack([preprocess(Image.fromarray(image)) for image in images])
+        image_bd = theirs.encode_image(pixels, normalize=True).numpy()
+        text_bd = theirs.encode_text(tokens, normalize=True).numpy()
+    np.testing.assert_allclose(ours.encode_images(images), image_bd, atol=TOLERANCE)
+    np.testing.assert_allclose(ours.encode_texts(["a photo of Felis catus.", "Rosa canina"]), text_bd, atol=TOLERANCE)
 
 
 def test_the_second_projector_begins_as_a_copy_and_comes_back_as_it_was_saved(folder, tmp_path):

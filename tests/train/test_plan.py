@@ -386,6 +386,20 @@ def test_the_recipe_of_the_training_document_is_one(tmp_path):
     assert recipe.organisms.split == "train"
 
 
+def test_a_kind_that_nobody_asked_for_is_the_recipes_own_and_is_said_to_be_assumed(tmp_path, capsys, inat):
+    shards = small_recipe(tmp_path, organisms=SamplesConfig(shards=("a.tar",)))
+    kinds = [plan.usual_kind(recipe, gpus) for recipe, gpus in ((shards, 1), (replace(shards, device="cpu"), 1))]
+    assert kinds == ["h100", "cpu"]
+    assert [plan.usual_kind(small_recipe(tmp_path), gpus) for gpus in (1, 2)] == ["cpu", "h100"]
+    said = []
+    for recipe, asked in ((shards, {}), (small_recipe(tmp_path), {}), (shards, {"gpu_kind": "h100"})):
+        assert plan.main(recipe, **asked) == 0
+        said.append(capsys.readouterr().out.splitlines()[0])
+    assert said[0].endswith("small on 1 x h100 (assumed; --gpu-kind cpu for this machine's processor, or another GPU)")
+    assert said[1].endswith("on 1 x cpu, this machine's processor (assumed; --gpu-kind h100 or another for a GPU)")
+    assert said[2].endswith("on 1 x h100")
+
+
 def test_a_plan_trains_nothing_and_a_recipe_without_towers_has_none(tmp_path, capsys, inat, monkeypatch):
     from linnaea.train.command import TrainConfig, main
 

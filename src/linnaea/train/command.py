@@ -42,8 +42,9 @@ that are computed once (by default below the cache folder)"
     "print what the recipe will cost (operations, memory, steps, time) and train nothing"
     gpus: int = 1
     "for --plan: how many processors"
-    gpu_kind: str = "h100"
-    "for --plan: a100, h100, h100-pcie, h100-nvl, h200, b200, l40s, mi300x, or cpu, which measures this machine"
+    gpu_kind: str = ""
+    "for --plan: a100, h100, h100-pcie, h100-nvl, h200, b200, l40s, mi300x, or cpu, which measures this machine (by default cpu \
+for a recipe whose device it is and for one of drawn pictures on a single processor, else h100)"
     utilisation: float = 0.0
     "for --plan: share of the kind's peak at which it computes, 0..1; 0 takes what is usual"
     set: tuple[str, ...] = field(default=(), metadata={"metavar": "FIELD=VALUE", "catches": True})

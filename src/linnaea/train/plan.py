@@ -14,7 +14,7 @@ from linnaea.train.clip_recipe import ClipRecipe, SamplesConfig
 from linnaea.train.cost import Sequences, StepFlops, StepShape, memory_bytes, step_flops, tower_parameters
 from linnaea.train.folders import check_towers, read_teacher
 
-CPU = "cpu"
+CPU, USUAL_GPU = "cpu", "h100"
 N_TEXTS = 4096
 PRODUCT_SIDE, N_COPIED, PRODUCT_TRIES = 2048, 1 << 25, 5
 # AdamW reads weight, gradient and both moments, and writes all but the gradient.
@@ -88,6 +88,13 @@ def find_kind(name: str, precision: str) -> Kind:
     return KINDS[name]
 
 
+def usual_kind(recipe: ClipRecipe, gpus: int) -> str:
+    """The kind that is assumed where none is asked for: this machine's processor for a recipe that is meant for one, and for
+    trials on drawn pictures."""
+    is_trial = bool(recipe.organisms.drawn) and gpus == 1
+    return CPU if recipe.device == CPU or is_trial else USUAL_GPU
+
+
 def draw_texts(samples: SamplesConfig, n: int, seed: int = 0) -> list[str]:
     """Texts as training would see them of n taxa of the default vocabulary, drawn evenly from all species."""
     from linnaea.taxonomy.text import taxon_text
@@ -131,7 +138,7 @@ class Plan:
 
 
 def plan_run(
-    recipe: ClipRecipe, *, gpus: int = 1, gpu_kind: str = "h100", utilisation: float = 0.0, lengths: Sequence[int] = ()
+    recipe: ClipRecipe, *, gpus: int = 1, gpu_kind: str = USUAL_GPU, utilisation: float = 0.0, lengths: Sequence[int] = ()
 ) -> Plan:
     """The plan of a recipe on `gpus` processors of a kind.
 
@@ -194,8 +201,8 @@ def show_number(value: float) -> str:
     return f"{value:.3g}"
 
 
-def show(plan: Plan) -> list[str]:
-    """The plan as lines of text."""
+def show(plan: Plan, *, by_default: bool = False) -> list[str]:
+    """The plan as lines of text; `by_default` where nobody asked for this kind of processor."""
     recipe, shape, flops, kind = plan.recipe, plan.shape, plan.flops, plan.kind
     each, n = shape.pairs + shape.replayed, shape.n_ranks
     parameters = tower_parameters(shape.vision, shape.text, second=recipe.second)
@@ -205,7 +212,7 @@ def show(plan: Plan) -> list[str]:
     assumed = f"{plan.utilisation:.0%} of the {kind.about}, {show_number(kind.peak / 1e12)} (assumed; --utilisation)"
     whole = f"{show_duration(plan.run_s)} on {n}" + (f", {show_duration(plan.run_s * n)} on one" if n > 1 else "")
     rows = [
-        ("recipe", f"{recipe.name} on {n} x {plan.kind_name}"),
+        ("recipe", f"{recipe.name} on {n} x {plan.kind_name}{_show_others(plan.kind_name) if by_default else ''}"),
         ("parameters", f"{sum(parameters.values()) / 1e6:,.1f} M: {of_towers}"),
         *_show_teacher(plan),
         ("a step", f"{recipe.batch:,} organisms and {recipe.replay_batch:,} replayed; {each:,} of them a processor"),
@@ -222,6 +229,12 @@ def show(plan: Plan) -> list[str]:
     if recipe.precision != "bf16" and plan.kind_name != CPU:
         rows.append(("precision", f"{recipe.precision}, but the peak is that of bf16: it takes several times as long"))
     return [f"{name:<13} {text}" for name, text in rows]
+
+
+def _show_others(kind_name: str) -> str:
+    if kind_name == CPU:
+        return f", this machine's processor (assumed; --gpu-kind {USUAL_GPU} or another for a GPU)"
+    return f" (assumed; --gpu-kind {CPU} for this machine's processor, or another GPU)"
 
 
 def _show_parts(parts: dict[str, float], unit: float) -> str:
@@ -282,10 +295,11 @@ def _why_none(recipe) -> str:
     return f"its {steps:,} steps of 64 crops take 0.6 s each at 160 pixels and 1.2 s at 224, on two processor cores"
 
 
-def main(recipe: ClipRecipe, *, gpus: int = 1, gpu_kind: str = "h100", utilisation: float = 0.0) -> int:
-    """Prints the plan; exit code 0."""
+def main(recipe: ClipRecipe, *, gpus: int = 1, gpu_kind: str = "", utilisation: float = 0.0) -> int:
+    """Prints the plan, of the usual kind of processor where none is given; exit code 0."""
     if not hasattr(recipe, "towers"):
         raise ValueError(f"recipe {recipe.name!r} trains no towers, so it has no plan; {_why_none(recipe)}")
     check_towers(recipe.towers)
-    print("\n".join(show(plan_run(recipe, gpus=gpus, gpu_kind=gpu_kind, utilisation=utilisation))))
+    found = plan_run(recipe, gpus=gpus, gpu_kind=gpu_kind or usual_kind(recipe, gpus), utilisation=utilisation)
+    print("\n".join(show(found, by_default=not gpu_kind)))
     return 0
