@@ -130,6 +130,8 @@ def plain_graze(rule: Graze, w: SimpleNamespace) -> None:
         food = foods[next(f for f in range(len(foods)) if u < sum(worth[: f + 1]))]
         filled = (sum(worth) / p["graze_half_kj"][s]) ** p["graze_hill"][s]
         per_hour = p["most_kj_h"][s] * kg**0.75 * filled / (1 + filled) * activity(w, s)
+        fate = SimpleNamespace(seed=w.seed, step=0)
+        per_hour *= 1 + 0.2 * (2 * draws(fate, philox.FEEDING, a.key[i], 1)[0] - 1)
         per_hour *= (1 - float(np.float32(a.head_up[i]))) / p["usual_feeding"][s]
         a.bite[i] = np.ravel_multi_index((food, *cell), w.arrays["food"].shape)
         a.demand[i] = min(per_hour * bout * w.dt_h, hungry_for) / p["food_efficiency"][food]
@@ -261,8 +263,8 @@ def plain_metabolise(rule: Metabolise, w: SimpleNamespace) -> None:
         per_hour = p["maintain_kj_h"][s] * kg**0.75
         if p["cold_blooded"][s]:
             per_hour *= math.exp(ENZYME_EV / BOLTZMANN_EV * (1 / usual_k - 1 / (w.fields["temperature_c"][cell] + 273.15)))
-        elif share < 0.3:
-            per_hour *= 0.8 + 0.2 * max(0.0, share / 0.3)
+        elif share < 0.6:
+            per_hour *= 0.7 + 0.3 * max(0.0, share / 0.6)
         way_m = float(a.moved_m[i])
         if p["drink_every_h"][s]:
             way_m += 2 * 1000 * min(30.0, w.fields["to_water_km"][cell]) * w.dt_h / p["drink_every_h"][s]
@@ -275,8 +277,8 @@ def plain_metabolise(rule: Metabolise, w: SimpleNamespace) -> None:
             gain = min(p["growth_h"][s] * (1.02 * adult - kg) * w.dt_h, adult - kg, (a.energy[i] - 0.3 * full) / TISSUE_KJ_PER_KG)
             a.mass[i] = kg + gain
             a.energy[i] -= (float(a.mass[i]) - kg) * TISSUE_KJ_PER_KG
-        lack = max(0.0, 1 - max(0.0, a.energy[i] / full) / 0.1) if full else 0.0
-        risk = 1.0 if a.energy[i] <= 0 else 1 - (1 - 0.01 * lack**2) ** w.dt_h
+        lack = max(0.0, 1 - max(0.0, a.energy[i] / full) / 0.3) if full else 0.0
+        risk = 1.0 if a.energy[i] <= 0 else 1 - math.exp(-1.4 * lack**2 * per_hour * w.dt_h / full) if full else 0.0
         if not a.dying[i] and draws(w, philox.DEATH, a.key[i], 1)[0] < risk:
             a.dying[i] = CAUSE["starvation"]
 

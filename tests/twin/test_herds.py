@@ -57,6 +57,46 @@ def test_newcomers_turn_away_from_a_taken_territory():
     assert not is_taken(world, lion, x + 2 * world.parameters["spacing_m"][lion], y + 2e5)
 
 
+def half_fenced(passes, days=20, **options):
+    """The savanna with a fence across its middle, after some days; wildebeest's herds: goal, middle, home, size."""
+    world = small("savanna", area_share=0.03, dt_h=24.0, **options)
+    middle = world.space.height_m / 2
+    world.arrays["fences"] = np.array([[-1.0, middle, world.space.width_m + 1, middle, passes]])
+    for _ in range(days):
+        step(world)
+    arrays = world.arrays
+    herds = np.flatnonzero((arrays["herd_species"] == world.species.index("wildebeest")) & (arrays["herd_size"] > 0))
+    return world, middle, herds
+
+
+def test_no_herd_plans_across_a_closed_fence_and_none_stands_on_both_sides():
+    world, middle, herds = half_fenced(0.0)
+    goal, at = (world.arrays[name][herds, 1] > middle for name in ("herd_goal", "herd_middle"))
+    assert len(herds) > 10 and (goal == at).all() and 0 < at.sum() < len(at)
+    a = world.agents
+    slots = a.slots()
+    slots = slots[np.isin(a.herd[slots], herds)]
+    north = a.y[slots] > middle
+    shares = np.bincount(a.herd[slots], north) / np.maximum(np.bincount(a.herd[slots]), 1)
+    # those whom it parted this day found a herd of their own only in the evening
+    assert np.isin(shares[herds], (0, 1)).mean() > 0.95
+
+
+def test_an_open_line_changes_nothing_but_where_few_pass_plans_are_few():
+    across = []
+    for passes in (1.0, 0.1, 0.0):
+        world, middle, herds = half_fenced(passes, days=12)
+        arrays = world.arrays
+        across.append(((arrays["herd_goal"][herds, 1] > middle) != (arrays["herd_middle"][herds, 1] > middle)).mean())
+    assert across[0] > across[1] >= across[2] == 0
+    free, fenced = small("savanna", area_share=0.02, dt_h=24.0), small("savanna", area_share=0.02, dt_h=24.0)
+    fenced.arrays["fences"] = np.array([[-1.0, 2000.0, 1e5, 2000.0, 1.0]])
+    for _ in range(10):
+        step(free)
+        step(fenced)
+    assert (free.agents.x == fenced.agents.x).all() and (free.agents.energy == fenced.agents.energy).all()
+
+
 def test_a_fence_keeps_animals_on_their_side_and_a_gate_lets_some_through():
     def crossed(share):
         world = small("savanna", area_share=0.1, dt_h=1.0)

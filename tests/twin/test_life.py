@@ -21,8 +21,10 @@ def test_few_live_longer_than_the_tables_life_span():
 
 
 def test_a_store_that_empties_kills_slowly_then_surely():
-    assert starving_share.py_func(0.1, 24.0) == 0
-    assert 0 < starving_share.py_func(0.05, 24.0) < starving_share.py_func(0.0, 24.0) < 0.3
+    assert starving_share.py_func(0.3, 1.0) == 0
+    assert 0 < starving_share.py_func(0.15, 0.05) < starving_share.py_func(0.0, 0.05) < 0.1
+    # hours of a day and a day of hours are the same
+    assert 1 - (1 - starving_share.py_func(0.1, 0.01)) ** 24 == pytest.approx(starving_share.py_func(0.1, 0.24))
 
 
 def test_without_food_everyone_starves_within_two_months():

@@ -376,5 +376,5 @@ def test_nobody_crosses_a_fence_and_some_do_without():
         slots = slots[world.agents.parent[slots] == 0]
         return sum(west.get(int(world.agents.key[s]), world.agents.x[s] < 800) != (world.agents.x[s] < 800) for s in slots)
 
-    assert crossed(*tutorial(table, days=20)) == 0
-    assert crossed(*tutorial(days=20)) > 3
+    assert crossed(*tutorial(table, days=60)) == 0
+    assert crossed(*tutorial(days=60)) > 3

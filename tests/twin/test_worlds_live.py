@@ -3,7 +3,11 @@
 import numpy as np
 import pytest
 
+from linnaea.twin.agents import HOURS_A_YEAR
+from linnaea.twin.life import introduce
 from linnaea.twin.loop import step
+from linnaea.twin.scenario import attach, parse_scenario
+from linnaea.twin.world import build_world
 from linnaea.twin.world_data import bundled_worlds, load_world
 from made_worlds import small
 
@@ -82,3 +86,30 @@ def test_what_was_adjusted_says_so(name):
     keys += [f"animals.{one}.arrivals_per_y" for one, animal in data.animals.items() if animal.arrivals_per_y]
     for key in keys:
         assert data.grades.get(key, data.grade).startswith("tuned"), key
+
+
+def grazed(years, *, rain=1.0, times=1.0):
+    """Wildebeest of the savanna at the start and after some years, with this share of the rain in the second year, or with so
+    many times the usual number at the start."""
+    world = build_world("savanna", seed=5, area_share=0.02, dt_h=24.0)
+    kind = world.species.index("wildebeest")
+    usual = int(world.counts()[kind])
+    if rain < 1:
+        drought = {"kind": "drought", "rain": rain, "from_year": 1, "to_year": 2}
+        attach(world, parse_scenario({"version": 1, "intervention": [drought]}), 1e9)
+    if times > 1:
+        introduce(world, "wildebeest", int((times - 1) * usual))
+    while world.now_h < years * HOURS_A_YEAR:
+        step(world)
+    return usual, int(world.counts()[kind])
+
+
+def test_a_dry_year_costs_grazers_a_part_and_not_all():
+    _, usual = grazed(2.5)
+    _, dry = grazed(2.5, rain=0.6)
+    assert 0.5 * usual < dry < usual
+
+
+def test_too_many_grazers_fall_back_to_about_what_the_ground_feeds():
+    usual, left = grazed(2.0, times=3.0)
+    assert 0.4 * usual < left < 2.0 * usual

@@ -5,6 +5,7 @@ Legend: n slots, m live animals in the order of the cells, s species, k cells of
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -23,13 +24,26 @@ from linnaea.twin.random import DEATH, uniform
 _STARVATION = CAUSE["starvation"]
 
 
+LEAN = 0.3
+"filling of a store below which hunger kills (unverified)"
+STARVING = 1.4
+"deaths of those whose store is all but empty, in the time in which rest empties a full one (unverified)"
+SAVING = 0.3
+"share of its need that a starving body saves (unverified)"
+SAVING_FROM = 0.6
+"filling of a store below which a body begins to save (unverified)"
+
+
 @scalar
-def starving_share(share, dt):
-    """Chance to die within dt hours with a store filled to this share: rises from 0 at a tenth to 1 % an hour when empty."""
-    if share >= 0.1:
+def starving_share(share, stores):
+    """Chance to die of hunger with a store filled to this share, while rest would empty so many full stores.
+
+    It rises from 0 at LEAN, so that the worst fed go first and leave their food to the others, long before all stores are empty.
+    """
+    if share >= LEAN:
         return 0.0
-    lack = 1.0 - share / 0.1
-    return 1.0 - (1.0 - 0.01 * lack * lack) ** dt
+    lack = 1.0 - share / LEAN
+    return 1.0 - math.exp(-STARVING * lack * lack * stores)
 
 
 @kernel
@@ -49,9 +63,8 @@ def _metabolise(
         rate = maintain[s] * power
         if cold[s]:
             rate *= warm[c]
-        elif share < 0.3:
-            # A starving body saves up to a fifth.
-            rate *= 0.8 + 0.2 * max(share, 0.0) / 0.3
+        elif share < SAVING_FROM:
+            rate *= 1.0 - SAVING * (1.0 - max(share, 0.0) / SAVING_FROM)
         way = np.float64(moved_m[i])
         if drinks[s] > 0.0:
             way += 2000.0 * min(to_water[c], 30.0) * dt / drinks[s]
@@ -65,7 +78,7 @@ def _metabolise(
             # The store pays what the rounded mass gained, to the last bit.
             energy[i] -= (np.float64(new) - kg) * TISSUE_KJ_PER_KG
             mass[i] = new
-        risk = 1.0 if energy[i] <= 0.0 else starving_share(energy[i] / full, dt)
+        risk = 1.0 if energy[i] <= 0.0 else starving_share(energy[i] / full, rate * dt / full)
         if risk > 0.0 and dying[i] == 0 and uniform(seed, step, DEATH, key[i], 1) < risk:
             dying[i] = _STARVATION
 
@@ -80,7 +93,7 @@ def _sum_by_species(order, species, values, out):
 class Metabolise(Rule):
     """Every body respires by its mass to the power .75 and by its way, the young turn store into body, the empty starve.
 
-    The cold-blooded run faster in warmth. Those that must drink walk to the nearest water and back.
+    The cold-blooded run faster in warmth; the warm-blooded save, the emptier their store. Those that must drink walk to the nearest water and back.
     """
 
     moment: ClassVar[str] = "live"

@@ -53,6 +53,16 @@ def trait_fit(value, best, width):
     return math.exp(-0.5 * z * z)
 
 
+VIGOUR = 0.2
+"how much more or less than the mean the best and the worst grazer of a kind takes (unverified)"
+
+
+@scalar
+def vigour(seed, key):
+    """What an animal takes, all its life, against the mean of its kind: its teeth, its rank, its skill."""
+    return 1.0 + VIGOUR * (2.0 * uniform(seed, 0, FEEDING, key, 1) - 1.0)
+
+
 @kernel
 def _graze(
     order, species, key, x, y, mass, energy, traits, herd, size, pace, food, foods, n_foods, weight, half, hill, most,
@@ -88,6 +98,7 @@ def _graze(
                 if left < 0.0:
                     break
         rate = most[s] * quarter_power(np.float64(mass[i])) * intake(there, half[s], hill[s])
+        rate *= vigour(seed, key[i])
         wanted = rate * (1.0 - head_up[i]) / feeding[s] * pace[s] * dt * bout / efficiency[chosen]
         bite[i] = chosen * n_cells + c
         demand[i] = min(wanted, space_left / efficiency[chosen])
@@ -97,8 +108,9 @@ def _graze(
 class Graze(Rule):
     """An animal claims a bite of one food under it, chosen by preference and amount; what it can take follows Holling.
 
-    Time with the head up is lost to feeding, against that in a herd of usual size; one whose store is full eats nothing. A heritable trait (a beak) may decide
-    how well a food can be opened.
+    Time with the head up is lost to feeding, against that in a herd of usual size; one whose store is full eats nothing. Of the same food
+    some take more and some less, all their lives, so that in bad times not all starve at once. A heritable trait (a beak) may decide how
+    well a food can be opened.
     """
 
     moment: ClassVar[str] = "decide"

@@ -16,6 +16,7 @@ from typing import ClassVar
 import numpy as np
 
 from linnaea.twin.compiled import serial
+from linnaea.twin.landscape import fenced
 from linnaea.twin.loop import Rule, World
 from linnaea.twin.random import DISPERSAL, uniforms
 from linnaea.twin.weather import due
@@ -261,9 +262,55 @@ class Divide(Rule):
         return home[:, None, :] + np.stack([np.cos(angle) * distance, np.sin(angle) * distance], 2)
 
 
+@serial
+def _parted(x, y, to_x, to_y, fences, chance):
+    """Whether a fence parts each place from the other [n]; see `fenced`."""
+    found = np.zeros(len(x), np.bool_)
+    for k in range(len(x)):
+        found[k] = fenced(x[k], y[k], to_x[k], to_y[k], fences, chance[k])
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part(Rule):
+    """Those whom a fence parts from the middle of their herd are a herd of their own, the likelier the fewer pass the fence."""
+
+    moment: ClassVar[str] = "tidy"
+    every_h: float = 24.0
+    "hours between two looks"
+
+    def apply(self, world: World) -> None:
+        fences = world.arrays["fences"]
+        if not len(fences) or not due(world, self.every_h):
+            return
+        a, arrays, p = world.agents, world.arrays, world.parameters
+        slots = a.slots()
+        slots = slots[arrays["herd_size"][a.herd[slots]] > 1]
+        middle = arrays["herd_middle"][a.herd[slots]]
+        chance = uniforms(world.seed, world.step, DISPERSAL, arrays["herd_key"][a.herd[slots]], 1000)
+        x, y = a.x[slots].astype(np.float64), a.y[slots].astype(np.float64)
+        slots = slots[_parted(x, y, middle[:, 0].copy(), middle[:, 1].copy(), fences, chance)]
+        if not len(slots):
+            return
+        slots = slots[np.lexsort((a.key[slots], a.born_h[slots], arrays["herd_key"][a.herd[slots]]))]
+        first = np.ones(len(slots), bool)
+        first[1:] = a.herd[slots[1:]] != a.herd[slots[:-1]]
+        group, leaders = np.cumsum(first) - 1, slots[first]
+        place = np.stack([a.x[leaders], a.y[leaders]], 1).astype(np.float64)
+        kinds, old = a.species[leaders], a.herd[leaders]
+        home = np.where(p["resident"][kinds][:, None], place, arrays["herd_home"][old])
+        keys = a.key[leaders].copy()
+        # the one that the old herd is named for may be among those that leave it
+        keys[keys == arrays["herd_key"][old]] ^= np.uint64(1 << 63)
+        rows = add_herds(world, keys, kinds, home).astype(np.int32)
+        world.arrays["herd_goal"][rows] = world.arrays["herd_middle"][rows] = place
+        a.herd[slots] = rows[group]
+        a.home_x[slots], a.home_y[slots] = home[group].T
+
+
 @dataclass(frozen=True, kw_only=True)
 class Join(Rule):
-    """What is left of a social herd joins the nearest herd of its species within its range."""
+    """What is left of a social herd joins the nearest herd of its species within its range that no fence parts from it."""
 
     moment: ClassVar[str] = "tidy"
     every_h: float = 24.0
@@ -274,7 +321,7 @@ class Join(Rule):
     def apply(self, world: World) -> None:
         if not due(world, self.every_h):
             return
-        a, arrays, p = world.agents, world.arrays, world.parameters
+        arrays, p = world.arrays, world.parameters
         species = arrays["herd_species"]
         usual = p["herd_size"][np.maximum(species, 0)]
         small = np.flatnonzero(
@@ -288,6 +335,8 @@ class Join(Rule):
             kind = species[herd]
             others = np.flatnonzero((species == kind) & (arrays["herd_size"] > 0))
             others = others[(others != herd) & (into[others] == others)]
+            if len(arrays["fences"]):
+                others = others[~self._parted(world, herd, others)]
             if not len(others):
                 continue
             apart = ((arrays["herd_middle"][others] - arrays["herd_middle"][herd]) ** 2).sum(1)
@@ -295,6 +344,18 @@ class Join(Rule):
             if apart[nearest] > (2 * p["range_m"][kind]) ** 2:
                 continue
             into[herd] = others[nearest]
+        self._move(world, into)
+
+    @staticmethod
+    def _parted(world: World, herd: int, others: np.ndarray) -> np.ndarray:
+        arrays, n = world.arrays, len(others)
+        (x, y), middle = arrays["herd_middle"][herd], arrays["herd_middle"][others]
+        # a herd that half of the crossings lead to is in reach
+        return _parted(np.full(n, x), np.full(n, y), middle[:, 0].copy(), middle[:, 1].copy(), arrays["fences"], np.full(n, 0.5))
+
+    @staticmethod
+    def _move(world: World, into: np.ndarray) -> None:
+        a, arrays = world.agents, world.arrays
         # Two that chose each other in turn end in the one that stays.
         for _ in range(3):
             into = into[into]

@@ -182,3 +182,12 @@ def crosses(x0, y0, x1, y1, ax, ay, bx, by):
     d4 = (x1 - x0) * (by - y0) - (y1 - y0) * (bx - x0)
     return d1 * d2 < 0.0 and d3 * d4 < 0.0
 
+
+@scalar
+def fenced(x0, y0, x1, y1, fences, chance):
+    """Whether a fence [f, 5] that lets less than `chance` (0 to 1) of the crossings pass lies across the straight way."""
+    for f in range(len(fences)):
+        if fences[f, 4] < chance and crosses(x0, y0, x1, y1, fences[f, 0], fences[f, 1], fences[f, 2], fences[f, 3]):
+            return True
+    return False
+

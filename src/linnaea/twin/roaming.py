@@ -15,7 +15,7 @@ import numpy as np
 from linnaea.twin.agents import Column
 from linnaea.twin.cells import cell_index, offset, reach, span, wrap
 from linnaea.twin.compiled import kernel, scalar, serial
-from linnaea.twin.landscape import crosses, layer_cell, layer_grid
+from linnaea.twin.landscape import crosses, fenced, layer_cell, layer_grid
 from linnaea.twin.loop import Rule, World
 from linnaea.twin.movement import arrive, towards, turned
 from linnaea.twin.random import MIGRATION, MOVEMENT, uniform, uniform2, uniform4
@@ -77,7 +77,7 @@ def attraction(
 def _plan(
     herd_key, herd_species, size, home, goal, middle, filled, hunts, hunger, beyond, search_m, goal_m, resident, range_m,
     plan_steps, food, foods, n_foods, weight, half, green, moisture, prey_weight, census, usual_prey, to_water, drink_km,
-    grid, width, height, torus, seed, step,
+    fences, grid, width, height, torus, seed, step,
 ):  # fmt: skip
     n_columns, n_rows, cell_w, cell_h = grid
     for h in numba.prange(len(herd_species)):
@@ -97,11 +97,18 @@ def _plan(
         # The goal at hand counts a tenth more, so that herds do not dither.
         best = 1.1 * attraction(s, c, hunting, food, foods, n_foods, weight, half, green, moisture, prey_weight, census,
                                 usual_prey, to_water, drink_km)  # fmt: skip
+        at_x, at_y = middle[h, 0], middle[h, 1]
+        # A herd knows the fences of its land: the fewer pass one, the seldomer it plans across it.
+        venture = 0.0 if len(fences) == 0 else uniform(seed, step, MIGRATION, herd_key[h], CANDIDATES + 1)
+        if len(fences) > 0 and fenced(at_x, at_y, best_x, best_y, fences, venture):
+            best_x, best_y, best = at_x, at_y, 0.0
         for t in range(CANDIDATES):
             u, v = uniform2(seed, step, MIGRATION, herd_key[h], t)
             angle, distance = 2.0 * math.pi * u, far * math.sqrt(v)
             x, _ = arrive(base_x + distance * math.cos(angle), 0.0, width, torus)
             y, _ = arrive(base_y + distance * math.sin(angle), 0.0, height, torus)
+            if len(fences) > 0 and fenced(at_x, at_y, x, y, fences, venture):
+                continue
             c = layer_cell(x, y, cell_w, cell_h, n_columns, n_rows)
             score = attraction(s, c, True, food, foods, n_foods, weight, half, green, moisture, prey_weight, census,
                                usual_prey, to_water, drink_km)  # fmt: skip
@@ -115,10 +122,14 @@ class Plan(Rule):
     """Now and then a herd looks at places within its range and makes the best its goal.
 
     Residents look around their home, free-ranging herds around where they stand: so they follow the rain, whose green the
-    migratory ones weigh more than the mass of old grass. Hungry hunters look farther, and do not stay where they hunted in vain.
+    migratory ones weigh more than the mass of old grass. Hungry hunters look farther, and do not stay where they hunted in vain. Nobody
+    plans a way that a fence bars, and what lies behind a new one is given up.
     """
 
     moment: ClassVar[str] = "index"
+    leaves_out: ClassVar[tuple[str, ...]] = (
+        "Herds look for a straight way only: nobody finds a way around the end of a fence but by coming near it by chance.",
+    )
     hunger: float = 0.6
     "filling of a group's stores, on average, below which hunters are hungry"
     beyond: float = 2.0
@@ -131,7 +142,7 @@ class Plan(Rule):
             a["herd_key"], a["herd_species"], a["herd_size"], a["herd_home"], a["herd_goal"], a["herd_middle"],
             a["herd_store"], p["hunts"], self.hunger, self.beyond, p["search_m"], p["goal_m"], p["resident"], p["range_m"], p["plan_steps"], a["food"].reshape(-1, n_cells), p["graze_foods"], p["graze_n"],
             p["graze_weight"], p["graze_half_kj"], p["green"], world.fields["moisture_mm"].ravel(), p["prey_weight"],
-            a["census"], p["usual_prey"], world.fields["to_water_km"].ravel(), p["drink_km"], layer_grid(world),
+            a["census"], p["usual_prey"], world.fields["to_water_km"].ravel(), p["drink_km"], a["fences"], layer_grid(world),
             world.space.width_m, world.space.height_m, world.space.torus, world.seed64, world.step,
         )  # fmt: skip
 

@@ -15,7 +15,7 @@ from linnaea.twin.cells import Space
 from linnaea.twin.disease import Meet, Sicken
 from linnaea.twin.energy import Metabolise
 from linnaea.twin.grazing import Eat, Graze
-from linnaea.twin.herds import Divide, Follow, Gather, Join, add_herds
+from linnaea.twin.herds import Divide, Follow, Gather, Join, Part, add_herds
 from linnaea.twin.hunting import Bequeath, Seek, Seize
 from linnaea.twin.landscape import make_layers
 from linnaea.twin.life import Age, Arrive, Bear, Mate, Provision, introduce
@@ -57,6 +57,7 @@ def make_rules(data: WorldData, dt_h: float, digest: str) -> list[Rule]:
         Arrive(every_h=10 * every),
         Follow(every_h=every),
         Divide(every_h=every),
+        Part(every_h=every),
         Join(every_h=every),
     ]
     return rules
