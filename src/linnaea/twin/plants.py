@@ -70,7 +70,10 @@ class Grow(Rule):
     """
 
     moment: ClassVar[str] = "environment"
-    leaves_out: ClassVar[tuple[str, ...]] = ("The plants that bear seeds are not simulated: a drought ends with its last dry day.",)
+    leaves_out: ClassVar[tuple[str, ...]] = (
+        "The plants that bear seeds are not simulated: a drought ends with its last dry day.",
+        "Grass and trees do not compete: neither light nor water that one takes is missing to the other.",
+    )
     every_h: float = 24.0
     "hours between two times of growing"
     season: tuple[float, ...] = (1.0,) * 12
