@@ -101,6 +101,10 @@ def test_a_steady_growth_that_slope_and_peaks_let_pass_is_found_between_the_thir
     begun, ended = growing.thirds(2)
     assert (ended - begun) / 1e6 == pytest.approx(100 * 640 / 3600, abs=1)
     assert not growing.is_flat()
+    # 13 MB between thirds that lie 640 s apart
+    assert growing.least_told() == pytest.approx(13 / (640 / 3600), rel=0.05) and growing.least_told() < 100
+    slower = course(stress, 0.5 * growing.least_told())
+    assert slower.thirds(2)[1] < stress.MOST_MEDIAN * slower.thirds(2)[0]
 
 
 def test_memory_that_stays_or_shrinks_is_flat_and_a_jump_of_the_peak_is_not(stress):
