@@ -21,12 +21,23 @@ def script(monkeypatch):
     return lambda name: __import__(name)
 
 
-@pytest.mark.parametrize("name", ["serengeti", "convergence", "invariants"])
+@pytest.mark.parametrize("name", ["serengeti", "convergence", "invariants", "worlds_live"])
 def test_a_script_has_its_help_and_its_line(script, name, capsys):
     with pytest.raises(SystemExit) as stop:
         script(name).main(["--help"])
     assert stop.value.code == 0 and "--results" in capsys.readouterr().out
     assert f"`validation/{name}.py`" in (SCRIPTS / "README.md").read_text(encoding="utf-8")
+
+
+def test_what_lives_in_a_world_is_told_over_all_seeds_and_kept(script, tmp_path, monkeypatch, capsys):
+    live = script("worlds_live")
+    monkeypatch.setattr(live, "RUNS", {"tutorial": live.Lived(years=0.5, area=0.05, step_h=24, seeds=(0, 1), every_y=1 / 12)})
+    assert live.main(["--work", str(tmp_path), "--only", "tutorial"]) == 0
+    page = capsys.readouterr().out
+    assert "of 12 |" in page and "| rabbit | 90 |" in page and "clover" in page
+    monkeypatch.setattr(live, "live", None)  # what is there is not run again
+    assert live.main(["--work", str(tmp_path), "--only", "tutorial"]) == 0
+    assert capsys.readouterr().out == page.split("\n", 2)[2]
 
 
 def test_the_scenarios_are_files_that_the_command_reads(script, tmp_path):

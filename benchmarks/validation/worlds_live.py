@@ -1,0 +1,127 @@
+"""Do the bundled worlds keep their species? Each for years, several seeds, and how many of each there were.
+
+    python benchmarks/validation/worlds_live.py --work DIR
+
+Nothing is compared with nature: the page says what a user of these worlds gets. DIR keeps what each seed gave, so that the same command
+goes on after a stop. Half an hour on two cores.
+
+Legend: k records, s species.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent), str(HERE.parents[1] / "src")]
+
+from hardware import describe_hardware, show_command, write_result
+from linnaea.store import write_json
+from linnaea.twin.agents import HOURS_A_YEAR
+from linnaea.twin.loop import step
+from linnaea.twin.plants import food_kg_km2
+from linnaea.twin.world import build_world
+from linnaea.twin.world_data import bundled_worlds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lived:
+    """How a world is run: years, share of its ground, hours of a step, seeds, and years between two counts."""
+
+    years: float
+    area: float = 1.0
+    step_h: float
+    seeds: tuple[int, ...]
+    every_y: float = 1 / 12
+
+
+RUNS = {
+    "tutorial": Lived(years=20, step_h=6, seeds=(0, 1, 2, 3, 4)),
+    "savanna": Lived(years=20, area=0.1, step_h=24, seeds=(1,)),
+    "island": Lived(years=30, step_h=24, seeds=(0, 1, 2, 3, 4)),
+    "galapagos": Lived(years=30, step_h=1, seeds=(0, 1)),
+    "post": Lived(years=1, step_h=1, seeds=(0, 1, 2), every_y=1 / 365.25),
+}
+
+
+def live(name: str, run: Lived, seed: int) -> dict:
+    """One seed: `species`, `start` [s], `counts` [k, s], and of each plant its least and most, kg/km2, over the ground's mean."""
+    world = build_world(name, seed=seed, area_share=run.area, dt_h=float(run.step_h))
+    start, counts, plants = world.counts().tolist(), [], {}
+    foods = [food for food, kind in zip(world.parameters["food_names"].tolist(), world.parameters["food_kind"], strict=True) if kind <= 1]
+    for k in range(1, round(run.years / run.every_y) + 1):
+        while world.now_h < k * run.every_y * HOURS_A_YEAR - 1e-6:
+            step(world)
+        counts.append(world.counts().tolist())
+        for food in foods:
+            plants.setdefault(food, []).append(float(food_kg_km2(world, food).mean()))
+    burned = float(world.fields["burned_times"].mean() / run.years) if "burned_times" in world.fields else 0.0
+    return {
+        "species": list(world.species), "start": start, "counts": counts, "burned_share_a_year": burned,
+        "plants": {food: (min(mean), max(mean)) for food, mean in plants.items()},
+    }  # fmt: skip
+
+
+def lived(work: Path, name: str, seed: int) -> dict:
+    """What `live` gives, from `work` where it is there already."""
+    path = work / f"{name}-{seed}.json"
+    if not path.exists():
+        print(f"{name}, seed {seed}", flush=True)
+        write_json(path, live(name, RUNS[name], seed))
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def rows(name: str, found: list[dict]) -> list[str]:
+    """Lines of a world's table: of each species start, least and most over all seeds, and how often it was gone."""
+    start = np.array(found[0]["start"])
+    counts = np.concatenate([np.array(one["counts"]) for one in found])
+    ends = np.array([one["counts"][-1] for one in found])
+    lines = ["| species | at the start | least | most | at the ends | counts at which it was gone |", "| --- | ---: | ---: | ---: | --- | ---: |"]
+    for s, species in enumerate(found[0]["species"]):
+        gone = int((counts[:, s] == 0).sum())
+        lines.append(f"| {species} | {start[s]:,} | {counts[:, s].min():,} | {counts[:, s].max():,} | "
+                     f"{', '.join(f'{n:,}' for n in ends[:, s])} | {gone:,} of {len(counts):,} |")  # fmt: skip
+    plants = ", ".join(
+        f"{food} {min(one['plants'][food][0] for one in found):,.3g} to {max(one['plants'][food][1] for one in found):,.3g}"
+        for food in found[0]["plants"]
+    )
+    lines += ["", f"Plants, kg/km², mean of the ground: {plants}."] if plants else []
+    burned = np.mean([one["burned_share_a_year"] for one in found])
+    return [*lines, *([f"Share of the ground that burns in a year: {burned:.3f}."] if burned else []), ""]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs what is missing and writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="folder of what each seed gave")
+    parser.add_argument("--only", choices=list(bundled_worlds()), help="one world; without a page")
+    parser.add_argument("--results", type=Path, default=HERE.parent / "results", help="folder of the page")
+    options = parser.parse_args(argv)
+    options.work.mkdir(parents=True, exist_ok=True)
+    lines = [
+        "# The bundled worlds, left to themselves", "",
+        f"- hardware: {describe_hardware()}",
+        f"- command: `{show_command('validation/worlds_live', sys.argv[1:] if argv is None else argv)}`",
+        "- newcomers from outside as each world's file has them; counts at even times, from the first such time on", "",
+    ]  # fmt: skip
+    for name, run in RUNS.items():
+        if options.only in (None, name):
+            seeds = ", ".join(map(str, run.seeds))
+            about = f"{run.years:g} years in steps of {run.step_h:g} h, {run.area:g} of the ground, seeds {seeds}, "
+            lines += [f"## {name}", "", about + f"a count every {run.every_y * 365.25:.3g} days", ""]
+            lines += rows(name, [lived(options.work, name, seed) for seed in run.seeds])
+    if options.only:
+        print("\n".join(lines))
+    else:
+        write_result(options.results, "worlds_live", lines)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
