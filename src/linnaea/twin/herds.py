@@ -190,6 +190,13 @@ class Follow(Rule):
                 home[herd] = place
 
 
+def _firsts(herd: np.ndarray) -> np.ndarray:
+    """Of animals [n] that stand together by herd, whether each is the first of its herd."""
+    first = np.ones(len(herd), bool)
+    first[1:] = herd[1:] != herd[:-1]
+    return first
+
+
 @dataclass(frozen=True, kw_only=True)
 class Divide(Rule):
     """A herd with too many adults divides; a territorial one only when a vacant territory is found within reach.
@@ -222,8 +229,7 @@ class Divide(Rule):
         now = world.now_h + world.dt_h
         slots = slots[now - a.born_h[slots] >= p["mature_h"][a.species[slots]]]
         slots = slots[np.lexsort((a.key[slots], a.born_h[slots], arrays["herd_key"][a.herd[slots]]))]
-        oldest = np.ones(len(slots), bool)
-        oldest[1:] = a.herd[slots[1:]] != a.herd[slots[:-1]]
+        oldest = _firsts(a.herd[slots])
         leavers = slots[~oldest & (uniforms(world.seed, world.step, DISPERSAL, a.key[slots]) < 0.5)]
         if len(leavers):
             self._leave(world, leavers)
@@ -231,8 +237,7 @@ class Divide(Rule):
     def _leave(self, world: World, leavers: np.ndarray) -> None:
         """`leavers` stand together by herd, in the order of the herds' keys."""
         a, arrays, p = world.agents, world.arrays, world.parameters
-        first = np.ones(len(leavers), bool)
-        first[1:] = a.herd[leavers[1:]] != a.herd[leavers[:-1]]
+        first = _firsts(a.herd[leavers])
         group, leaders = np.cumsum(first) - 1, leavers[first]
         old, kinds, keys = a.herd[leaders], a.species[leaders], a.key[leaders]
         new_home = arrays["herd_home"][old].copy()
@@ -293,8 +298,7 @@ class Part(Rule):
         if not len(slots):
             return
         slots = slots[np.lexsort((a.key[slots], a.born_h[slots], arrays["herd_key"][a.herd[slots]]))]
-        first = np.ones(len(slots), bool)
-        first[1:] = a.herd[slots[1:]] != a.herd[slots[:-1]]
+        first = _firsts(a.herd[slots])
         group, leaders = np.cumsum(first) - 1, slots[first]
         place = np.stack([a.x[leaders], a.y[leaders]], 1).astype(np.float64)
         kinds, old = a.species[leaders], a.herd[leaders]
