@@ -4,7 +4,7 @@ import pytest
 from linnaea.twin.agents import HOURS_A_YEAR
 from linnaea.twin.budget import ACCOUNTS, balance_kj, total_kj
 from linnaea.twin.loop import step
-from linnaea.twin.plants import food_index, food_kg_km2, logistic, warmth
+from linnaea.twin.plants import Burn, _burn, _carried, food_index, food_kg_km2, logistic, warmth
 from made_worlds import changed, small
 
 
@@ -80,8 +80,6 @@ def test_fire_burns_in_the_dry_season_only_and_its_energy_is_booked():
 
 def burned_cells(fuel_kg_km2, n_fires=40, side=30):
     """Cells that a fire takes on the mean, on even fuel, where all ground is dry."""
-    from linnaea.twin.plants import Burn, _burn
-
     rule, shape, sizes = Burn(), (side, side), []
     lit = np.zeros(shape)
     lit[side // 2, side // 2] = 1e9  # fire where it is lit, however little fuel there is; nowhere else
@@ -98,8 +96,6 @@ def burned_cells(fuel_kg_km2, n_fires=40, side=30):
 def test_fires_stay_small_on_grazed_ground_and_cross_it_where_grass_stands_thick():
     grazed, standing, thick = burned_cells(100_000), burned_cells(200_000), burned_cells(400_000)
     assert grazed < 1.6 < standing < 0.1 * thick and thick > 0.9 * 900
-    from linnaea.twin.plants import _carried
-
     assert [round(_carried(x, 2.0), 2) for x in (0.0, 1.0, 2.0, 4.0)] == [0.0, 0.06, 0.5, 0.94]
 
 
