@@ -42,8 +42,8 @@ names: $(VENV)/.names ## install more common names (birds' English names, the NC
 docs: $(VENV)/.dev ## write docs/cli.md and the tables of docs/training.md and docs/twin.md again from the stages' options
 	@mkdir -p build
 	@$(VENV)/bin/linnaea --docs > build/cli.md && mv build/cli.md docs/cli.md
-	@$(VENV)/bin/python -m linnaea.train.reference docs/training.md
-	@$(VENV)/bin/python -m linnaea.twin.reference docs/twin.md
+	@$(VENV)/bin/python -m linnaea.train.commands.docs_writer docs/training.md
+	@$(VENV)/bin/python -m linnaea.twin.commands.docs_writer docs/twin.md
 
 clean: ## remove the virtual environment and everything built
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis

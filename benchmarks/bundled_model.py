@@ -23,7 +23,7 @@ import numpy as np
 from linnaea.evaluate.neighbours import mean_average_precision, simpleshot
 from linnaea.evaluate.truth import Example
 from linnaea.evaluate.zeroshot import ZeroshotConfig, benchmark, embed_examples
-from linnaea.model.checkpoint import load_model
+from linnaea.model.loading import load_model
 from linnaea.records import RANKS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -116,9 +116,9 @@ def stock_vectors(files: list[Path]) -> np.ndarray | None:
     """Features [n, 1280] of the published EfficientNet-Lite0, mean of both sides; None without the package of its weights."""
     from PIL import Image
 
-    from linnaea.model.contract import Preprocess
-    from linnaea.model.preprocess import preprocess_image
-    from linnaea.train.run import load_trunk_weights, open_trunk
+    from linnaea.model.core.contract import Preprocess
+    from linnaea.model.core.preprocessing import preprocess_image
+    from linnaea.train.bundled.pipeline import load_trunk_weights, open_trunk
 
     preprocess = Preprocess(size=224, resize="shortest", mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
     try:

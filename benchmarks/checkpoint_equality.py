@@ -48,8 +48,8 @@ def rss_mb() -> float:
 
 def ours(folder: str, images: np.ndarray, texts: list[str], photos: list[str]) -> dict:
     """Our answers."""
-    from linnaea.embed.images import read_pixels
-    from linnaea.model.checkpoint import load_model
+    from linnaea.embed.images.image_vectors import read_pixels
+    from linnaea.model.loading import load_model
     from linnaea.records import ImageRecord
 
     start = time.perf_counter()
@@ -88,7 +88,7 @@ def open_clip(folder: str, images: np.ndarray, texts: list[str], photos: list[st
 
 def our_tokens(names: list[str]) -> np.ndarray:
     """Token ids [n, 77] by our tokenizer."""
-    from linnaea.model.tokenizer import ClipTokenizer
+    from linnaea.model.core.tokenizer import ClipTokenizer
 
     return np.array([ids + [0] * (77 - len(ids)) for ids in ClipTokenizer().ids(names)])
 
@@ -130,10 +130,10 @@ def run_both(peers: Path, folders: dict[str, str], images: np.ndarray, texts: li
 @contextmanager
 def projectors(folder: Path) -> Iterator[list[tuple[str, Path]]]:
     """What each image projector of a checkpoint is called ("" or "#second"), and the same checkpoint as open_clip can have it."""
-    from linnaea.model.checkpoint import SECOND
-    from linnaea.model.open_clip import SECOND_PROJECTORS, find_weights
-    from linnaea.model.open_clip_config import OPEN_CLIP_CONFIG
-    from linnaea.model.weights import as_array, read_safetensors, write_safetensors
+    from linnaea.model.core.safetensors import as_array, read_safetensors, write_safetensors
+    from linnaea.model.formats.open_clip import SECOND_PROJECTORS, find_weights
+    from linnaea.model.formats.open_clip_config import OPEN_CLIP_CONFIG
+    from linnaea.model.loading import SECOND
 
     stored = read_safetensors(find_weights(folder))
     second = next((name for name in SECOND_PROJECTORS if name in stored), None)
@@ -158,7 +158,7 @@ def projectors(folder: Path) -> Iterator[list[tuple[str, Path]]]:
 
 def draw_names(n: int) -> list[str]:
     """Taxa of the default vocabulary, written in all ways, one in three with something behind it."""
-    from linnaea.taxonomy.text import TEXT_TYPES, taxon_text
+    from linnaea.taxonomy.name_text import TEXT_TYPES, taxon_text
     from linnaea.taxonomy.vocabulary import Vocabulary
 
     vocabulary, draw = Vocabulary.default(), random.Random(SEED)

@@ -25,10 +25,10 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "src")]
 from numba import config, cuda
 
 from hardware import describe_hardware, show_command, write_result
-from linnaea.twin.classic_flock import Flocking
-from linnaea.twin.cuda import CudaFlock
-from linnaea.twin.flocks import order_parameter
-from linnaea.twin.loop import World, step
+from linnaea.twin.engine.world import World, step
+from linnaea.twin.reference_models.boids import Flocking
+from linnaea.twin.reference_models.flocking_cuda import CudaFlock
+from linnaea.twin.reference_models.flocking_rules import order_parameter
 from twin_speed import flock_world
 
 TARGET_MS = 5.0

@@ -54,8 +54,8 @@ class Worker:
     """Ours: what the requests act on."""
 
     def load(self, model: str, table: str, runtime: str) -> dict:
-        from linnaea.identify.namer import NamerOptions, load_namer
-        from linnaea.model.checkpoint import load_model
+        from linnaea.identify.naming.namer import NamerOptions, load_namer
+        from linnaea.model.loading import load_model
         from linnaea.taxonomy.vocabulary import load_vocabulary
 
         start = time.perf_counter()
@@ -66,8 +66,8 @@ class Worker:
         return {"load_s": time.perf_counter() - start}
 
     def predict(self, folder: str) -> dict:
-        from linnaea.identify.run import identify
-        from linnaea.model.self_check import read_verdicts
+        from linnaea.identify.commands.identify import identify
+        from linnaea.model.runtimes.runtime_check import read_verdicts
 
         start = time.perf_counter()
         options = {"rank": "species", "top": 5, "min_confidence": 0.0, "runtime": self.runtime, "quiet": True}

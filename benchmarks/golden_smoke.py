@@ -14,9 +14,9 @@ from pathlib import Path
 
 import torch
 
-from linnaea.train.clip_loop import train_clip
-from linnaea.train.command import TrainConfig, resolve
-from linnaea.train.curves import CURVE, read_curve
+from linnaea.train.clip.loop import train_clip
+from linnaea.train.commands.train import TrainConfig, resolve
+from linnaea.train.runtime.metrics_log import CURVE, read_curve
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = 8

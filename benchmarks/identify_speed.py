@@ -109,9 +109,9 @@ def timed(owner: object, name: str, seconds: dict[str, float], key: str) -> Iter
 
 def time_parts(folder: Path, model, namer, work: Path, batch_size: int) -> dict[str, float]:
     """Milliseconds an image of each part, one after another."""
-    from linnaea.embed.images import read_pixels
-    from linnaea.embed.journal import Journal
-    from linnaea.identify.outputs import pack, unpack, write_output
+    from linnaea.embed.images.image_vectors import read_pixels
+    from linnaea.embed.runs.journal import Journal
+    from linnaea.identify.output.writers import pack, unpack, write_output
     from linnaea.records import ImageRecord
 
     seconds: dict[str, float] = defaultdict(float)
@@ -206,8 +206,8 @@ def _ceiling_row(part: str, work: str, least: float, measured: float) -> str:
 
 def run_rounds(options, folders, model, namer, work: Path) -> tuple[dict, dict]:
     """Milliseconds an image by size, and by size and part, one value a round; a first round warms up and is dropped."""
-    from linnaea.identify.config import IdentifyConfig
-    from linnaea.identify.run import main as identify
+    from linnaea.identify.commands.config import IdentifyConfig
+    from linnaea.identify.commands.identify import main as identify
 
     whole, parts = defaultdict(list), defaultdict(list)
     for number in range(options.rounds + 1):
@@ -288,8 +288,8 @@ def main(argv: list[str] | None = None) -> int:
     """0 when the result is written."""
     argv = sys.argv[1:] if argv is None else argv
     options = parse(argv)
-    from linnaea.identify.namer import NamerOptions, load_namer
-    from linnaea.model.checkpoint import BUNDLED_DIR, load_model
+    from linnaea.identify.naming.namer import NamerOptions, load_namer
+    from linnaea.model.loading import BUNDLED_DIR, load_model
 
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
     photos = sorted(p for p in options.photos.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg")) if options.photos else []

@@ -53,8 +53,8 @@ TOWERS = {
 RECIPE = '''
 from pathlib import Path
 
-from linnaea.train.augment import AugmentConfig
-from linnaea.train.clip_recipe import ClipRecipe, SamplesConfig
+from linnaea.train.data.augmentation import AugmentConfig
+from linnaea.train.clip.recipe import ClipRecipe, SamplesConfig
 
 RECIPES = ("levels",)
 HERE = Path(__file__).parent
@@ -133,9 +133,9 @@ def train(work: Path, name: str, options: tuple[str, ...], seed: int, steps: int
 
 def figures(work: Path, folder: Path, seed: int) -> list[float]:
     """Per cent of photographs whose likeliest name is right: see FIGURES."""
-    from linnaea.embed.names import embed_texts
-    from linnaea.model.checkpoint import load_model
-    from linnaea.model.preprocess import preprocess_image
+    from linnaea.embed.names.name_table import embed_texts
+    from linnaea.model.core.preprocessing import preprocess_image
+    from linnaea.model.loading import load_model
 
     model = load_model(str(folder))
     with open(work / f"labels-{seed}.csv", newline="", encoding="utf-8") as handle:

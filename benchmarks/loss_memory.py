@@ -32,7 +32,7 @@ TRIES = 5
 def loss_of(which: str):
     """A function from images, texts and scale to the loss."""
     if which == "ours":
-        from linnaea.train.contrastive import info_nce
+        from linnaea.train.clip.losses import info_nce
 
         return info_nce
     from open_clip.loss import ClipLoss

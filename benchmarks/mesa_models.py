@@ -1,7 +1,7 @@
 """The peers of twin_speed.py: WolfSheep, Flocking and Segregation on Mesa 3.3, run by Mesa's own python, timed there.
 
 Written for this comparison from the published rules (ABMFrameworksComparison's configurations; rules in
-`linnaea.twin.classic`): all sheep, then all wolves, each in a fresh random order; grass returns by an event of Mesa's
+`linnaea.twin.reference_models.update_order`): all sheep, then all wolves, each in a fresh random order; grass returns by an event of Mesa's
 simulator; a flock on Mesa's continuous torus; a town on a grid with borders. Reads one JSON request a line, answers with
 one JSON line:
 {"model": "WolfSheep", "steps": 100, "seed": 1, "settings": {...}} -> {"seconds": ..., "series": [...]}

@@ -87,7 +87,7 @@ class Peer:
 
 def draw_names(n: int) -> tuple[list[str], int]:
     """At least `n` names with their lineages, in the order of the tree, and the number of their genera."""
-    from linnaea.taxonomy.text import taxon_text
+    from linnaea.taxonomy.name_text import taxon_text
     from linnaea.taxonomy.vocabulary import Vocabulary
 
     tree = Vocabulary.default().tree
@@ -100,7 +100,7 @@ def draw_names(n: int) -> tuple[list[str], int]:
 
 def count_tokens(model, texts: list[str]) -> tuple[int, int, float]:
     """Distinct tokens of the texts' trie, tokens that the packed rows hold, and the mean length of a text."""
-    from linnaea.model.token_trie import _build
+    from linnaea.model.runtimes.token_trie import _build
 
     ids = model.tokenizer.ids(sorted(texts))
     distinct, before = 0, []
@@ -140,8 +140,8 @@ def table_line(what: str, n: int, ours: list, theirs: list, worst: float) -> str
 def measure(arguments: argparse.Namespace) -> list[str]:
     """The lines of the result."""
     from hardware import describe_hardware, measure_sgemm, show_command
-    from linnaea.model.checkpoint import load_model
-    from linnaea.model.templates import IMAGENET_TEMPLATES
+    from linnaea.model.core.templates import IMAGENET_TEMPLATES
+    from linnaea.model.loading import load_model
 
     model = load_model(str(arguments.checkpoint))
     peer = Peer(arguments.peers, arguments.checkpoint)

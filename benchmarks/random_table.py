@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from linnaea.records import RANKS
-from linnaea.taxonomy.text import epithet
+from linnaea.taxonomy.name_text import epithet
 from linnaea.taxonomy.vocabulary import Vocabulary
 
 NPY, JSON = "txt_emb_species.npy", "txt_emb_species.json"

@@ -36,8 +36,8 @@ def peak_mb() -> float:
 
 def run(n_animals: int, n_steps: int) -> dict:
     """Milliseconds of each step of one world, and what came before."""
-    from linnaea.twin.loop import step
-    from linnaea.twin.world import build_world
+    from linnaea.twin.build.world_builder import build_world
+    from linnaea.twin.engine.world import step
 
     start = time.perf_counter()
     world = build_world("savanna", seed=1, dt_h=1.0, n_animals=n_animals)

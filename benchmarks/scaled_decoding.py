@@ -46,7 +46,7 @@ def enlarge(source: Path, path: Path, grain: bool) -> None:
 
 def read_both(source: Path, grain: bool, folder: Path, preprocess) -> tuple[np.ndarray, np.ndarray]:
     """The pixels of a photograph once enlarged, decoded exactly and scaled."""
-    from linnaea.embed.images import read_pixels
+    from linnaea.embed.images.image_vectors import read_pixels
     from linnaea.records import ImageRecord
 
     path = folder / f"{abs(hash((source, grain)))}.jpg"
@@ -58,7 +58,7 @@ def read_both(source: Path, grain: bool, folder: Path, preprocess) -> tuple[np.n
 
 def name_set(model, everything, examples, exact: np.ndarray, scaled: np.ndarray) -> dict[str, float]:
     """Percent right exactly and scaled, percent of equal names, the least and mean cosine, and the levels of difference."""
-    from linnaea.embed.names import embed_texts
+    from linnaea.embed.names.name_table import embed_texts
     from linnaea.evaluate.zeroshot import label_texts
 
     texts = label_texts(everything, "auto")
@@ -124,7 +124,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder for the result file")
     options = parser.parse_args(argv)
     from linnaea.evaluate.truth import read_examples, to_examples
-    from linnaea.model.checkpoint import load_model
+    from linnaea.model.loading import load_model
     from linnaea.taxonomy.vocabulary import load_vocabulary
 
     model = load_model(options.model)

@@ -50,7 +50,7 @@ def start_from_nothing(trunk, pixels_bchw, seed: int) -> None:
     """
     import torch
 
-    from linnaea.train.trunk import Block, FoldedConv
+    from linnaea.train.bundled.trunk import Block, FoldedConv
 
     torch.manual_seed(seed)
     tenth = {id(block.layers[-1]) for block in trunk.modules() if isinstance(block, Block) and block.keep}
@@ -81,7 +81,7 @@ class Pictures:
 
     def of(self, files: list[Path]) -> list[np.ndarray]:
         """uint8 [h, w, 3] of each file."""
-        from linnaea.train.finetune import read_pictures
+        from linnaea.train.bundled.trunk_finetuning import read_pictures
 
         new = [file for file in files if file not in self._read]
         self._read |= dict(zip(new, read_pictures(new), strict=True))
@@ -106,11 +106,11 @@ def features_of(trunk, pictures: list[np.ndarray], preprocess) -> np.ndarray:
 def train_one(recipe, share: float, seed: int, start: str, n_crops: int, pictures: Pictures, path: Path) -> None:
     """One run, whose vectors are written to `path`."""
     from linnaea.taxonomy.vocabulary import Vocabulary
-    from linnaea.train.data import TextSource
-    from linnaea.train.finetune import Crops, FinetuneConfig, Finetuning, Pack, Stage, run_finetuning
-    from linnaea.train.recipe import LabelBook, read_table, species_to_hold_out
-    from linnaea.train.run import load_trunk_weights
-    from linnaea.train.trunk_stage import trunk_pack
+    from linnaea.train.bundled.batches import TextSource
+    from linnaea.train.bundled.pipeline import load_trunk_weights
+    from linnaea.train.bundled.recipe import LabelBook, read_table, species_to_hold_out
+    from linnaea.train.bundled.trunk_finetuning import Crops, FinetuneConfig, Finetuning, Pack, Stage, run_finetuning
+    from linnaea.train.bundled.trunk_stage import trunk_pack
 
     vocabulary = Vocabulary.default()
     book = LabelBook(vocabulary, recipe.labels)
@@ -197,7 +197,7 @@ def main() -> None:
     parser.add_argument("--starts", nargs="+", choices=STARTS, default=STARTS)
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()
-    from linnaea.train.command import find_recipe
+    from linnaea.train.commands.train import find_recipe
 
     recipe = replace(find_recipe("bundled", ROOT / "recipes"), images=options.images)
     options.work.mkdir(parents=True, exist_ok=True)

@@ -68,7 +68,7 @@ class Ours:
 
     def __init__(self, model: Path, table: Path):
         from linnaea.bioclip.classifiers import TreeOfLifeClassifier
-        from linnaea.identify.score import Scorer
+        from linnaea.search.scorer import Scorer
 
         start = time.perf_counter()
         TreeOfLifeClassifier(model_str=str(model), table=table)
@@ -94,7 +94,7 @@ class Ours:
 
     def clade_s(self) -> tuple[float, int]:
         """Seconds until a scorer of one clade stands, and its candidates."""
-        from linnaea.identify.score import Scorer
+        from linnaea.search.scorer import Scorer
 
         start = time.perf_counter()
         leaves = self.classifier.vocabulary.leaves_within([CLADE[1]])

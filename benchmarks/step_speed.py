@@ -83,7 +83,7 @@ class Ours:
     def __init__(self, name: str, device: str, checkpointing: bool, weights: dict | None, second: bool):
         import torch
 
-        from linnaea.train.clip_files import make_model
+        from linnaea.train.clip.open_clip_io import make_model
 
         with torch.device(device):
             self.model = make_model(towers_path(name), second=second)
@@ -105,14 +105,14 @@ class Ours:
     @staticmethod
     def loss(*vectors):
         """InfoNCE, of organisms and of replayed pairs where there are any."""
-        from linnaea.train.contrastive import info_nce, replay_loss
+        from linnaea.train.clip.losses import info_nce, replay_loss
 
         return (info_nce if len(vectors) == 3 else replay_loss)(*vectors)
 
     @staticmethod
     def texts(ids: list[list[int]], pairs: int, device: str):
         """Packed texts, of organisms and of replayed pairs."""
-        from linnaea.train.clip_towers import pack_texts
+        from linnaea.train.clip.towers import pack_texts
 
         replayed = pack_texts(ids[pairs:]).to(device) if len(ids) > pairs else None
         return pack_texts(ids[:pairs]).to(device), replayed
@@ -196,7 +196,7 @@ def make_images(n: int, size: int, device: str):
 
 def compile_both(theirs: Theirs, ours: Ours) -> None:
     """Compiles the blocks of both: all of open_clip's, whose shapes never change, ours as training does."""
-    from linnaea.train.clip_loop import compile_towers
+    from linnaea.train.clip.loop import compile_towers
 
     for transformer in (theirs.model.visual.transformer, theirs.model.transformer):
         for block in transformer.resblocks:
@@ -251,7 +251,7 @@ def measure(request: dict) -> dict:
 
 def measure_cached(ours: Ours, ids, pairs: int, size: int, device: str, precision: str) -> dict:
     """Pairs a second of a batch of organisms four times as large, through gradient caching."""
-    from linnaea.train.grad_cache import cached_backward
+    from linnaea.train.clip.gradient_caching import cached_backward
 
     parts = []
     for k in range(CACHED):
@@ -294,18 +294,18 @@ def run_worker(python: Path, request: dict) -> dict:
 
 def draw_ids(n: int) -> list[list[int]]:
     """Token ids of names of drawn species, in the five text types."""
-    from linnaea.model.tokenizer import ClipTokenizer
-    from linnaea.train.clip_recipe import SamplesConfig
-    from linnaea.train.plan import draw_texts
+    from linnaea.model.core.tokenizer import ClipTokenizer
+    from linnaea.train.clip.plan import draw_texts
+    from linnaea.train.clip.recipe import SamplesConfig
 
     return ClipTokenizer(77).ids(draw_texts(SamplesConfig(drawn=1), n))
 
 
 def planned(name: str, found: dict, options) -> tuple[float, float]:
     """Operations and seconds of the step as `linnaea train --plan` has them."""
-    from linnaea.train.clip_recipe import ClipRecipe, SamplesConfig
-    from linnaea.train.cost import Sequences, step_flops
-    from linnaea.train.plan import KINDS, plan_run
+    from linnaea.train.clip.cost_model import Sequences, step_flops
+    from linnaea.train.clip.plan import KINDS, plan_run
+    from linnaea.train.clip.recipe import ClipRecipe, SamplesConfig
 
     kind = "cpu"
     if options.device == "cuda":

@@ -17,11 +17,11 @@ import numpy as np
 
 from linnaea.store import default_cache_dir
 from linnaea.taxonomy.vocabulary import Vocabulary
-from linnaea.train.features import extract_features
-from linnaea.train.recipe import LabelBook, photograph_labels, read_table
-from linnaea.train.rows import scatter_within
-from linnaea.train.run import find_recipe, load_trunk_weights, open_trunk
-from linnaea.train.teachers import TfliteTeacher, mapped_class_means
+from linnaea.train.bundled.class_features import scatter_within
+from linnaea.train.bundled.pipeline import find_recipe, load_trunk_weights, open_trunk
+from linnaea.train.bundled.recipe import LabelBook, photograph_labels, read_table
+from linnaea.train.bundled.tflite_teacher import TfliteTeacher, mapped_class_means
+from linnaea.train.bundled.trunk_features import extract_features
 
 ROOT = Path(__file__).resolve().parent.parent
 N_HELD_OUT, SHRINKAGE = 40, 0.3

@@ -128,8 +128,8 @@ def seconds_of(tower, images: np.ndarray, repeats: int) -> float:
 
 def measure(checkpoint: Path, python: Path, runtimes: list[str], rounds: int) -> list[str]:
     """The lines of the result for one checkpoint."""
-    from linnaea.model.checkpoint import load_model
-    from linnaea.model.runtime import open_image_tower
+    from linnaea.model.loading import load_model
+    from linnaea.model.runtimes.image_encoders import open_image_tower
 
     model = load_model(str(checkpoint))
     source, size = model.image_source, model.card.preprocess.size
@@ -195,7 +195,7 @@ def main() -> None:
         serve(options.serve)
         return
     from hardware import describe_hardware, measure_sgemm, show_command, write_result
-    from linnaea.model.runtime import engine_version
+    from linnaea.model.runtimes.image_encoders import engine_version
 
     runtimes = options.runtimes.split(",")
     from peers import peer_python

@@ -5,8 +5,8 @@
 Mesa (version in mesa_peer.py) runs the same rules (mesa_models.py) in a process of its own, in turns with ours; a run
 is 100 steps (20 of Schelling's), founding not counted for Mesa and counted for ours; compiling is not counted, and
 reported. The configurations are those of ABMFrameworksComparison. Three of ours: in Mesa's order (agents act one after
-another in a random order) and synchronous, both compiled whole (`linnaea.twin.classic`), and, for the flock, the general loop with its rules
-(`linnaea.twin.loop`, synchronous). Ratios are medians of rounds, with the least and greatest; DIR is made when missing.
+another in a random order) and synchronous, both compiled whole (`linnaea.twin.reference_models.update_order`), and, for the flock, the general loop with its rules
+(`linnaea.twin.engine.world`, synchronous). Ratios are medians of rounds, with the least and greatest; DIR is made when missing.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from hardware import describe_hardware, show_command, write_result
 from mesa_peer import MESA, Mesa
 
 import_start = time.perf_counter()
-from linnaea.twin.cells import Space
-from linnaea.twin.classic import ORDERS
-from linnaea.twin.classic_flock import Flocking
-from linnaea.twin.classic_town import Segregation
-from linnaea.twin.classic_wolves import WolfSheep
-from linnaea.twin.flocks import Flock, order_parameter
-from linnaea.twin.loop import World, step
-from linnaea.twin.movement import Move
+from linnaea.twin.engine.neighbours import Space
+from linnaea.twin.engine.world import World, step
+from linnaea.twin.reference_models.boids import Flocking
+from linnaea.twin.reference_models.flocking_rules import Flock, order_parameter
+from linnaea.twin.reference_models.schelling import Segregation
+from linnaea.twin.reference_models.update_order import ORDERS
+from linnaea.twin.reference_models.wolf_sheep import WolfSheep
+from linnaea.twin.rules.motion import Move
 
 IMPORT_S = time.perf_counter() - import_start
 STEPS, TOWN_STEPS = 100, 20

@@ -18,7 +18,7 @@ import numpy as np
 from bundled_model import ROOT, write_manifest
 from linnaea.evaluate.truth import read_examples, to_examples
 from linnaea.evaluate.zeroshot import embed_examples, evaluate_labels
-from linnaea.model.checkpoint import load_model
+from linnaea.model.loading import load_model
 from linnaea.taxonomy.vocabulary import load_vocabulary
 
 

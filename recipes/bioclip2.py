@@ -12,7 +12,7 @@ docs/training.md says how they come there, under which licences, and how to trai
 from dataclasses import replace
 from pathlib import Path
 
-from linnaea.train.clip_recipe import ClipRecipe, SamplesConfig
+from linnaea.train.clip.recipe import ClipRecipe, SamplesConfig
 
 RECIPES = ("bioclip2_vitl14", "bioclip25_vith14", "bioclip_vitb16")
 TOWERS = Path(__file__).parent / "towers"

@@ -8,8 +8,8 @@ Photographs are looked for in ../shared/data/images unless `--images` says other
 from dataclasses import replace
 from pathlib import Path
 
-from linnaea.train.finetune import FinetuneConfig, Stage
-from linnaea.train.recipe import HeldOut, PhotoSet, Recipe, Teacher
+from linnaea.train.bundled.recipe import HeldOut, PhotoSet, Recipe, Teacher
+from linnaea.train.bundled.trunk_finetuning import FinetuneConfig, Stage
 
 RECIPES = ("bundled", "bundled_ablation", "bundled_permissive")
 HERE = Path(__file__).parent

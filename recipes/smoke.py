@@ -6,9 +6,9 @@ export. What it learns can be seen: its loss falls to what pairs of the same spe
 
 from pathlib import Path
 
-from linnaea.taxonomy.text import TEXT_TYPES
-from linnaea.train.augment import AugmentConfig
-from linnaea.train.clip_recipe import ClipRecipe, SamplesConfig
+from linnaea.taxonomy.name_text import TEXT_TYPES
+from linnaea.train.clip.recipe import ClipRecipe, SamplesConfig
+from linnaea.train.data.augmentation import AugmentConfig
 
 RECIPES = ("smoke",)
 HERE = Path(__file__).parent

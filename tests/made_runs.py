@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from linnaea.twin.run import TwinRunConfig, main
+from linnaea.twin.commands.run import TwinRunConfig, main
 
 GONE = 'version = 1\nname = "Foxes gone"\ndescription = "Without foxes?"\n[[intervention]]\nkind = "remove"\nspecies = "red fox"\nfrom_day = 2\n'
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from linnaea.identify.score import Scores
+from linnaea.search.scorer import Scores
 
 # Of one taxon at every rank, as in the scores below.
 ONE_TAXON = SimpleNamespace(start_k=np.array([0]), end_k=np.array([1]))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from linnaea.twin.loop import World
-from linnaea.twin.world import build_world
-from linnaea.twin.world_data import WorldData, load_world
+from linnaea.twin.build.world_builder import build_world
+from linnaea.twin.data.world_file import WorldData, load_world
+from linnaea.twin.engine.world import World
 
 
 def changed(name: str = "tutorial", *, settings: dict | None = None, animals: dict | None = None, **others) -> WorldData:
@@ -15,7 +15,7 @@ def changed(name: str = "tutorial", *, settings: dict | None = None, animals: di
     if settings:
         data = dataclasses.replace(data, settings=dataclasses.replace(data.settings, **settings))
     for species, values in (animals or {}).items():
-        from linnaea.twin.world_data import Animal
+        from linnaea.twin.data.world_file import Animal
 
         own = dataclasses.replace(data.animals.get(species, Animal()), **values)
         data = dataclasses.replace(data, animals={**data.animals, species: own})

@@ -16,10 +16,10 @@ def make_random_model(directory):
     onnx = pytest.importorskip("onnx")
     from onnx import TensorProto, helper, numpy_helper
 
-    from linnaea.model.contract import ModelCard, Preprocess
-    from linnaea.model.package import FAMILIAR, write_config
-    from linnaea.model.text_graph import OPSET, TextConfig, build_text_graph, expected_weights
-    from linnaea.model.tokenizer import fit_tokenizer
+    from linnaea.model.core.contract import ModelCard, Preprocess
+    from linnaea.model.core.tokenizer import fit_tokenizer
+    from linnaea.model.formats.model_folder import FAMILIAR, write_config
+    from linnaea.model.graphs.text_transformer import OPSET, TextConfig, build_text_graph, expected_weights
 
     config = TextConfig(n_tokens=400, context=48, width=16, n_layers=2, n_heads=2, dim=8)
     rng = np.random.default_rng(0)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from linnaea.model.runtime import Transformer
-from linnaea.model.vision_graph import VisionConfig, expected_weights
-from linnaea.model.weights import read_safetensors, write_safetensors
+from linnaea.model.core.safetensors import read_safetensors, write_safetensors
+from linnaea.model.graphs.vision_transformer import VisionConfig, expected_weights
+from linnaea.model.runtimes.image_encoders import Transformer
 
 
 def make_transformer(directory, *, seed: int = 0, change=None, name: str = "tower", **fields) -> Transformer:

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linnaea import __version__, cli, options
-from linnaea.model.contract import ModelCard, Preprocess
-from linnaea.model.package import WEIGHT_FILES, write_config
-from linnaea.model.text_graph import TextConfig
+from linnaea.model.core.contract import ModelCard, Preprocess
+from linnaea.model.formats.model_folder import WEIGHT_FILES, write_config
+from linnaea.model.graphs.text_transformer import TextConfig
 
 STAGE = '''
 from __future__ import annotations
@@ -271,7 +271,7 @@ def cats(tmp_path, monkeypatch):
 
 def test_taxon_knows_the_common_names_of_the_bundled_model(cats, tmp_path, monkeypatch, capsys):
     (tmp_path / "model").mkdir()
-    monkeypatch.setattr("linnaea.model.checkpoint.BUNDLED_DIR", tmp_path / "model")
+    monkeypatch.setattr("linnaea.model.loading.BUNDLED_DIR", tmp_path / "model")
     assert cli.main(["taxon", "Tabby", "--vocabulary", cats]) == 1  # no bundled model, and still an answer
     assert capsys.readouterr().out.startswith("unknown taxon 'Tabby'")
 

@@ -14,14 +14,14 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from linnaea.twin import random as philox
-from linnaea.twin.budget import DECAYED, RESPIRED, TISSUE_KJ_PER_KG
-from linnaea.twin.energy import Metabolise
-from linnaea.twin.grazing import Eat, Graze
-from linnaea.twin.hunting import Seek, Seize
-from linnaea.twin.loop import CAUSE, Rule, World
-from linnaea.twin.plants import BOLTZMANN_EV, ENZYME_EV
-from linnaea.twin.vigilance import ALONE, CROWDED, FALL
+from linnaea.twin.engine import rng as philox
+from linnaea.twin.engine.world import CAUSE, Rule, World
+from linnaea.twin.rules.energy_budget import DECAYED, RESPIRED, TISSUE_KJ_PER_KG
+from linnaea.twin.rules.foraging import Eat, Graze
+from linnaea.twin.rules.metabolism import Metabolise
+from linnaea.twin.rules.predation import Seek, Seize
+from linnaea.twin.rules.vegetation import BOLTZMANN_EV, ENZYME_EV
+from linnaea.twin.rules.vigilance import ALONE, CROWDED, FALL
 
 
 def copy_of(world: World) -> SimpleNamespace:

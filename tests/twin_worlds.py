@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from linnaea.twin import random as philox
-from linnaea.twin.cells import Space
-from linnaea.twin.demography import Bear, BirthDeath, Expose, Infect
-from linnaea.twin.encounters import Hunt, Kill
-from linnaea.twin.flocks import Align, Flock
-from linnaea.twin.loop import World
-from linnaea.twin.movement import Flee, HomeRange, Move, Walk
+from linnaea.twin.engine import rng as philox
+from linnaea.twin.engine.neighbours import Space
+from linnaea.twin.engine.world import World
+from linnaea.twin.reference_models.birth_death import Bear, BirthDeath, Expose, Infect
+from linnaea.twin.reference_models.flocking_rules import Align, Flock
+from linnaea.twin.reference_models.functional_response import Hunt, Kill
+from linnaea.twin.rules.motion import Flee, HomeRange, Move, Walk
 
 PREY, PREDATOR = 0, 1
 

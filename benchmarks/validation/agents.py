@@ -2,7 +2,7 @@
 
     python benchmarks/validation/agents.py
 
-Every line is a configuration of shipped rules, run by the shipped loop (`linnaea.twin.loop`); nothing is computed beside it
+Every line is a configuration of shipped rules, run by the shipped loop (`linnaea.twin.engine.world`); nothing is computed beside it
 but the value to compare with. Most are rules for populations in the textbook's sense; those that the worlds of
 `linnaea twin run` are made of stand in the lines that say so (`world_rules.py`). Exits with 1 where a result is outside its tolerance.
 """
@@ -22,22 +22,30 @@ sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1] / "src")]
 from checks import Result, mean_over, page_options, write_page
 from world_rules import cascade, contagion, grazing, kills
 
-from linnaea.twin import life
-from linnaea.twin.agents import HOURS_A_YEAR
-from linnaea.twin.allometry import fit_power
-from linnaea.twin.cells import Space
-from linnaea.twin.demography import INFECTIOUS, RECOVERED, Bear, BirthDeath, Expose, Generation, Infect
-from linnaea.twin.encounters import Hunt, Kill, Restock
-from linnaea.twin.flocks import Align, order_parameter
-from linnaea.twin.lifetable import growth_factor, leslie_matrix, life_table, stable_ages
-from linnaea.twin.loop import Rule, World, advance, step
-from linnaea.twin.metapopulation import Colonise, Settle, place
-from linnaea.twin.movement import Move, Walk
-from linnaea.twin.patches import ChoosePatch, ForagePatches, GoToPatch
-from linnaea.twin.species import bundled_species
-from linnaea.twin.stability import map_cycle
-from linnaea.twin.textbook import ricker
-from linnaea.twin.world import build_world
+from linnaea.twin.build.world_builder import build_world
+from linnaea.twin.data.allometry import fit_power
+from linnaea.twin.data.life_table import growth_factor, leslie_matrix, life_table, stable_ages
+from linnaea.twin.data.species import bundled_species
+from linnaea.twin.engine.agents import HOURS_A_YEAR
+from linnaea.twin.engine.neighbours import Space
+from linnaea.twin.engine.world import Rule, World, advance, step
+from linnaea.twin.meanfield.stability import map_cycle
+from linnaea.twin.meanfield.textbook import ricker
+from linnaea.twin.reference_models.birth_death import (
+    INFECTIOUS,
+    RECOVERED,
+    Bear,
+    BirthDeath,
+    Expose,
+    Generation,
+    Infect,
+)
+from linnaea.twin.reference_models.flocking_rules import Align, order_parameter
+from linnaea.twin.reference_models.functional_response import Hunt, Kill, Restock
+from linnaea.twin.reference_models.metapopulation import Colonise, Settle, place
+from linnaea.twin.reference_models.patch_foraging import ChoosePatch, ForagePatches, GoToPatch
+from linnaea.twin.rules import life_history as life
+from linnaea.twin.rules.motion import Move, Walk
 
 # All at one place: where everyone meets everyone, places mean nothing.
 NOWHERE = Space(width_m=1, height_m=1)

@@ -46,7 +46,7 @@ from assimilation_truths import FILTER, NEVER_COUNTED, SPREAD, Score, animal_exp
 
 from hardware import describe_hardware, n_cores, show_command, write_result
 from linnaea.store import atomic_path, hash_bytes
-from linnaea.twin.members import NOISE_LEVELS
+from linnaea.twin.inference.ensemble_members import NOISE_LEVELS
 
 LEAST, MOST, GAIN = 0.80, 0.97, 0.30
 HEADER = (

@@ -12,22 +12,22 @@ from pathlib import Path
 
 import numpy as np
 
-from linnaea.twin.assimilation import Assimilated, FilterConfig, assimilate
-from linnaea.twin.confusion import UNIDENTIFIED, Confusion
-from linnaea.twin.detection import Sight
-from linnaea.twin.foodweb import bundled_web
-from linnaea.twin.georeference import Georeference
-from linnaea.twin.loop import advance
-from linnaea.twin.members import NOISE_LEVELS, MapMembers, Spread
-from linnaea.twin.observation_model import Count, gather
-from linnaea.twin.observations import read_observations
-from linnaea.twin.scores import coverage, crps
-from linnaea.twin.sensors import CameraTraps, Collars, StripCounts
-from linnaea.twin.species import bundled_species
-from linnaea.twin.survey import Survey, attach_survey
-from linnaea.twin.survey_tables import Published, write_survey
-from linnaea.twin.world import build_world
-from linnaea.twin.world_data import animal_species, load_world
+from linnaea.census.confusion import UNIDENTIFIED, Confusion
+from linnaea.census.detection import Sight
+from linnaea.census.georeference import Georeference
+from linnaea.census.observations import read_observations
+from linnaea.twin.build.world_builder import build_world
+from linnaea.twin.data.foodweb import bundled_web
+from linnaea.twin.data.species import bundled_species
+from linnaea.twin.data.world_file import animal_species, load_world
+from linnaea.twin.engine.world import advance
+from linnaea.twin.field.sensors import CameraTraps, Collars, StripCounts
+from linnaea.twin.field.survey_file import Survey, attach_survey
+from linnaea.twin.field.survey_tables import Published, write_survey
+from linnaea.twin.inference.ensemble_filter import Assimilated, FilterConfig, assimilate
+from linnaea.twin.inference.ensemble_members import NOISE_LEVELS, MapMembers, Spread
+from linnaea.twin.inference.forecast_scores import coverage, crps
+from linnaea.twin.inference.observation_model import Count, gather
 
 MONTH_H = 730.5
 WRONG = 0.7

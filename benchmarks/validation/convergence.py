@@ -2,8 +2,8 @@
 
     python benchmarks/validation/convergence.py
 
-One `MeanField` is solved as equations (`linnaea.twin.meanfield`) and simulated as individuals by the shipped loop and
-rules (`linnaea.twin.individuals`). The gap is the root mean square, over time and nodes, of the difference of densities
+One `MeanField` is solved as equations (`linnaea.twin.meanfield.equations`) and simulated as individuals by the shipped loop and
+rules (`linnaea.twin.reference_models.meanfield_as_agents`). The gap is the root mean square, over time and nodes, of the difference of densities
 as a share of the node's mean. Chance alone makes it fall with the square root of the numbers; what is left when it does
 not is the difference between animals and equations. Cycles are followed once around, competitors to the end. Exits with
 1 where a line is outside its tolerance.
@@ -25,12 +25,12 @@ sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1] / "src")]
 
 from checks import Result, mean_over, page_options, write_page
 
-from linnaea.twin.individuals import densities, individuals
-from linnaea.twin.loop import World, advance
-from linnaea.twin.meanfield import integrate
-from linnaea.twin.stability import equilibrium, settled, signs_of_cascade
-from linnaea.twin.system import Link, MeanField, Node
-from linnaea.twin.textbook import food_chain, grazers, lotka_volterra, rosenzweig_macarthur
+from linnaea.twin.engine.world import World, advance
+from linnaea.twin.meanfield.equations import integrate
+from linnaea.twin.meanfield.model import Link, MeanField, Node
+from linnaea.twin.meanfield.stability import equilibrium, settled, signs_of_cascade
+from linnaea.twin.meanfield.textbook import food_chain, grazers, lotka_volterra, rosenzweig_macarthur
+from linnaea.twin.reference_models.meanfield_as_agents import densities, individuals
 
 # Small prey: handling one is short against all lives.
 HARES = {"hare": 0.1}

@@ -17,10 +17,10 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parents[1] / "src")]
 
 from hardware import describe_hardware, show_command, write_result
-from linnaea.twin.agents import HOURS_A_YEAR
-from linnaea.twin.interventions import Drought, Intervene
-from linnaea.twin.loop import World, step
-from linnaea.twin.world import build_world
+from linnaea.twin.build.world_builder import build_world
+from linnaea.twin.engine.agents import HOURS_A_YEAR
+from linnaea.twin.engine.world import World, step
+from linnaea.twin.scenarios.interventions import Drought, Intervene
 
 FINCH = 0
 

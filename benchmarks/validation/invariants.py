@@ -21,13 +21,13 @@ sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1] / "src")]
 from checks import Result, page_options, write_page
 
 from hardware import n_cores
-from linnaea.twin.agents import HOURS_A_YEAR
-from linnaea.twin.budget import balance_kj, total_kj
-from linnaea.twin.cells import Space
-from linnaea.twin.checkpoint import load_checkpoint, save_checkpoint
-from linnaea.twin.interventions import Intervene, Poaching
-from linnaea.twin.loop import CAUSE, World, advance, step
-from linnaea.twin.world import build_world
+from linnaea.twin.build.world_builder import build_world
+from linnaea.twin.engine.agents import HOURS_A_YEAR
+from linnaea.twin.engine.checkpoint import load_checkpoint, save_checkpoint
+from linnaea.twin.engine.neighbours import Space
+from linnaea.twin.engine.world import CAUSE, World, advance, step
+from linnaea.twin.rules.energy_budget import balance_kj, total_kj
+from linnaea.twin.scenarios.interventions import Intervene, Poaching
 
 # Enough animals of the savanna that kernels take all threads.
 SHARE = 0.04

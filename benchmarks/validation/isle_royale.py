@@ -26,9 +26,9 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parents[1] / "src")]
 
 from hardware import describe_hardware, show_command, write_result
-from linnaea.twin.meanfield import Rates, iterate, per_density
-from linnaea.twin.scores import coverage, crps
-from linnaea.twin.system import Link, MeanField, Node
+from linnaea.twin.inference.forecast_scores import coverage, crps
+from linnaea.twin.meanfield.equations import Rates, iterate, per_density
+from linnaea.twin.meanfield.model import Link, MeanField, Node
 
 COUNTS = HERE.parents[2] / "shared/data/ecology/isle_royale_wolf_moose.csv"
 LAST_FITTED = 1995

@@ -2,7 +2,7 @@
 
     python benchmarks/validation/mean_field.py
 
-Every line is a configuration of `linnaea.twin.meanfield`, integrated or iterated by the program; nothing is computed
+Every line is a configuration of `linnaea.twin.meanfield.equations`, integrated or iterated by the program; nothing is computed
 beside it but the value to compare with. Exits with 1 where a result is outside its tolerance.
 """
 
@@ -20,14 +20,14 @@ sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1] / "src")]
 
 from checks import Result, page_options, write_page
 
-from linnaea.twin.allometry import fit_power, mass_specific_ingestion, mass_specific_metabolism
-from linnaea.twin.foodweb import bundled_web
-from linnaea.twin.lifetable import growth_factor, leslie_matrix, life_table
-from linnaea.twin.meanfield import Rates, flows, integrate
-from linnaea.twin.metapopulation import island, levins
-from linnaea.twin.networks import system_of_web
-from linnaea.twin.species import bundled_species
-from linnaea.twin.stability import (
+from linnaea.twin.data.allometry import fit_power, mass_specific_ingestion, mass_specific_metabolism
+from linnaea.twin.data.foodweb import bundled_web
+from linnaea.twin.data.life_table import growth_factor, leslie_matrix, life_table
+from linnaea.twin.data.species import bundled_species
+from linnaea.twin.meanfield.equations import Rates, flows, integrate
+from linnaea.twin.meanfield.from_foodweb import system_of_web
+from linnaea.twin.meanfield.model import Link, MeanField, Node
+from linnaea.twin.meanfield.stability import (
     crossings,
     doubling,
     equilibrium,
@@ -38,8 +38,7 @@ from linnaea.twin.stability import (
     signs_of_cascade,
     turning_point,
 )
-from linnaea.twin.system import Link, MeanField, Node
-from linnaea.twin.textbook import (
+from linnaea.twin.meanfield.textbook import (
     competition,
     epidemic,
     food_chain,
@@ -50,6 +49,7 @@ from linnaea.twin.textbook import (
     ricker,
     rosenzweig_macarthur,
 )
+from linnaea.twin.reference_models.metapopulation import island, levins
 
 
 def growth() -> Iterator[Result]:

@@ -28,11 +28,11 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parents[1] / "src")]
 
 from hardware import describe_hardware, show_command, write_result
-from linnaea.twin.compare import Difference, paired
-from linnaea.twin.ensemble import prepare_folder, run_members
-from linnaea.twin.finished import Run, load_run
-from linnaea.twin.run import TwinRunConfig, make_plan
-from linnaea.twin.world_data import load_world
+from linnaea.twin.commands.run import TwinRunConfig, make_plan
+from linnaea.twin.data.world_file import load_world
+from linnaea.twin.runs.ensemble import prepare_folder, run_members
+from linnaea.twin.runs.paired_differences import Difference, paired
+from linnaea.twin.runs.results import Run, load_run
 
 WILDEBEEST, TREES = "wildebeest", "acacia"
 # The barrier: from border to border, the northern third beyond it, closed to all that walk or fly.

@@ -18,13 +18,12 @@ sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1] / "src")]
 
 from checks import Result
 
-from linnaea.twin.agents import HOURS_A_YEAR
-from linnaea.twin.demography import INFECTIOUS, SUSCEPTIBLE
-from linnaea.twin.disease import set_disease
-from linnaea.twin.loop import MOMENTS, World, advance, step
-from linnaea.twin.scenario import attach, parse_scenario
-from linnaea.twin.vigilance import head_up_share, herd_notices
-from linnaea.twin.world import build_world
+from linnaea.twin.build.world_builder import build_world
+from linnaea.twin.engine.agents import HOURS_A_YEAR, INFECTIOUS, SUSCEPTIBLE
+from linnaea.twin.engine.world import MOMENTS, World, advance, step
+from linnaea.twin.rules.disease import set_disease
+from linnaea.twin.rules.vigilance import head_up_share, herd_notices
+from linnaea.twin.scenarios.scenario_file import attach, parse_scenario
 
 OWN = "the worlds' own rules: "
 

@@ -23,11 +23,11 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parents[1] / "src")]
 
 from hardware import describe_hardware, show_command, write_result
 from linnaea.store import write_json
-from linnaea.twin.agents import HOURS_A_YEAR
-from linnaea.twin.loop import step
-from linnaea.twin.plants import food_kg_km2
-from linnaea.twin.world import build_world
-from linnaea.twin.world_data import bundled_worlds
+from linnaea.twin.build.world_builder import build_world
+from linnaea.twin.data.world_file import bundled_worlds
+from linnaea.twin.engine.agents import HOURS_A_YEAR
+from linnaea.twin.engine.world import step
+from linnaea.twin.rules.vegetation import food_kg_km2
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,68 +34,68 @@ class Stage:
 
 def add_bundled_names(config: object) -> object:
     """The Config with the common names of the bundled model: taxonomy lies below model and cannot ask for them."""
-    from linnaea.model.checkpoint import bundled_common_names
+    from linnaea.model.loading import bundled_common_names
 
     return replace(config, common_names=bundled_common_names())
 
 
 STAGES = {
     "identify": Stage(
-        module="linnaea.identify.run",
+        module="linnaea.identify.commands.identify",
         config="IdentifyConfig",
         help="name what is in photographs, at the rank that holds",
     ),
     "learn": Stage(
-        module="linnaea.identify.learn",
+        module="linnaea.identify.commands.learn",
         config="LearnConfig",
         help="learn your own names from a folder of class folders",
     ),
-    "embed": Stage(module="linnaea.embed.images", config="EmbedConfig", help="turn photographs into vectors on disk"),
+    "embed": Stage(module="linnaea.embed.images.image_vectors", config="EmbedConfig", help="turn photographs into vectors on disk"),
     "names": Stage(
-        module="linnaea.embed.made_names",
+        module="linnaea.embed.names.precomputed_names",
         config="NamesConfig",
         help="turn every name of a vocabulary into a vector ahead of time",
     ),
     "taxon": Stage(
-        module="linnaea.taxonomy.show",
+        module="linnaea.taxonomy.taxon_command",
         config="TaxonConfig",
         help="look a name up: lineage, rank, synonyms",
         complete=add_bundled_names,
     ),
-    "train": Stage(module="linnaea.train.command", config="TrainConfig", help="train a model from a recipe"),
+    "train": Stage(module="linnaea.train.commands.train", config="TrainConfig", help="train a model from a recipe"),
     "evaluate zeroshot": Stage(
         module="linnaea.evaluate.zeroshot",
         config="ZeroshotConfig",
         help="measure naming without examples on labelled photos",
     ),
     "twin run": Stage(
-        module="linnaea.twin.run",
+        module="linnaea.twin.commands.run",
         config="TwinRunConfig",
         help="let a simulated world live, as it is or under a what-if",
     ),
     "twin compare": Stage(
-        module="linnaea.twin.compare",
+        module="linnaea.twin.commands.compare",
         config="CompareConfig",
         help="say what an intervention changes, with intervals",
     ),
-    "twin worlds": Stage(module="linnaea.twin.catalogue", config="WorldsConfig", help="list the worlds, or show one"),
+    "twin worlds": Stage(module="linnaea.twin.commands.worlds", config="WorldsConfig", help="list the worlds, or show one"),
     "twin sensitivity": Stage(
-        module="linnaea.twin.sensitivity",
+        module="linnaea.twin.commands.sensitivity",
         config="SensitivityConfig",
         help="find out which values move the outcome",
     ),
     "twin calibrate": Stage(
-        module="linnaea.twin.calibrate",
+        module="linnaea.twin.commands.calibrate",
         config="CalibrateConfig",
         help="fit values of a world to counts",
     ),
     "twin observe": Stage(
-        module="linnaea.twin.observe",
+        module="linnaea.twin.commands.observe",
         config="ObserveConfig",
         help="watch a world with camera traps, counts and collars",
     ),
     "twin assimilate": Stage(
-        module="linnaea.twin.assimilate",
+        module="linnaea.twin.commands.assimilate",
         config="AssimilateConfig",
         help="correct a world with observations, real or simulated",
     ),

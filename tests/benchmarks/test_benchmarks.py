@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from linnaea.model.placeholder import PlaceholderModel
+from linnaea.model.core.placeholder import PlaceholderModel
 from linnaea.records import RANKS
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the scripts read /proc")

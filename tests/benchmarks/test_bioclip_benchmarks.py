@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("onnx")
 
-from linnaea.model.checkpoint import load_model
+from linnaea.model.loading import load_model
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -33,8 +33,8 @@ def made(script, tmp_path):
 @pytest.fixture
 def ours(script, made, monkeypatch):
     """The scorers of scoring_speed.py on the tiny table, as if it were a large one."""
-    from linnaea.embed import names
-    from linnaea.identify import score
+    from linnaea.embed.names import name_table as names
+    from linnaea.search import scorer as score
 
     monkeypatch.setattr(names, "LEAST_COARSE_BYTES", 0)
     monkeypatch.setattr(score, "FEW_CANDIDATES", 0)

@@ -26,7 +26,7 @@ def test_the_architectures_have_the_published_numbers_of_parameters(script, name
 
 
 def test_a_checkpoint_is_a_whole_file_whose_tensors_depend_on_their_names_alone(script, tmp_path):
-    from linnaea.model.weights import read_safetensors
+    from linnaea.model.core.safetensors import read_safetensors
 
     random_checkpoint = script("random_checkpoint")
     config = random_checkpoint.ARCHITECTURES["tiny"]

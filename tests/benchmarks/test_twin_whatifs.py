@@ -8,8 +8,8 @@ import pytest
 
 pytest.importorskip("numba")
 
-from linnaea.twin.compare import paired
-from linnaea.twin.scenario import read_scenario
+from linnaea.twin.runs.paired_differences import paired
+from linnaea.twin.scenarios.scenario_file import read_scenario
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks"
 

@@ -24,7 +24,7 @@ from linnaea.bioclip.classifiers import (
 )
 from linnaea.bioclip.pixels import FloatTower, squash
 from linnaea.bioclip.recorder import attach_prediction_recorder, save_recorded_predictions
-from linnaea.model.checkpoint import load_model
+from linnaea.model.loading import load_model
 
 HERE = Path(__file__).resolve().parent
 BENCHMARKS = HERE.parents[1] / "benchmarks"
@@ -394,7 +394,7 @@ def test_a_device_that_torch_has_not_is_refused_in_one_line_whatever_the_pixels(
 
 def test_a_device_without_torch_names_the_extra_and_the_processor_asks_no_torch(made, photos, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.setattr("linnaea.model.runtime.is_installed", lambda runtime: runtime != "torch")
+    monkeypatch.setattr("linnaea.model.runtimes.image_encoders.is_installed", lambda runtime: runtime != "torch")
     assert BaseClassifier(str(made / "model"), device="cpu").create_image_features(photos[:1]).shape[0] == 1
     with pytest.raises(ValueError, match=r"pip install 'linnaea\[torch\]'"):
         BaseClassifier(str(made / "model"), device="cuda")

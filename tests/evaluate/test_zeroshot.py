@@ -21,10 +21,10 @@ from linnaea.evaluate.zeroshot import (
     label_texts,
     main,
 )
-from linnaea.identify.score import Scorer
-from linnaea.model.placeholder import PlaceholderModel
+from linnaea.model.core.placeholder import PlaceholderModel
 from linnaea.records import RANKS
-from linnaea.taxonomy.text import taxon_text
+from linnaea.search.scorer import Scorer
+from linnaea.taxonomy.name_text import taxon_text
 from linnaea.taxonomy.vocabulary import load_vocabulary
 from made_scores import ONE_TAXON, make_scores
 

@@ -5,9 +5,9 @@ import csv
 import pytest
 from PIL import Image
 
-from linnaea.model.placeholder import PlaceholderModel
+from linnaea.model.core.placeholder import PlaceholderModel
 from linnaea.records import RANKS
-from linnaea.taxonomy.text import taxon_text
+from linnaea.taxonomy.name_text import taxon_text
 
 CHORDATES = ("Animalia", "Chordata")
 SPECIES = {

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from linnaea.identify import identify
-from linnaea.model.checkpoint import BUNDLED_DIR, load_model
-from linnaea.model.package import load_card
-from linnaea.taxonomy.text import TEXT_TYPES
+from linnaea.model.formats.model_folder import load_card
+from linnaea.model.loading import BUNDLED_DIR, load_model
+from linnaea.taxonomy.name_text import TEXT_TYPES
 
 MIB = 1024 * 1024
 

@@ -30,16 +30,16 @@ from linnaea.bioclip.ranks import (
     name_keys,
     name_parts,
 )
-from linnaea.embed.decode import Unreadable, decode_image
-from linnaea.embed.images import embed_batches, read_pixels
-from linnaea.embed.sample import settle_on_records, spread
-from linnaea.identify.score import Scorer
-from linnaea.model.checkpoint import load_model
-from linnaea.model.preprocess import preprocess_image
-from linnaea.model.runtime import DEFAULT, check_runtime
-from linnaea.model.self_check import Label
-from linnaea.model.templates import IMAGENET_TEMPLATES
+from linnaea.embed.images.image_vectors import embed_batches, read_pixels
+from linnaea.embed.images.runtime_sample import settle_on_records, spread
+from linnaea.model.core.preprocessing import preprocess_image
+from linnaea.model.core.templates import IMAGENET_TEMPLATES
+from linnaea.model.loading import load_model
+from linnaea.model.runtimes.image_encoders import DEFAULT, check_runtime
+from linnaea.model.runtimes.runtime_check import Label
+from linnaea.photos.decoding import Unreadable, decode_image
 from linnaea.records import RANKS, ImageRecord
+from linnaea.search.scorer import Scorer
 from linnaea.store import hash_bytes
 
 FILE_NAME, CLASSIFICATION, SCORE, REASON = "file_name", "classification", "score", "reason"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TextIO
 
 from linnaea.bioclip.ranks import BATCH_SIZE, BIOCLIP_MODEL_STR, PIXELS, TOL_MODELS, Rank, name_keys
-from linnaea.model.runtime import CHOICES as RUNTIMES
+from linnaea.model.runtimes.image_encoders import CHOICES as RUNTIMES
 from linnaea.records import RANKS
 
 STDOUT = "stdout"
@@ -266,7 +266,7 @@ def _opened(output: str) -> Iterator[TextIO]:
 
 def _progress():
     """What shows on stderr how many photographs are done, where that is a terminal."""
-    from linnaea.embed.progress import Progress
+    from linnaea.embed.runs.progress import Progress
 
     progress: Progress | None = None
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from linnaea.model.contract import Model
-from linnaea.model.runtime import GraphFile, OnnxTower, check_runtime, weights_dir
+from linnaea.model.core.contract import Model
+from linnaea.model.runtimes.image_encoders import GraphFile, OnnxTower, check_runtime, weights_dir
 
 
 def squash(image: Image.Image, size: int) -> np.ndarray:
@@ -39,7 +39,7 @@ class FloatTower:
 
             graph, folder, chunk = onnx.load(source.path, load_external_data=False), Path(source.path).parent, source.chunk
         else:
-            from linnaea.model.vision_graph import build_vision_graph
+            from linnaea.model.graphs.vision_transformer import build_vision_graph
 
             graph, folder, chunk = build_vision_graph(source.weights, source.config), weights_dir(source.weights), 1
         self._chunk = chunk
@@ -66,7 +66,7 @@ class TorchFloatTower:
     """
 
     def __init__(self, model: Model, device: str):
-        from linnaea.model.torch_tower import TorchTower
+        from linnaea.model.runtimes.torch_encoder import TorchTower
 
         source = model.image_source
         check_runtime("torch", source)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 
 from linnaea.records import RANKS
-from linnaea.taxonomy.text import epithet
+from linnaea.taxonomy.name_text import epithet
 
 BIOCLIP_V1_MODEL_STR = "hf-hub:imageomics/bioclip"
 BIOCLIP_V2_MODEL_STR = "hf-hub:imageomics/bioclip-2"

@@ -6,15 +6,22 @@ import os
 from pathlib import Path
 
 from linnaea.bioclip.ranks import TOL_MODELS
-from linnaea.embed.names import Report, load_name_table
-from linnaea.embed.progress import Progress
-from linnaea.embed.published import HUB_FOLDER, SPECIES_STEM, Say, load_published, published_beside, published_files
-from linnaea.model.contract import Model
+from linnaea.embed.names.name_table import Report, load_name_table
+from linnaea.embed.names.published_table import (
+    HUB_FOLDER,
+    SPECIES_STEM,
+    Say,
+    load_published,
+    published_beside,
+    published_files,
+)
+from linnaea.embed.runs.progress import Progress
+from linnaea.model.core.contract import Model
 from linnaea.taxonomy.vocabulary import Vocabulary, load_vocabulary
 
 
 def load_tree_of_life(model: Model, model_str: str, table: str | os.PathLike | None, say: Say) -> tuple[Vocabulary, object]:
-    """The vocabulary and the name table, as `linnaea.identify.score.Scorer` wants them.
+    """The vocabulary and the name table, as `linnaea.search.scorer.Scorer` wants them.
 
     `table`: a published table's folder or one of its two files, or the name of a vocabulary. Without it the table that lies
     beside the model or is published for `model_str`, else the default vocabulary.

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from linnaea.identify.tables import read_rows
 from linnaea.records import RANKS
+from linnaea.standards.tables import read_rows
 from linnaea.taxonomy.vocabulary import Vocabulary
 
 # What a table for training calls things, too, the preferred name first.

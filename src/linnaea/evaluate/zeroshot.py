@@ -12,22 +12,22 @@ from pathlib import Path
 
 import numpy as np
 
-from linnaea.embed.images import embed_batches
-from linnaea.embed.names import embed_texts, load_name_table
-from linnaea.embed.sample import settle_on_records, spread
+from linnaea.embed.images.image_vectors import embed_batches
+from linnaea.embed.images.runtime_sample import settle_on_records, spread
+from linnaea.embed.names.name_table import embed_texts, load_name_table
 from linnaea.evaluate.metrics import expected_calibration_error, share_with_interval
 from linnaea.evaluate.truth import Example, fold_of, read_examples, to_examples, truth_nodes
-from linnaea.identify.calibrate import LEAST_KNOWN, calibrate, fit_calibration, has_both_kinds
-from linnaea.identify.decide import DEFAULT_FLOOR, deepest_rank, raised_floor
-from linnaea.identify.namer import BARE
-from linnaea.identify.score import Scorer, Scores
-from linnaea.model.checkpoint import load_model
-from linnaea.model.contract import Model
-from linnaea.model.runtime import CHOICES as RUNTIMES
-from linnaea.model.runtime import DEFAULT, check_runtime
+from linnaea.identify.naming.calibration import LEAST_KNOWN, calibrate, fit_calibration, has_both_kinds
+from linnaea.identify.naming.decision import DEFAULT_FLOOR, deepest_rank, raised_floor
+from linnaea.identify.naming.namer import BARE
+from linnaea.model.core.contract import Model
+from linnaea.model.loading import load_model
+from linnaea.model.runtimes.image_encoders import CHOICES as RUNTIMES
+from linnaea.model.runtimes.image_encoders import DEFAULT, check_runtime
 from linnaea.records import RANK_INDEX, RANKS, ImageRecord
+from linnaea.search.scorer import Scorer, Scores
 from linnaea.store import write_json
-from linnaea.taxonomy.text import taxon_text
+from linnaea.taxonomy.name_text import taxon_text
 from linnaea.taxonomy.vocabulary import Vocabulary, load_vocabulary
 
 TEXTS = ("auto", "taxonomic", "scientific", "common")

@@ -1,4 +1,4 @@
-"""Photographs to names. `identify(paths, ...)` gives predictions one after another; see `linnaea.identify.run`."""
+"""Photographs to names. `identify(paths, ...)` gives predictions one after another; see `linnaea.identify.commands.identify`."""
 
 __all__ = ["IdentifyConfig", "identify"]
 
@@ -6,7 +6,7 @@ __all__ = ["IdentifyConfig", "identify"]
 def __getattr__(name: str):
     # Late, so that a stage that needs one module of this room does not load them all.
     if name in __all__:
-        from linnaea.identify import run
+        from linnaea.identify.commands import identify as run
 
         return getattr(run, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

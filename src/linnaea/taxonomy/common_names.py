@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from linnaea.store import hash_bytes
-from linnaea.taxonomy.index import HashIndex, name_key
+from linnaea.taxonomy.name_index import HashIndex, name_key
 from linnaea.taxonomy.strings import Strings, load_array
 
 

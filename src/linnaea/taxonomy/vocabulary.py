@@ -21,9 +21,9 @@ from linnaea.records import Taxon
 from linnaea.store import default_cache_dir, hash_bytes, read_manifest, write_artifact
 from linnaea.taxonomy import common_names as extras
 from linnaea.taxonomy.common_names import CommonNames
-from linnaea.taxonomy.index import HashIndex, Lookup, stem_index
-from linnaea.taxonomy.nearest import Nearest
-from linnaea.taxonomy.resolve import Resolution, Resolver, only_taxon
+from linnaea.taxonomy.name_index import HashIndex, Lookup, stem_index
+from linnaea.taxonomy.name_suggestions import Nearest
+from linnaea.taxonomy.resolver import Resolution, Resolver, only_taxon
 from linnaea.taxonomy.sources import INAT_PACKAGE, TEXT_SUFFIXES, Source, inat_path
 from linnaea.taxonomy.strings import load_array
 from linnaea.taxonomy.tree import Tree

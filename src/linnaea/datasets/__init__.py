@@ -1,0 +1,1 @@
+"""Training data on disk: samples, shards, manifests, rejects."""

@@ -1,0 +1,250 @@
+"""Tables that say what photographs show: a CSV beside a folder, or a Parquet catalog over files or over shards."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from linnaea.datasets.group_ids import stable_number
+from linnaea.datasets.samples import (
+    NO_TEXT,
+    NOTHING_ABOVE,
+    TEMPLATE,
+    RawSample,
+    Reject,
+)
+from linnaea.datasets.webdataset import TarSource
+from linnaea.records import RANKS
+from linnaea.store import hash_bytes
+from linnaea.taxonomy.name_text import TEXT_TYPES, taxon_text
+from linnaea.taxonomy.sources import table_errors
+
+FILE_COLUMNS = ("file", "path", "image_path")
+SHARD_COLUMNS = ("shard_file_path", "shard_filename")
+KEY = "uuid"
+SCIENTIFIC_COLUMNS = ("scientific_name", "scientific")
+COMMON = "common"
+COMMON_COLUMNS = (COMMON, "common_name")
+NOT_IN_SHARD = "the shard has no such image"
+ROWS_A_PART = 100_000
+# What spreadsheets put between fields instead of commas.
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+
+
+def read_table(path: Path, *, split: str = ""):
+    """A polars frame of a CSV or Parquet file, all columns text; with `split` only the rows of that value of
+    `split`. ValueError says what of a file is no table of this kind."""
+    import polars as pl
+
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; name a CSV or Parquet table")
+    wanted = {*RANKS, *FILE_COLUMNS, *SHARD_COLUMNS, KEY, *SCIENTIFIC_COLUMNS, *COMMON_COLUMNS, "split"}
+    with table_errors(path):
+        whole = pl.read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path)
+        frame = whole.select(pl.col(name).cast(pl.String) for name in whole.columns if name in wanted)
+    _check_separator(path, whole.columns)
+    check_columns(path.name, whole.columns)
+    if split:
+        if "split" not in frame.columns:
+            found = ", ".join(whole.columns)
+            raise ValueError(f"{path.name} has no column split (it has {found}), so {split!r} cannot be chosen; add it, or leave split empty")
+        frame = frame.filter(pl.col("split") == split)
+        if frame.height == 0:
+            raise ValueError(f"{path.name} has no row whose split is {split!r}; look at its column split")
+    return frame
+
+
+def _read_csv(path: Path):
+    import polars as pl
+
+    try:
+        return pl.read_csv(path, infer_schema=False)
+    except pl.exceptions.ComputeError:
+        _check_lengths(path)
+        raise
+
+
+def _check_lengths(path: Path) -> None:
+    """ValueError naming the first row that is longer than the header."""
+    with path.open(encoding="utf-8-sig", newline="") as lines:
+        rows = csv.reader(lines)
+        header = next(rows, [])
+        _check_separator(path, header)
+        n_columns = len(header)
+        for row in rows:
+            if len(row) > n_columns:
+                raise ValueError(
+                    f"{path}, line {rows.line_num}, has {len(row)} fields, the header {n_columns}; put quotes around a field with a comma in it"
+                )
+
+
+def _check_separator(path: Path, columns: Sequence[str]) -> None:
+    """ValueError where all fields lie in one column, as something else than commas separates them."""
+    sign = next((sign for sign in SEPARATORS if len(columns) == 1 and sign in columns[0]), "")
+    if sign:
+        raise ValueError(
+            f"{path} has one column, {columns[0]!r}: {SEPARATORS[sign]} separate its fields, not commas; save it as CSV with commas, or as Parquet"
+        )
+
+
+def check_columns(name: str, columns: Sequence[str]) -> None:
+    """ValueError where no column of a table says where images are, or none what they show."""
+    found = ", ".join(columns) or "no column"
+    if not any(column in columns for column in FILE_COLUMNS) and not (
+        KEY in columns and any(column in columns for column in SHARD_COLUMNS)
+    ):
+        files, shards = " or ".join(FILE_COLUMNS), " or ".join(SHARD_COLUMNS)
+        raise ValueError(
+            f"{name} has neither a column of files ({files}) nor of shards ({shards}) with {KEY}; it has {found}; rename the column "
+            "that says where the images are"
+        )
+    if not any(column in columns for column in (*RANKS, *SCIENTIFIC_COLUMNS, *COMMON_COLUMNS)):
+        raise ValueError(
+            f"{name} has no column of names ({', '.join((*RANKS, *SCIENTIFIC_COLUMNS, *COMMON_COLUMNS))}); it has {found}; rename the "
+            "column that says what the images show"
+        )
+
+
+class TableSource:
+    """Samples whose texts are made of a table's ranks and common name; see `linnaea.datasets.samples.Source`.
+
+    With a column `file` (or `path`, `image_path`) images are files below `root`, and each 100,000 rows are a part. Else
+    `shard_file_path` (or `shard_filename`) and `uuid` say in which tar below `root` an image lies, and a part is a
+    shard. Rows without any name are rejects; names with nothing above genus are notices. `shard_options` go to
+    `TarSource`.
+    """
+
+    def __init__(self, frame, root: Path, *, template: str = TEMPLATE, name: str = "table", **shard_options):
+        self._root, self._template, self._name = Path(root), template, name
+        self._file = next((column for column in FILE_COLUMNS if column in frame.columns), "")
+        shard = next((column for column in SHARD_COLUMNS if column in frame.columns), "")
+        check_columns(name, frame.columns)
+        if frame.height == 0:
+            raise ValueError(f"{name} has no rows; name a table with images")
+        if self._file and shard_options.get("keep_truncated"):
+            raise ValueError(f"{name} names files, and keep_truncated is of shards; leave keep_truncated out")
+        self._key = self._file or KEY
+        self.rejects, self.notices, self._tars = [], [], None
+        kept = self._check_names(normal_names(frame))
+        self._keys = kept[self._key].fill_null("").to_list()
+        self._names = kept.select(*RANKS, COMMON)
+        if self._file:
+            starts = range(0, kept.height, ROWS_A_PART)
+            self._rows_p = [np.arange(start, min(start + ROWS_A_PART, kept.height)) for start in starts]
+        else:
+            self._rows_p = self._find_members(kept[shard].fill_null("").to_list(), shard_options)
+        self.sizes_p = np.array([len(rows) for rows in self._rows_p], np.int64)
+        whole = kept.select(_joined(self._key, *RANKS, COMMON, *([shard] if shard else [])))
+        of_shards = self._tars.fingerprint if self._tars else ""
+        self.fingerprint = hash_bytes("\n".join(whole.to_series().to_list()), *map(str, self.sizes_p), of_shards)
+        lineages = kept.select(_joined(*RANKS)).to_series()
+        number_of = {lineage: stable_number(lineage) for lineage in lineages.unique().to_list()}
+        self._taxon_n = np.array([number_of[lineage] for lineage in lineages.to_list()], np.int64)
+
+    def _check_names(self, frame):
+        """The rows that have a name; the others become rejects, and those with nothing above genus notices."""
+        import polars as pl
+
+        named = pl.any_horizontal(pl.col(*RANKS, COMMON) != "")
+        above = pl.any_horizontal(pl.col(*RANKS[:-2]) != "")
+        for rows, found, reason in (
+            (frame.filter(~named), self.rejects, NO_TEXT),
+            (frame.filter(named & ~above), self.notices, NOTHING_ABOVE),
+        ):
+            found += [Reject(part=self._name, key=key or "", reason=reason) for key in rows[self._key].to_list()]
+        return frame.filter(named)
+
+    def _find_members(self, names: list[str], options: dict) -> list[np.ndarray]:
+        """Kept rows by shard; those that are not in their shard become rejects."""
+        order = {name: part for part, name in enumerate(sorted(set(names)))}
+        self._tars = TarSource([self._root / name for name in order], **options)
+        self.rejects += [reject for reject in self._tars.rejects if not reject.key]
+        part_n, keys_n = np.array([order[name] for name in names]), np.array(self._keys, np.str_)
+        self._member_n = np.full(len(keys_n), -1, np.int64)
+        rows_p = []
+        for part in range(len(order)):
+            rows, member_of = np.flatnonzero(part_n == part), {key: at for at, key in enumerate(self._tars.keys(part))}
+            self._member_n[rows] = [member_of.get(key, -1) for key in keys_n[rows]]
+            found = self._member_n[rows] >= 0
+            name = self._tars.paths[part].name
+            self.rejects += [Reject(part=name, key=str(keys_n[row]), reason=NOT_IN_SHARD) for row in rows[~found]]
+            rows_p.append(rows[found])
+        return rows_p
+
+    def part_name(self, part: int) -> str:
+        """The name of a part: its shard's, or the table's."""
+        return self._tars.paths[part].name if self._tars else self._name
+
+    def taxa(self, part: int) -> np.ndarray:
+        """A number int64 [n] for each row of a part, the same for the same lineage."""
+        return self._taxon_n[self._rows_p[part]]
+
+    def names(self, part: int, row: int) -> tuple[tuple[str, ...], str]:
+        """Lineage and common name of a sample."""
+        *lineage, common = self._names.row(int(self._rows_p[part][row]))
+        return tuple(lineage), common
+
+    def lineages(self) -> set[tuple[str, ...]]:
+        """The lineages of the table's named rows."""
+        return set(self._names.select(*RANKS).unique().iter_rows())
+
+    def read(self, part: int, row: int, text_type: str) -> RawSample | Reject:
+        """One sample; only the text that is asked for is made."""
+        at = int(self._rows_p[part][row])
+        key, (lineage, common) = self._keys[at], self.names(part, row)
+        text = self._template.format(taxon_text(lineage, text_type, common) if any(lineage) else common)
+        if self._tars is not None:
+            data = self._tars.read_image(part, int(self._member_n[at]))
+        else:
+            try:
+                data = (self._root / key).read_bytes()
+            except OSError as error:
+                reason = f"the file cannot be read: {(error.strerror or str(error)).lower()}"
+                data = Reject(part=self._name, key=key, reason=reason)
+        return data if isinstance(data, Reject) else RawSample(key=key, data=data, text=text, lineage=lineage)
+
+
+def _joined(*columns: str):
+    import polars as pl
+
+    return pl.concat_str(columns, separator="\0", ignore_nulls=True).alias("joined")
+
+
+def normal_names(frame):
+    """The frame with all seven ranks and `common`, "" where unknown, and species as binomials.
+
+    An epithet alone gets its genus. Where the species is missing, a scientific name that begins with the genus is it;
+    where all ranks are, any scientific name.
+    """
+    import polars as pl
+
+    def text(*columns: str):
+        found = [pl.col(column).str.strip_chars().fill_null("") for column in columns if column in frame.columns]
+        return found[0] if found else pl.lit("")
+
+    frame = frame.with_columns(
+        *(text(rank).alias(rank) for rank in RANKS),
+        text(*COMMON_COLUMNS).alias(COMMON),
+        text(*SCIENTIFIC_COLUMNS).alias("scientific"),
+    )
+    genus, species, scientific = pl.col("genus"), pl.col("species"), pl.col("scientific")
+    of_genus = (genus != "") & scientific.str.starts_with(genus + " ")
+    nothing = pl.all_horizontal(pl.col(*RANKS) == "")
+    is_epithet = (species != "") & (genus != "") & ~species.str.contains(" ", literal=True)
+    full = pl.when((species == "") & (of_genus | nothing)).then(scientific)
+    full = full.when(is_epithet).then(genus + " " + species)
+    return frame.with_columns(full.otherwise(species).alias("species"))
+
+
+def text_types(names: Sequence[str]) -> tuple[str, ...]:
+    """The names, if all are text types; else ValueError."""
+    for name in names:
+        if name not in TEXT_TYPES:
+            raise ValueError(f"unknown text type {name!r}; choose of {', '.join(TEXT_TYPES)}")
+    if not names:
+        raise ValueError(f"no text type was given; choose of {', '.join(TEXT_TYPES)}")
+    return tuple(names)

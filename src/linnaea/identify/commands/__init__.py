@@ -1,0 +1,1 @@
+"""The commands `identify` and `learn`, and the watch over a folder."""

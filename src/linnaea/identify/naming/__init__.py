@@ -1,0 +1,1 @@
+"""From scores to a name: labels, restrictions, priors, calibration, the decision."""

@@ -1,0 +1,1 @@
+"""What a run writes: tables, packages, the HTML report, the terminal table."""

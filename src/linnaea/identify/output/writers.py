@@ -1,0 +1,123 @@
+"""The forms in which a run's rows are written, and the form in which they wait in the journal."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from linnaea.records import Box, Prediction, RankedName
+from linnaea.standards import darwin_core, tables
+from linnaea.standards.camtrap_dp import PackageFacts, write_package
+from linnaea.standards.exif import PhotoFacts, read_photo_facts
+from linnaea.store import atomic_path
+
+AS = ("table", "darwin-core", "camtrap-dp")
+
+Rows = Callable[[], Iterator[tuple[str, Prediction]]]
+
+
+def check_out(out: Path | None, form: str) -> None:
+    """Raises ValueError where `out` cannot hold the form."""
+    if out is None or str(out) == "-":
+        if form != "table":
+            raise ValueError(f"--as {form} needs --out {'FOLDER' if form == 'camtrap-dp' else 'FILE'}")
+        return
+    suffix = out.suffix.lower()
+    if form == "camtrap-dp":
+        if suffix in tables.SUFFIXES:
+            raise ValueError(f"--out {out}: a Camtrap DP package is a folder; give a name without {suffix}")
+        return
+    if suffix not in tables.SUFFIXES:
+        raise ValueError(f"--out {out}: unknown kind of table {suffix!r}; choose one of {', '.join(tables.SUFFIXES)}")
+    if out.is_dir():
+        raise ValueError(f"--out {out} is a folder; give the name of a file")
+
+
+def write_output(
+    out: Path,
+    form: str,
+    rows: Rows,
+    *,
+    identified_by: str,
+    created: str,
+    near: tuple[float, float] | None,
+    say: Callable[[str], None],
+    read_facts: Callable[[str], PhotoFacts] = read_photo_facts,
+) -> None:
+    """Writes the rows aside and moves the result into place whole. `read_facts` is asked about photographs by path."""
+    suffix = out.suffix.lower()
+    if form == "table":
+        with atomic_path(out) as path:
+            tables.write_table(path, tables.COLUMNS, (tables.row_of(p) for _path, p in rows()), suffix)
+    elif form == "darwin-core":
+        with atomic_path(out) as path:
+            occurrences = darwin_core.occurrence_rows(rows(), identified_by, near, read_facts)
+            tables.write_table(path, darwin_core.COLUMNS, occurrences, suffix)
+    else:
+        facts = PackageFacts(classified_by=identified_by, created=created, near=near, read=read_facts)
+        without_place = _write_folder(out, rows, facts)
+        if without_place:
+            say(
+                f"{out}/deployments.csv: {without_place} folders of photographs record no place; fill in latitude and "
+                "longitude before you publish, or give --near LAT,LON"
+            )
+
+
+def _write_folder(out: Path, rows: Rows, facts: PackageFacts) -> int:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        temporary.chmod(0o755)
+        without_place = write_package(temporary, rows(), facts)
+        if out.exists():
+            retired = temporary.with_name(temporary.name + ".old")
+            out.rename(retired)
+            temporary.rename(out)
+            shutil.rmtree(retired, ignore_errors=True)
+        else:
+            temporary.rename(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return without_place
+
+
+def pack(prediction: Prediction) -> list:
+    """The prediction as JSON can hold it."""
+    box = prediction.box
+    return [
+        prediction.file,
+        prediction.status,
+        prediction.reason,
+        prediction.position,
+        prediction.rank,
+        prediction.name,
+        prediction.common_name,
+        prediction.confidence,
+        prediction.similarity,
+        list(prediction.lineage),
+        None if box is None else [box.left, box.top, box.right, box.bottom, box.confidence, box.label],
+        [[best.rank, best.name, best.confidence, best.node] for best in prediction.path_confidence],
+    ]
+
+
+def unpack(packed: list) -> Prediction:
+    """What `pack` packed."""
+    file, status, reason, position, rank, name, common_name, confidence, similarity, lineage, box, path = packed
+    return Prediction(
+        file=file,
+        status=status,
+        reason=reason,
+        position=position,
+        rank=rank,
+        name=name,
+        common_name=common_name,
+        confidence=confidence,
+        similarity=similarity,
+        lineage=tuple(lineage),
+        box=None
+        if box is None
+        else Box(left=box[0], top=box[1], right=box[2], bottom=box[3], confidence=box[4], label=box[5]),
+        path_confidence=tuple(RankedName(rank=r, name=n, confidence=c, node=k) for r, n, c, k in path),
+    )

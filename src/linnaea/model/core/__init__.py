@@ -1,0 +1,1 @@
+"""What every model has: the contract, preprocessing, tokenizer, weight files."""

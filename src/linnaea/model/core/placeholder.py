@@ -1,0 +1,51 @@
+"""A model without weights, for tests: images become colour statistics, texts hashed words; deterministic everywhere."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from linnaea.model.core.contract import ModelCard, Preprocess
+
+
+class PlaceholderModel:
+    """Obeys the contract in microseconds. Texts that share words have similar vectors, as a real tower's would.
+
+    An image whose pixels were painted by `paint(text)` gets that text's vector, so tests can make a photograph "of" any
+    taxon.
+    """
+
+    def __init__(self, dim: int = 64, logit_scale: float = 50.0, refusals: tuple[str, ...] = ("no organism",)):
+        self.card = ModelCard(
+            name="placeholder",
+            hash=f"placeholder-{dim}",
+            dim=dim,
+            logit_scale=logit_scale,
+            preprocess=Preprocess(size=16, resize="squash", interpolation="bilinear"),
+            refusals=refusals,
+        )
+
+    def _word(self, word: str) -> np.ndarray:
+        seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "little")
+        return np.random.default_rng(seed).standard_normal(self.card.dim)
+
+    def encode_texts(self, texts: list[str]) -> np.ndarray:
+        out = np.zeros((len(texts), self.card.dim), np.float32)
+        for row, text in enumerate(texts):
+            words = text.split() or [""]
+            out[row] = sum(self._word(word) * (1 + i) for i, word in enumerate(words))
+        return out / np.linalg.norm(out, axis=1, keepdims=True)
+
+    def paint(self, text: str) -> np.ndarray:
+        """A uint8 image [16, 16, 3] that `encode_images` turns into (nearly) the vector of `text`."""
+        vector = self.encode_texts([text])[0]
+        flat = np.full(16 * 16 * 3, 128.0)
+        flat[: 4 * self.card.dim] = np.repeat(128 + vector / np.abs(vector).max() * 120, 4)
+        return flat.reshape(16, 16, 3).round().astype(np.uint8)
+
+    def encode_images(self, images_bhwc: np.ndarray) -> np.ndarray:
+        b = len(images_bhwc)
+        flat = images_bhwc.reshape(b, -1)[:, : 4 * self.card.dim].astype(np.float32) - 128
+        out = flat.reshape(b, self.card.dim, 4).mean(2) + 1e-6
+        return out / np.linalg.norm(out, axis=1, keepdims=True)

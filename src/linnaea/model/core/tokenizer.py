@@ -1,0 +1,133 @@
+"""Texts to token ids: for any tokenizer in the `tokenizers` JSON format, and for CLIP's own.
+
+Shape suffixes: n texts, t tokens.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+END = "<end>"
+CLIP_START, CLIP_END, CLIP_WORD_END = "<start_of_text>", "<end_of_text>", "</w>"
+CLIP_MERGES = Path(__file__).parents[1] / "clip_vocabulary" / "merges.txt.bz2"
+CLIP_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
+# Nothing in printable ASCII but an ampersand can be changed by mending or by resolving entities.
+_PLAIN = re.compile(r"[ -%'-~]*")
+
+
+class Tokenizer:
+    """Token ids of texts, each closed by the end-of-text token; a text longer than the context loses its tail, not its end."""
+
+    def __init__(self, path: Path, context: int):
+        from tokenizers import Tokenizer as Backend
+
+        self._backend = Backend.from_file(str(path))
+        self._end = self._backend.token_to_id(END)
+        self._context = context
+        if self._end is None:
+            raise ValueError(f"{path} has no {END} token; it was made for another model")
+
+    def ids(self, texts: list[str], *, start: bool = True, end: bool = True) -> list[list[int]]:
+        """The ids of each text; `end` closes each with the end-of-text token. There is no start-of-text token to leave out."""
+        room = self._context - end
+        tail = [self._end] if end else []
+        return [encoding.ids[:room] + tail for encoding in self._backend.encode_batch_fast(texts)]
+
+    def padded(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Ids int64 [n, t] padded with zeros, and lengths int64 [n] with the end-of-text token counted."""
+        return pad(self.ids(texts))
+
+
+class ClipTokenizer:
+    """CLIP's token ids of texts, as open_clip's SimpleTokenizer gives them: a start token, the text, an end token.
+
+    Texts are mended (ftfy), HTML entities resolved, blanks joined and case dropped before they are split into runs of
+    letters, single digits and runs of other signs. A text that is too long for the context loses its tail, not its end.
+    """
+
+    def __init__(self, context: int = 77):
+        self._backend = _clip_backend()
+        self._context = context
+        self.start = self._backend.token_to_id(CLIP_START)
+        self.end = self._backend.token_to_id(CLIP_END)
+
+    @property
+    def n_tokens(self) -> int:
+        """Size of the vocabulary."""
+        return self._backend.get_vocab_size()
+
+    def ids(self, texts: list[str], *, start: bool = True, end: bool = True) -> list[list[int]]:
+        """The ids of each text. `start` and `end` say whether it begins and ends here: the tail of a text whose beginning is
+        elsewhere has no start token, and the beginning of one has no end token."""
+        head = [self.start] if start else []
+        tail = [self.end] if end else []
+        room = self._context - len(head) - len(tail)
+        encodings = self._backend.encode_batch_fast([clean_text(text) for text in texts])
+        return [head + encoding.ids[:room] + tail for encoding in encodings]
+
+
+def clean_text(text: str) -> str:
+    """A text as CLIP's tokenizer reads it: mended, entities resolved, blanks joined, lower case."""
+    if not _PLAIN.fullmatch(text):
+        import html
+
+        import ftfy
+
+        text = html.unescape(html.unescape(ftfy.fix_text(text)))
+    return " ".join(text.split()).lower()
+
+
+def _clip_backend():
+    """OpenAI's byte-pair encoding of 49,408 tokens, made from its merges."""
+    import bz2
+
+    from tokenizers import Regex, models
+    from tokenizers import Tokenizer as Backend
+    from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
+
+    lines = bz2.decompress(CLIP_MERGES.read_bytes()).decode("utf-8").splitlines()
+    merges = [tuple(line.split(" ")) for line in lines]
+    # Bytes that print stand for themselves and come first; the others are named by the signs from 256 on.
+    printing = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    signs = [chr(byte) for byte in printing] + [chr(256 + n) for n in range(256 - len(printing))]
+    tokens = signs + [sign + CLIP_WORD_END for sign in signs] + [a + b for a, b in merges] + [CLIP_START, CLIP_END]
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    backend = Backend(models.BPE(vocabulary, merges, end_of_word_suffix=CLIP_WORD_END))
+    split = Split(Regex(CLIP_WORDS), "removed", invert=True)
+    backend.pre_tokenizer = Sequence([split, ByteLevel(add_prefix_space=False, use_regex=False)])
+    return backend
+
+
+def pad(ids: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Lists of ids as int64 [n, t] padded with zeros, and their lengths int64 [n]."""
+    lengths = np.array([len(row) for row in ids], np.int64)
+    tokens = np.zeros((len(ids), max(1, lengths.max(initial=0))), np.int64)
+    tokens[np.arange(tokens.shape[1]) < lengths[:, None]] = [token for row in ids for token in row]
+    return tokens, lengths
+
+
+def fit_tokenizer(texts, n_tokens: int, path: Path) -> None:
+    """Fits a lower-casing byte-level BPE of `n_tokens` tokens to an iterator of texts and writes it as JSON.
+
+    Words are split at blanks first and carry their blank, so that a text's tokens begin with those of any prefix that ends at
+    a word: that is what lets names share their lineage's computation.
+    """
+    from tokenizers import Tokenizer as Backend
+    from tokenizers import models, normalizers, pre_tokenizers, trainers
+
+    backend = Backend(models.BPE())
+    backend.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.ByteLevel(add_prefix_space=True, use_regex=False)]
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=n_tokens,
+        special_tokens=[END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator(texts, trainer)
+    backend.save(str(path))

@@ -1,0 +1,1 @@
+"""Model files: open_clip checkpoints, the hub, Linnaea's model folder."""

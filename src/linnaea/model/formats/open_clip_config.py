@@ -1,0 +1,225 @@
+"""`open_clip_config.json`: the towers, the preprocessing and the tokenizer of a checkpoint, or what of it is not supported.
+
+Defaults are open_clip's own, where it loads a folder or a repository: OpenAI's mean and standard deviation, bicubic, the short
+side brought to the size.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from linnaea.model.core.contract import Preprocess
+from linnaea.model.graphs.text_transformer import TextConfig
+from linnaea.model.graphs.vision_transformer import VisionConfig
+
+OPEN_CLIP_CONFIG = "open_clip_config.json"
+OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
+OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
+N_CLIP_TOKENS = 49408
+
+# What decides about a tower that is supported, and open_clip's defaults.
+VISION = {"layers": 12, "width": 768, "head_width": 64, "mlp_ratio": 4.0, "patch_size": 16, "image_size": 224}
+TEXT = {"layers": 12, "width": 512, "heads": 8, "mlp_ratio": 4.0, "context_length": 77, "vocab_size": N_CLIP_TOKENS}
+# Settings that are supported at these values alone.
+BLOCK_ONLY = {
+    "ls_init_value": (None,),
+    "act_kwargs": (None, {}),
+    "norm_kwargs": (None, {}, {"eps": 1e-5}),
+    "block_type": (None, "", "default"),
+    "qk_norm": (False,),
+    "scaled_cosine_attn": (False,),
+    "scale_heads": (False,),
+    "scale_attn_inner": (False,),
+    "scale_attn": (False,),
+    "scale_fc": (False,),
+}
+VISION_ONLY = BLOCK_ONLY | {
+    "timm_model_name": (None, ""),
+    "attentional_pool": (False,),
+    "no_ln_pre": (False,),
+    "input_patchnorm": (False,),
+    "global_average_pool": (False,),
+    "pool_type": ("tok",),
+}
+TEXT_ONLY = BLOCK_ONLY | {
+    "hf_model_name": (None, ""),
+    "hf_tokenizer_name": (None, ""),
+    "tokenizer_mode": (None, ""),
+    "tokenizer_type": (None, ""),
+    "tokenizer_kwargs": (None, {}, {"clean": "lower"}),
+    "text_arch": (None, "clip"),
+    "variable_text": (False,),
+    "embed_cls": (False,),
+    "no_causal_mask": (False,),
+    "pool_type": ("argmax",),
+    "proj_type": ("linear",),
+    "proj_bias": (False,),
+}
+MODEL_ONLY = {"multimodal_cfg": (None,), "audio_cfg": (None,), "init_logit_bias": (None,)}
+# Settings that change no vector of a tower as above: of training, of parts that are absent, or (the place of the last norm, the
+# kind of fixed positions) without effect where the class token is read and positions are stored.
+WITHOUT_EFFECT = (
+    "patch_dropout", "output_tokens", "attn_pooler_queries", "attn_pooler_heads", "final_ln_after_pool", "pos_embed_type",
+    "image_seq_len", "is_continual", "dual_projector", "pad_id", "bos_id", "eos_id", "tiktoken_name", "attention_mode",
+    "pos_embed", "rope_temperature", "mlp_type", "norm_type", "norm_eps", "attn_gated", "pre_norm", "norm_placement",
+    "zero_init_residual", "reg_tokens", "value_residual", "attention_bias", "mlp_bias", "gate_bias", "hf_model_pretrained",
+    "hf_proj_type", "hf_pooler_type", "hf_model_config", "timm_model_pretrained", "timm_pool", "timm_proj", "timm_proj_bias",
+    "timm_drop", "timm_drop_path", "timm_model_kwargs",
+)  # fmt: skip
+# What must be a whole number, and what a number, each above 0.
+WHOLE = ("layers", "width", "head_width", "heads", "context_length", "vocab_size", "embed_dim")
+NUMBERS = ("mlp_ratio",)
+MODEL_KEYS = ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu", "custom_text", "init_logit_scale", "nonscalar_logit_scale")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointConfig:
+    """What a checkpoint's config says."""
+
+    vision: VisionConfig
+    "the image tower"
+    text: TextConfig
+    "the text tower"
+    preprocess: Preprocess
+    "how a photograph becomes its pixels"
+
+
+def read_config(path: Path) -> CheckpointConfig:
+    """The config of a checkpoint. Raises ValueError naming the key that is missing or whose value is wrong or not supported."""
+    try:
+        whole = json.loads(Path(path).read_text(encoding="utf-8"))
+        model = whole["model_cfg"]
+        vision, text, dim = model["vision_cfg"], model["text_cfg"], model["embed_dim"]
+        preprocess = whole.get("preprocess_cfg") or {}
+    except (KeyError, TypeError):
+        raise ValueError(f"{path} has no model_cfg with embed_dim, vision_cfg and text_cfg; it is no open_clip checkpoint") from None
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON ({error}); get it again") from None
+    for key, value in {"model_cfg.vision_cfg": vision, "model_cfg.text_cfg": text, "preprocess_cfg": preprocess}.items():
+        if not isinstance(value, dict):
+            raise _wrong(path, key, value, "an object with settings")
+    _check(path, "model_cfg", model, MODEL_ONLY, MODEL_KEYS)
+    _check(path, "model_cfg.vision_cfg", vision, VISION_ONLY, (*WITHOUT_EFFECT, *VISION))
+    _check(path, "model_cfg.text_cfg", text, TEXT_ONLY, (*WITHOUT_EFFECT, *TEXT))
+    v, t = VISION | vision, TEXT | text
+    if isinstance(v["layers"], list):  # a ResNet's stages
+        raise _unsupported(path, "model_cfg.vision_cfg.layers", v["layers"])
+    _check_numbers(path, "model_cfg", {"embed_dim": dim})
+    _check_numbers(path, "model_cfg.vision_cfg", v)
+    _check_numbers(path, "model_cfg.text_cfg", t)
+    n_heads = max(1, v["width"] // v["head_width"])
+    for key, width, heads in (("vision_cfg", v["width"], n_heads), ("text_cfg", t["width"], t["heads"])):
+        if width % heads:
+            raise _wrong(path, f"model_cfg.{key}.width", width, f"a multiple of its {heads} heads")
+    if (quick := model.get("quick_gelu")) not in (None, False, True):
+        raise _wrong(path, "model_cfg.quick_gelu", quick, "true or false")
+    activation = "quick_gelu" if quick else "gelu"
+    size = _square(path, "model_cfg.vision_cfg.image_size", v["image_size"])
+    preprocess = _preprocess(path, preprocess, size)
+    return CheckpointConfig(
+        vision=VisionConfig(
+            size=size,
+            patch=_square(path, "model_cfg.vision_cfg.patch_size", v["patch_size"]),
+            width=v["width"],
+            n_layers=v["layers"],
+            n_heads=n_heads,
+            mlp_ratio=v["mlp_ratio"],
+            dim=dim,
+            activation=activation,
+            mean=preprocess.mean,
+            std=preprocess.std,
+        ),
+        text=TextConfig(
+            n_tokens=t["vocab_size"],
+            context=t["context_length"],
+            width=t["width"],
+            n_layers=t["layers"],
+            n_heads=t["heads"],
+            mlp_ratio=t["mlp_ratio"],
+            dim=dim,
+            activation=activation,
+        ),
+        preprocess=preprocess,
+    )
+
+
+def _check(path: Path, where: str, found: Mapping, only: Mapping[str, tuple], known: tuple[str, ...]) -> None:
+    """Raises ValueError for the first setting that is unknown or has a value that is not supported."""
+    for key, value in found.items():
+        if key in only:
+            if value not in only[key]:
+                raise _unsupported(path, f"{where}.{key}", value)
+        elif key not in known:
+            raise _unsupported(path, f"{where}.{key}", value)
+
+
+def _check_numbers(path: Path, where: str, found: Mapping) -> None:
+    """Raises ValueError for the first setting that must be a number and is none, or not above 0."""
+    for key, value in found.items():
+        if key in WHOLE and not _is_whole(value):
+            raise _wrong(path, f"{where}.{key}", value, "a whole number above 0")
+        if key in NUMBERS and not (_is_whole(value) or isinstance(value, float) and 0 < value < math.inf):
+            raise _wrong(path, f"{where}.{key}", value, "a number above 0")
+
+
+def _is_whole(value) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _unsupported(path: Path, key: str, value) -> ValueError:
+    return ValueError(
+        f"{path}: {key} = {_shown(value)} is not supported; CLIP's own towers are (a vision transformer read at its class token, "
+        "a causal text transformer with CLIP's vocabulary), as in ViT-B-16, ViT-L-14 and ViT-H-14"
+    )
+
+
+def _wrong(path: Path, key: str, value, wanted: str) -> ValueError:
+    return ValueError(f"{path}: {key} = {_shown(value)} is not {wanted}; get the file again")
+
+
+def _shown(value) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _square(path: Path, key: str, value) -> int:
+    sides = value if isinstance(value, list) else [value]
+    if not sides or not all(map(_is_whole, sides)):
+        raise _wrong(path, key, value, "a side in pixels, or two")
+    if len(set(sides)) != 1:
+        raise _unsupported(path, key, value)
+    return sides[0]
+
+
+def _preprocess(path: Path, given: Mapping, size: int) -> Preprocess:
+    """What the checkpoint says of its pixels, and open_clip's defaults where it says nothing."""
+    if given.get("mode", "RGB") != "RGB":
+        raise _unsupported(path, "preprocess_cfg.mode", given["mode"])
+    resize = given.get("resize_mode") or "shortest"
+    if resize == "longest" and given.get("fill_color"):
+        raise _unsupported(path, "preprocess_cfg.fill_color", given["fill_color"])
+    interpolation = given.get("interpolation") or "bicubic"
+    try:
+        return Preprocess(
+            size=size,
+            resize=resize,
+            # open_clip draws one of the two in training and takes this one afterwards
+            interpolation="bicubic" if interpolation == "random" else interpolation,
+            mean=_three(given.get("mean") or OPENAI_MEAN),
+            std=_three(given.get("std") or OPENAI_STD, above=0),
+        )
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: preprocess_cfg: {error}") from None
+
+
+def _three(value, above: float = -math.inf) -> tuple[float, float, float]:
+    values = tuple(value) if isinstance(value, list | tuple) else (value,) * 3
+    if len(values) != 3:
+        raise ValueError(f"{len(values)} channels are given; red, green and blue are read")
+    if not all(isinstance(x, int | float) and above < x < math.inf for x in values):
+        raise ValueError(f"{_shown(value)} is no mean or standard deviation of a channel; get the file again")
+    return tuple(map(float, values))

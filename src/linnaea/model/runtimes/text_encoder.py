@@ -1,0 +1,88 @@
+"""A causal text tower at work: texts to vectors, and what they begin with to keys and values that others can go on from.
+
+Shape suffixes: n texts, d vector dimensions, l layers, m prefixes, h heads, p prefix tokens, e head width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from linnaea.model.core.contract import ModelCard
+from linnaea.model.core.tokenizer import pad
+from linnaea.model.graphs.text_transformer import TextConfig
+
+TEXT_BATCH = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextPrefix:
+    """Keys and values of texts that others begin with: `k`, `v` [l, m, h, p, e] and the number of tokens of each, [m]."""
+
+    k: np.ndarray
+    v: np.ndarray
+    length_m: np.ndarray
+
+
+class TextTower:
+    """The text half of a model. A subclass has `card`, `text_config`, `tokenizer` and `_text_session`, a session on a graph
+    of `linnaea.model.graphs.text_transformer`."""
+
+    card: ModelCard
+    text_config: TextConfig
+
+    def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Unit vectors float32 [n, d] of texts as given."""
+        vectors_nd = np.empty((len(texts), self.card.dim), np.float32)
+        ids = self.tokenizer.ids(list(texts))
+        order = np.argsort([len(row) for row in ids], kind="stable")
+        for start in range(0, len(order), TEXT_BATCH):
+            rows = order[start : start + TEXT_BATCH]
+            vectors_nd[rows] = self.encode_tokens([ids[row] for row in rows])
+        return vectors_nd
+
+    def no_prefix(self) -> TextPrefix:
+        """The prefix of texts that begin at their first token."""
+        c = self.text_config
+        empty = np.zeros((c.n_layers, 1, c.n_heads, 1, c.width // c.n_heads), np.float32)
+        return TextPrefix(k=empty, v=empty, length_m=np.zeros(1, np.int64))
+
+    def encode_tokens(
+        self, ids: list[list[int]], prefix: TextPrefix | None = None, prefix_row: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Unit vectors [n, d] of token lists that end in the end-of-text token, after their prefixes."""
+        return self._run_text(["vectors"], ids, prefix, prefix_row)[0]
+
+    def extend_prefix(
+        self, ids: list[list[int]], prefix: TextPrefix | None = None, prefix_row: np.ndarray | None = None
+    ) -> TextPrefix:
+        """The prefixes that end after these tokens (no end-of-text token), those of `prefix` included."""
+        prefix = prefix or self.no_prefix()
+        prefix_row = np.zeros(len(ids), np.int64) if prefix_row is None else prefix_row
+        k, v = self._run_text(["k", "v"], ids, prefix, prefix_row)
+        old = prefix.length_m[prefix_row]
+        new = np.array([len(row) for row in ids], np.int64)
+        column = np.arange((old + new).max(initial=1))
+        # a row's columns: its old tokens, then its new ones, which stand after the padded width of the old
+        width = prefix.k.shape[3]
+        source = np.where(column < old[:, None], column, np.minimum(column - old[:, None] + width, width + k.shape[3] - 1))
+        joined = []
+        for before, after in ((prefix.k, k), (prefix.v, v)):
+            both = np.concatenate([before[:, prefix_row], after], axis=3)
+            joined.append(np.take_along_axis(both, source[None, :, None, :, None], axis=3))
+        return TextPrefix(k=joined[0], v=joined[1], length_m=old + new)
+
+    def _run_text(self, outputs, ids, prefix, prefix_row):
+        prefix = prefix or self.no_prefix()
+        tokens, length = pad(ids)
+        feeds = {
+            "tokens": tokens,
+            "length": length,
+            "prefix_row": np.zeros(len(ids), np.int64) if prefix_row is None else prefix_row,
+            "prefix_k": prefix.k,
+            "prefix_v": prefix.v,
+            "prefix_length": prefix.length_m,
+        }
+        return self._text_session.run(outputs, feeds)

@@ -1,0 +1,1 @@
+"""Photographs on disk: finding them, decoding them, turning them upright."""

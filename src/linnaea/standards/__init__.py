@@ -1,0 +1,1 @@
+"""Formats of the field: Camtrap DP, Darwin Core, EXIF, tables."""

@@ -1,0 +1,313 @@
+"""Predictions as a Camera Trap Data Package, version 1.0.2 (https://camtrap-dp.tdwg.org).
+
+One deployment a folder. What a photograph does not record is not made up: a missing place leaves the coordinates
+empty, to be filled in before publication; a missing capture time is replaced by the file's own, marked as an issue.
+"""
+
+from __future__ import annotations
+
+import csv
+import mimetypes
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from linnaea.photos.photo_files import printable_path
+from linnaea.records import RANKS, Prediction
+from linnaea.standards.darwin_core import id_in_photograph, scientific_name, stable_id
+from linnaea.standards.exif import PhotoFacts, read_photo_facts
+from linnaea.store import write_json
+
+VERSION = "1.0.2"
+SCHEMAS = f"https://raw.githubusercontent.com/tdwg/camtrap-dp/{VERSION}"
+
+
+def _columns(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+# In the order of the standard's table schemas.
+DEPLOYMENTS = _columns(
+    "deploymentID locationID locationName latitude longitude coordinateUncertainty deploymentStart deploymentEnd "
+    "setupBy cameraID cameraModel cameraDelay cameraHeight cameraDepth cameraTilt cameraHeading detectionDistance "
+    "timestampIssues baitUse featureType habitat deploymentGroups deploymentTags deploymentComments"
+)
+MEDIA = _columns(
+    "mediaID deploymentID captureMethod timestamp filePath filePublic fileName fileMediatype exifData favorite "
+    "mediaComments"
+)
+OBSERVATIONS = _columns(
+    "observationID deploymentID mediaID eventID eventStart eventEnd observationLevel observationType cameraSetupType "
+    "scientificName count lifeStage sex behavior individualID individualPositionRadius individualPositionAngle "
+    "individualSpeed bboxX bboxY bboxWidth bboxHeight classificationMethod classifiedBy classificationTimestamp "
+    "classificationProbability observationTags observationComments"
+)
+NO_TIME = "no capture time recorded; the time is that of the file"
+NO_ZONE = "time zone not recorded; UTC assumed"
+DETECTED = {"the detector sees a person": "human", "the detector sees a vehicle": "vehicle"}
+BLANK = ("no organism likely", "the detector found nothing")
+
+
+@dataclass
+class _Deployment:
+    """What the photographs of one folder say together."""
+
+    id: str
+    folder: str
+    first: str = ""
+    last: str = ""
+    issues: set[str] = field(default_factory=set)
+    latitudes: list[float] = field(default_factory=list)
+    longitudes: list[float] = field(default_factory=list)
+    camera: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackageFacts:
+    """What the package says of itself: who named the photographs, when (ISO 8601), where if photographs do not say.
+
+    `read` gives what is known of the photograph at a path.
+    """
+
+    classified_by: str
+    created: str
+    near: tuple[float, float] | None = None
+    read: Callable[[str], PhotoFacts] = read_photo_facts
+
+
+def write_package(folder: Path, predictions: Iterable[tuple[str, Prediction]], facts: PackageFacts) -> int:
+    """Writes datapackage.json, deployments.csv, media.csv and observations.csv; returns the deployments without place.
+
+    `predictions` come with the path of their photograph, those of one photograph after one another. Only the first name
+    of each image or box counts.
+    """
+    deployments: dict[str, _Deployment] = {}
+    taxa: dict[str, Prediction] = {}
+    media_id, photo, timestamp = "", PhotoFacts(), ""
+    last_path = None
+    with (
+        open(folder / "media.csv", "w", newline="", encoding="utf-8") as media_file,
+        open(folder / "observations.csv", "w", newline="", encoding="utf-8") as observation_file,
+    ):
+        media = csv.DictWriter(media_file, MEDIA, restval="", lineterminator="\n")
+        observations = csv.DictWriter(observation_file, OBSERVATIONS, restval="", lineterminator="\n")
+        media.writeheader()
+        observations.writeheader()
+        for path, prediction in predictions:
+            if prediction.position != 1:
+                continue
+            parent = printable_path(os.path.dirname(path)) or "."
+            deployment = deployments.setdefault(parent, _Deployment(id=stable_id("deployment", parent), folder=parent))
+            if path != last_path:
+                last_path, photo = path, facts.read(path)
+                media_id = stable_id("media", printable_path(path))
+                timestamp, issue = _timestamp(photo)
+                _add_to(deployment, photo, timestamp, issue)
+                media.writerow(_media_row(media_id, deployment, path, photo, timestamp, issue))
+            row = _observation_row(prediction, deployment, media_id, photo, timestamp, facts)
+            observations.writerow({"observationID": id_in_photograph("observation", path, prediction.box)} | row)
+            if prediction.status == "identified" and (name := scientific_name(prediction)):
+                taxa.setdefault(name, prediction)
+    without_place = _write_deployments(folder, deployments.values(), facts)
+    write_json(folder / "datapackage.json", _descriptor(deployments.values(), taxa.values(), facts))
+    return without_place
+
+
+def _timestamp(photo: PhotoFacts) -> tuple[str, str]:
+    """The time with its offset, as the standard requires, and what is doubtful about it."""
+    if photo.event_date:
+        when = datetime.fromisoformat(photo.event_date)
+        issue = "" if when.tzinfo else NO_ZONE
+    else:
+        when, issue = datetime.fromtimestamp(photo.modified_s, UTC), NO_TIME
+    when = when.replace(tzinfo=UTC) if when.tzinfo is None else when
+    return when.isoformat().replace("+00:00", "Z"), issue
+
+
+def _add_to(deployment: _Deployment, photo: PhotoFacts, timestamp: str, issue: str) -> None:
+    when = datetime.fromisoformat(timestamp)
+    if not deployment.first or when < datetime.fromisoformat(deployment.first):
+        deployment.first = timestamp
+    if not deployment.last or when > datetime.fromisoformat(deployment.last):
+        deployment.last = timestamp
+    if issue:
+        deployment.issues.add(issue)
+    if photo.latitude is not None and photo.longitude is not None:
+        deployment.latitudes.append(photo.latitude)
+        deployment.longitudes.append(photo.longitude)
+    deployment.camera = deployment.camera or photo.camera
+
+
+def _media_row(
+    media_id: str, deployment: _Deployment, path: str, photo: PhotoFacts, timestamp: str, issue: str
+) -> dict:
+    return {
+        "mediaID": media_id,
+        "deploymentID": deployment.id,
+        "timestamp": timestamp,
+        "filePath": _package_path(path),
+        "filePublic": "false",
+        "fileName": printable_path(os.path.basename(path)),
+        "fileMediatype": photo.media_type or _guess_image_type(path),
+        "mediaComments": issue,
+    }
+
+
+def _guess_image_type(path: str) -> str:
+    """The kind of image that a file's name promises; the standard knows no files of other kinds."""
+    guess = mimetypes.guess_type(path)[0] or ""
+    return guess if guess.startswith("image/") else "image/jpeg"
+
+
+def _package_path(path: str) -> str:
+    """The path as the standard allows it: relative, without dots at its beginning; others become file: addresses."""
+    text = printable_path(path).replace(os.sep, "/").removeprefix("./")
+    if text.startswith(("/", ".", "~")) or ".." in text:
+        return "file://" + printable_path(os.path.abspath(path)).replace(os.sep, "/")
+    return text
+
+
+def _observation_row(
+    prediction: Prediction,
+    deployment: _Deployment,
+    media_id: str,
+    photo: PhotoFacts,
+    timestamp: str,
+    facts: PackageFacts,
+) -> dict:
+    row = {
+        "deploymentID": deployment.id,
+        "mediaID": media_id,
+        "eventID": stable_id("event", media_id),
+        "eventStart": timestamp,
+        "eventEnd": timestamp,
+        "observationLevel": "media",
+        "observationType": observation_type(prediction),
+        "classificationMethod": "machine",
+        "classifiedBy": facts.classified_by,
+        "classificationTimestamp": facts.created,
+        "observationComments": prediction.reason,
+    }
+    if prediction.status == "identified":
+        row["scientificName"] = scientific = scientific_name(prediction)
+        # A label of the user's own; the standard separates tags by |.
+        row["observationTags"] = "" if prediction.name == scientific else f"label:{prediction.name.replace('|', '/')}"
+        row["classificationProbability"] = prediction.confidence
+    if prediction.box is not None and photo.width and photo.height:
+        row |= _box_columns(prediction, photo)
+    return row
+
+
+def _box_columns(prediction: Prediction, photo: PhotoFacts) -> dict:
+    """The box as fractions of the image, inside it, as the standard requires."""
+    box = prediction.box
+    left, right = (min(max(x / photo.width, 0.0), 1.0) for x in (box.left, box.right))
+    top, bottom = (min(max(y / photo.height, 0.0), 1.0) for y in (box.top, box.bottom))
+    if right - left < 1e-15 or bottom - top < 1e-15:
+        return {}
+    return {
+        "bboxX": round(left, 6),
+        "bboxY": round(top, 6),
+        "bboxWidth": round(right - left, 6),
+        "bboxHeight": round(bottom - top, 6),
+    }
+
+
+def observation_type(prediction: Prediction) -> str:
+    """One of the standard's kinds: animal, human, vehicle, blank, unknown, unclassified.
+
+    A plant or a fungus is `unknown` to a standard about animals; its name stands beside it all the same.
+    """
+    if prediction.status == "unreadable":
+        return "unclassified"
+    if prediction.status == "unidentified":
+        for beginning, kind in DETECTED.items():
+            if prediction.reason.startswith(beginning):
+                return kind
+        return "blank" if prediction.reason.startswith(BLANK) else "unknown"
+    if prediction.lineage[-1] == "Homo sapiens":
+        return "human"
+    return "animal" if prediction.lineage[0] in ("Animalia", "Metazoa") else "unknown"
+
+
+def _write_deployments(folder: Path, deployments: Iterable[_Deployment], facts: PackageFacts) -> int:
+    without_place = 0
+    with open(folder / "deployments.csv", "w", newline="", encoding="utf-8") as handle:
+        writer = csv.DictWriter(handle, DEPLOYMENTS, restval="", lineterminator="\n")
+        writer.writeheader()
+        for deployment in deployments:
+            place = _place(deployment, facts)
+            without_place += place is None
+            latitude, longitude = place or ("", "")
+            writer.writerow(
+                {
+                    "deploymentID": deployment.id,
+                    "locationName": deployment.folder,
+                    "latitude": latitude,
+                    "longitude": longitude,
+                    "deploymentStart": deployment.first,
+                    "deploymentEnd": deployment.last,
+                    "cameraModel": deployment.camera,
+                    "timestampIssues": str(bool(deployment.issues)).lower(),
+                    "deploymentComments": "; ".join(sorted(deployment.issues)),
+                }
+            )
+    return without_place
+
+
+def _place(deployment: _Deployment, facts: PackageFacts) -> tuple[float, float] | None:
+    """The middle one of the photographs' places."""
+    if not deployment.latitudes:
+        return facts.near
+    middle = len(deployment.latitudes) // 2
+    return sorted(deployment.latitudes)[middle], sorted(deployment.longitudes)[middle]
+
+
+def _descriptor(deployments: Iterable[_Deployment], taxa: Iterable[Prediction], facts: PackageFacts) -> dict:
+    deployments = list(deployments)
+    places = [place for deployment in deployments if (place := _place(deployment, facts)) is not None]
+    points = [[longitude, latitude] for latitude, longitude in dict.fromkeys(places)]
+    days = sorted(time[:10] for deployment in deployments for time in (deployment.first, deployment.last))
+    return {
+        "profile": f"{SCHEMAS}/camtrap-dp-profile.json",
+        "name": "linnaea-observations",
+        "id": stable_id("package", *(deployment.id for deployment in deployments)),
+        "created": facts.created,
+        "contributors": [{"title": facts.classified_by, "role": "contributor"}],
+        "resources": resources(),
+        "project": {
+            "title": "Photographs named by Linnaea",
+            "samplingDesign": "opportunistic",
+            "captureMethod": ["activityDetection"],
+            "individualAnimals": False,
+            "observationLevel": ["media"],
+        },
+        "spatial": {"type": "MultiPoint", "coordinates": points},
+        "temporal": {"start": days[0] if days else facts.created[:10], "end": days[-1] if days else facts.created[:10]},
+        "taxonomic": [_taxonomic(taxon) for taxon in taxa],
+    }
+
+
+def resources() -> list[dict]:
+    """What a package's descriptor says of its three tables."""
+    return [
+        {
+            "name": name,
+            "path": f"{name}.csv",
+            "profile": "tabular-data-resource",
+            "format": "csv",
+            "mediatype": "text/csv",
+            "encoding": "utf-8",
+            "schema": f"{SCHEMAS}/{name}-table-schema.json",
+        }
+        for name in ("deployments", "media", "observations")
+    ]
+
+
+def _taxonomic(taxon: Prediction) -> dict:
+    lineage = dict(zip(RANKS, taxon.lineage, strict=True))
+    entry = {"scientificName": scientific_name(taxon), "taxonRank": taxon.rank}
+    entry |= {rank: lineage[rank] for rank in RANKS[:-1] if lineage[rank]}
+    return entry | ({"vernacularNames": {"eng": taxon.common_name}} if taxon.common_name else {})

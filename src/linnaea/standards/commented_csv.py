@@ -1,0 +1,33 @@
+"""CSV tables that people write by hand: with a heading, and with remarks in lines that begin with #."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def read_table(path: Path, what: str, columns: str) -> str:
+    """The text of a CSV file. FileNotFoundError and ValueError say what it should be."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no {what}; give a CSV file with the columns {columns}")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: byte {error.start} is not UTF-8; save the {what} as CSV in UTF-8") from None
+
+
+def table_rows(text: str) -> csv.DictReader:
+    """The rows of a table's text without its remarks."""
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    return csv.DictReader(io.StringIO("\n".join(lines)), restkey="", restval="")
+
+
+def check_width(row: Mapping[str, str], where: str) -> None:
+    """Nothing; ValueError for a row with more cells than the table has columns, which a comma in a name makes."""
+    if "" in row:
+        first = next(iter(row.values()))
+        raise ValueError(
+            f"{where}: the row of {first!r} has more cells than columns; put a value with a comma into quotes"
+        )

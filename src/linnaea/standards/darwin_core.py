@@ -1,0 +1,103 @@
+"""Predictions as Darwin Core occurrences (https://dwc.tdwg.org/terms/)."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import PurePath
+
+from linnaea.photos.photo_files import printable_path
+from linnaea.records import RANK_INDEX, RANKS, Box, Prediction
+from linnaea.standards.exif import PhotoFacts, read_photo_facts
+
+COLUMNS = (
+    "occurrenceID",
+    "basisOfRecord",
+    "occurrenceStatus",
+    "scientificName",
+    "taxonRank",
+    "vernacularName",
+    "kingdom",
+    "phylum",
+    "class",
+    "order",
+    "family",
+    "genus",
+    "specificEpithet",
+    "verbatimIdentification",
+    "eventDate",
+    "decimalLatitude",
+    "decimalLongitude",
+    "geodeticDatum",
+    "identifiedBy",
+    "identificationVerificationStatus",
+    "identificationRemarks",
+    "associatedMedia",
+)
+NAMESPACE = uuid.UUID("6f0b5a38-5a0e-5e86-9c3d-0d2f6c1a7b11")
+
+
+def stable_id(*parts: str) -> str:
+    """A UUID that the same parts always give."""
+    return str(uuid.uuid5(NAMESPACE, "\0".join(parts)))
+
+
+def id_in_photograph(kind: str, path: str, box: Box | None) -> str:
+    """A UUID of a photograph, or of a box in it, whatever folder the run was started from.
+
+    By the whole path: two cameras' "DCIM/IMG_0001.JPG" must not become one occurrence where they are published together.
+    """
+    sides = () if box is None else map(repr, (box.left, box.top, box.right, box.bottom))
+    return stable_id(kind, printable_path(os.path.abspath(path)), *sides)
+
+
+def scientific_name(prediction: Prediction) -> str:
+    """The name of the taxon that a prediction means; "" for a label of the user's own that is none.
+
+    `scientificName` is for taxa. What else somebody called an organism belongs into `verbatimIdentification`
+    (https://dwc.tdwg.org/terms/#dwc:verbatimIdentification).
+    """
+    return prediction.lineage[RANK_INDEX[prediction.rank]] if prediction.rank in RANK_INDEX else ""
+
+
+def occurrence_rows(
+    predictions: Iterable[tuple[str, Prediction]],
+    identified_by: str,
+    near: tuple[float, float] | None = None,
+    read_facts: Callable[[str], PhotoFacts] = read_photo_facts,
+) -> Iterator[dict]:
+    """One occurrence for each identified image or box: the first name only; what was refused is no occurrence.
+
+    `predictions` come with the path of their photograph. Date and place are the photograph's; `near` is the place of
+    those that record none. `read_facts` gives what is known of the photograph at a path.
+    """
+    for path, prediction in predictions:
+        if prediction.status != "identified" or prediction.position != 1:
+            continue
+        facts = read_facts(path)
+        place = (facts.latitude, facts.longitude)
+        if None in place:
+            place = near or (None, None)
+        scientific = scientific_name(prediction)
+        lineage = dict(zip(RANKS, prediction.lineage, strict=True))
+        genus, _, epithet = lineage.pop("species").partition(" ")
+        yield {
+            "occurrenceID": f"urn:uuid:{id_in_photograph('occurrence', path, prediction.box)}",
+            "basisOfRecord": "MachineObservation",
+            "occurrenceStatus": "present",
+            "scientificName": scientific,
+            "taxonRank": prediction.rank,
+            "vernacularName": prediction.common_name,
+            **lineage,
+            "specificEpithet": epithet if genus == lineage["genus"] else "",
+            "verbatimIdentification": "" if prediction.name == scientific else prediction.name,
+            "eventDate": facts.event_date,
+            "decimalLatitude": place[0],
+            "decimalLongitude": place[1],
+            "geodeticDatum": "EPSG:4326" if place[0] is not None else "",
+            "identifiedBy": identified_by,
+            "identificationVerificationStatus": "unverified",
+            "identificationRemarks": f"confidence {prediction.confidence:.4f}; similarity {prediction.similarity:.4f}",
+            "associatedMedia": PurePath(prediction.file).as_posix(),
+        }

@@ -1,0 +1,154 @@
+"""The training loop of the bundled model: a batch, two losses, one step.
+
+Shape suffixes: b images, u texts, c candidates, n texts, t tokens, d vector dimensions.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from linnaea.model.core.tokenizer import Tokenizer, pad
+from linnaea.taxonomy.name_text import taxon_text
+from linnaea.train.bundled.batches import Batch, CandidateSampler, Label, Sampler, TextSource
+from linnaea.train.bundled.losses import contrastive_loss, vocabulary_loss
+from linnaea.train.bundled.prototypes import Schedule, rate_at
+from linnaea.train.bundled.towers import ImageProjector, TextTower
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopConfig(Schedule):
+    """The optimisation of both towers."""
+
+    steps: int = 2000
+    "optimizer steps"
+    projector_rate: float = 0.1
+    "the projector's learning rate as a share of the text tower's; it comes trained"
+    n_prototypes: int = 192
+    "labels a batch, drawn evenly, whose prototype joins the images"
+    vocabulary_weight: float = 1.0
+    "weight of the loss over the whole vocabulary, beside 1 for the contrastive one"
+    seed: int = 0
+    "of every random choice"
+
+
+class Model(torch.nn.Module):
+    """Projector, text tower and the learned logit scale."""
+
+    def __init__(self, projector: ImageProjector, text: TextTower, scale: float = 20.0):
+        super().__init__()
+        self.projector, self.text = projector, text
+        self.log_scale = torch.nn.Parameter(torch.tensor(math.log(scale)))
+
+
+def encode_texts(tower: TextTower, tokenizer: Tokenizer, texts: list[str], n_groups: int = 4) -> torch.Tensor:
+    """Unit vectors [n, d], computed in groups of like length so that little is spent on padding."""
+    ids = tokenizer.ids(texts)
+    order = sorted(range(len(ids)), key=lambda row: len(ids[row]))
+    parts = []
+    for group in np.array_split(order, min(n_groups, len(order))):
+        tokens_nt, length_n = pad([ids[row] for row in group])
+        parts.append(tower(torch.from_numpy(tokens_nt), torch.from_numpy(length_n)))
+    back = torch.empty(len(ids), dtype=torch.long)
+    back[torch.tensor(order)] = torch.arange(len(ids))
+    return torch.cat(parts)[back]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prototypes:
+    """A unit vector [l, d] for each label, from `linnaea.train.bundled.prototypes`."""
+
+    labels: list[Label]
+    vectors_ld: torch.Tensor
+
+
+def batch_losses(
+    model: Model,
+    tokenizer: Tokenizer,
+    batch: Batch,
+    prototype_pd: torch.Tensor,
+    source: TextSource,
+    candidates: CandidateSampler,
+    rng: np.random.Generator,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The contrastive and the vocabulary loss of a batch, in nats. `prototype_pd` belong to the batch's last labels."""
+    column: dict[str, int] = {}
+    distinct = []
+    for text in batch.texts:
+        if text.text not in column:
+            column[text.text] = len(distinct)
+            distinct.append(text)
+    own_b = torch.tensor([column[text.text] for text in batch.texts])
+    true_bu = torch.from_numpy(source.true(batch.labels, distinct))
+    true_bu[torch.arange(len(own_b)), own_b] = True
+    sample = candidates.draw(batch.labels, rng)
+    tree = source.tree
+    leaf_texts = [taxon_text(tree.lineage(int(tree.leaf_node_n[leaf])), "taxonomic") for leaf in sample.leaves]
+    texts = [text.text for text in distinct] + leaf_texts + sample.refusals
+    text_nd = encode_texts(model.text, tokenizer, texts)
+    image_bd = torch.cat([model.projector(torch.from_numpy(batch.features_bw)), prototype_pd])
+    scale = model.log_scale.exp()
+    contrastive = contrastive_loss(image_bd, text_nd[: len(distinct)], scale, own_b, true_bu)
+    true_bc = torch.from_numpy(sample.true_bc)
+    reached = true_bc.any(1)
+    vocabulary = vocabulary_loss(
+        image_bd[reached], text_nd[len(distinct) :], scale, torch.from_numpy(sample.log_weight_c), true_bc[reached]
+    )
+    return contrastive, vocabulary
+
+
+def train(
+    model: Model,
+    tokenizer: Tokenizer,
+    sampler: Sampler,
+    source: TextSource,
+    candidates: CandidateSampler,
+    prototypes: Prototypes,
+    config: LoopConfig,
+    *,
+    report: Callable[[str], None] = print,
+    validate: Callable[[Model], str] | None = None,
+    every: int = 250,
+) -> list[tuple[float, float]]:
+    """Trains in place; returns the (contrastive, vocabulary) loss of each step. A loss that is not finite stops the run."""
+    rng = np.random.default_rng(config.seed)
+    torch.manual_seed(config.seed)
+    groups = []
+    for part, share in ((model.projector, config.projector_rate), (model.text, 1.0)):
+        matrices = [p for p in part.parameters() if p.ndim > 1]
+        others = [p for p in part.parameters() if p.ndim <= 1]
+        groups.append({"params": matrices, "weight_decay": config.weight_decay, "share": share})
+        groups.append({"params": others, "weight_decay": 0.0, "share": share})
+    groups.append({"params": [model.log_scale], "weight_decay": 0.0, "share": config.projector_rate})
+    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
+    curve, started = [], time.perf_counter()
+    for step in range(config.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * group["share"] * rate_at(step, config.steps, config.warm_up)
+        model.train()
+        chosen = rng.integers(len(prototypes.labels), size=config.n_prototypes)
+        batch = sampler.draw(rng, [prototypes.labels[row] for row in chosen])
+        losses = batch_losses(model, tokenizer, batch, prototypes.vectors_ld[chosen], source, candidates, rng)
+        loss = losses[0] + config.vocabulary_weight * losses[1]
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"the loss is {loss.item()} at step {step}; nothing was changed by this step")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        with torch.no_grad():
+            model.log_scale.clamp_(max=math.log(config.max_scale))
+        curve.append((losses[0].item(), losses[1].item()))
+        if (step + 1) % every == 0 or step + 1 == config.steps:
+            recent = np.mean(curve[-every:], axis=0)
+            line = f"step {step + 1}/{config.steps}  contrastive {recent[0]:.3f}  vocabulary {recent[1]:.3f}"
+            line += f"  scale {model.log_scale.exp().item():.1f}  {time.perf_counter() - started:.0f} s"
+            model.eval()
+            report(line + (f"  {validate(model)}" if validate else ""))
+    model.eval()
+    return curve

@@ -1,0 +1,195 @@
+"""What a rank trains on, step by step: organisms, replayed pairs, what a teacher says, ready for the model.
+
+A step's pairs come in micro-batches, whose activations are held one at a time.
+
+Shape suffixes: b pairs, h w pixels, c channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from glob import glob
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from linnaea.datasets.group_ids import group_numbers
+from linnaea.datasets.rejects import RejectJournal
+from linnaea.datasets.samples import Source
+from linnaea.model.core.tokenizer import ClipTokenizer
+from linnaea.train.clip.recipe import ClipRecipe, SamplesConfig
+from linnaea.train.clip.towers import PackedTexts, pack_texts
+from linnaea.train.data.sample_stream import Stream, StreamConfig, TrainingBatch
+from linnaea.train.distributed.process_group import Ranks
+
+ORGANISMS, REPLAY = "organisms", "replay"
+MANY_SHARDS = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Micro:
+    """Pairs that go through the towers together; `replay` are images and texts, too."""
+
+    images: torch.Tensor
+    texts: PackedTexts
+    replay: tuple[torch.Tensor, PackedTexts] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """A rank's part of a step. `groups` say which of them share a text, a genus, a family; `positions` where each
+    stream stands once the step is taken."""
+
+    micro: list[Micro]
+    groups: dict[str, torch.Tensor]
+    positions: dict[str, int]
+
+
+def shard_paths(patterns: tuple[str, ...]) -> list[Path]:
+    """The files of patterns, sorted within each. FileNotFoundError names a pattern that fits none."""
+    paths: list[Path] = []
+    for pattern in patterns:
+        is_pattern = any(sign in pattern for sign in "*?[")
+        found = [Path(path) for path in sorted(glob(pattern, recursive=True))] if is_pattern else [Path(pattern)]
+        if not found:
+            raise FileNotFoundError(f"no shard fits {pattern}; look at the folder, or name other shards in the recipe")
+        paths += found
+    return paths
+
+
+def open_source(config: SamplesConfig, *, lineages: bool, n_processes: int = 1) -> Source:
+    """The samples that a recipe names; with `lineages` each comes with its own. `n_processes` look through many shards
+    when they are met for the first time."""
+    if config.drawn:
+        from linnaea.datasets.synthetic import DrawnSource
+
+        return DrawnSource(config.drawn, template=config.template)
+    if config.shards:
+        from linnaea.datasets.webdataset import TarSource
+
+        paths = shard_paths(config.shards)
+        return TarSource(
+            paths,
+            template=config.template,
+            lineages=lineages,
+            keep_truncated=config.keep_truncated,
+            n_open=2 * config.window + 32,
+            n_processes=n_processes if len(paths) >= MANY_SHARDS else 1,
+        )
+    from linnaea.datasets.manifests import TableSource, read_table
+
+    return TableSource(
+        read_table(config.table, split=config.split),
+        config.root or config.table.parent,
+        template=config.template,
+        name=config.table.name,
+        keep_truncated=config.keep_truncated,
+        n_open=2 * config.window + 32,
+    )
+
+
+class Feed:
+    """The pairs of one rank from where the run stands, made ahead by threads. What could not be used, and
+    what was used though odd, is journalled below `work`."""
+
+    def __init__(self, recipe: ClipRecipe, ranks: Ranks, *, context: int, work: Path):
+        self._recipe, self._ranks = recipe, ranks
+        batches = {ORGANISMS: recipe.batch, REPLAY: recipe.replay_batch}
+        samples = {ORGANISMS: recipe.organisms, REPLAY: recipe.replay}
+        tokenizer = ClipTokenizer(context)
+        self.streams: dict[str, Stream] = {}
+        for name, config in samples.items():
+            if config is None:
+                continue
+            own = ranks.share_of(batches[name], "batch" if name == ORGANISMS else "replay_batch")
+            lineages = recipe.loss == "levels" and name == ORGANISMS
+            make = partial(open_source, config, lineages=lineages, n_processes=recipe.n_threads)
+            source = ranks.in_turn(make)
+            self.streams[name] = Stream(
+                source,
+                _stream_config(recipe, config, own),
+                rank=ranks.rank,
+                n_ranks=ranks.n,
+                tokenize=tokenizer.ids,
+                rejects=RejectJournal(work / "rejects" / f"{name}-{ranks.rank}.csv"),
+                notices=RejectJournal(work / "notices" / f"{name}-0.csv") if ranks.is_first and source.notices else None,
+            )
+
+    def state(self, positions: dict[str, int]) -> dict[str, dict]:
+        """What a checkpoint keeps of each stream, standing at these positions."""
+        return {name: stream.state() | {"position": positions[name]} for name, stream in self.streams.items()}
+
+    def restore(self, states: dict[str, dict]) -> None:
+        """Goes on where `state` was taken."""
+        for name, stream in self.streams.items():
+            stream.restore(states[name])
+
+    def __iter__(self) -> Iterator[Pairs]:
+        """Pairs without end; the next are made while the last are trained on."""
+        streams = {name: iter(stream) for name, stream in self.streams.items()}
+
+        def make() -> Pairs:
+            return self._pairs({name: next(batches) for name, batches in streams.items()})
+
+        pool = ThreadPoolExecutor(1, thread_name_prefix="feed")
+        try:
+            waiting = pool.submit(make)
+            while True:
+                pairs = waiting.result()
+                waiting = pool.submit(make)
+                yield pairs
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+            for batches in streams.values():
+                batches.close()
+
+    def _pairs(self, batches: dict[str, TrainingBatch]) -> Pairs:
+        organisms, replayed = batches[ORGANISMS], batches.get(REPLAY)
+        n = len(organisms.texts) + (len(replayed.texts) if replayed else 0)
+        n_micro = max(1, -(-n // self._recipe.micro_batch)) if self._recipe.micro_batch else 1
+        parts = [self._parts(organisms, n_micro)]
+        if replayed:
+            parts.append(self._parts(replayed, n_micro))
+        micro = [
+            Micro(images=own[0], texts=own[1], replay=rest[0] if rest else None) for own, *rest in zip(*parts, strict=True)
+        ]
+        groups = group_numbers(organisms.lineages)
+        return Pairs(
+            micro=micro,
+            groups={name: torch.from_numpy(value).to(self._ranks.device) for name, value in groups.items()},
+            positions={name: batch.position + self.streams[name].global_batch for name, batch in batches.items()},
+        )
+
+    def _parts(self, batch: TrainingBatch, n: int) -> list[tuple[torch.Tensor, PackedTexts]]:
+        if len(batch.texts) < n:
+            raise ValueError(
+                f"micro_batch {self._recipe.micro_batch} makes {n} parts of {len(batch.texts)} pairs; raise it"
+            )
+        bounds = np.linspace(0, len(batch.texts), n + 1).astype(int)
+        device = self._ranks.device
+        found = []
+        for start, stop in pairwise(bounds):
+            images_bhwc = torch.from_numpy(batch.images[start:stop])
+            if device.type == "cuda":
+                images_bhwc = images_bhwc.pin_memory().to(device, non_blocking=True)
+            found.append((images_bhwc, pack_texts(batch.tokens[start:stop]).to(device)))
+        return found
+
+
+def _stream_config(recipe: ClipRecipe, samples: SamplesConfig, own: int) -> StreamConfig:
+    return StreamConfig(
+        batch_size=own,
+        seed=recipe.seed,
+        window=samples.window,
+        balance=samples.balance,
+        types=samples.types,
+        draw=samples.draw,
+        images=recipe.crop,
+        n_threads=recipe.n_threads,
+        n_ahead=recipe.n_ahead,
+    )

@@ -1,0 +1,1 @@
+"""From samples to augmented batches in a fixed order."""

@@ -1,0 +1,207 @@
+"""Batches of images and texts, each a pure function of the seed and its place in the run.
+
+The run is one endless sequence of samples (`linnaea.train.data.epoch_order`). Step t takes the next global batch of it, and each
+rank its own slice, so that ranks never overlap, epochs leave nothing out, and 2 ranks see what 1 rank with twice the
+batch sees. A run's position is one number.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from linnaea.datasets.group_ids import stable_number
+from linnaea.datasets.manifests import text_types
+from linnaea.datasets.rejects import RejectJournal
+from linnaea.datasets.samples import RawSample, Reject, Source
+from linnaea.photos.decoding import Unreadable
+from linnaea.taxonomy.name_text import TEXT_TYPES
+from linnaea.train.data.augmentation import AugmentConfig, augment, decode_bytes
+from linnaea.train.data.epoch_order import EpochOrder, Place
+
+DRAWS = ("sample", "step")
+MOST_SUBSTITUTES = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamConfig:
+    """What a rank's batches are made of."""
+
+    batch_size: int
+    "pairs of a rank in a step"
+    seed: int = 0
+    "of the order, the texts and the crops"
+    window: int = 64
+    "shards that are shuffled together"
+    balance: float = 0.0
+    "how much rare taxa are drawn more often: 0 as they come, 1 all taxa equally often"
+    types: tuple[str, ...] = TEXT_TYPES
+    "text types, of which one is drawn"
+    draw: str = "sample"
+    "`sample` draws a text type for each sample, `step` one for each global batch, as BioCLIP 2 did"
+    images: AugmentConfig = field(default_factory=AugmentConfig)
+    "how crops are drawn"
+    n_threads: int = 4
+    "threads that read and decode"
+    n_ahead: int = 2
+    "batches made before they are asked for"
+
+    def __post_init__(self):
+        text_types(self.types)
+        if self.draw not in DRAWS:
+            raise ValueError(f"unknown draw {self.draw!r}; choose one of {', '.join(DRAWS)}")
+        for name in ("batch_size", "window", "n_threads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)} is below 1; give at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingBatch:
+    """A rank's pairs: uint8 images [b, size, size, 3], a text each, and its token ids where a tokenizer was given."""
+
+    position: int
+    images: np.ndarray
+    texts: list[str]
+    tokens: list[list[int]]
+    lineages: list[tuple[str, ...]]
+    keys: list[str]
+
+
+def _why(rejects: RejectJournal) -> str:
+    """What a journal says of the samples that cannot be used, and where it lies; "" where it says nothing."""
+    if not rejects.counts:
+        return ""
+    return f": {rejects.summary()}" + (f" (each is named in {rejects.path})" if rejects.path else "")
+
+
+class Stream:
+    """The batches of one rank, from a position on.
+
+    `tokenize` turns the texts of a batch into lists of ids; of the five texts of a sample only the drawn one is ever
+    made. Samples that cannot be read are journalled, and another of the same window, drawn by the seed, takes their
+    place; those that are used though something is odd have a journal of their own.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        config: StreamConfig,
+        *,
+        rank: int = 0,
+        n_ranks: int = 1,
+        tokenize: Callable[[list[str]], list[list[int]]] | None = None,
+        rejects: RejectJournal | None = None,
+        notices: RejectJournal | None = None,
+    ):
+        if not 0 <= rank < n_ranks:
+            raise ValueError(f"rank {rank} is not one of {n_ranks}; count ranks from 0")
+        self._source, self._config, self._rank, self._n_ranks = source, config, rank, n_ranks
+        self._tokenize = tokenize
+        self.rejects, self.notices = rejects or RejectJournal(), notices or RejectJournal()
+        if rank == 0:
+            self.rejects.add(source.rejects)
+            self.notices.add(source.notices)
+        if not source.sizes_p.sum():
+            raise ValueError(f"there is no usable sample{_why(self.rejects)}; check the data")
+        self._order = EpochOrder(
+            source.sizes_p, config.seed, window=config.window, balance=config.balance, taxa=source.taxa
+        )
+        self.position = 0
+
+    @property
+    def n_samples(self) -> int:
+        """Samples of an epoch."""
+        return self._order.n
+
+    @property
+    def global_batch(self) -> int:
+        """Pairs of all ranks in a step."""
+        return self._config.batch_size * self._n_ranks
+
+    def state(self) -> dict:
+        """Where the run is, as JSON values: samples handed out by all ranks, and what they were drawn from."""
+        config = self._config
+        return {
+            "position": self.position,
+            "seed": config.seed,
+            "window": config.window,
+            "balance": config.balance,
+            "source": self._source.fingerprint,
+        }
+
+    def restore(self, state: dict) -> None:
+        """Goes on where `state` was taken. The number of ranks and their batch may be others; the data may not."""
+        for name, value in self.state().items():
+            if name != "position" and state.get(name) != value:
+                had = f"the run to resume had {name} {state.get(name)!r}, this one has {value!r}"
+                what = ": other samples lie in its shards, or its table says something else" if name == "source" else ""
+                raise ValueError(f"{had}{what}; use the same, or start afresh")
+        self.position = int(state["position"])
+
+    def _text_type(self, position: int) -> str:
+        drawn_for = position if self._config.draw == "sample" else position // self.global_batch * self.global_batch
+        number = stable_number("text", str(self._config.seed), self._config.draw, str(drawn_for))
+        return self._config.types[number % len(self._config.types)]
+
+    def _try(self, place: Place, text_type: str) -> tuple[np.ndarray, RawSample] | Reject:
+        sample = self._source.read(place.part, place.row, text_type)
+        if isinstance(sample, Reject):
+            return sample
+        image = decode_bytes(sample.data)
+        if isinstance(image, Unreadable):
+            return Reject(part=self._source.part_name(place.part), key=sample.key, reason=image.reason)
+        seed = stable_number("crop", str(self._config.seed), str(place.epoch), sample.key, str(place.repeat))
+        return augment(image, self._config.images, random.Random(seed)), sample
+
+    def sample(self, position: int) -> tuple[np.ndarray, RawSample]:
+        """Pixels uint8 [size, size, 3] and what they show, of the sample at a position of the run."""
+        text_type, place = self._text_type(position), self._order.locate(position)
+        for attempt in range(1, MOST_SUBSTITUTES + 1):
+            found = self._try(place, text_type)
+            if not isinstance(found, Reject):
+                return found
+            self.rejects.add([found])
+            place = self._order.substitute(position, attempt)
+        last = f"{found.key}, {found.reason}"
+        raise ValueError(f"{MOST_SUBSTITUTES} samples in a row could not be read, the last: {last}; check the data")
+
+    def _start(self, pool: ThreadPoolExecutor, position: int) -> list[Future]:
+        first = position + self._rank * self._config.batch_size
+        return [pool.submit(self.sample, first + i) for i in range(self._config.batch_size)]
+
+    def _finish(self, position: int, futures: list[Future]) -> TrainingBatch:
+        found = [future.result() for future in futures]
+        texts = [sample.text for _, sample in found]
+        return TrainingBatch(
+            position=position,
+            images=np.stack([pixels for pixels, _ in found]),
+            texts=texts,
+            tokens=self._tokenize(texts) if self._tokenize else [],
+            lineages=[sample.lineage for _, sample in found],
+            keys=[sample.key for _, sample in found],
+        )
+
+    def batch(self, position: int) -> TrainingBatch:
+        """This rank's part of the global batch that begins at a position; any process can make any batch."""
+        with ThreadPoolExecutor(self._config.n_threads) as pool:
+            return self._finish(position, self._start(pool, position))
+
+    def __iter__(self) -> Iterator[TrainingBatch]:
+        """Batches without end. `position` moves on when a batch is handed out, never with those made ahead."""
+        pool, started = ThreadPoolExecutor(self._config.n_threads), deque()
+        try:
+            ahead = self.position
+            while True:
+                while len(started) <= self._config.n_ahead:
+                    started.append((ahead, self._start(pool, ahead)))
+                    ahead += self.global_batch
+                batch = self._finish(*started.popleft())
+                self.position = batch.position + self.global_batch
+                yield batch
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,1 @@
+"""What every training run needs: overrides, logs, a graceful stop."""

@@ -1,0 +1,144 @@
+"""A world from its data: settings, species and food web become the engine's arrays, rules and first animals."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+
+from linnaea.store import hash_bytes
+from linnaea.twin.rules.energy_budget import accounts
+from linnaea.twin.engine.neighbours import Space
+from linnaea.twin.rules.disease import Meet, Sicken
+from linnaea.twin.rules.metabolism import Metabolise
+from linnaea.twin.rules.foraging import Eat, Graze
+from linnaea.twin.rules.groups import Divide, Follow, Gather, Join, Part, add_herds
+from linnaea.twin.rules.predation import Bequeath, Seek, Seize
+from linnaea.twin.data.landscape import make_layers
+from linnaea.twin.rules.life_history import Age, Arrive, Bear, Mate, Provision, introduce
+from linnaea.twin.engine.world import Rule, World
+from linnaea.twin.rules.vegetation import Burn, Decay, Grow, Pools
+from linnaea.twin.rules.ranging import Census, Plan, Roam, Travel
+from linnaea.twin.build.rule_parameters import parameter_tables
+from linnaea.twin.rules.weather import Weather
+from linnaea.twin.data.world_file import WorldData, animal_species, food_species, load_world, start_counts
+
+
+def make_rules(data: WorldData, dt_h: float, digest: str) -> list[Rule]:
+    """The rules of a bundled world, in the order of a step."""
+    every = max(data.ground.every_h, dt_h)
+    s = data.settings
+    rules: list[Rule] = [
+        Weather(landscape=data.landscape, every_h=every, tables=digest),
+        Grow(every_h=every, season=data.landscape.season),
+        Decay(every_h=every),
+        Pools(every_h=every),
+        Burn(every_h=every, ignition_per_km2_y=s.fires_per_km2_y),
+        Gather(),
+        Census(every_h=every),
+        Plan(hunger=s.hunger),
+        Roam(),
+        Graze(bout_h=every / 12, trait=s.trait),
+        Seek(hunger=s.hunger, care=s.care, switching=s.switching),
+        Meet(radius_m=s.contact_m),
+        Eat(),
+        Seize(hunger=s.hunger, meal=s.meal),
+        Travel(),
+        Provision(every_h=every),
+        Metabolise(),
+        Age(every_h=every),
+        Mate(every_h=every),
+        Sicken(),
+        Bequeath(),
+        Bear(),
+        Arrive(every_h=10 * every),
+        Follow(every_h=every),
+        Divide(every_h=every),
+        Part(every_h=every),
+        Join(every_h=every),
+    ]
+    return rules
+
+
+# Bytes of an animal, with room for more, and of a cell of the layers for each species or food: at least so many.
+_ANIMAL_BYTES, _CELL_BYTES = 150, 40
+
+
+def check_size(data: WorldData, area_share: float, hours: float, every_h: float) -> None:
+    """Nothing; ValueError when a run plainly needs more memory than this machine has."""
+    space, side = data.ground, math.sqrt(area_share)
+    area_km2 = space.width_km * space.height_km * area_share
+    kinds = len(data.web.species)
+    cells = area_km2 / min(data.landscape.cell_km, side * min(space.width_km, space.height_km)) ** 2
+    needs = {
+        "animals": (sum(start_counts(data, area_share).values()), _ANIMAL_BYTES, "--area"),
+        "cells of the landscape": (cells, _CELL_BYTES * kinds, "landscape.cell_km or --area"),
+        "cells to look around in": (area_km2 * 1e6 / space.search_m**2, 16, "ground.search_m or --area"),
+        "records": (hours / every_h, 200 * kinds, "--years or --every-days"),
+    }
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return
+    for what, (number, each, remedy) in needs.items():
+        if number * each > memory:
+            raise ValueError(f"{number:.3g} {what} need about {number * each / 1e9:,.0f} GB, this machine has {memory / 1e9:,.0f}; "
+                             f"change {remedy}")  # fmt: skip
+
+
+def build_world(
+    name: str | Path | WorldData,
+    *,
+    seed: int = 0,
+    n_animals: int | None = None,
+    area_share: float = 1.0,
+    dt_h: float | None = None,
+    strict: bool = False,
+) -> World:
+    """A world with its landscape and first animals, ready to step.
+
+    `area_share` makes it larger or smaller at the same densities; `n_animals` chooses the share that gives about so many.
+    """
+    data = name if isinstance(name, WorldData) else load_world(name)
+    if n_animals is not None:
+        whole = sum(start_counts(data).values())
+        if n_animals < 1 or whole == 0:
+            raise ValueError(f"n_animals: {n_animals} is no number of animals for {data.name!r}; give at least 1")
+        area_share = n_animals / whole
+    if not (math.isfinite(area_share) and area_share > 0):
+        raise ValueError(f"area_share: {area_share} is not a share of an area; give a number above 0")
+    side = math.sqrt(area_share)
+    ground = dataclasses.replace(
+        data.ground, width_km=data.ground.width_km * side, height_km=data.ground.height_km * side, dt_h=dt_h or data.ground.dt_h
+    )
+    counts = start_counts(data, area_share)
+    if not any(counts.values()) and any(start_counts(data).values()):
+        raise ValueError(f"an area of {area_share:g} of {data.name!r} holds not one animal; choose a larger one")
+    space = Space(width_m=1000 * ground.width_km, height_m=1000 * ground.height_km, cell_m=ground.search_m)
+    layers = make_layers(data.landscape, space, data.landscape.map_seed)
+    parameters, arrays = parameter_tables(data, space, layers, ground.dt_h, counts)
+    digest = hash_bytes(*[np.ascontiguousarray(v).tobytes() for v in (*parameters.values(), *arrays.values())])
+    food_layers = dict(zip(food_species(data), arrays["food"], strict=True))
+    world = World(
+        space=space,
+        rules=make_rules(data, ground.dt_h, digest),
+        seed=seed,
+        dt_h=ground.dt_h,
+        species=tuple(animal_species(data)),
+        traits=tuple(t for trait in data.traits for t in (trait, f"{trait}_value")),
+        capacity=max(64, int(1.2 * sum(counts.values()))),
+        strict=strict,
+        parameters=parameters,
+        fields=layers | food_layers,
+        arrays=arrays,
+    )
+    add_herds(world, np.zeros(0, np.uint64), np.zeros(0, np.int16), np.zeros((0, 2)))
+    for species, count in counts.items():
+        introduce(world, species, count)
+    # What was there at the start did not come in.
+    accounts(world)[:] = 0
+    world.add_tally("introduced", (len(world.species),))[:] = 0
+    return world

@@ -1,0 +1,69 @@
+"""`linnaea twin worlds`: which worlds there are, and what one is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldsConfig:
+    """List the bundled worlds, or show what one is made of and how well its values are known."""
+
+    world: str = field(default="", metadata={"positional": True, "metavar": "WORLD"})
+    "a world to show: its name, or the TOML file of your own"
+    parameters: bool = False
+    "list every value that may be set, varied or fitted, with its grade"
+    odd: Path | None = None
+    "write the world's description after the ODD protocol to this file"
+    copy: Path | None = None
+    "write the world's files into this folder, to change them: world.toml, species.csv and web.csv"
+
+
+def main(config: WorldsConfig) -> int:
+    """Prints what was asked; exit code 0."""
+    from linnaea.twin.data.world_file import bundled_worlds
+
+    if not config.world:
+        if config.parameters or config.odd or config.copy:
+            raise ValueError("--parameters, --odd and --copy need a world; name one, e.g. linnaea twin worlds tutorial --parameters")
+        known = bundled_worlds()
+        width = max(map(len, known))
+        for name, about in known.items():
+            print(f"{name:<{width}}  {about}")
+        return 0
+    show(config)
+    return 0
+
+
+def show(config: WorldsConfig) -> None:
+    """Prints one world."""
+    from linnaea.twin.build.parameters import computed, get_value, grade_of, parameter_names
+    from linnaea.twin.data.world_file import copy_world, food_species, load_world, start_counts
+
+    data = load_world(config.world)
+    if config.copy:
+        copy_world(config.world, config.copy)
+        print(f"written to {config.copy}: world.toml, species.csv, web.csv; change them, then linnaea twin run {config.copy}")
+        return
+    if config.odd:
+        from linnaea.store import atomic_path
+        from linnaea.twin.reports.odd import describe_world
+
+        with atomic_path(config.odd) as temporary:
+            temporary.write_text(describe_world(config.world), encoding="utf-8")
+    if config.parameters:
+        filled = computed(data)
+        for name in parameter_names(data):
+            value, grade = filled.get(name) or (get_value(data, name), grade_of(data, name))
+            print(f"{name}\t{value:g}\t{grade}")
+        return
+    ground = data.ground
+    print(f"{data.name}: {data.about}")
+    print(f"{ground.width_km:g} × {ground.height_km:g} km, steps of {ground.dt_h:g} h")
+    print("animals at the start:")
+    for name, count in start_counts(data).items():
+        one = data.web.species[name]
+        print(f"  {count:>9,}  {name} ({one.scientific_name}), {one.body_mass_kg:g} kg, {one.diet}")
+    print("foods: " + ", ".join(food_species(data)))
+    print(f"{len(data.unmeasured())} values were never checked against a source; --parameters lists all, each with its grade")

@@ -1,0 +1,1 @@
+"""What a world is made from: species, food web, landscape, world file."""

@@ -1,0 +1,1 @@
+"""The simulation engine: agents, neighbours, random numbers, the step."""

@@ -1,0 +1,1 @@
+"""Virtual sensors in the simulated world."""

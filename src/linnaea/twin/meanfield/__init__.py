@@ -1,0 +1,1 @@
+"""The food web as differential equations."""

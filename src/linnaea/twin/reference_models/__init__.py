@@ -1,0 +1,1 @@
+"""Published models on the same engine, for validation and speed."""

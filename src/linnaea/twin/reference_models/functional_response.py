@@ -1,0 +1,187 @@
+"""Predators that meet prey: search, strike, handling; functional responses come out of it.
+
+Shape suffixes: n slots, m live animals, s species.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numba
+import numpy as np
+
+from linnaea.twin.engine.contention import winners
+from linnaea.twin.engine.jit import kernel, serial
+from linnaea.twin.engine.neighbours import cell_index, offset, reach, span, wrap
+from linnaea.twin.engine.rng import HUNTING, PLACING, uniform2, uniforms
+from linnaea.twin.engine.world import CAUSE, Rule, World
+from linnaea.twin.rules.motion import species_mask
+
+_PREDATION = CAUSE["predation"]
+
+
+@kernel
+def _hunt(
+    order, species, only, prey, x, y, key, until_h, now_h, start, xs, ys, radius, awareness, full_density, success,
+    grid, draw, seed, step, target,
+):  # fmt: skip
+    n_columns, n_rows, cell_w, cell_h, width, height, torus = grid
+    for k in numba.prange(len(order)):
+        i = order[k]
+        if species[i] != only or until_h[i] > now_h:
+            continue
+        far = max(radius, awareness)
+        y_lo, y_hi = span(cell_index(y[i], cell_h, n_rows), reach(far, cell_h), n_rows, torus)
+        x_lo, x_hi = span(cell_index(x[i], cell_w, n_columns), reach(far, cell_w), n_columns, torus)
+        best, best_squared, around = -1, radius * radius, 0
+        for row_j in range(y_lo, y_hi + 1):
+            for column_j in range(x_lo, x_hi + 1):
+                c = wrap(row_j, n_rows) * n_columns + wrap(column_j, n_columns)
+                for q in range(start[c], start[c + 1]):
+                    if not prey[species[order[q]]]:
+                        continue
+                    dx, dy = offset(x[i] - xs[q], width, torus), offset(y[i] - ys[q], height, torus)
+                    squared = dx * dx + dy * dy
+                    if squared <= awareness * awareness:
+                        around += 1
+                    # Of two equally near ones the first in the cells' order, which is by key.
+                    if squared < best_squared or (squared == best_squared and best < 0):
+                        best, best_squared = order[q], squared
+        if best < 0:
+            continue
+        effort = success
+        if full_density > 0.0:
+            # The prey at hand is not evidence for more of them.
+            effort *= min(1.0, (around - 1) / (math.pi * awareness * awareness * full_density))
+        u, v = uniform2(seed, step, HUNTING, key[i], draw)
+        # Of two prey that come its way in one step, by rules for different prey, it takes either.
+        if u < effort and (target[i] < 0 or v < 0.5):
+            target[i] = best
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hunt(Rule):
+    """A predator that is not busy strikes at the nearest prey within reach, with a chance of success.
+
+    With `full_density` its effort grows with the density of prey around it, up to that one (learning, switching): the
+    functional response is then of Holling's third type, else of the second.
+    """
+
+    moment: ClassVar[str] = "decide"
+    source: ClassVar[str] = "Holling's disc equation (textbook form, refitted from encounters)"
+    predator: int
+    "row of the species that hunts"
+    prey: tuple[int, ...]
+    "rows of the species it hunts"
+    radius_m: float
+    "distance of a strike, metres"
+    success: float = 1.0
+    "chance that a strike succeeds, 0 to 1"
+    full_density: float = 0.0
+    "other prey per square metre at which the effort is full; 0 always"
+    awareness_m: float = 0.0
+    "radius in which the predator knows the density, metres"
+    interference: float = 0.0
+    "time that each predator of the species costs the others, as a share of their time searching"
+
+    def prepare(self, world: World) -> None:
+        if not self.prey:
+            raise ValueError("prey: empty; give the rows of the species that are hunted")
+        species_mask(world, (self.predator, *self.prey))
+        if not 0 <= self.success <= 1:
+            raise ValueError(f"success: {self.success} is not between 0 and 1")
+        if not self.interference >= 0:
+            raise ValueError(f"interference: {self.interference} is no share of time; give 0 or more")
+        if self.full_density and not self.awareness_m > 0:
+            raise ValueError(f"awareness_m: {self.awareness_m} tells no density; give metres above 0 with full_density")
+
+    def apply(self, world: World) -> None:
+        a, cells, success = world.agents, world.cells, self.success
+        if self.interference:
+            success /= 1 + self.interference * int(world.counts()[self.predator])
+        _hunt(
+            cells.order, a.species, self.predator, species_mask(world, self.prey), a.x, a.y, a.key, a.until_h,
+            world.now_h, cells.start, cells.x, cells.y, self.radius_m, self.awareness_m, self.full_density, success,
+            cells.grid(), 2 * self.prey[0], world.seed64, world.step, a.target,
+        )  # fmt: skip
+
+
+@serial
+def _kill(
+    best, species, only, wanted, key, until_h, end_h, busy_steps, dt, gain, young, draw, seed, step, mass, energy, won,
+    dying, litter, eaten,
+):  # fmt: skip
+    for prey in range(len(best)):
+        i = best[prey]
+        if i < 0 or species[i] != only or not wanted[species[prey]] or dying[prey] != 0:
+            continue
+        dying[prey] = _PREDATION
+        won[i] = 1.0
+        u, v = uniform2(seed, step, HUNTING, key[i], draw)
+        # Half a millionth of an hour keeps sums of steps from being late by rounding.
+        until_h[i] = end_h + math.floor(busy_steps + u) * dt - 5e-7
+        energy[i] += gain * mass[prey]
+        if young > 0.0:
+            # A whole number with this mean.
+            litter[i] += int(young + v)
+        eaten[species[i], species[prey]] += 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kill(Rule):
+    """Of the predators that strike at one prey one wins it, eats, and is busy handling it from the end of the step.
+
+    It is busy for whole steps, by chance the more or the fewer, so that the mean is the time of handling.
+    """
+
+    moment: ClassVar[str] = "resolve"
+    predator: int
+    "row of the species that hunts"
+    handling_h: float
+    "hours from a kill to the next search"
+    gain_kj_kg: float = 0.0
+    "energy taken from a kilogram of prey, kJ"
+    prey: tuple[int, ...] = ()
+    "rows of the prey that this holds for; empty for all"
+    young: float = 0.0
+    "young that a predator bears of a prey on average, where food becomes young at once"
+
+    def prepare(self, world: World) -> None:
+        species_mask(world, (self.predator, *self.prey))
+        world.add_tally("eaten", (len(world.species), len(world.species)))
+
+    def apply(self, world: World) -> None:
+        a = world.agents
+        target = np.where(a.species[: a.n] == self.predator, a.target[: a.n], -1)
+        best = winners(world, target, a.n)
+        end_h, busy_steps = world.now_h + world.dt_h, self.handling_h / world.dt_h
+        # What is whole but for rounding is whole.
+        busy_steps = round(busy_steps) if math.isclose(busy_steps, round(busy_steps), rel_tol=1e-9) else busy_steps
+        wanted = species_mask(world, self.prey or tuple(range(len(world.species))))
+        _kill(
+            best, a.species, self.predator, wanted, a.key, a.until_h, end_h, float(busy_steps), world.dt_h,
+            self.gain_kj_kg, self.young, 1 + 2 * max(self.prey, default=0), world.seed64, world.step, a.mass, a.energy,
+            a.won, a.dying, a.litter, world.tallies["eaten"],
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restock(Rule):
+    """A species is brought back to its number: the missing are put at random places, as in an experiment on feeding."""
+
+    moment: ClassVar[str] = "birth"
+    species: int
+    "row of the species"
+    number: int
+    "animals to keep"
+
+    def apply(self, world: World) -> None:
+        a, space = world.agents, world.space
+        missing = self.number - int(world.counts()[self.species])
+        if missing <= 0:
+            return
+        slots = a.add(missing, species=self.species, born_h=world.now_h)
+        for column, length, draw in ((a.x, space.width_m, 0), (a.y, space.height_m, 1)):
+            column[slots] = length * uniforms(world.seed, world.step, PLACING, a.key[slots], draw)

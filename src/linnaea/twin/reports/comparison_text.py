@@ -1,0 +1,93 @@
+"""The answer of a comparison in words, for the terminal and for the report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from linnaea.twin.runs.paired_differences import Difference
+
+FEW_PAIRS = 5
+"fewer pairs tell little of the spread between members"
+
+
+ONE_PAIR = "One pair of runs tells no chance from effect: run both with --ensemble 8 or more."
+
+
+def amount(value: float, sign: bool = False) -> str:
+    """A number of animals as answers show it: one decimal below 100, two below 1, whole above; "–" when it is not known."""
+    if not math.isfinite(value):
+        return "–"
+    digits = 0 if abs(value) >= 99.95 else 1 if abs(value) >= 0.95 or value == 0 else 2
+    return f"{value:{'+' if sign and value else ''},.{digits}f}"
+
+
+def share(one: Difference) -> str:
+    """The difference as a share of the baseline, as text; "" where either is 0."""
+    if not (one.base and one.difference):
+        return ""
+    percent = 100 * one.relative
+    return f"{percent:+.{0 if abs(percent) >= 0.95 else 1}f} %"
+
+
+def interval(one: Difference) -> str:
+    """The interval as text; without a spread between the pairs, or with one pair, there is none."""
+    if one.pairs < 2:
+        return "–"
+    if one.uniform:
+        return "the same in both pairs" if one.pairs == 2 else f"the same in all {one.pairs} pairs"
+    return f"{amount(one.low, True)} to {amount(one.high, True)}"
+
+
+def gone(one: Difference) -> str:
+    """In how many members of each run the species is gone at the end, as text; "" where it is in none."""
+    if not (one.base_gone or one.whatif_gone):
+        return ""
+    return f"gone in {one.whatif_gone} of {one.pairs} what-ifs, {one.base_gone} of {one.pairs} baselines"
+
+
+def span(last_years: float) -> str:
+    """The time at the end over which numbers are averaged, as text."""
+    return "last year" if last_years == 1 else f"last {last_years:g} years"
+
+
+def caveats(found: Mapping[str, Difference], level: float) -> list[str]:
+    """What the marks of a comparison mean, and how far they can be relied on: whole sentences."""
+    pairs = next(iter(found.values())).pairs
+    if pairs < 2:
+        return [ONE_PAIR]
+    chance, n = 1 - level, len(found)
+    missing = sum(1 for one in found.values() if not (one.uniform or one.low <= 0 <= one.high))
+    rule = (
+        f"Beyond chance: of the differences marked so at most about {100 * chance:.0f} % are expected to be chance's (Benjamini "
+        f"and Hochberg's rule over {n} species). Single {100 * level:g} % intervals miss 0 by chance alone in about "
+        f"{chance * n:.1f} of {n} species; here {missing} do."
+    )
+    told = [rule]
+    if pairs < FEW_PAIRS:
+        told.append(f"{pairs} pairs are few: the spread between members is hardly known. Take 8 or more; --ensemble 8 --resume adds "
+                    "to what is there.")  # fmt: skip
+    return told
+
+
+def lines(found: Mapping[str, Difference], last_years: float, level: float) -> list[str]:
+    """The answer as text: a row a species, then what the marks mean."""
+    pairs = next(iter(found.values())).pairs
+    what = f"{pairs} pair{'s' * (pairs > 1)} of members, numbers as means of the {span(last_years)}, {100 * level:g} % intervals"
+    head = ("", "start", "baseline", "what-if", "difference", "interval", "", "", "at the end", "")
+    rows = [head]
+    for name, one in found.items():
+        rows.append((
+            name, amount(one.start), amount(one.base), amount(one.whatif), amount(one.difference, True), interval(one),
+            share(one) and f"({share(one)})", "*" if one.beyond_chance else "",
+            f"{amount(one.base_end)} / {amount(one.whatif_end)}", gone(one),
+        ))  # fmt: skip
+    width = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    left = (0, 5, 7, 9)
+    told = [
+        "  " + "  ".join(cell.ljust(wide) if place in left else cell.rjust(wide)
+                         for place, (cell, wide) in enumerate(zip(row, width, strict=True))).rstrip()
+        for row in rows
+    ]  # fmt: skip
+    first, *rest = caveats(found, level)
+    return [what, *told, f"  {'* ' * (pairs > 1)}{first}", *(f"  {text}" for text in rest)]

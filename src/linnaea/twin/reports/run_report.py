@@ -1,0 +1,290 @@
+"""A run as one HTML page that needs nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+import numpy as np
+
+from linnaea.pages.html import figures, html_table, image, key, scale_bar, section, unverified, write_page
+from linnaea.pages.style import SCRIPT
+from linnaea.twin.data.foodweb import draw_web
+from linnaea.twin.engine.agents import HOURS_A_YEAR
+from linnaea.twin.engine.world import CAUSES
+from linnaea.twin.reports.charts import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    Curve,
+    bar_chart,
+    curve_chart,
+    map_png,
+    phase_chart,
+    short,
+    web_chart,
+)  # fmt: skip
+from linnaea.twin.reports.tables import bands, flows, hosts, trait_names
+from linnaea.twin.runs.recorder import HEALTH, WEATHER
+from linnaea.twin.runs.results import Run
+from linnaea.twin.scenarios.scenario_file import duration
+
+MOST_MAPS, MOST_LAPSES, MOST_PHASES = 9, 12, 3
+WEB_NOTE = (
+    "Arrows go from the eaten to the eater and are as wide as the root of the energy; higher is a higher trophic level; discs "
+    "by the root of biomass. Grey links carried nothing. Of prey, bodies are counted at adult mass. Plants and dead matter stand "
+    "at 1, carcasses at the mean of the animals that do not feed on them."
+)
+DEATH_NOTE = (
+    "Background is every death that the world does not act out: accidents, cold, illnesses other than a scenario's, at the "
+    "yearly survival of the species table, which is lower for the young; age is the same rate, rising, in the last quarter of the "
+    "life span. A member's mean; a narrow piece says what it is when pointed at."
+)
+HEALTH_LINES = tuple(zip(HEALTH, (BLUE, ORANGE, GREEN, PURPLE), ("", "5 3", "2 2", "9 3"), strict=True))
+
+
+IDLE_NOTE = "What the scenario's file asks for, but this world cannot do: that numbers stay the same is no answer to it."
+
+
+def write_report(run: Run, without_effect: Sequence[str] = ()) -> Path:
+    """Writes `report.html` into the run's folder, with the interventions that cannot change anything named at its head."""
+    parts = [
+        section("Without effect", "".join(f"<p>{escape(line)}.</p>" for line in without_effect), IDLE_NOTE),
+        section("Members that failed", _failed(run), failure_note(run)),
+        section("Numbers", population_charts([(run, "", BLUE, "")]), band_note(run)),
+        section("What became of whom", _summary_table(run)),
+        section("Who eats whom", _web(run), WEB_NOTE),
+        section("Time-lapse", _lapse(run), "The first member; the root of the number in a cell sets its shade."),
+        section("Where they were", _maps(run), "Animals per km², mean over time and members; north is up."),
+        section("One against the other", _phases(run), "Medians; the ring is the start, the disc the end."),
+        section("Causes of death", bar_chart(_deaths(run)), DEATH_NOTE),
+        section("Health", _health(run), _health_note(run)),
+        section("Food and weather", _surroundings(run)),
+        section("Heritable traits", _trait_charts(run)),
+        unverified(run.data.unmeasured()),
+        made(run),
+    ]
+    return write_page(run.folder / "report.html", run.title, run.data.about, parts)
+
+
+def failure_note(run: Run) -> str:
+    """What the tables and the page make of members that failed, in a sentence or two; "" where none did."""
+    if not run.failures:
+        return ""
+    failed, members = f"{len(run.failures)} of {run.plan.members}", "members" if run.plan.members > 1 else "member"
+    if run.whole:
+        return (f"{failed} {members} failed. Means, maps and bands leave them out; tables with a row for each member have them as "
+                "far as they went.")  # fmt: skip
+    return (f"No member reached the end: {failed} failed. Means, maps and bands are of {len(run.members)} of them, up to "
+            f"{duration(run.hours)}; who eats whom is not known then. Tables with a row for each member go on as far as each went.")  # fmt: skip
+
+
+def _failed(run: Run) -> str:
+    """The members that failed, how far they went, and why."""
+    if not run.failures:
+        return ""
+    rows = [(str(member + 1), duration(run.lived_h(member)) if member in run.broken else "nothing",
+             "yes" if member in run.members else "no", reason) for member, reason in run.failures.items()]  # fmt: skip
+    return html_table(("member", "written down", "in means", "reason"), rows)
+
+
+def band_note(run: Run) -> str:
+    """What lines and bands are."""
+    many = len(run.members)
+    return "A single run: chance alone would give others." if many == 1 else f"Median and 5 to 95 % of {many} members."
+
+
+def population_charts(runs: list[tuple[Run, str, str, str]]) -> str:
+    """Numbers of each species through time, of one run or several: each with its label, colour and dashes."""
+    charts = []
+    for index, name in enumerate(runs[0][0].species):
+        curves = []
+        for run, label, colour, dashes in runs:
+            low, middle, high = bands(run.records["counts"][:, :, index])
+            several = len(run.members) > 1
+            curves.append(Curve(name=label or name, middle=middle, low=low if several else None,
+                                high=high if several else None, colour=colour, dashes=dashes))  # fmt: skip
+        charts.append(curve_chart(name, runs[0][0].time_y, curves))
+    return figures(charts)
+
+
+def _summary_table(run: Run) -> str:
+    counts = run.records["counts"]
+    rows = []
+    for index, name in enumerate(run.species):
+        low, middle, high = np.quantile(counts[:, -1, index], (0.05, 0.5, 0.95))
+        gone = (counts[:, -1, index] == 0).mean()
+        rows.append((name, f"{counts[:, 0, index].mean():,.0f}", f"{middle:,.0f}", f"{low:,.0f} to {high:,.0f}",
+                     f"{100 * gone:.0f} %" if gone else ""))  # fmt: skip
+    return html_table(("species", "at the start", "at the end", "5 to 95 %", "gone in"), rows)
+
+
+def _health(run: Run) -> str:
+    """Susceptible, ill, recovered and vaccinated animals of each host through time."""
+    charts, several = [], len(run.members) > 1
+    known = hosts(run)
+    if not known:
+        return ""
+    there = [index for index in range(len(HEALTH)) if run.records["health"][:, :, known, index].any()]
+    for row in known:
+        curves = []
+        for name, colour, dashes, values in ((*HEALTH_LINES[i], run.records["health"][:, :, row, i]) for i in there):
+            if values.any():
+                low, middle, high = bands(values)
+                curves.append(Curve(name=name, middle=middle, low=low if several else None, high=high if several else None,
+                                    colour=colour, dashes=dashes))  # fmt: skip
+        charts.append(curve_chart(run.species[row], run.time_y, curves))
+    return key(HEALTH_LINES[index] for index in there) + figures(charts)
+
+
+def days(run: Run) -> str:
+    """Time between two records, as text: "day", "30.4 days"."""
+    number = run.plan.every_h / 24
+    return "day" if number == 1 else f"{number:.3g} days"
+
+
+def _health_note(run: Run) -> str:
+    return (f"Animals by state of health, a record every {days(run)}; the recovered and the vaccinated are immune. "
+            "What comes and goes between two records does not show: --every-days writes them down more often.")  # fmt: skip
+
+
+def _web(run: Run) -> str:
+    biomass = dict(zip(run.species, run.records["mass_kg"].mean((0, 1)), strict=True))
+    if run.foods:
+        biomass |= dict(zip(run.foods, run.records["food_kg"].mean((0, 1)), strict=True))
+    found = flows(run)
+    return f"<figure>{web_chart(draw_web(run.data.web, found or None, biomass))}</figure>"
+
+
+def by_number(run: Run, most: int) -> list[int]:
+    """Rows of the species, the most numerous first."""
+    mean = run.records["counts"].mean((0, 1))
+    return [int(row) for row in np.argsort(-mean, kind="stable") if mean[row] > 0][:most]
+
+
+def ground_km(run: Run) -> tuple[float, float]:
+    """Width and height of the ground that was run, km."""
+    side = run.plan.area_share**0.5
+    return run.data.ground.width_km * side, run.data.ground.height_km * side
+
+
+def cell_km2(run: Run, shape: tuple[int, ...]) -> float:
+    """Area of a cell of maps of this shape [..., R, C]."""
+    width, height = ground_km(run)
+    return width * height / (shape[-1] * shape[-2])
+
+
+def _maps(run: Run) -> str:
+    density = run.records["map"].mean(0)
+    density = density / cell_km2(run, density.shape)
+    scale = scale_bar(ground_km(run)[0])
+    pictures, captions = [], []
+    for row in by_number(run, MOST_MAPS):
+        name, highest = run.species[row], float(density[row].max())
+        pictures.append(image(map_png(density[row], highest), f"map of {name}") + scale
+                        + f"<div class='ramp one'></div><div class=ends><span>0</span><span>{short(highest)}</span></div>")  # fmt: skip
+        captions.append(escape(name))
+    return figures(pictures, captions)
+
+
+def _lapse(run: Run) -> str:
+    frames = run.frames.get("frames")
+    if frames is None or len(frames) < 2:
+        return ""
+    sprites = {run.species[row]: map_png(frames[:, row], float(frames[:, row].max())) for row in by_number(run, MOST_LAPSES)}
+    for index, name in enumerate(run.foods[:4]):
+        layer = run.frames["food_frames"][:, index]
+        sprites[name] = map_png(layer, float(layer.max()))
+    if not sprites:
+        return ""
+    rows, columns = frames.shape[2:]
+    content = {"rows": rows, "columns": columns, "sprites": sprites,
+               "years": [round(float(h) / HOURS_A_YEAR, 4) for h in run.frames["frame_h"]]}  # fmt: skip
+    options = "".join(f"<option>{escape(name)}</option>" for name in sprites)
+    # "</" would end the script.
+    data = json.dumps(content).replace("</", "<\\/")
+    return (
+        f"<canvas id=lapse width={columns * 15} height={rows * 15} role=img aria-label='time-lapse'></canvas>"
+        f"<div class=under>{scale_bar(ground_km(run)[0])}</div><div class=player>"
+        f"<button id=play type=button>Play</button><label>show <select id=who>{options}</select></label>"
+        f"<input id=frame type=range min=0 max={len(frames) - 1} value=0 aria-label='moment'><output id=when></output></div>"
+        "<noscript>The time-lapse needs scripts; the maps below do not.</noscript>"
+        f"<script type=application/json id=lapse-data>{data}</script><script>{SCRIPT}</script>"
+    )
+
+
+def _phases(run: Run) -> str:
+    """The strongest links between counted animals, else between them and their food."""
+    middle = dict(zip(run.species, np.median(run.records["counts"], 0).T, strict=True))
+    if run.foods:
+        middle |= {name: values for name, values in zip(run.foods, np.median(run.records["food_kg"], 0).T, strict=True)}
+    found = sorted(flows(run).items(), key=lambda one: (one[0][1] not in run.species, -one[1]))
+    charts = []
+    for (eater, eaten), _ in found[:MOST_PHASES]:
+        unit = "" if eaten in run.species else ", kg"
+        charts.append(phase_chart(f"{eaten}{unit}", eater, middle[eaten], middle[eater]))
+    return figures(charts)
+
+
+def _deaths(run: Run) -> dict[str, dict[str, float]]:
+    years = max(run.hours / HOURS_A_YEAR, 1e-9)
+    mean = run.records["died"][:, -1].mean(0) / years
+    return {name: {cause: float(mean[i, j]) for j, cause in enumerate(CAUSES) if j and mean[i, j] > 0}
+            for i, name in enumerate(run.species) if mean[i].sum() > 0}  # fmt: skip
+
+
+def _surroundings(run: Run) -> str:
+    charts = []
+    for index, name in enumerate(run.foods):
+        low, middle, high = bands(run.records["food_kg"][:, :, index])
+        charts.append(curve_chart(name, run.time_y, [Curve(name=name, middle=middle, low=low, high=high, colour=GREEN)], unit="kg"))
+    for index, (label, unit) in enumerate(WEATHER.values()):
+        values = run.records["weather"][..., index]
+        if np.isfinite(values).all() and np.ptp(values) > 0:
+            low, middle, high = bands(values)
+            curve = Curve(name=label, middle=middle, low=low, high=high, colour=BLUE)
+            charts.append(curve_chart(label, run.time_y, [curve], zero=unit != "°C", unit=unit))
+    return figures(charts)
+
+
+def _trait_charts(run: Run) -> str:
+    charts = []
+    for index, trait in enumerate(trait_names(run)):
+        if trait not in run.data.traits:
+            continue
+        for row, name in enumerate(run.species):
+            mean, spread = (np.nanmean(run.records["traits"][:, :, row, index, part], 0) for part in (0, 1))
+            if np.isfinite(mean).any() and np.nanmax(np.abs(mean)) > 0:
+                curve = Curve(name=name, middle=mean, low=mean - spread, high=mean + spread)
+                charts.append(curve_chart(f"{name}: {trait}", run.time_y, [curve], zero=False))
+    return figures(charts)
+
+
+def scenario_text(run: Run) -> str:
+    """What the scenario's file says of itself; "" without one."""
+    if not run.plan.scenario:
+        return ""
+    from linnaea.twin.scenarios.scenario_file import read_scenario
+
+    return read_scenario(run.folder / run.plan.scenario).description
+
+
+def made(run: Run) -> str:
+    """The part that says how to make the run again."""
+    plan, (width, height) = run.plan, ground_km(run)
+    size = f"{width:.3g} × {height:.3g} km"
+    facts = {
+        "world": plan.world, "length": duration(plan.hours) + ("" if run.whole else f", not reached ({duration(run.hours)})"),
+        "seed": str(plan.seed), "members": f"{len(run.members)} of {plan.members}",
+        "area": f"{plan.area_share:g} of the world's ({size})" if plan.area_share != 1 else size,
+        "step": f"{run.data.ground.dt_h:g} h", "records": f"every {days(run)}",
+    }  # fmt: skip
+    facts |= {name: f"{value:g}" for name, value in plan.settings if name != "ground.dt_h"}
+    failed = "".join(f"<p>Member {member + 1} failed: {escape(reason)}</p>" for member, reason in run.failures.items())
+    listed = "; ".join(f"{name} {escape(value)}" for name, value in facts.items())
+    content = (run.folder / plan.scenario).read_text("utf-8") if plan.scenario else ""
+    scenario = f"<details><summary>{escape(plan.scenario)}</summary><pre>{escape(content)}</pre></details>" if content else ""
+    return f"<section><h2>How it was made: {escape(run.title)}</h2><p>{listed}.</p>{failed}{scenario}</section>"

@@ -1,0 +1,1 @@
+"""What animals and plants do in a step."""

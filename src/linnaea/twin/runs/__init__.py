@@ -1,0 +1,1 @@
+"""Running ensembles and recording them."""

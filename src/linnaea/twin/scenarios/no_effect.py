@@ -1,0 +1,159 @@
+"""Interventions that cannot change a world, and why: said before a run, lest two like runs be read as an answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from linnaea.twin.engine.world import World
+from linnaea.twin.rules.vegetation import POOL, SEED, Burn
+from linnaea.twin.rules.weather import Weather
+from linnaea.twin.scenarios.interventions import (
+    Disease,
+    Drought,
+    Fence,
+    Fire,
+    Growth,
+    Intervene,
+    Intervention,
+    Introduce,
+    Poaching,
+    Remove,
+    Vaccination,
+    Warming,
+    Water,
+    step_of,
+)  # fmt: skip
+from linnaea.twin.scenarios.regions import EVERYWHERE
+
+
+def idle(world: World, hours: float) -> list[str]:
+    """A line for each intervention that can change no number in a run of so many hours; of a world that has not begun.
+
+    What is found is certain; an intervention that could act and by chance does not is not among them.
+    """
+    found = []
+    for rule in world.rules:
+        all_of = rule.interventions if isinstance(rule, Intervene) else ()
+        for number, one in enumerate(all_of, 1):
+            what = "cannot change how many animals and plants there are"
+            why = _never(one, world, hours) or _REASONS.get(type(one), _none)(one, world, all_of)
+            if not why and (missing := _missing(one, world, all_of)):
+                why = f"there are no {' and no '.join(missing)} then, and none can come"
+                if len(missing) < len(one.species):
+                    what = "changes nothing for some of its species"
+            if why:
+                found.append(f"intervention {number} ({one.kind}) {what}: {why}")
+    return found
+
+
+def _none(one: Intervention, world: World, all_of: Sequence[Intervention]) -> str:
+    return ""
+
+
+def _never(one: Intervention, world: World, hours: float) -> str:
+    """Why no step falls into its time; "" where one does."""
+    first = step_of(one.start_h, world.dt_h)
+    last = min(step_of(one.end_h, world.dt_h), round(hours / world.dt_h))
+    if isinstance(one, Poaching):
+        # People go out once a day.
+        day = max(1, round(Intervene(interventions=()).day_h / world.dt_h))
+        first = math.ceil(first / day) * day
+    if first < last:
+        return ""
+    return f"no step of {world.dt_h:g} h in which it could act begins within its time; give it more, or take shorter steps with --step-h"
+
+
+def _missing(one: Intervention, world: World, all_of: Sequence[Intervention]) -> list[str]:
+    """Those of its species of which none is there in its time."""
+    if isinstance(one, Introduce):
+        return []
+    return [name for name in getattr(one, "species", ()) if not _may_be_there(name, one, world, all_of)]
+
+
+def _may_be_there(name: str, one: Intervention, world: World, all_of: Sequence[Intervention]) -> bool:
+    row = world.species.index(name)
+    there = world.counts()[row] > 0
+    coming = "arrivals_per_y" in world.arrays and world.arrays["arrivals_per_y"][row] > 0
+    for other in sorted(all_of, key=lambda other: other.start_h):
+        if other is one:
+            # What lasts may also find those that are brought in later.
+            later = [x for x in all_of if isinstance(x, Introduce) and name in x.species and one.start_h <= x.start_h < one.end_h]
+            return bool(there or coming or (one.lasts and later))
+        if isinstance(other, Introduce) and name in other.species:
+            there = True
+        if isinstance(other, Remove) and name in other.species and other.share == 1 and other.place == EVERYWHERE:
+            there, coming = False, coming and other.newcomers
+    return True
+
+
+def _fire(one: Fire, world: World, all_of: Sequence[Intervention]) -> str:
+    if not any(rule.ignition_per_km2_y > 0 for rule in world.rules if isinstance(rule, Burn)):
+        return "no fire is lit in this world; settings.fires_per_km2_y is 0"
+    if not world.parameters["food_is_fuel"].any():
+        return "nothing that grows in this world carries a fire"
+    return "its factor is 1, as usual" if one.factor == 1 else ""
+
+
+def _water(one: Water, world: World, all_of: Sequence[Intervention]) -> str:
+    if not (world.parameters["drink_every_h"] > 0).any():
+        return "no animal of this world has to drink; drink_every_h is 0 for all"
+    now = world.fields["water"][one.place.mask(world.space, world.fields["water"].shape)] > 0
+    if (now == one.filled).all():
+        return "there is water all over its place already" if one.filled else "there is no water in its place"
+    return ""
+
+
+def _drought(one: Drought, world: World, all_of: Sequence[Intervention]) -> str:
+    if not any(max(rule.landscape.rain_mm) > 0 for rule in world.rules if isinstance(rule, Weather)):
+        return "no rain falls in this world; landscape.rain_mm is 0 in all months"
+    return "its rain is 1, as usual" if one.rain == 1 else ""
+
+
+def _growth(one: Growth, world: World, all_of: Sequence[Intervention]) -> str:
+    p = world.parameters
+    if not ((p["food_kind"] <= SEED) & (p["food_growth_h"] > 0)).any():
+        return "no plant grows in this world"
+    return "its factor is 1, as usual" if one.factor == 1 else ""
+
+
+def _warming(one: Warming, world: World, all_of: Sequence[Intervention]) -> str:
+    p = world.parameters
+    thirsty = (p["food_kind"] <= SEED) & (p["food_moist_half_mm"] > 0)
+    if not (thirsty.any() or (p["food_kind"] == POOL).any() or np.any(p["cold_blooded"])):
+        return "this world has no plants that need rain, no insects kept as pools and no cold-blooded animals"
+    return "its celsius is 0" if one.celsius == 0 else ""
+
+
+def _fence(one: Fence, world: World, all_of: Sequence[Intervention]) -> str:
+    return "all that come to it pass; its passes is 1" if one.passes == 1 else ""
+
+
+def _share(one: Remove | Vaccination, world: World, all_of: Sequence[Intervention]) -> str:
+    return "its share is 0" if one.share == 0 else ""
+
+
+def _poaching(one: Poaching, world: World, all_of: Sequence[Intervention]) -> str:
+    return "its share_per_year is 0" if one.share_per_year == 0 else ""
+
+
+def _disease(one: Disease, world: World, all_of: Sequence[Intervention]) -> str:
+    if one.lethality == 0:
+        return "its lethality is 0 and the ill live like the healthy; only health.csv shows it"
+    others = [other for other in all_of if isinstance(other, Disease) and other is not one and other.share > 0]
+    return "its share is 0, so that nobody is ill of it at first" if one.share == 0 and not others else ""
+
+
+def _vaccination(one: Vaccination, world: World, all_of: Sequence[Intervention]) -> str:
+    deadly = {name for other in all_of if isinstance(other, Disease) and other.lethality > 0 for name in other.species}
+    if not deadly.intersection(one.species):
+        return f"no disease of this scenario kills {' or '.join(one.species)}, and the world has none of its own"
+    return _share(one, world, all_of)
+
+
+_REASONS: dict[type[Intervention], Callable[..., str]] = {
+    Disease: _disease, Drought: _drought, Fence: _fence, Fire: _fire, Growth: _growth, Poaching: _poaching, Remove: _share,
+    Vaccination: _vaccination, Warming: _warming, Water: _water,
+}  # fmt: skip

@@ -1,0 +1,99 @@
+"""A run that is killed at any point and resumed gives the bytes of an unbroken one."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from linnaea.embed.runs.journal import BATCHES, journal_dir
+
+# The program itself, with a model that takes its time.
+SLOW = """
+import sys, time
+from linnaea.model.core.placeholder import PlaceholderModel
+encode = PlaceholderModel.encode_images
+def slow(self, images):
+    time.sleep(0.03)
+    return encode(self, images)
+PlaceholderModel.encode_images = slow
+from linnaea.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+SOURCE = Path(__file__).resolve().parents[3] / "src"
+
+
+@pytest.fixture
+def many(tmp_path, paint, photos):
+    for i, what in enumerate(["cat", "wolf", "lion", "dog rose"] * 8):
+        paint(photos / "many" / f"{i}.png", what)
+    return photos
+
+
+@pytest.fixture
+def start(vocabulary_path):
+    def command(*arguments):
+        settings = ["--model", "placeholder", "--vocabulary", str(vocabulary_path), "--batch-size", "2", "--top", "2", "--names", "full"]
+        return subprocess.Popen(
+            [sys.executable, "-c", SLOW, "identify", *map(str, arguments), *settings],
+            env={**os.environ, "PYTHONPATH": str(SOURCE)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return command
+
+
+def wait_for_batches(process, folder, n_bytes):
+    """Until the journal has grown by `n_bytes`, or the process has ended."""
+    deadline = time.monotonic() + 60
+    path = folder / BATCHES
+    while process.poll() is None and time.monotonic() < deadline:
+        if path.exists() and path.stat().st_size >= n_bytes:
+            return
+        time.sleep(0.002)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_killed_at_any_point_a_run_resumes_to_the_same_bytes(start, many, tmp_path, suffix):
+    whole, out = tmp_path / f"whole.{suffix}", tmp_path / f"broken.{suffix}"
+    unbroken = start(many, "--out", whole)
+    assert unbroken.wait() == 0, unbroken.stderr.read()
+    chance = random.Random(suffix)
+    resume, kills = (), 0
+    for _ in range(3):
+        process = start(many, "--out", out, *resume)
+        grown = chance.randint(1, 6000)
+        path = journal_dir(out) / BATCHES
+        wait_for_batches(process, journal_dir(out), grown + (path.stat().st_size if path.exists() else 0))
+        process.send_signal(signal.SIGKILL)
+        kills += process.wait() == -signal.SIGKILL
+        resume = ("--resume",)
+    assert kills
+    last = start(many, "--out", out, "--resume")
+    assert last.wait() == 0, last.stderr.read()
+    assert out.read_bytes() == whole.read_bytes()
+    assert not journal_dir(out).exists()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+def test_a_broken_run_is_neither_lost_nor_mixed_with_another(start, many, tmp_path):
+    out = tmp_path / "t.csv"
+    process = start(many, "--out", out)
+    wait_for_batches(process, journal_dir(out), 1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    again = start(many, "--out", out)
+    assert again.wait() == 2 and "--resume" in again.stderr.read()
+    other = start(many, "--out", out, "--resume", "--rank", "family")
+    message = other.stderr.read()
+    assert other.wait() == 2 and "--rank" in message and message.count("\n") == 1, message
+    # a photograph that came since is not part of the run that goes on
+    (many / "zzz.jpg").touch()
+    last = start(many, "--out", out, "--resume")
+    assert last.wait() == 0 and "zzz.jpg" not in out.read_text(encoding="utf-8")

@@ -1,0 +1,70 @@
+"""From options to a namer."""
+
+import dataclasses
+
+import pytest
+
+from linnaea.identify.naming.calibration import TRAITS
+from linnaea.identify.naming.namer import NamerOptions, calibration_warning, load_namer, namer_facts
+
+
+@pytest.fixture
+def namer_of(model, vocabulary_path):
+    """The namer of a model that was trained with two common names that the vocabulary lacks."""
+    names = {"tabby": "species:Felis catus", "big cats": "genus:Panthera"}
+    model.card = dataclasses.replace(model.card, common_names=names)
+
+    def load(**options):
+        said = []
+        namer = load_namer(NamerOptions(vocabulary=str(vocabulary_path), **options), model, say=said.append)
+        return namer, said
+
+    return load
+
+
+def species(namer):
+    """The names of the candidates."""
+    tree = namer.vocabulary.tree
+    return {tree.name(int(tree.leaf_node_n[leaf])) for leaf in namer.scorer.leaves}
+
+
+def test_within_knows_the_models_common_names(namer_of):
+    assert species(namer_of(within=("Tabby",))[0]) == {"Felis catus"}
+    assert species(namer_of(within=("big cats", "dog rose"))[0]) == {"Panthera leo", "Rosa canina"}
+    with pytest.raises(ValueError, match="'tabbi'.*Felis catus"):
+        namer_of(within=("tabbi",))
+
+
+def test_a_list_of_names_knows_them_too(namer_of, tmp_path):
+    (tmp_path / "list.txt").write_text("tabby\nbig cats\nunheard of\nFelis cattus\n")
+    namer, said = namer_of(among=tmp_path / "list.txt")
+    assert species(namer) == {"Felis catus", "Panthera leo"}
+    assert said == [f"{tmp_path / 'list.txt'}: 2 names are not in the vocabulary: 'unheard of', 'Felis cattus' (nearest: Felis catus)"]
+
+
+def test_a_model_names_what_it_sees_by_its_own_common_names(namer_of, model):
+    namer, _ = namer_of(rank="species")
+    ((row,),) = namer.name(model.encode_texts(["Animalia Chordata Mammalia Carnivora Felidae Felis catus"]), ["a.jpg"])
+    assert (row.name, row.common_name) == ("Felis catus", "tabby")
+
+
+def test_a_model_without_calibration_says_so_and_must_beat_the_share(namer_of, model):
+    namer, _ = namer_of()
+    assert namer.decision.above_share and namer.decision.floor == 0.5
+    assert namer_facts(namer) == {"calibration": "none: confidence is a bare softmax"}
+    assert "bare softmax" in calibration_warning(namer, model)
+    asked, _ = namer_of(min_confidence=0.3)
+    assert not asked.decision.above_share and asked.decision.floor == 0.3
+
+
+def test_a_calibrated_model_decides_by_its_own_floor_alone(namer_of, model):
+    ranks = {"kingdom": {"weights": [0.0] * 5, "bias": 1.0}}
+    model.card = dataclasses.replace(model.card, calibration={"traits": list(TRAITS), "ranks": ranks, "floor": 0.9})
+    namer, _ = namer_of()
+    assert not namer.decision.above_share and namer.decision.floor == 0.9
+    assert namer_facts(namer) == {"calibration": "the model's own"} and calibration_warning(namer, model) == ""
+
+
+def test_confidence_among_labels_is_a_softmax_by_nature_and_needs_no_warning(namer_of, model):
+    namer, _ = namer_of(labels="Felis catus,Rosa canina")
+    assert namer_facts(namer) == {} and calibration_warning(namer, model) == ""

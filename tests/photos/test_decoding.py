@@ -1,0 +1,214 @@
+import os
+import socket
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from linnaea.photos import decoding as decode
+from linnaea.photos.decoding import Unreadable, decode_image, read_size
+from linnaea.records import Box
+
+SIXTEEN = np.linspace(0, 65535, 60 * 80).reshape(60, 80).astype(np.uint16)
+
+
+@pytest.fixture
+def picture():
+    """80 x 60, red left of the middle, blue right of it, a green row on top."""
+    pixels = np.zeros((60, 80, 3), np.uint8)
+    pixels[:, :40, 0] = 255
+    pixels[:, 40:, 2] = 255
+    pixels[:10] = (0, 255, 0)
+    return Image.fromarray(pixels)
+
+
+def close(image, x, y, colour, tolerance=40):
+    return max(abs(a - b) for a, b in zip(image.getpixel((x, y)), colour, strict=True)) <= tolerance
+
+
+def reason(path, box=None):
+    result = decode_image(path, box)
+    assert isinstance(result, Unreadable), result
+    return result.reason
+
+
+def png_header(width, height):
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 64)) + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "bmp", "tif", "ppm", "gif"])
+def test_common_kinds_give_the_same_picture(tmp_path, picture, suffix):
+    picture.save(tmp_path / f"a.{suffix}")
+    image = decode_image(tmp_path / f"a.{suffix}")
+    assert image.mode == "RGB" and image.size == (80, 60)
+    assert close(image, 20, 40, (255, 0, 0)) and close(image, 60, 40, (0, 0, 255)) and close(image, 40, 4, (0, 255, 0))
+
+
+def test_cmyk_keeps_its_colours(tmp_path, picture):
+    picture.convert("CMYK").save(tmp_path / "a.jpg", quality=95)
+    image = decode_image(tmp_path / "a.jpg")
+    assert close(image, 20, 40, (255, 0, 0)) and close(image, 60, 40, (0, 0, 255))
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_sixteen_bits_are_scaled_and_not_clipped(tmp_path, name):
+    Image.fromarray(SIXTEEN).save(tmp_path / name)
+    grey = np.asarray(decode_image(tmp_path / name))[..., 0]
+    np.testing.assert_array_equal(grey, SIXTEEN >> 8)
+
+
+def test_thirty_two_bits_and_fractions_are_scaled(tmp_path):
+    Image.fromarray(SIXTEEN.astype(np.int32)).save(tmp_path / "i.tif")
+    Image.fromarray((SIXTEEN / 65535).astype(np.float32)).save(tmp_path / "f.tif")
+    for name in ("i.tif", "f.tif"):
+        grey = np.asarray(decode_image(tmp_path / name))[..., 0].astype(int)
+        assert np.abs(grey - (SIXTEEN >> 8)).max() <= 1
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_exif_orientation_comes_upright(tmp_path, picture, suffix, orientation):
+    inverse = {2: 2, 3: 3, 4: 4, 5: 5, 6: 8, 7: 7, 8: 6}.get(orientation)
+    stored = picture if inverse is None else picture.transpose(decode.TRANSPOSITIONS[inverse])
+    exif = Image.Exif()
+    exif[decode.ORIENTATION_TAG] = orientation
+    stored.save(tmp_path / f"a.{suffix}", exif=exif)
+    image = decode_image(tmp_path / f"a.{suffix}")
+    assert image.size == (80, 60) == read_size(tmp_path / f"a.{suffix}")
+    assert close(image, 20, 40, (255, 0, 0)) and close(image, 60, 40, (0, 0, 255)) and close(image, 40, 4, (0, 255, 0))
+
+
+def test_transparency_lies_on_white_in_every_mode_that_has_it(tmp_path, picture):
+    clear = np.zeros((8, 8, 4), np.uint8)
+    Image.fromarray(clear).save(tmp_path / "rgba.png")
+    Image.fromarray(clear[..., [0, 3]]).save(tmp_path / "la.png")
+    picture.quantize(8).save(tmp_path / "p.png", transparency=bytes([0] * 256))
+    picture.save(tmp_path / "trns.png", transparency=(255, 0, 0))
+    for name in ("rgba.png", "la.png", "p.png"):
+        assert (np.asarray(decode_image(tmp_path / name)) == 255).all(), name
+    keyed = decode_image(tmp_path / "trns.png")
+    assert keyed.getpixel((20, 40)) == (255, 255, 255) and keyed.getpixel((60, 40)) == (0, 0, 255)
+
+
+def test_of_an_animation_the_first_frame_counts(tmp_path, picture):
+    other = Image.new("RGB", picture.size, "black")
+    for name in ("a.gif", "a.webp", "a.png", "a.tif"):
+        picture.save(tmp_path / name, save_all=True, append_images=[other])
+        assert close(decode_image(tmp_path / name), 20, 40, (255, 0, 0)), name
+
+
+def test_each_kind_of_bad_file_has_its_reason(tmp_path, picture):
+    picture.save(tmp_path / "whole.jpg")
+    data = (tmp_path / "whole.jpg").read_bytes()
+    (tmp_path / "half.jpg").write_bytes(data[: len(data) // 2])
+    (tmp_path / "head.jpg").write_bytes(data[:30])
+    (tmp_path / "zero.jpg").touch()
+    (tmp_path / "text.jpg").write_text("Grüße, this is no photograph\n" * 20, encoding="utf-8")
+    (tmp_path / "noise.jpg").write_bytes(bytes(range(256)) * 4)
+    (tmp_path / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + b"\0" * 99)
+    (tmp_path / "raw.nef").write_bytes(b"II*\0" + b"\0" * 99)
+    (tmp_path / "folder.jpg").mkdir()
+    assert reason(tmp_path / "half.jpg") == decode.TRUNCATED == reason(tmp_path / "head.jpg")
+    assert reason(tmp_path / "zero.jpg") == decode.EMPTY
+    assert reason(tmp_path / "text.jpg") == decode.TEXT
+    assert reason(tmp_path / "noise.jpg") == decode.UNKNOWN
+    assert reason(tmp_path / "phone.heic") == decode.HEIC
+    assert reason(tmp_path / "raw.nef") == decode.RAW
+    assert reason(tmp_path / "folder.jpg") == decode.FOLDER
+    assert reason(tmp_path / "missing.jpg") == decode.MISSING
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes on this system")
+def test_pipes_and_sockets_are_refused_without_waiting(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("socket.jpg")
+        assert reason("pipe.jpg") == decode.NOT_REGULAR == reason("socket.jpg")
+
+
+def test_a_file_without_permission_says_so(tmp_path, picture, monkeypatch):
+    picture.save(tmp_path / "a.png")
+
+    def refuse(*_args, **_kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("builtins.open", refuse)
+    assert reason(tmp_path / "a.png") == decode.NO_PERMISSION
+
+
+def test_a_decompression_bomb_names_its_size_and_the_limit(tmp_path):
+    (tmp_path / "bomb.png").write_bytes(png_header(30_000, 30_000))
+    assert reason(tmp_path / "bomb.png") == "too large: 900,000,000 pixels, over the limit of 178,956,970"
+    assert read_size(tmp_path / "bomb.png") == Unreadable(reason(tmp_path / "bomb.png"))
+
+
+def test_a_hundred_megapixels_are_read_and_a_jpeg_shrinks_while_it_is_decoded(tmp_path):
+    rows = np.broadcast_to((np.arange(10_000) // 40).astype(np.uint8)[:, None], (10_000, 10_000))
+    Image.fromarray(np.ascontiguousarray(rows)).save(tmp_path / "big.jpg", quality=60)
+    image = decode_image(tmp_path / "big.jpg", least_side=448)
+    assert 448 <= image.width <= 900 and image.width == image.height
+    assert abs(image.getpixel((5, image.height // 2))[0] - 125) <= 2
+
+
+def test_shrinking_never_goes_below_the_side_asked_for_nor_enlarges(tmp_path, picture):
+    for width, height in ((1000, 700), (449, 5000), (300, 200)):
+        picture.resize((width, height)).save(tmp_path / "a.jpg")
+        picture.resize((width, height)).save(tmp_path / "a.png")
+        for name in ("a.jpg", "a.png"):
+            image = decode_image(tmp_path / name, least_side=224)
+            assert min(image.size) >= min(224, width, height), (name, image.size)
+            assert image.width <= width
+
+
+def test_a_box_is_cropped_from_the_upright_image_with_a_margin(tmp_path, picture):
+    exif = Image.Exif()
+    exif[decode.ORIENTATION_TAG] = 6
+    picture.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "a.png", exif=exif)
+    box = Box(left=40, top=10, right=80, bottom=60)
+    exact = decode_image(tmp_path / "a.png", box, margin=0)
+    assert exact.size == (40, 50) and exact.getpixel((0, 0)) == (0, 0, 255)
+    assert decode_image(tmp_path / "a.png", box, margin=0.1).size == (45, 55)
+
+
+def test_a_box_keeps_its_place_when_the_image_is_shrunk(tmp_path, picture):
+    picture.resize((1600, 1200), Image.Resampling.NEAREST).save(tmp_path / "a.jpg", quality=95)
+    box = Box(left=800, top=200, right=1600, bottom=1200)
+    image = decode_image(tmp_path / "a.jpg", box, least_side=100, margin=0)
+    assert 100 <= image.width < 400
+    assert all(close(image, x, y, (0, 0, 255)) for x in (3, image.width - 3) for y in (3, image.height - 3))
+
+
+@pytest.mark.parametrize(
+    "sides", [(90, 0, 99, 9), (-9, -9, -1, -1), (10, 10, 10, 20), (float("nan"), 0, 5, 5), (0, 0, float("inf"), 5)]
+)
+def test_boxes_without_a_pixel_have_a_reason(tmp_path, picture, sides):
+    picture.save(tmp_path / "a.png")
+    left, top, right, bottom = sides
+    assert reason(tmp_path / "a.png", Box(left=left, top=top, right=right, bottom=bottom)) == decode.OUTSIDE
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(["jpg", "png", "webp", "gif", "tif", "bmp"]), st.data())
+def test_damage_never_raises(tmp_path, picture, suffix, data):
+    whole = tmp_path / f"whole.{suffix}"
+    if not whole.exists():
+        picture.save(whole)
+    content = bytearray(whole.read_bytes())
+    for position in data.draw(st.lists(st.integers(0, len(content) - 1), max_size=12)):
+        content[position] = data.draw(st.integers(0, 255))
+    del content[data.draw(st.integers(1, len(content))) :]
+    damaged = tmp_path / f"damaged.{suffix}"
+    damaged.write_bytes(content)
+    result = decode_image(damaged, least_side=data.draw(st.sampled_from([0, 8])))
+    assert isinstance(result, Unreadable) or result.mode == "RGB"

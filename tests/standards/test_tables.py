@@ -1,0 +1,113 @@
+import csv
+import json
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from linnaea.identify.output.terminal_table import TerminalTable, bar, fit, text_width
+from linnaea.identify.output.writers import pack, unpack
+from linnaea.records import Box, Prediction, RankedName
+from linnaea.standards import tables
+from linnaea.standards.tables import COLUMNS, row_of, write_table
+
+ISSUE_COLUMNS = (
+    "file,status,reason,position,rank,name,common_name,confidence,similarity,"
+    "kingdom,phylum,class,order,family,genus,species"
+)
+AWKWARD = [
+    "plain.jpg",
+    'comma, "quote".jpg',
+    "new\nline.jpg",
+    "猫\t.jpg",
+    "=1+1.jpg",
+    " space .jpg",
+    "caf\\xe9.jpg",
+    "",
+]
+
+
+def prediction(file, **more):
+    fields = {"status": "identified", "rank": "genus", "name": "Felis", "confidence": 0.5, "similarity": 0.25} | more
+    return Prediction(file=file, lineage=("Animalia", "", "", "", "Felidae", "Felis", ""), **fields)
+
+
+def test_the_columns_are_those_of_the_contract():
+    assert ",".join(COLUMNS) == ISSUE_COLUMNS
+
+
+@pytest.mark.parametrize("suffix", tables.SUFFIXES)
+def test_awkward_names_survive_in_every_form(tmp_path, suffix):
+    predictions = [prediction(name) for name in AWKWARD]
+    predictions.append(Prediction(file="z", status="unreadable", reason="the file is empty"))
+    path = tmp_path / f"t{suffix}"
+    write_table(path, COLUMNS, map(row_of, predictions))
+    if suffix == ".csv":
+        with open(path, newline="", encoding="utf-8") as handle:
+            rows = list(csv.DictReader(handle))
+    elif suffix == ".jsonl":
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
+    else:
+        rows = pl.read_parquet(path).to_dicts()
+    assert [row["file"] for row in rows] == [*AWKWARD, "z"]
+    assert list(rows[0]) == list(COLUMNS)
+    assert float(rows[0]["confidence"]) == 0.5 and rows[-1]["confidence"] in ("", None)
+    assert rows[0]["family"] == "Felidae" and rows[0]["class"] == ""
+
+
+def test_many_parts_of_a_parquet_file_keep_their_order_and_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "ROWS_A_PART", 7)
+    rows = [row_of(prediction(f"{i}.jpg", confidence=i / 100)) for i in range(60)]
+    write_table(tmp_path / "a.parquet", COLUMNS, rows)
+    assert pl.read_parquet(tmp_path / "a.parquet")["file"].to_list() == [f"{i}.jpg" for i in range(60)]
+    for _ in range(5):
+        write_table(tmp_path / "b.parquet", COLUMNS, rows)
+        assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+
+
+@pytest.mark.parametrize("suffix", tables.SUFFIXES)
+def test_a_table_without_rows_has_its_columns(tmp_path, suffix):
+    write_table(tmp_path / f"t{suffix}", COLUMNS, [])
+    if suffix == ".parquet":
+        assert tuple(pl.read_parquet(tmp_path / f"t{suffix}").columns) == COLUMNS
+    elif suffix == ".csv":
+        assert (tmp_path / f"t{suffix}").read_text() == ISSUE_COLUMNS + "\n"
+
+
+@given(st.text(max_size=30), st.none() | st.floats(0, 1))
+def test_a_prediction_comes_back_from_the_journal_as_it_went_in(name, confidence):
+    whole = prediction(
+        name,
+        confidence=confidence,
+        box=Box(left=1, top=2.5, right=3, bottom=4, confidence=0.5, label="animal"),
+        path_confidence=(RankedName(rank="kingdom", name=name, confidence=0.9, node=3),),
+    )
+    assert unpack(json.loads(json.dumps(pack(whole)))) == whole
+
+
+@given(st.text(max_size=60), st.integers(1, 40), st.booleans())
+def test_a_cell_is_always_exactly_as_wide_as_its_column(text, width, keep_end):
+    assert text_width(fit(text, width, keep_end=keep_end)) == width
+
+
+def test_wide_characters_count_as_two_and_paths_keep_their_end():
+    assert text_width("猫cat") == 5
+    assert fit("a/very/long/path.jpg", 9, keep_end=True) == "…path.jpg"
+    assert fit("猫猫猫", 4) == "猫… "
+
+
+def test_every_line_of_the_table_fits_the_terminal_and_says_what_is_wrong():
+    table = TerminalTable(width=80, colour=False)
+    rows = [
+        prediction("photos/a very long name of a photograph, 猫猫猫猫猫猫.jpg", common_name="cats\nand kin"),
+        Prediction(file="b.jpg", status="unreadable", reason="the file is empty"),
+    ]
+    lines = [*table.header().split("\n"), *table.lines(rows)]
+    assert all(text_width(line) <= 80 for line in lines) and "\n" not in lines[2]
+    assert "Felis" in lines[2] and "50%" in lines[2] and lines[3].startswith("b.jpg")
+    assert "unreadable: the file is empty" in lines[3]
+
+
+def test_a_bar_is_filled_to_an_eighth():
+    assert bar(0, 4) == "    " and bar(1, 4) == "████" and bar(0.5, 4) == "██  " and bar(9 / 32, 4) == "█▏  "
