@@ -36,7 +36,7 @@ def peak_mb() -> float:
 
 def run(n_animals: int, n_steps: int) -> dict:
     """Milliseconds of each step of one world, and what came before."""
-    from linnaea.twin.build.world_builder import build_world
+    from linnaea.twin.assembly.world_builder import build_world
     from linnaea.twin.engine.world import step
 
     start = time.perf_counter()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from linnaea.twin.build.world_builder import build_world
+from linnaea.twin.assembly.world_builder import build_world
 from linnaea.twin.data.world_file import WorldData, load_world
 from linnaea.twin.engine.world import World
 

@@ -22,7 +22,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1] / "src")]
 from checks import Result, mean_over, page_options, write_page
 from world_rules import cascade, contagion, grazing, kills
 
-from linnaea.twin.build.world_builder import build_world
+from linnaea.twin.assembly.world_builder import build_world
 from linnaea.twin.data.allometry import fit_power
 from linnaea.twin.data.life_table import growth_factor, leslie_matrix, life_table, stable_ages
 from linnaea.twin.data.species import bundled_species

@@ -16,7 +16,7 @@ from linnaea.census.confusion import UNIDENTIFIED, Confusion
 from linnaea.census.detection import Sight
 from linnaea.census.georeference import Georeference
 from linnaea.census.observations import read_observations
-from linnaea.twin.build.world_builder import build_world
+from linnaea.twin.assembly.world_builder import build_world
 from linnaea.twin.data.foodweb import bundled_web
 from linnaea.twin.data.species import bundled_species
 from linnaea.twin.data.world_file import animal_species, load_world

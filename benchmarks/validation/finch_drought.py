@@ -17,7 +17,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parents[1] / "src")]
 
 from hardware import describe_hardware, show_command, write_result
-from linnaea.twin.build.world_builder import build_world
+from linnaea.twin.assembly.world_builder import build_world
 from linnaea.twin.engine.agents import HOURS_A_YEAR
 from linnaea.twin.engine.world import World, step
 from linnaea.twin.scenarios.interventions import Drought, Intervene

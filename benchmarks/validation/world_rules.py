@@ -18,7 +18,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1] / "src")]
 
 from checks import Result
 
-from linnaea.twin.build.world_builder import build_world
+from linnaea.twin.assembly.world_builder import build_world
 from linnaea.twin.engine.agents import HOURS_A_YEAR, INFECTIOUS, SUSCEPTIBLE
 from linnaea.twin.engine.world import MOMENTS, World, advance, step
 from linnaea.twin.rules.disease import set_disease

@@ -23,7 +23,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parents[1] / "src")]
 
 from hardware import describe_hardware, show_command, write_result
 from linnaea.store import write_json
-from linnaea.twin.build.world_builder import build_world
+from linnaea.twin.assembly.world_builder import build_world
 from linnaea.twin.data.world_file import bundled_worlds
 from linnaea.twin.engine.agents import HOURS_A_YEAR
 from linnaea.twin.engine.world import step

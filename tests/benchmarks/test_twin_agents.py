@@ -60,7 +60,7 @@ def test_predators_eat_what_the_disc_equation_says(script):
 
 
 def test_only_the_named_rules_of_a_world_act_and_they_are_its_own(script):
-    from linnaea.twin.build.world_builder import build_world
+    from linnaea.twin.assembly.world_builder import build_world
 
     world = build_world("tutorial", area_share=0.05)
     own = {type(rule).__name__: rule for rule in world.rules}

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from linnaea import cli
-from linnaea.twin.build.parameters import (
+from linnaea.twin.assembly.parameters import (
     computed,
     get_value,
     grade_of,

@@ -10,7 +10,7 @@ import numba
 import numpy as np
 import pytest
 
-from linnaea.twin.build.world_builder import build_world
+from linnaea.twin.assembly.world_builder import build_world
 from linnaea.twin.engine import world as loop
 from linnaea.twin.engine.agents import COLUMNS
 from linnaea.twin.engine.checkpoint import load_checkpoint, save_checkpoint

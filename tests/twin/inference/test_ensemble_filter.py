@@ -351,7 +351,7 @@ def test_what_cannot_be_assimilated_is_said_in_one_line(tmp_path):
 
 
 def test_worlds_of_animals_take_a_correction_and_go_on(web):
-    from linnaea.twin.build.world_builder import build_world
+    from linnaea.twin.assembly.world_builder import build_world
     from linnaea.twin.inference.ensemble_members import WorldMembers
 
     worlds = [build_world("tutorial", seed=seed, n_animals=120) for seed in range(2)]

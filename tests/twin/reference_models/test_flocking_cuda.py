@@ -16,7 +16,7 @@ pytest.importorskip("numba")
 cuda = pytest.importorskip("numba.cuda")
 
 import linnaea.twin
-from linnaea.twin.build.world_builder import build_world
+from linnaea.twin.assembly.world_builder import build_world
 from linnaea.twin.engine import neighbours as cells
 from linnaea.twin.engine.neighbours import Space
 from linnaea.twin.engine.world import World, step

@@ -7,7 +7,7 @@ from dataclasses import fields
 
 import pytest
 
-from linnaea.twin.build.world_builder import build_world
+from linnaea.twin.assembly.world_builder import build_world
 from linnaea.twin.commands.worlds import WorldsConfig, main
 from linnaea.twin.data.world_file import bundled_worlds, load_world
 from linnaea.twin.engine.rng import MOVEMENT

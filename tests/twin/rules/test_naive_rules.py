@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from linnaea.twin.build.world_builder import build_world
+from linnaea.twin.assembly.world_builder import build_world
 from linnaea.twin.engine.world import CAUSE, Rule, World, step
 from linnaea.twin.rules.foraging import Eat, Graze
 from linnaea.twin.rules.life_history import introduce

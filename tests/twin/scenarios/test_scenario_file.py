@@ -306,7 +306,7 @@ def test_the_rule_says_what_it_does():
 
 def tutorial(*tables: dict, days: int) -> tuple[World, World]:
     """(as it was at the start, after some days) of a small tutorial world under interventions."""
-    from linnaea.twin.build.world_builder import build_world
+    from linnaea.twin.assembly.world_builder import build_world
 
     start, world = (build_world("tutorial", seed=3, area_share=0.3) for _ in range(2))
     attach(world, scenario(*tables), 1000 * DAY)

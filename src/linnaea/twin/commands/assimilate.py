@@ -102,7 +102,7 @@ def main(config: AssimilateConfig) -> int:
 
 
 def _members(config: AssimilateConfig, data):
-    from linnaea.twin.build.world_builder import build_world
+    from linnaea.twin.assembly.world_builder import build_world
     from linnaea.twin.data.world_file import start_counts
     from linnaea.twin.inference.ensemble_members import NOISE_LEVELS, MapMembers, Spread, WorldMembers
 

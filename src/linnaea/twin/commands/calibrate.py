@@ -109,7 +109,7 @@ def main(config: CalibrateConfig) -> int:
     """Fits, prints prior and posterior of each parameter, writes the particles; exit code 0."""
     import numpy as np
 
-    from linnaea.twin.build.parameters import full_name, outside, read_range
+    from linnaea.twin.assembly.parameters import full_name, outside, read_range
     from linnaea.twin.commands.run import TwinRunConfig, make_plan, say, tell_small_groups
     from linnaea.twin.data.world_file import animal_species, load_world, scientific_names
     from linnaea.twin.engine.agents import HOURS_A_YEAR

@@ -34,7 +34,7 @@ class ObserveConfig:
 def main(config: ObserveConfig) -> int:
     """Runs the world with its sensors and writes the tables: 0."""
     from linnaea.standards.tables import write_table
-    from linnaea.twin.build.world_builder import build_world
+    from linnaea.twin.assembly.world_builder import build_world
     from linnaea.twin.data.world_file import load_world
     from linnaea.twin.engine.agents import HOURS_A_YEAR
     from linnaea.twin.engine.world import advance

@@ -78,8 +78,8 @@ def say(line: str) -> None:
 def make_plan(config: TwinRunConfig):
     """The Plan of what was asked, checked against the world; with --resume what was not asked is that of the run there."""
     from linnaea.store import hash_files
-    from linnaea.twin.build.parameters import full_name, read_setting, with_values
-    from linnaea.twin.build.world_builder import check_size
+    from linnaea.twin.assembly.parameters import full_name, read_setting, with_values
+    from linnaea.twin.assembly.world_builder import check_size
     from linnaea.twin.data.world_file import load_world
     from linnaea.twin.engine.agents import HOURS_A_YEAR
     from linnaea.twin.runs.ensemble import Plan, code_hash, kept_plan, record_interval, world_hash

@@ -126,7 +126,7 @@ def main(config: SensitivityConfig) -> int:
     import polars as pl
 
     from linnaea.store import atomic_path
-    from linnaea.twin.build.parameters import full_name, grade_of, outside, read_range
+    from linnaea.twin.assembly.parameters import full_name, grade_of, outside, read_range
     from linnaea.twin.commands.run import TwinRunConfig, make_plan, say, tell_small_groups
     from linnaea.twin.data.world_file import animal_species, load_world
     from linnaea.twin.reports.study_reports import write_sensitivity

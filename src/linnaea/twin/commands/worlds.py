@@ -38,7 +38,7 @@ def main(config: WorldsConfig) -> int:
 
 def show(config: WorldsConfig) -> None:
     """Prints one world."""
-    from linnaea.twin.build.parameters import computed, get_value, grade_of, parameter_names
+    from linnaea.twin.assembly.parameters import computed, get_value, grade_of, parameter_names
     from linnaea.twin.data.world_file import copy_world, food_species, load_world, start_counts
 
     data = load_world(config.world)

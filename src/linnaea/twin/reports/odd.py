@@ -20,7 +20,7 @@ import numpy as np
 
 from linnaea.options import field_help
 from linnaea.store import atomic_path
-from linnaea.twin.build.world_builder import build_world
+from linnaea.twin.assembly.world_builder import build_world
 from linnaea.twin.data.evidence import GRADES
 from linnaea.twin.data.foodweb import trophic_levels
 from linnaea.twin.data.species import NUMERIC

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from linnaea.pages.html import answer, figures, html_table, key, section, unverified, write_page
-from linnaea.twin.build.parameters import get_value, grade_of
+from linnaea.twin.assembly.parameters import get_value, grade_of
 from linnaea.twin.data.world_file import WorldData
 from linnaea.twin.engine.agents import HOURS_A_YEAR
 from linnaea.twin.reports.charts import BLUE, GREEN, Curve, curve_chart, short

@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from linnaea.store import hash_bytes, read_manifest, write_artifact, write_json
-from linnaea.twin.build.parameters import with_values
-from linnaea.twin.build.world_builder import build_world
+from linnaea.twin.assembly.parameters import with_values
+from linnaea.twin.assembly.world_builder import build_world
 from linnaea.twin.data.world_file import WorldData, load_world, scientific_names
 from linnaea.twin.engine.agents import HOURS_A_YEAR
 from linnaea.twin.engine.checkpoint import load_checkpoint, save_checkpoint

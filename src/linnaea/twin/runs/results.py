@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from linnaea.store import read_manifest
-from linnaea.twin.build.parameters import with_values
+from linnaea.twin.assembly.parameters import with_values
 from linnaea.twin.data.world_file import WorldData, animal_species, food_species, load_world
 from linnaea.twin.engine.agents import HOURS_A_YEAR
 from linnaea.twin.runs.ensemble import Plan, kept_plan, member_dir, unfinished, world_hash

@@ -83,7 +83,7 @@ def computed(data: WorldData) -> dict[str, tuple[float, str]]:
     """(value, grade) in use of every name whose own value is nan."""
     import numpy as np
 
-    from linnaea.twin.build.rule_parameters import HOURS_A_YEAR, animal_tables, food_tables
+    from linnaea.twin.assembly.rule_parameters import HOURS_A_YEAR, animal_tables, food_tables
 
     counts, area_km2 = start_counts(data), data.ground.width_km * data.ground.height_km
     a = animal_tables(data, data.ground.dt_h, counts, data.landscape.cell_km**2)

@@ -10,16 +10,16 @@ import math
 
 import numpy as np
 
-from linnaea.twin.engine.agents import HOURS_A_YEAR
 from linnaea.twin.data.allometry import LAWS
-from linnaea.twin.rules.energy_budget import FAT_KJ_PER_KG, PLANT_KJ_PER_KG, TISSUE_KJ_PER_KG
+from linnaea.twin.data.species import Species
+from linnaea.twin.data.world_file import Animal, Food, WorldData, animal_species, food_species
+from linnaea.twin.engine.agents import HOURS_A_YEAR
 from linnaea.twin.engine.neighbours import Space
+from linnaea.twin.rules.energy_budget import FAT_KJ_PER_KG, PLANT_KJ_PER_KG, TISSUE_KJ_PER_KG
 from linnaea.twin.rules.foraging import trait_fit
 from linnaea.twin.rules.groups import most_adults
 from linnaea.twin.rules.vegetation import DEAD, KINDS, POOL
-from linnaea.twin.data.species import Species
 from linnaea.twin.rules.vigilance import head_up_share, herd_notices
-from linnaea.twin.data.world_file import Animal, Food, WorldData, animal_species, food_species
 
 KJ_H_PER_W = 3.6
 WALK_SHARE = 0.15

@@ -10,21 +10,21 @@ from pathlib import Path
 import numpy as np
 
 from linnaea.store import hash_bytes
-from linnaea.twin.rules.energy_budget import accounts
+from linnaea.twin.assembly.rule_parameters import parameter_tables
+from linnaea.twin.data.landscape import make_layers
+from linnaea.twin.data.world_file import WorldData, animal_species, food_species, load_world, start_counts
 from linnaea.twin.engine.neighbours import Space
+from linnaea.twin.engine.world import Rule, World
 from linnaea.twin.rules.disease import Meet, Sicken
-from linnaea.twin.rules.metabolism import Metabolise
+from linnaea.twin.rules.energy_budget import accounts
 from linnaea.twin.rules.foraging import Eat, Graze
 from linnaea.twin.rules.groups import Divide, Follow, Gather, Join, Part, add_herds
-from linnaea.twin.rules.predation import Bequeath, Seek, Seize
-from linnaea.twin.data.landscape import make_layers
 from linnaea.twin.rules.life_history import Age, Arrive, Bear, Mate, Provision, introduce
-from linnaea.twin.engine.world import Rule, World
-from linnaea.twin.rules.vegetation import Burn, Decay, Grow, Pools
+from linnaea.twin.rules.metabolism import Metabolise
+from linnaea.twin.rules.predation import Bequeath, Seek, Seize
 from linnaea.twin.rules.ranging import Census, Plan, Roam, Travel
-from linnaea.twin.build.rule_parameters import parameter_tables
+from linnaea.twin.rules.vegetation import Burn, Decay, Grow, Pools
 from linnaea.twin.rules.weather import Weather
-from linnaea.twin.data.world_file import WorldData, animal_species, food_species, load_world, start_counts
 
 
 def make_rules(data: WorldData, dt_h: float, digest: str) -> list[Rule]:

@@ -5,9 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from linnaea.twin.engine.checkpoint import load_checkpoint, save_checkpoint
-from linnaea.twin.engine.world import step
-from linnaea.twin.build.world_builder import build_world, check_size
+from linnaea.twin.assembly.world_builder import build_world, check_size
 from linnaea.twin.data.world_file import (
     bundled_worlds,
     copy_world,
@@ -18,6 +16,8 @@ from linnaea.twin.data.world_file import (
     small_groups,
     start_counts,
 )
+from linnaea.twin.engine.checkpoint import load_checkpoint, save_checkpoint
+from linnaea.twin.engine.world import step
 from made_worlds import small
 
 NAMES = ("galapagos", "island", "post", "savanna", "tutorial")
@@ -86,7 +86,7 @@ def test_threads_change_nothing():
     # The world says how many threads a step takes; below so many animals it takes one in any case.
     code = (
         "import hashlib, numba, sys;"
-        "from linnaea.twin.build.world_builder import build_world; from linnaea.twin.engine.world import SMALL_WORLD, step;"
+        "from linnaea.twin.assembly.world_builder import build_world; from linnaea.twin.engine.world import SMALL_WORLD, step;"
         "w = build_world('savanna', area_share=0.03, dt_h=6.0, seed=5); w.threads = int(sys.argv[1]); start = len(w.agents);"
         "[step(w) for _ in range(30)];"
         "assert min(start, len(w.agents)) >= SMALL_WORLD; print(numba.get_num_threads());"

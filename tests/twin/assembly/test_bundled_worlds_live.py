@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from linnaea.twin.engine.agents import HOURS_A_YEAR
-from linnaea.twin.rules.life_history import introduce
-from linnaea.twin.engine.world import step
-from linnaea.twin.scenarios.scenario_file import attach, parse_scenario
-from linnaea.twin.build.world_builder import build_world
+from linnaea.twin.assembly.world_builder import build_world
 from linnaea.twin.data.world_file import bundled_worlds, load_world
+from linnaea.twin.engine.agents import HOURS_A_YEAR
+from linnaea.twin.engine.world import step
+from linnaea.twin.rules.life_history import introduce
+from linnaea.twin.scenarios.scenario_file import attach, parse_scenario
 from made_worlds import small
 
 

@@ -1,0 +1,1 @@
+"""From a world file to a world that runs."""
