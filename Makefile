@@ -30,11 +30,13 @@ demo: $(VENV)/.core $(if $(filter-out file,$(origin PHOTOS)),,build/demo/.photos
 
 test: $(VENV)/.dev build/demo/.photos ## everything a change must pass: lint, import layers, tests
 	@$(VENV)/bin/ruff check
+	@$(VENV)/bin/ruff format --check --quiet
 	@$(VENV)/bin/lint-imports
 	@$(PY) -m pytest
 
 lint: $(VENV)/.dev ## style and import layers only
 	@$(VENV)/bin/ruff check
+	@$(VENV)/bin/ruff format --check --quiet
 	@$(VENV)/bin/lint-imports
 
 names: $(VENV)/.names ## install more common names (birds' English names, the NCBI tables)

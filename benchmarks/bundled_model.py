@@ -61,7 +61,15 @@ def write_manifest(images: Path, path: Path) -> list[str]:
             entries, key = tables.get(row["set"], species)
             taxon = entries[key(row)]
             writer.writerow(
-                [row["file"], row["set"], row["split"], row["label"], taxon["rank"], taxon["common"], *(taxon[r] for r in RANKS)]
+                [
+                    row["file"],
+                    row["set"],
+                    row["split"],
+                    row["label"],
+                    taxon["rank"],
+                    taxon["common"],
+                    *(taxon[r] for r in RANKS),
+                ]
             )
             if row["split"] == "val":
                 labels.setdefault(row["set"], set()).add(row["label"])
@@ -81,12 +89,21 @@ def own_names(model: Path, manifest: Path, images: Path, sets: list[str]) -> lis
         report, _ = benchmark(
             ZeroshotConfig(manifest=manifest, root=images, model=str(model), where=("split=val", f"set={name}"))
         )
-        cells = (name, report["n_labels"], report["n"], percent(report["top1"]), percent(report["top5"]), SEEN.get(name, ""))
+        cells = (
+            name,
+            report["n_labels"],
+            report["n"],
+            percent(report["top1"]),
+            percent(report["top5"]),
+            SEEN.get(name, ""),
+        )
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return lines
 
 
-def whole_vocabulary(model: Path, manifest: Path, images: Path, floor: float | None, calibration: str) -> tuple[list[str], dict]:
+def whole_vocabulary(
+    model: Path, manifest: Path, images: Path, floor: float | None, calibration: str
+) -> tuple[list[str], dict]:
     report, _ = benchmark(
         ZeroshotConfig(
             manifest=manifest,
@@ -108,7 +125,9 @@ def whole_vocabulary(model: Path, manifest: Path, images: Path, floor: float | N
     ]
     columns = ("given_right", "refused", "family_or_finer", "species_given", "wrong_species")
     for group, figures in report["groups"].items():
-        lines.append("| " + " | ".join([group, str(figures["n"]), *(percent(figures[column]) for column in columns)]) + " |")
+        lines.append(
+            "| " + " | ".join([group, str(figures["n"]), *(percent(figures[column]) for column in columns)]) + " |"
+        )
     return lines, report
 
 
@@ -126,7 +145,9 @@ def stock_vectors(files: list[Path]) -> np.ndarray | None:
     except ModuleNotFoundError:
         return None
     pixels = (preprocess_image(Image.open(file).convert("RGB"), preprocess)[None] for file in files)
-    return np.concatenate([trunk(np.concatenate([image, image[:, :, ::-1]])).mean(0, keepdims=True) for image in pixels])
+    return np.concatenate(
+        [trunk(np.concatenate([image, image[:, :, ::-1]])).mean(0, keepdims=True) for image in pixels]
+    )
 
 
 def few_examples(vectors_nd: np.ndarray, names: list[str], shots: int) -> str:
@@ -140,7 +161,9 @@ def neighbours(model: Path, ablation: Path | None, images: Path) -> list[str]:
     lines = ["| task | classes | n | model % | EfficientNet-Lite0 as published % |", "| --- | --- | --- | --- | --- |"]
 
     def both(folder: Path, own: list[dict[str, str]], column: str) -> tuple[list[str], list[np.ndarray | None]]:
-        examples = [Example(file=r["file"], label=r[column], common_name="", lineage=("",) * 7, organism=True) for r in own]
+        examples = [
+            Example(file=r["file"], label=r[column], common_name="", lineage=("",) * 7, organism=True) for r in own
+        ]
         vectors_nd, _ = embed_examples(load_model(str(folder)), examples, images, 32)
         return [row[column] for row in own], [vectors_nd, stock_vectors([images / row["file"] for row in own])]
 
@@ -188,10 +211,20 @@ def main() -> None:
         benchmark(fit)
         print(target, json.loads(target.read_text())["floor"])
     floor = options.floor
-    lines = [f"# The bundled model, {datetime.date.today().isoformat()}", "", "`" + "python benchmarks/bundled_model.py" + "`", ""]
+    lines = [
+        f"# The bundled model, {datetime.date.today().isoformat()}",
+        "",
+        "`" + "python benchmarks/bundled_model.py" + "`",
+        "",
+    ]
     lines += ["## Among each set's own names (val)", "", *own_names(options.model, manifest, options.images, sets), ""]
     page, report = whole_vocabulary(options.model, manifest, options.images, floor, "cross-fitted")
-    lines += [f"## The whole vocabulary, {report['model']} {report['model_hash']}, calibration cross-fitted", "", *page, ""]
+    lines += [
+        f"## The whole vocabulary, {report['model']} {report['model_hash']}, calibration cross-fitted",
+        "",
+        *page,
+        "",
+    ]
     page, _ = whole_vocabulary(options.model, manifest, options.images, floor, "model")
     lines += ["## The whole vocabulary, with the calibration as shipped", "", *page, ""]
     if options.ablation:

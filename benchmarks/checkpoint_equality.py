@@ -29,7 +29,22 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "src"))
 SUFFIXES = (".jpg", ".jpeg", ".png")
 # What is put behind names, so that more than plain letters is compared.
-ENDINGS = ("", " (Linnaeus, 1758)", " × hybrida", "'s", "’s", " &amp; al.", " ssp. 12", "\u0301", " é", "_x", ".", " L.", "-like", " №5")
+ENDINGS = (
+    "",
+    " (Linnaeus, 1758)",
+    " × hybrida",
+    "'s",
+    "’s",
+    " &amp; al.",
+    " ssp. 12",
+    "\u0301",
+    " é",
+    "_x",
+    ".",
+    " L.",
+    "-like",
+    " №5",
+)
 SEED = 0
 # Of a vision_cfg, what only says that there is a second projector.
 SECOND_KEYS = ("is_continual", "dual_projector")
@@ -77,9 +92,13 @@ def open_clip(folder: str, images: np.ndarray, texts: list[str], photos: list[st
         pixels = normalise(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255)
         model.encode_image(pixels[:1])
         found = {"load_s": time.perf_counter() - start}
-        found |= {"images": np.concatenate([model.encode_image(pixel[None], normalize=True).numpy() for pixel in pixels])}
+        found |= {
+            "images": np.concatenate([model.encode_image(pixel[None], normalize=True).numpy() for pixel in pixels])
+        }
         found["image_mb"] = rss_mb()
-        parts = [model.encode_text(tokenize(texts[i : i + 16]), normalize=True).numpy() for i in range(0, len(texts), 16)]
+        parts = [
+            model.encode_text(tokenize(texts[i : i + 16]), normalize=True).numpy() for i in range(0, len(texts), 16)
+        ]
     found |= {"texts": np.concatenate(parts), "scale": model.logit_scale.exp().item(), "mb": rss_mb()}
     levels = [(transform(Image.open(path).convert("RGB")) * std + mean) * 255 for path in photos]
     found["pixels"] = np.array([level.permute(1, 2, 0).round().numpy() for level in levels], np.uint8)
@@ -114,7 +133,9 @@ def worker(side: str, task: Path) -> None:
 # --- The comparison
 
 
-def run_both(peers: Path, folders: dict[str, str], images: np.ndarray, texts: list[str], photos: list[str]) -> dict[str, dict]:
+def run_both(
+    peers: Path, folders: dict[str, str], images: np.ndarray, texts: list[str], photos: list[str]
+) -> dict[str, dict]:
     """The answers of both sides by side; `folders` has each side's checkpoint, and is empty where tokens are asked for."""
     from peers import peer_python
 
@@ -181,7 +202,9 @@ def draw_images(n: int, size: int) -> np.ndarray:
 
 def difference(found: dict[str, dict], key: str) -> float:
     """The greatest absolute difference of any number."""
-    return float(np.abs(found["ours"][key].astype(np.float64) - found["open_clip"][key].astype(np.float64)).max(initial=0))
+    return float(
+        np.abs(found["ours"][key].astype(np.float64) - found["open_clip"][key].astype(np.float64)).max(initial=0)
+    )
 
 
 def row_of(name: str, found: dict[str, dict]) -> str:
@@ -197,7 +220,9 @@ def pixel_lines(found: dict[str, dict], n: int) -> list[str]:
     if not n:
         return ["- pixels: not compared (no --photos)"]
     apart = np.abs(found["ours"]["pixels"].astype(int) - found["open_clip"]["pixels"].astype(int))
-    return [f"- pixels of {n} photographs: greatest difference {apart.max()} of 255, mean {apart.mean():.4f}, other {(apart > 0).mean():.2%}"]
+    return [
+        f"- pixels of {n} photographs: greatest difference {apart.max()} of 255, mean {apart.mean():.4f}, other {(apart > 0).mean():.2%}"
+    ]
 
 
 def main() -> int:

@@ -118,7 +118,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--birds", type=int, nargs="*", default=[80_000, 1_000_000], help="sizes of the flock")
     parser.add_argument("--rounds", type=int, default=15, help="rounds of timing")
     parser.add_argument("--steps", type=int, default=STEPS, help="steps on the device in a round")
-    parser.add_argument("--checks", type=int, nargs="*", default=[1, 10, 50], help="steps after which the flocks are compared")
+    parser.add_argument(
+        "--checks", type=int, nargs="*", default=[1, 10, 50], help="steps after which the flocks are compared"
+    )
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of the page")
     options = parser.parse_args(argv)
     checked, measured, agree = [], [], True

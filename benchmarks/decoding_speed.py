@@ -58,15 +58,34 @@ class Kind:
 KINDS = (
     Kind(name="1600 x 1200, mosaic", size=(1600, 1200), mosaic=True, quality=90, subsampling="4:2:0", n=12),
     Kind(name="1600 x 1200, enlarged", size=(1600, 1200), mosaic=False, quality=90, subsampling="4:2:0", n=12),
-    Kind(name="1600 x 1200, mosaic, 4:4:4, quality 95", size=(1600, 1200), mosaic=True, quality=95, subsampling="4:4:4", n=6),
     Kind(
-        name="1600 x 1200, mosaic, progressive", size=(1600, 1200), mosaic=True, quality=90, subsampling="4:2:0", n=6,
+        name="1600 x 1200, mosaic, 4:4:4, quality 95",
+        size=(1600, 1200),
+        mosaic=True,
+        quality=95,
+        subsampling="4:4:4",
+        n=6,
+    ),
+    Kind(
+        name="1600 x 1200, mosaic, progressive",
+        size=(1600, 1200),
+        mosaic=True,
+        quality=90,
+        subsampling="4:2:0",
+        n=6,
         progressive=True,
     ),
     Kind(name="500 x 375", size=(500, 375), mosaic=False, quality=90, subsampling="4:2:0", n=12),
     Kind(name="4000 x 3000, mosaic", size=(4000, 3000), mosaic=True, quality=90, subsampling="4:2:0", n=3),
-    Kind(name="6000 x 4000, mosaic, 4:2:2, quality 92", size=(6000, 4000), mosaic=True, quality=92, subsampling="4:2:2", n=2),
-)  # fmt: skip
+    Kind(
+        name="6000 x 4000, mosaic, 4:2:2, quality 92",
+        size=(6000, 4000),
+        mosaic=True,
+        quality=92,
+        subsampling="4:2:2",
+        n=2,
+    ),
+)
 
 
 # --- The peer: runs in the peers' environment
@@ -94,11 +113,16 @@ class Peer:
     """The project's side of the worker."""
 
     def __init__(self, python: Path, folder: Path):
-        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {
+            "OMP_NUM_THREADS": "1"
+        }
         self._process = subprocess.Popen(
             [str(python), str(Path(__file__).resolve()), "--serve"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
         self._out = folder / "tensor.npy"
 
     def seconds(self, paths: list[Path], out: Path | None = None) -> float:
@@ -235,7 +259,11 @@ def time_kind(files: list[Path], peer: Peer, rounds: int) -> dict[str, list[floa
 def differences(files: list[Path], peer: Peer, decoding: str) -> tuple[float, int, float]:
     """Mean and greatest difference from open_clip's pixels, and the share of values that differ at all."""
     found = [np.abs(our_pixels(path, decoding).astype(int) - peer.pixels(path)) for path in files]
-    return float(np.mean([d.mean() for d in found])), int(max(d.max() for d in found)), float(np.mean([(d > 0).mean() for d in found]))
+    return (
+        float(np.mean([d.mean() for d in found])),
+        int(max(d.max() for d in found)),
+        float(np.mean([(d > 0).mean() for d in found])),
+    )
 
 
 def spread(values: list[float], digits: int = 2) -> str:
@@ -259,7 +287,9 @@ def kind_rows(kind: Kind, files: list[Path], times: dict[str, list[float]], peer
     for decoding, title in OURS.items():
         ratio = [a / b for a, b in zip(times["open_clip"], times[decoding], strict=True)]
         mean, greatest, share = differences(files, peer, decoding)
-        lines.append(f"| {title} | {spread(times[decoding])} | {spread(ratio)} | {mean:.4f} | {greatest} | {share:.2%} |")
+        lines.append(
+            f"| {title} | {spread(times[decoding])} | {spread(ratio)} | {mean:.4f} | {greatest} | {share:.2%} |"
+        )
     for way in ("decoding alone", "its entropy part"):
         lines.append(f"| {way} | {spread(times[way])} | | | | |")
     reached = statistics.median(times["decoding alone"]) / statistics.median(times["exact"])
@@ -271,7 +301,9 @@ def kind_rows(kind: Kind, files: list[Path], times: dict[str, list[float]], peer
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--peers", type=Path, help="folder of the peers' environment (see peers.py)")
-    parser.add_argument("--photos", type=Path, help="folder of JPEG files to take the content from (default: smooth noise)")
+    parser.add_argument(
+        "--photos", type=Path, help="folder of JPEG files to take the content from (default: smooth noise)"
+    )
     parser.add_argument("--rounds", type=int, default=9, help="rounds that count (default: 9)")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder for the result file")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
@@ -290,7 +322,9 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     python = peer_python(options.peers.absolute())
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
-    photos = sorted(p for p in options.photos.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg")) if options.photos else []
+    photos = (
+        sorted(p for p in options.photos.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg")) if options.photos else []
+    )
     if options.photos and not photos:
         raise SystemExit(f"no JPEG file in {options.photos}; choose another --photos")
     hardware = describe_hardware()

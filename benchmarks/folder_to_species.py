@@ -172,7 +172,10 @@ def measure(options, folder: Path) -> list[str]:
         agreement = "not checked" if check is None else f"{check['same_names']:.3f}, {check['cosine']:.4f}"
         median_s = statistics.median(seconds[runtime])
         cells = [median_s, f"{n / median_s:.2f}"]
-        cells += [f"**{statistics.median(ratios):.2f}** ({min(ratios):.2f}–{max(ratios):.2f})", f"{worker.peak_mb:,.0f} MiB"]
+        cells += [
+            f"**{statistics.median(ratios):.2f}** ({min(ratios):.2f}–{max(ratios):.2f})",
+            f"{worker.peak_mb:,.0f} MiB",
+        ]
         cells += [f"**{worker.peak_mb / peak_mb:.2f}**", agreement, f"{same(answers[runtime]['best'], theirs):.2f}"]
         cells += [f"{worker.loaded['load_s']:.1f} s", f"{first_s[runtime]:.0f} s"]
         lines.append(row(runtime, cells))

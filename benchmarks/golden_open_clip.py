@@ -1,7 +1,7 @@
 """What open_clip gives for tiny random checkpoints and for awkward names, for tests/golden/open_clip.json; takes seconds.
 
-    PEERS=$(python benchmarks/peers.py DIR)
-    $PEERS benchmarks/golden_open_clip.py
+PEERS=$(python benchmarks/peers.py DIR)
+$PEERS benchmarks/golden_open_clip.py
 """
 
 from __future__ import annotations
@@ -28,18 +28,91 @@ TEXTS = (
 )
 # Names whose tokens the test compares: each of these, and each of the endings put behind each of the words.
 NAMES = (
-    "Quercus × hispanica 'Lucombeana'", "Rosa ×alba", "Señor Ñandú", "Ærø’s “blue” tit", "naïve café", "D’Entrecasteaux",
-    "O’Brien's 12-spotted ladybird", "Tribulus l. var. α", "&lt;i&gt;Felis&lt;/i&gt; catus", "Felis &amp;amp; Co", "&eacute;toile",
-    "&#8217;quote", "schÃ¶n", "donâ€™t", "ﬁsh ﬂy", "Ｆｕｌｌ width", "日本語 カタカナ 鳥", "Воробей домовый", "العصفور", "हिन्दी गौरैया",
-    "🦋 butterfly 🐛🐛", "a\tb\nc\r\nd", "  lead  trail  ", "", "…", "--- --", "50% H2O 10,000", "Ⅻ ½ ² ₃", "İstanbul ĞŞ", "ß ẞ straße",
-    "Σίσυφος ς", "\u200bzero\u200dwidth", "e\u0301 combining", "N° 5", "\x1b[31mred\x1b[0m", "1½ 2¾",
-    "it's we're they've I'm he'd she'll o'clock 'S 'T", "x_y-z/w\\v|u", "#@!$%^&*()", "&", "&amp", "AT&T &c.", "a&b;c", "<b>bold</b>",
-    "ǅ ǆ Ǆ", "K (kelvin) Å (angstrom)", "ŉ ǰ ΐ", "a\u00a0b\u2003c\u3000d", "\ufeffbom", "\x00null", "\x7fdel\x85nel", "soft\u00adhyphen",
-)  # fmt: skip
-WORDS = ("Setophaga", "Oenanthe", "uva-crispa", "Mus musculus", "ÅNGSTRÖMIA", "n. sp. 12", "Salix alba×fragilis", "cf. niger")
+    "Quercus × hispanica 'Lucombeana'",
+    "Rosa ×alba",
+    "Señor Ñandú",
+    "Ærø’s “blue” tit",
+    "naïve café",
+    "D’Entrecasteaux",
+    "O’Brien's 12-spotted ladybird",
+    "Tribulus l. var. α",
+    "&lt;i&gt;Felis&lt;/i&gt; catus",
+    "Felis &amp;amp; Co",
+    "&eacute;toile",
+    "&#8217;quote",
+    "schÃ¶n",
+    "donâ€™t",
+    "ﬁsh ﬂy",
+    "Ｆｕｌｌ width",
+    "日本語 カタカナ 鳥",
+    "Воробей домовый",
+    "العصفور",
+    "हिन्दी गौरैया",
+    "🦋 butterfly 🐛🐛",
+    "a\tb\nc\r\nd",
+    "  lead  trail  ",
+    "",
+    "…",
+    "--- --",
+    "50% H2O 10,000",
+    "Ⅻ ½ ² ₃",
+    "İstanbul ĞŞ",
+    "ß ẞ straße",
+    "Σίσυφος ς",
+    "\u200bzero\u200dwidth",
+    "e\u0301 combining",
+    "N° 5",
+    "\x1b[31mred\x1b[0m",
+    "1½ 2¾",
+    "it's we're they've I'm he'd she'll o'clock 'S 'T",
+    "x_y-z/w\\v|u",
+    "#@!$%^&*()",
+    "&",
+    "&amp",
+    "AT&T &c.",
+    "a&b;c",
+    "<b>bold</b>",
+    "ǅ ǆ Ǆ",
+    "K (kelvin) Å (angstrom)",
+    "ŉ ǰ ΐ",
+    "a\u00a0b\u2003c\u3000d",
+    "\ufeffbom",
+    "\x00null",
+    "\x7fdel\x85nel",
+    "soft\u00adhyphen",
+)
+WORDS = (
+    "Setophaga",
+    "Oenanthe",
+    "uva-crispa",
+    "Mus musculus",
+    "ÅNGSTRÖMIA",
+    "n. sp. 12",
+    "Salix alba×fragilis",
+    "cf. niger",
+)
 ENDINGS = (
-    "", " L.", " (Linnaeus, 1758)", "'s", "’s", " ssp.", " f. α", "-like", "?", "!", " 2n=24", " & al.", "\u0301", "®", " ×", "_x", "//", " é", ".", " 100 %",
-)  # fmt: skip
+    "",
+    " L.",
+    " (Linnaeus, 1758)",
+    "'s",
+    "’s",
+    " ssp.",
+    " f. α",
+    "-like",
+    "?",
+    "!",
+    " 2n=24",
+    " & al.",
+    "\u0301",
+    "®",
+    " ×",
+    "_x",
+    "//",
+    " é",
+    ".",
+    " 100 %",
+)
 
 
 def names() -> list[str]:
@@ -62,7 +135,9 @@ def vectors(model_cfg: dict, texts: tuple[str, ...]) -> dict:
     from open_clip.tokenizer import SimpleTokenizer
 
     model = CLIP(**model_cfg).eval()
-    state = {name: torch.from_numpy(np.asarray(draw_tensor(name, shape))) for name, shape in tensor_shapes(model_cfg).items()}
+    state = {
+        name: torch.from_numpy(np.asarray(draw_tensor(name, shape))) for name, shape in tensor_shapes(model_cfg).items()
+    }
     model.load_state_dict(state)
     mean, std = (torch.tensor(PREPROCESS[key]).view(-1, 1, 1) for key in ("mean", "std"))
     pixels = (torch.from_numpy(images()).permute(0, 3, 1, 2).float() / 255 - mean) / std

@@ -36,7 +36,11 @@ TAXA = {
     f"{_CATS} Felis": {"catus": "Domestic Cat", "silvestris": "European Wildcat", "chaus": "Jungle Cat"},
     f"{_CATS} Panthera": {"leo": "Lion", "tigris": "Tiger", "pardus": ""},
     "Animalia Chordata Mammalia Carnivora Canidae Vulpes": {"vulpes": "Red Fox", "lagopus": "Arctic Fox"},
-    f"{_BIRDS} Muscicapidae Oenanthe": {"oenanthe": "Northern Wheatear", "deserti": "Desert Wheatear", "pleschanka": ""},
+    f"{_BIRDS} Muscicapidae Oenanthe": {
+        "oenanthe": "Northern Wheatear",
+        "deserti": "Desert Wheatear",
+        "pleschanka": "",
+    },
     f"{_BIRDS} Paridae Parus": {"major": "Great Tit", "minor": "Japanese Tit"},
     f"{_BIRDS} Fringillidae Fringilla": {"coelebs": "Common Chaffinch", "montifringilla": "Brambling"},
     f"{_PLANTS} Apiales Apiaceae Oenanthe": {"crocata": "Hemlock Water-dropwort", "aquatica": ""},
@@ -50,7 +54,9 @@ TAXA = {
 
 def names() -> list[list]:
     """The table's columns, [[seven ranks], common name], in an order that is not the tree's."""
-    listed = [[[*genus.split(), epithet], common] for genus, species in TAXA.items() for epithet, common in species.items()]
+    listed = [
+        [[*genus.split(), epithet], common] for genus, species in TAXA.items() for epithet, common in species.items()
+    ]
     return [listed[i] for i in np.random.default_rng(5).permutation(len(listed))]
 
 
@@ -101,7 +107,9 @@ def ask_pybioclip(python: Path, folder: Path) -> dict:
         peer.ask("restrict", csv=str(folder / "subset.csv"))
         found["subset"] = peer.ask("predict", images=photos, rank="species", k=3)["result"]
         found["csv"] = peer.ask("cli", argv=["predict", *photos[:2], "--rank", "order", "--k", "2"])["result"]
-        found["table"] = peer.ask("cli", argv=["predict", *photos[:2], "--cls", "cat,oak", "--format", "table"])["result"]
+        found["table"] = peer.ask("cli", argv=["predict", *photos[:2], "--cls", "cat,oak", "--format", "table"])[
+            "result"
+        ]
         found["taxa"] = peer.ask("cli", argv=["list-tol-taxa"])["result"]
     # Any other name on the hub: pybioclip then takes the checkpoint's own preprocessing.
     with Peer(python, model=folder / "model", name="hf-hub:somebody/other") as peer:

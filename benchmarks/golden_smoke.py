@@ -26,7 +26,10 @@ def main() -> None:
     """Trains the first steps and writes their losses."""
     torch.set_num_threads(1)
     recipe = replace(
-        resolve(TrainConfig(recipe="smoke", recipes=ROOT / "recipes")), device="cpu", stop_after=STEPS, checkpoint_every=0
+        resolve(TrainConfig(recipe="smoke", recipes=ROOT / "recipes")),
+        device="cpu",
+        stop_after=STEPS,
+        checkpoint_every=0,
     )
     with tempfile.TemporaryDirectory() as work:
         train_clip(recipe, Path(work))

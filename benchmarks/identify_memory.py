@@ -45,7 +45,9 @@ def make_images(folder: Path, n_images: int) -> None:
         for i in range(n_here):
             image = Image.fromarray(noise[i]).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
             is_png = i % PNG_EVERY == 0
-            image.save(part / f"{first + i:07}.{'png' if is_png else 'jpg'}", **({"compress_level": 1} if is_png else {}))
+            image.save(
+                part / f"{first + i:07}.{'png' if is_png else 'jpg'}", **({"compress_level": 1} if is_png else {})
+            )
 
 
 def read_processes() -> dict[int, tuple[int, int, int]]:
@@ -142,9 +144,20 @@ def main(argv: list[str] | None = None) -> int:
         make_images(work / "images", options.n)
         print(f"{options.n:,} images made in {time.monotonic() - start:.0f} s", file=sys.stderr)
         given = ["--model", options.model, "--vocabulary", options.vocabulary, "--names", options.names, "--quiet"]
-        command = [sys.executable, "-m", "linnaea", "identify", str(work / "images"), "--out", str(work / "x.csv"), *given]
+        command = [
+            sys.executable,
+            "-m",
+            "linnaea",
+            "identify",
+            str(work / "images"),
+            "--out",
+            str(work / "x.csv"),
+            *given,
+        ]
         source = str(HERE.parent / "src")
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])])}
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])])
+        }
         if options.cold:
             environment["LINNAEA_CACHE"] = str(work / "cache")
         code, seconds, peaks = watch(command, environment)

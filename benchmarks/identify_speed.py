@@ -139,9 +139,14 @@ def time_parts(folder: Path, model, namer, work: Path, batch_size: int) -> dict[
     for batch in named:
         journal.append([[row.file, pack(row)] for rows in batch for row in rows])
     write_output(
-        work / "parts.csv", "table", lambda: ((path, unpack(row)) for batch in journal.read() for path, row in batch),
-        identified_by="benchmark", created="", near=None, say=lambda line: None,
-    )  # fmt: skip
+        work / "parts.csv",
+        "table",
+        lambda: ((path, unpack(row)) for batch in journal.read() for path, row in batch),
+        identified_by="benchmark",
+        created="",
+        near=None,
+        say=lambda line: None,
+    )
     journal.remove()
     seconds["writing"] = time.perf_counter() - start
     return {part: 1000 * seconds[part] / len(records) for part in PARTS}
@@ -213,9 +218,14 @@ def run_rounds(options, folders, model, namer, work: Path) -> tuple[dict, dict]:
     for number in range(options.rounds + 1):
         for size, folder in folders.items():
             config = IdentifyConfig(
-                paths=(folder,), out=work / "whole.csv", model=options.model, vocabulary=options.vocabulary,
-                names=namer.kind, overwrite=True, quiet=True,
-            )  # fmt: skip
+                paths=(folder,),
+                out=work / "whole.csv",
+                model=options.model,
+                vocabulary=options.vocabulary,
+                names=namer.kind,
+                overwrite=True,
+                quiet=True,
+            )
             start = time.perf_counter()
             if identify(config, namer=namer, model=model):
                 raise RuntimeError(f"nothing in {folder} could be named")
@@ -274,7 +284,9 @@ def report(options, argv, load_s: float, namer, model, ceiling: Ceiling, whole, 
 
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--photos", type=Path, help="folder of JPEG files to take the content from (default: smooth noise)")
+    parser.add_argument(
+        "--photos", type=Path, help="folder of JPEG files to take the content from (default: smooth noise)"
+    )
     parser.add_argument("--n", type=int, default=128, help="files of each size (default: 128)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds that count (default: 5)")
     parser.add_argument("--model", default="bundled", help="as for linnaea identify")
@@ -292,7 +304,9 @@ def main(argv: list[str] | None = None) -> int:
     from linnaea.model.loading import BUNDLED_DIR, load_model
 
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
-    photos = sorted(p for p in options.photos.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg")) if options.photos else []
+    photos = (
+        sorted(p for p in options.photos.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg")) if options.photos else []
+    )
     if options.photos and not photos:
         raise SystemExit(f"no JPEG file in {options.photos}; choose another --photos")
     model = load_model(options.model)

@@ -35,8 +35,13 @@ LOSSES = {
     "genus .2, family .1": ("--loss", "levels", "--genus-share", "0.2", "--family-share", "0.1"),
 }
 FIGURES = (
-    "species, kept aside", "genus", "family", "species, left out of training", "genus of those", "family of those"
-)  # fmt: skip
+    "species, kept aside",
+    "genus",
+    "family",
+    "species, left out of training",
+    "genus of those",
+    "family of those",
+)
 # Two-sided 95 % points of Student's t by degrees of freedom.
 STUDENT = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 9: 2.26}
 TOWERS = {
@@ -46,10 +51,12 @@ TOWERS = {
         "text_cfg": {"context_length": 48, "vocab_size": 49408, "width": 64, "heads": 4, "layers": 2},
     },
     "preprocess_cfg": {
-        "mean": [0.48145466, 0.4578275, 0.40821073], "std": [0.26862954, 0.26130258, 0.27577711],
-        "interpolation": "bicubic", "resize_mode": "squash",
+        "mean": [0.48145466, 0.4578275, 0.40821073],
+        "std": [0.26862954, 0.26130258, 0.27577711],
+        "interpolation": "bicubic",
+        "resize_mode": "squash",
     },
-}  # fmt: skip
+}
 RECIPE = '''
 from pathlib import Path
 
@@ -99,7 +106,9 @@ def left_out(rows: list[dict], seed: int) -> set[str]:
     by_genus: dict[str, list[str]] = {}
     for species in sorted({row["species"] for row in rows}):
         by_genus.setdefault(species.split()[0], []).append(species)
-    drawn = sorted((hashlib.sha256(f"{seed}|{genus}".encode()).digest(), genus) for genus, of in by_genus.items() if len(of) > 1)
+    drawn = sorted(
+        (hashlib.sha256(f"{seed}|{genus}".encode()).digest(), genus) for genus, of in by_genus.items() if len(of) > 1
+    )
     rng = np.random.default_rng(seed)
     return {by_genus[genus][rng.integers(len(by_genus[genus]))] for _, genus in drawn[:LEFT_OUT]}
 
@@ -124,9 +133,23 @@ def train(work: Path, name: str, options: tuple[str, ...], seed: int, steps: int
     if (out / "open_clip_config.json").is_file():
         return out
     command = [
-        sys.executable, "-m", "linnaea", "train", "levels", "--recipes", str(work), "--out", str(out), "--seed", str(seed),
-        "--steps", str(steps), "--organisms.table", str(work / f"labels-{seed}.csv"), *options,
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "linnaea",
+        "train",
+        "levels",
+        "--recipes",
+        str(work),
+        "--out",
+        str(out),
+        "--seed",
+        str(seed),
+        "--steps",
+        str(steps),
+        "--organisms.table",
+        str(work / f"labels-{seed}.csv"),
+        *options,
+    ]
     subprocess.run([*command, *(["--resume"] if out.exists() else [])], check=True)
     return out
 
@@ -146,7 +169,9 @@ def figures(work: Path, folder: Path, seed: int) -> list[float]:
     text_nd = embed_texts(model, texts)
     image_bd = []
     for first in range(0, len(rows), 256):
-        pixels = [preprocess_image(Image.open(work / row["file"]), model.card.preprocess) for row in rows[first : first + 256]]
+        pixels = [
+            preprocess_image(Image.open(work / row["file"]), model.card.preprocess) for row in rows[first : first + 256]
+        ]
         image_bd.append(model.encode_images(np.stack(pixels)))
     best = [lineages[i] for i in (np.concatenate(image_bd) @ text_nd.T).argmax(1)]
     found = []
@@ -167,7 +192,11 @@ def table(result: dict[str, np.ndarray]) -> list[str]:
     for name, runs_sf in list(result.items())[1:]:
         gap_sf = runs_sf - first
         n = len(gap_sf)
-        half = STUDENT.get(n - 1, np.inf) * gap_sf.std(0, ddof=1) / np.sqrt(n) if n > 1 else np.full(gap_sf.shape[1], np.inf)
+        half = (
+            STUDENT.get(n - 1, np.inf) * gap_sf.std(0, ddof=1) / np.sqrt(n)
+            if n > 1
+            else np.full(gap_sf.shape[1], np.inf)
+        )
         cells = [f"{mean:+.1f} ± {width:.1f}" for mean, width in zip(gap_sf.mean(0), half, strict=True)]
         lines.append(f"| {name}, less InfoNCE | " + " | ".join(cells) + " |")
     return lines
@@ -195,14 +224,16 @@ def main(argv: list[str] | None = None) -> int:
             print(seed, name, [f"{value:.1f}" for value in runs[name][-1]], flush=True)
     n_train = sum(row["split"] == "train" for row in rows)
     lines = [
-        "# The level-aware loss: relatives as partial positives", "",
+        "# The level-aware loss: relatives as partial positives",
+        "",
         f"- hardware: {describe_hardware()}",
         f"- command: `{show_command('level_loss', sys.argv[1:] if argv is None else argv)}`",
         f"- {len({row['species'] for row in rows})} species, {n_train:,} training photographs (those of {LEFT_OUT} species are left",
         f"  out) at {SIZE} pixels, towers from nothing, {options.steps} steps of {BATCH} pairs, {options.seeds} seeds;",
-        "  per cent right among the names of all species; differences within a seed, 95 % intervals by Student", "",
+        "  per cent right among the names of all species; differences within a seed, 95 % intervals by Student",
+        "",
         *table({name: np.array(of) for name, of in runs.items()}),
-    ]  # fmt: skip
+    ]
     write_result(options.results, "level_loss", lines)
     return 0
 

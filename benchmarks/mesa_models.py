@@ -157,9 +157,12 @@ class Flocking(Model):
         self.space = ContinuousSpace([[0, side], [0, side]], torus=True, random=self.random, n_agents=n)
         angle = self.rng.uniform(0, 2 * np.pi, n)
         Bird.create_agents(
-            self, n, self.space, position=self.rng.random((n, 2)) * side,
+            self,
+            n,
+            self.space,
+            position=self.rng.random((n, 2)) * side,
             direction=np.stack([np.cos(angle), np.sin(angle)], axis=1),
-        )  # fmt: skip
+        )
         self.series = []
 
     def step(self):

@@ -64,7 +64,9 @@ class Peer:
     def __init__(self, folder: Path, checkpoint: Path):
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"HF_HUB_OFFLINE": "1"}
         command = [str(folder / "bin" / "python"), __file__, "--serve", str(checkpoint)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
 
     def encode(self, texts: list[str]) -> tuple[np.ndarray, float]:
         """Unit vectors float32 [n, d], and the seconds that they took."""
@@ -105,7 +107,9 @@ def count_tokens(model, texts: list[str]) -> tuple[int, int, float]:
     ids = model.tokenizer.ids(sorted(texts))
     distinct, before = 0, []
     for row in sorted(ids):
-        shared = next((i for i, (a, b) in enumerate(zip(row, before, strict=False)) if a != b), min(len(row), len(before)))
+        shared = next(
+            (i for i, (a, b) in enumerate(zip(row, before, strict=False)) if a != b), min(len(row), len(before))
+        )
         distinct, before = distinct + len(row) - shared, row
     return distinct, len(_build(ids).tokens), statistics.mean(map(len, ids))
 
@@ -171,22 +175,28 @@ def measure(arguments: argparse.Namespace) -> list[str]:
         "",
         f"- {describe_hardware()}",
         f"- `{show_command('names_speed', sys.argv[1:])}`",
-        (f"- Ceiling: {len(texts):,} names of {n_genera:,} genera, {mean_length:.1f} tokens each, are {distinct / len(texts):.2f} "
-        f"distinct tokens a name where open_clip computes {context} ({context * len(texts) / distinct:.1f} times as many). A token "
-        f"costs {macs / 1e6:.0f} M multiply-adds; the fastest float32 product does {sgemm / 1e9:.0f} G/s: at most "
-        f"{1 / floor_s:,.0f} names/s, of which {100 * floor_s / statistics.median(one[0]):.0f} % are reached."),
+        (
+            f"- Ceiling: {len(texts):,} names of {n_genera:,} genera, {mean_length:.1f} tokens each, are {distinct / len(texts):.2f} "
+            f"distinct tokens a name where open_clip computes {context} ({context * len(texts) / distinct:.1f} times as many). A token "
+            f"costs {macs / 1e6:.0f} M multiply-adds; the fastest float32 product does {sgemm / 1e9:.0f} G/s: at most "
+            f"{1 / floor_s:,.0f} names/s, of which {100 * floor_s / statistics.median(one[0]):.0f} % are reached."
+        ),
         f"- With the beginnings that each row repeats, {computed / len(texts):.2f} tokens a name are computed.",
         f"- open_clip's own {context} tokens a text allow at most {sgemm / macs / context:.1f} texts/s by the same product.",
-        (f"- Medians of {arguments.rounds} and {arguments.template_rounds} rounds; ratios within a round. open_clip embeds "
-        f"{arguments.peer_texts} texts a round in batches of {BATCH}, float32, eager; its tokenising is not counted, ours is."),
+        (
+            f"- Medians of {arguments.rounds} and {arguments.template_rounds} rounds; ratios within a round. open_clip embeds "
+            f"{arguments.peer_texts} texts a round in batches of {BATCH}, float32, eager; its tokenising is not counted, ours is."
+        ),
         "",
         "| texts | n | ours, texts/s | open_clip, texts/s | times as fast | greatest difference |",
         "| --- | --- | --- | --- | --- | --- |",
         table_line(f"`{prompt}`, lineage", len(texts), *one),
         table_line(f"80 sentences of {len(few)} names", len(many), *eighty),
         "",
-        (f"A name averaged over 80 sentences takes {80e3 * statistics.median(eighty[0]):.0f} ms of ours, "
-        f"{80e3 * statistics.median(eighty[1]):.0f} ms of open_clip's."),
+        (
+            f"A name averaged over 80 sentences takes {80e3 * statistics.median(eighty[0]):.0f} ms of ours, "
+            f"{80e3 * statistics.median(eighty[1]):.0f} ms of open_clip's."
+        ),
     ]
 
 

@@ -43,7 +43,8 @@ def compare(ours: list[dict], theirs: list[dict]) -> dict:
         largest = max(largest, difference)
         equal = {**mine, "score": 0} == {**other, "score": 0}
         tied = difference <= NEARLY_TIED and any(
-            {**mine, "score": 0} == {**row, "score": 0} and abs(row["score"] - other["score"]) <= NEARLY_TIED for row in theirs
+            {**mine, "score": 0} == {**row, "score": 0} and abs(row["score"] - other["score"]) <= NEARLY_TIED
+            for row in theirs
         )
         same += equal or tied
     return {"rows": len(ours), "same": same, "largest": largest}
@@ -54,7 +55,9 @@ def dense_sums(tree, photos: list[str], k: int) -> dict[str, np.ndarray]:
     vectors_bd, taxa, block = tree.create_image_features(photos).astype(np.float64), tree.vocabulary.tree, 16384
     table_nd, scale = tree._table.vectors_nd, float(tree.model.card.logit_scale)
     starts = range(0, taxa.n_leaves, block)
-    logit_bn = scale * np.concatenate([vectors_bd @ np.asarray(table_nd[i : i + block], np.float64).T for i in starts], axis=1)
+    logit_bn = scale * np.concatenate(
+        [vectors_bd @ np.asarray(table_nd[i : i + block], np.float64).T for i in starts], axis=1
+    )
     mass_bn = np.exp(logit_bn - logit_bn.max(axis=1, keepdims=True))
     sum_bn = np.pad(np.cumsum(mass_bn / mass_bn.sum(axis=1, keepdims=True), axis=1), ((0, 0), (1, 0)))
     found = {}
@@ -96,7 +99,9 @@ def ask_both(peer: Peer, model: str, table: str, photos: list[str], ranks: list[
     theirs = peer.ask("labels", images=photos, labels=LABELS)["result"]
     found[f"{len(LABELS)} labels"] = compare(CustomLabelsClassifier(LABELS, **options).predict(photos), theirs)
     theirs = peer.ask("bins", images=photos, bins=BINS)["result"]
-    found[f"{len(set(BINS.values()))} bins"] = compare(CustomLabelsBinningClassifier(BINS, **options).predict(photos), theirs)
+    found[f"{len(set(BINS.values()))} bins"] = compare(
+        CustomLabelsBinningClassifier(BINS, **options).predict(photos), theirs
+    )
     return found
 
 
@@ -105,7 +110,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peers", type=Path, required=True, help="folder of the peers' environment, made if need be")
     parser.add_argument("--model", required=True, help="an open_clip folder")
-    parser.add_argument("--table", required=True, help="the folder of a table that random_table.py wrote, of that dimension")
+    parser.add_argument(
+        "--table", required=True, help="the folder of a table that random_table.py wrote, of that dimension"
+    )
     parser.add_argument("--photos", type=Path, required=True, help="a folder of JPEG or PNG files")
     parser.add_argument("--n", type=int, default=8, help="so many of them")
     parser.add_argument("--ranks", nargs="+", choices=RANKS, default=RANKS, metavar="RANK")
@@ -117,8 +124,13 @@ def main() -> None:
         found = ask_both(peer, args.model, args.table, photos, args.ranks, args.k)
     lines = ["# Names and probabilities beside pybioclip 2.1.6", "", describe_hardware(), ""]
     lines += [f"    {show_command('pybioclip_equality', sys.argv[1:])}", ""]
-    lines += [f"{len(photos)} photographs, random weights, pybioclip's own pixels (squashed, in floats); full precision in both.", ""]
-    lines += ["| question | rows | with the same names | largest difference | ours from float64 | pybioclip from float64 |"]
+    lines += [
+        f"{len(photos)} photographs, random weights, pybioclip's own pixels (squashed, in floats); full precision in both.",
+        "",
+    ]
+    lines += [
+        "| question | rows | with the same names | largest difference | ours from float64 | pybioclip from float64 |"
+    ]
     lines += ["| --- | --- | --- | --- | --- | --- |"]
     for what, r in found.items():
         dense = [f"{r[side]:.1e}" if side in r else "" for side in ("ours", "theirs")]

@@ -42,13 +42,17 @@ def choose_leaves(vocabulary: Vocabulary, n: int, rng: np.random.Generator) -> n
     return rng.permutation(leaves)
 
 
-def column_vectors(vocabulary: Vocabulary, leaves: np.ndarray, dim: int, rng: np.random.Generator, *, near_uniform: bool = False):
+def column_vectors(
+    vocabulary: Vocabulary, leaves: np.ndarray, dim: int, rng: np.random.Generator, *, near_uniform: bool = False
+):
     """Yields (first column, unit vectors float32 [n, d]) of the leaves, a block at a time."""
     if near_uniform:
         common_d = rng.standard_normal(dim).astype(np.float32) * np.float32((NEAR_UNIFORM / dim) ** 0.5)
         for first in range(0, len(leaves), BLOCK):
             shape = (min(BLOCK, len(leaves) - first), dim)
-            vectors_nd = common_d + rng.standard_normal(shape, np.float32) * np.float32(((1 - NEAR_UNIFORM) / dim) ** 0.5)
+            vectors_nd = common_d + rng.standard_normal(shape, np.float32) * np.float32(
+                ((1 - NEAR_UNIFORM) / dim) ** 0.5
+            )
             yield first, vectors_nd / np.linalg.norm(vectors_nd, axis=1, keepdims=True)
         return
     tree = vocabulary.tree

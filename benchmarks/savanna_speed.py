@@ -51,9 +51,13 @@ def run(n_animals: int, n_steps: int) -> dict:
         step(world)
         ms.append(1000 * (time.perf_counter() - begun))
     return {
-        "n": len(world.agents), "species": len(world.species), "ms": ms, "peak_mb": peak_mb(),
-        "build_s": built - start, "warm_s": warm - built,
-    }  # fmt: skip
+        "n": len(world.agents),
+        "species": len(world.species),
+        "ms": ms,
+        "peak_mb": peak_mb(),
+        "build_s": built - start,
+        "warm_s": warm - built,
+    }
 
 
 def main() -> None:
@@ -74,7 +78,13 @@ def main() -> None:
         found = json.loads(answer.splitlines()[-1])
         low, middle, high = statistics.quantiles(found["ms"], n=4)
         mean = statistics.mean(found["ms"])
-        cells = [f"{found['n']:,}", f"{1000 / mean:.1f}", f"{mean:.1f}", f"{middle:.1f} ({low:.1f}–{high:.1f})", f"{1000 * mean / found['n']:.2f}"]
+        cells = [
+            f"{found['n']:,}",
+            f"{1000 / mean:.1f}",
+            f"{mean:.1f}",
+            f"{middle:.1f} ({low:.1f}–{high:.1f})",
+            f"{1000 * mean / found['n']:.2f}",
+        ]
         cells += [f"{found['peak_mb']:,.0f}", f"{found['build_s']:.1f}", f"{found['warm_s']:.1f}"]
         lines.append(f"| {' | '.join(cells)} |")
     head = f"""# The savanna's speed

@@ -65,7 +65,9 @@ def name_set(model, everything, examples, exact: np.ndarray, scaled: np.ndarray)
     labels = list(texts)
     label_ld = sum(embed_texts(model, list(part)) for part in zip(*texts.values(), strict=True))
     truth = np.array([labels.index(example.label) for example in examples])
-    vectors = [np.concatenate([model.encode_images(p[i : i + 32]) for i in range(0, len(p), 32)]) for p in (exact, scaled)]
+    vectors = [
+        np.concatenate([model.encode_images(p[i : i + 32]) for i in range(0, len(p), 32)]) for p in (exact, scaled)
+    ]
     first, second = (np.argmax(vectors_nd @ label_ld.T, axis=1) for vectors_nd in vectors)
     cosines = (vectors[0] * vectors[1]).sum(1)
     return {
@@ -104,7 +106,9 @@ def tables(results: dict[str, dict[str, dict]]) -> list[str]:
     lines = []
     for content, rows in results.items():
         lines += ["", f"## {CONTENTS[content]}".replace("## e", "## E"), ""]
-        lines.append("| set | n | right, exact % | right, scaled % | same name % | gained | lost | mean cosine | least | levels apart |")
+        lines.append(
+            "| set | n | right, exact % | right, scaled % | same name % | gained | lost | mean cosine | least | levels apart |"
+        )
         lines.append("| --- |" + " ---: |" * 9)
         lines += [
             f"| {name} | {r['n']} | {r['exact']:.1f} | {r['scaled']:.1f} | {r['equal']:.1f} | {r['gained']} | {r['lost']} "

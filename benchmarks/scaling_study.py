@@ -28,7 +28,21 @@ from hardware import describe_hardware, show_command, write_result
 ROOT = Path(__file__).resolve().parent.parent
 SHARES, STARTS, SIZE = (0.05, 0.10, 0.25, 0.50, 1.00), ("nothing", "imagenet"), 64
 # Two-sided 95 % points of Student's t by degrees of freedom.
-STUDENT = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 9: 2.26, 10: 2.23, 11: 2.20, 12: 2.18, 13: 2.16}
+STUDENT = {
+    1: 12.71,
+    2: 4.30,
+    3: 3.18,
+    4: 2.78,
+    5: 2.57,
+    6: 2.45,
+    7: 2.36,
+    8: 2.31,
+    9: 2.26,
+    10: 2.23,
+    11: 2.20,
+    12: 2.18,
+    13: 2.16,
+}
 
 
 def part_of(labels: list, files: list[Path], share: float, seed: int) -> np.ndarray:
@@ -38,7 +52,9 @@ def part_of(labels: list, files: list[Path], share: float, seed: int) -> np.ndar
         by_label.setdefault(label, []).append(row)
     chosen: list[int] = []
     for rows in by_label.values():
-        ordered = sorted(rows, key=lambda row: hashlib.sha256(f"{seed}|{files[row].name}|{files[row].parent.name}".encode()).digest())
+        ordered = sorted(
+            rows, key=lambda row: hashlib.sha256(f"{seed}|{files[row].name}|{files[row].parent.name}".encode()).digest()
+        )
         chosen += ordered[: max(1, round(share * len(rows)))]
     return np.array(sorted(chosen))
 
@@ -96,8 +112,12 @@ def features_of(trunk, pictures: list[np.ndarray], preprocess) -> np.ndarray:
     mean, std = (255 * np.array(x, np.float32) for x in (preprocess.mean, preprocess.std))
     out = []
     for first in range(0, len(pictures), 64):
-        squares = [Image.fromarray(x).resize((SIZE, SIZE), Image.Resampling.BILINEAR) for x in pictures[first : first + 64]]
-        pixels = torch.from_numpy(((np.stack([np.asarray(x) for x in squares]) - mean) / std).transpose(0, 3, 1, 2)).float()
+        squares = [
+            Image.fromarray(x).resize((SIZE, SIZE), Image.Resampling.BILINEAR) for x in pictures[first : first + 64]
+        ]
+        pixels = torch.from_numpy(
+            ((np.stack([np.asarray(x) for x in squares]) - mean) / std).transpose(0, 3, 1, 2)
+        ).float()
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             out.append(trunk(pixels.contiguous(memory_format=torch.channels_last)).numpy().astype(np.float16))
     return np.concatenate(out)
@@ -138,7 +158,9 @@ def train_one(recipe, share: float, seed: int, start: str, n_crops: int, picture
         run.optimizer = run.new_optimizer()
     run_finetuning(run, crops, path.with_suffix(".pt"), report=lambda line: print(" ", line, flush=True), every=200)
     left_out = {vocabulary.tree.name(node) for node in held_out}
-    val = [r for r in read_table(recipe.images / "manifest.csv") if r["split"] == "val" and r["scientific"] not in left_out]
+    val = [
+        r for r in read_table(recipe.images / "manifest.csv") if r["split"] == "val" and r["scientific"] not in left_out
+    ]
     unseen = [r for r in read_table(recipe.images / "manifest.csv") if r["scientific"] in left_out]
     kinds = {"train": [rows[i] for i in part], "val": val, "unseen": unseen}
     arrays = {
@@ -213,7 +235,12 @@ def main() -> None:
     lines = ["# What more photographs bring, at our size", ""]
     lines += [f"- hardware: {describe_hardware()}", f"- made by: `{show_command('scaling_study', sys.argv[1:])}`"]
     lines += [f"- crops a run: {options.crops:,}, of {SIZE} pixels a side; no teacher; {options.seeds} seeds", ""]
-    lines += ["## The slope", "", "| start | measured | points a doubling of photographs (95 %) | |", "| --- | --- | --- | --- |"]
+    lines += [
+        "## The slope",
+        "",
+        "| start | measured | points a doubling of photographs (95 %) | |",
+        "| --- | --- | --- | --- |",
+    ]
     for start, values in found.items():
         share, _, _, own, few = np.array(values).T
         for title, y in (("naming, mean of the sets", own), ("left-out species, 5 examples", few)):
@@ -221,7 +248,10 @@ def main() -> None:
             said = "no trend" if abs(b) <= half else ""
             lines.append(f"| {start} | {title} | {b:+.2f} ({b - half:+.2f} to {b + half:+.2f}) | {said} |")
     lines += ["", "## The runs: mean of the seeds (least, greatest)", ""]
-    lines += ["| start | share | photographs | naming, mean of the sets % | left-out species, 5 examples % |", "| --- | --- | --- | --- | --- |"]
+    lines += [
+        "| start | share | photographs | naming, mean of the sets % | left-out species, 5 examples % |",
+        "| --- | --- | --- | --- | --- |",
+    ]
     for start, values in found.items():
         for share in options.shares:
             _, _, n, own, few = np.array([row for row in values if row[0] == share]).T

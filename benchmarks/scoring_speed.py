@@ -118,7 +118,9 @@ def dense_masses(ours: Ours, vectors_bd: np.ndarray):
 def answers(scorer, vectors_bd: np.ndarray, asked: str) -> tuple[np.ndarray, np.ndarray]:
     """Taxa int32 and probabilities float64, both [b, r, k], as `ASKED` says."""
     ranks, top, details, batch = ASKED[asked]
-    parts = [vectors_bd[i : i + (batch or len(vectors_bd))] for i in range(0, len(vectors_bd), batch or len(vectors_bd))]
+    parts = [
+        vectors_bd[i : i + (batch or len(vectors_bd))] for i in range(0, len(vectors_bd), batch or len(vectors_bd))
+    ]
     given = {"top": top, "details": details} | ({"ranks": ranks} if ranks else {})
     scores = [scorer.score(part, **given) for part in parts]
     return np.concatenate([s.top_node_brk for s in scores]), np.concatenate([s.top_probability_brk for s in scores])
@@ -134,7 +136,13 @@ def dense_errors(ours: Ours, vectors_bd: np.ndarray) -> dict[tuple[str, str], di
         for asked in ASKED:
             before, scorer.largest_unread = scorer.counts.copy(), 0.0
             said[way, asked] = answers(scorer, vectors_bd, asked)
-            found[way, asked] = {K: 0.0, MANY: 0.0, "kept": [], "went": scorer.counts - before, "unread": scorer.largest_unread}
+            found[way, asked] = {
+                K: 0.0,
+                MANY: 0.0,
+                "kept": [],
+                "went": scorer.counts - before,
+                "unread": scorer.largest_unread,
+            }
     for image, true_k in enumerate(dense_masses(ours, vectors_bd)):
         for r, rank in enumerate(RANKS):
             every = np.sort(true_k[tree.nodes_at(rank)])[::-1]
@@ -144,7 +152,9 @@ def dense_errors(ours: Ours, vectors_bd: np.ndarray) -> dict[tuple[str, str], di
                     continue
                 best = every[:top]
                 of_node = true_k[node_brk[image, r, : len(best)]]
-                error_k = np.maximum(np.abs(mass_brk[image, r, : len(best)] - best), np.abs(mass_brk[image, r, : len(best)] - of_node))
+                error_k = np.maximum(
+                    np.abs(mass_brk[image, r, : len(best)] - best), np.abs(mass_brk[image, r, : len(best)] - of_node)
+                )
                 for k in (K, MANY):
                     found[key][k] = max(found[key][k], float(error_k[:k].max()))
                 if rank == "species":

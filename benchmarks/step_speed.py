@@ -191,7 +191,9 @@ def make_images(n: int, size: int, device: str):
     """uint8 [n, size, size, 3], drawn."""
     import torch
 
-    return torch.randint(0, 256, (n, size, size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)).to(device)
+    return torch.randint(0, 256, (n, size, size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)).to(
+        device
+    )
 
 
 def compile_both(theirs: Theirs, ours: Ours) -> None:
@@ -219,7 +221,10 @@ def measure(request: dict) -> dict:
         ids = request["ids"][: pairs + replayed]
         images = make_images(len(ids), size, device)
         try:
-            first = {who: step(side, ids, images, pairs, device, precision)[2] for who, side in (("theirs", theirs), ("ours", ours))}
+            first = {
+                who: step(side, ids, images, pairs, device, precision)[2]
+                for who, side in (("theirs", theirs), ("ours", ours))
+            }
             break
         except torch.OutOfMemoryError:
             for side in (theirs, ours):
@@ -352,7 +357,9 @@ def table(name: str, found: dict, options) -> tuple[list[str], float]:
         f"| TFLOP, nothing computed again | {plain['theirs'] / 1e12:.4f} | {plain['ours'] / 1e12:.4f} |",
         f"| TFLOP of the measured step | {flops['theirs'] / 1e12:.4f} | {flops['ours'] / 1e12:.4f} |",
         "| useful share of the largest product | "
-        + " | ".join(f"{plain['ours'] / statistics.median(both[who]) / found['rate']:.1%}" for who in ("theirs", "ours"))
+        + " | ".join(
+            f"{plain['ours'] / statistics.median(both[who]) / found['rate']:.1%}" for who in ("theirs", "ours")
+        )
         + " |",
         f"| loss before the first step | {found['first_loss']['theirs']:.5f} | {found['first_loss']['ours']:.5f} |",
         "",
@@ -363,7 +370,9 @@ def table(name: str, found: dict, options) -> tuple[list[str], float]:
     ]
     if "cached" in found:
         pairs, cached_s = found["cached"]["pairs"], found["cached"]["seconds"]
-        lines.append(f"{pairs:,} pairs through gradient caching: {cached_s:.2f} s a step, {pairs / cached_s:,.0f} a second.")
+        lines.append(
+            f"{pairs:,} pairs through gradient caching: {cached_s:.2f} s a step, {pairs / cached_s:,.0f} a second."
+        )
     return lines, statistics.median(ratios)
 
 
@@ -404,7 +413,9 @@ def main(argv: list[str] | None = None) -> int:
     names, lines, agree = options.models.split(","), [], True
     for name in names:
         batch = options.batch or BATCHES[name]
-        request = {key: getattr(options, key) for key in ("replay", "tries", "device", "precision", "checkpointing", "compile")}
+        request = {
+            key: getattr(options, key) for key in ("replay", "tries", "device", "precision", "checkpointing", "compile")
+        }
         request |= {"name": name, "batch": batch, "ids": draw_ids((batch + options.replay) * (options.tries + 1))}
         found = run_worker(python, request)
         lines += table(name, found, options)[0]

@@ -60,7 +60,9 @@ def main() -> None:
     teacher_nt = net.features([options.images / rows[i]["file"] for i in np.flatnonzero(fit)])
     scatter = scatter_within(features[fit], node[fit]).astype(np.float32)
     covariance = np.cov(scatter.T)
-    covariance = (1 - SHRINKAGE) * covariance + SHRINKAGE * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
+    covariance = (1 - SHRINKAGE) * covariance + SHRINKAGE * np.trace(covariance) / len(covariance) * np.eye(
+        len(covariance)
+    )
     precision = np.linalg.inv(covariance)
 
     def accuracy(photographs: np.ndarray, candidates: np.ndarray, means: np.ndarray) -> float:
@@ -70,8 +72,12 @@ def main() -> None:
     unseen = np.flatnonzero(is_val & np.isin(node, held_out))
     seen = np.flatnonzero(is_val & np.isin(node, covered) & ~np.isin(node, held_out))
     centre = features[fit].mean(0)
-    print(f"{len(covered)} species covered, {len(unseen)} photographs of the {N_HELD_OUT} held out, {len(seen)} of the others")
-    print("| ridge | gain | held out, among 40 | held out, among all | others, among all |\n| --- | --- | --- | --- | --- |")
+    print(
+        f"{len(covered)} species covered, {len(unseen)} photographs of the {N_HELD_OUT} held out, {len(seen)} of the others"
+    )
+    print(
+        "| ridge | gain | held out, among 40 | held out, among all | others, among all |\n| --- | --- | --- | --- | --- |"
+    )
     for ridge in (0.1, 0.3, 1.0, 3.0):
         mapped = mapped_class_means(net.weight_ct, teacher_nt, features[fit], ridge=ridge)
         for gain in (1.0, 1.5, 2.0):
@@ -79,7 +85,9 @@ def main() -> None:
             real = {k: features[fit & (node == k)].mean(0) for k in covered.tolist() if k not in own}
             means = np.stack([(own | real)[k] for k in covered.tolist()])
             alone = accuracy(unseen, held_out, np.stack([own[k] for k in held_out.tolist()]))
-            print(f"| {ridge} | {gain} | {alone:.3f} | {accuracy(unseen, covered, means):.3f} | {accuracy(seen, covered, means):.3f} |")
+            print(
+                f"| {ridge} | {gain} | {alone:.3f} | {accuracy(unseen, covered, means):.3f} | {accuracy(seen, covered, means):.3f} |"
+            )
 
 
 if __name__ == "__main__":

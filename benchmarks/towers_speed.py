@@ -153,7 +153,11 @@ def measure(checkpoint: Path, python: Path, runtimes: list[str], rounds: int) ->
                     speeds[runtime, b].append(b / seconds_of(opened[runtime], images, REPEATS[b]))
         peer.close()
     operations = count_operations(source.config) / 1e9
-    return [*table(checkpoint.name, runtimes, speeds, cosines, open_s), "", f"{operations:.1f} G multiply-adds an image."]
+    return [
+        *table(checkpoint.name, runtimes, speeds, cosines, open_s),
+        "",
+        f"{operations:.1f} G multiply-adds an image.",
+    ]
 
 
 def cosine_rows(vectors_bd: np.ndarray, other_bd: np.ndarray) -> np.ndarray:
@@ -172,7 +176,9 @@ def table(title: str, runtimes: list[str], speeds: dict, cosines: dict, open_s: 
         for b in BATCHES:
             ratios = [ours / theirs for ours, theirs in zip(speeds[name, b], speeds[PEER, b], strict=True)]
             cells.append(f"{statistics.median(speeds[name, b]):.2f}")
-            cells.append("1" if name == PEER else f"**{statistics.median(ratios):.2f}** ({min(ratios):.2f}–{max(ratios):.2f})")
+            cells.append(
+                "1" if name == PEER else f"**{statistics.median(ratios):.2f}** ({min(ratios):.2f}–{max(ratios):.2f})"
+            )
         if name == PEER:
             cells += ["1", ""]
         else:

@@ -77,10 +77,16 @@ def timed(work: Callable[[], object]) -> tuple[float, object]:
 def flock_world(flock: Flocking) -> World:
     """The same flock in the general loop."""
     rules = [
-        Flock(radius_m=flock.radius, speed_m_h=flock.speed, cohere=flock.cohere, separate=flock.separate, match=flock.match,
-              separation_m=flock.separation),
+        Flock(
+            radius_m=flock.radius,
+            speed_m_h=flock.speed,
+            cohere=flock.cohere,
+            separate=flock.separate,
+            match=flock.match,
+            separation_m=flock.separation,
+        ),
         Move(),
-    ]  # fmt: skip
+    ]
     space = Space(width_m=flock.side, height_m=flock.side, torus=True, cell_m=flock.radius)
     world = World(space=space, rules=rules, capacity=flock.n_birds, seed=flock.seed)
     x, y, u, v = flock.found()
@@ -157,7 +163,9 @@ def populations(name: str, model: Model, mesa: Mesa) -> list[str]:
         means = [" / ".join(f"{value:.4g}" for value in np.ravel(found.mean(0))) for found in (theirs, ours)]
         z = np.ravel(differences(ours, theirs))
         shown = " / ".join(f"{value:.1f}" for value in z)
-        lines.append(f"| {name} | {way} | {means[0]} | {means[1]} | {shown} | {np.abs(z).max():.1f} | {by_chance(len(z)):.1f} |")
+        lines.append(
+            f"| {name} | {way} | {means[0]} | {means[1]} | {shown} | {np.abs(z).max():.1f} | {by_chance(len(z)):.1f} |"
+        )
     return lines
 
 
@@ -215,7 +223,9 @@ def main(argv: list[str] | None = None) -> int:
     """Measures and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mesa", type=Path, required=True, metavar="DIR", help="Mesa's environment, made when missing")
-    parser.add_argument("--rounds", type=int, default=7, help="timed runs of Mesa for each configuration; 0: populations alone")
+    parser.add_argument(
+        "--rounds", type=int, default=7, help="timed runs of Mesa for each configuration; 0: populations alone"
+    )
     parser.add_argument("--repeats", type=int, default=9, help="runs of ours in each round")
     parser.add_argument("--only", help="configurations whose name holds this")
     parser.add_argument("--birds", type=int, nargs="*", default=[80_000, 1_000_000], help="sizes of the step's timing")
@@ -226,9 +236,11 @@ def main(argv: list[str] | None = None) -> int:
     chosen = {name: model for name, model in CONFIGURATIONS.items() if options.only is None or options.only in name}
     compared = [line for name, model in chosen.items() for line in populations(name, model, mesa)]
     timings = [
-        line for name, model in chosen.items() if options.rounds
+        line
+        for name, model in chosen.items()
+        if options.rounds
         for line in speeds(name, model, options.mesa, options.rounds, options.repeats)
-    ]  # fmt: skip
+    ]
     mesa.close()
     lines = [
         f"# Wolves and sheep, flocks and towns beside {MESA.replace('==', ' ')}",

@@ -445,7 +445,16 @@ def main(argv: list[str] | None = None) -> int:
         idle = idle_share(run.watched)
         codes.append(run.watched.stop(signal.SIGTERM))
         table = read_table(out)
-        plain = [*identify, str(work / "archive"), "--out", str(work / "plain.csv"), "--names", "full", "--quiet", *given]
+        plain = [
+            *identify,
+            str(work / "archive"),
+            "--out",
+            str(work / "plain.csv"),
+            "--names",
+            "full",
+            "--quiet",
+            *given,
+        ]
         subprocess.run(plain, env=environment, check=True)
         expected = {Path(file).name: row for file, row in read_table(work / "plain.csv").items()}
         verdict = compare(table, writer, expected, run.gone_s)
@@ -532,7 +541,10 @@ def idle_share(watched: Watched, duration_s: float = 15.0) -> float:
 
 def course_rows(course: np.ndarray, n_rows: int = 10) -> list[str]:
     """A table of the memory between photographs, and the most, in equal spans of the run."""
-    rows = ["| until, s | anonymous, between, MB | resident, between, MB | resident, most, MB |", "| ---: | ---: | ---: | ---: |"]
+    rows = [
+        "| until, s | anonymous, between, MB | resident, between, MB | resident, most, MB |",
+        "| ---: | ---: | ---: | ---: |",
+    ]
     end = course[-1, 0]
     for i in range(n_rows):
         inside = course[(course[:, 0] >= end * i / n_rows) & (course[:, 0] <= end * (i + 1) / n_rows)]

@@ -9,7 +9,9 @@ from linnaea.twin.data.world_file import WorldData, load_world
 from linnaea.twin.engine.world import World
 
 
-def changed(name: str = "tutorial", *, settings: dict | None = None, animals: dict | None = None, **others) -> WorldData:
+def changed(
+    name: str = "tutorial", *, settings: dict | None = None, animals: dict | None = None, **others
+) -> WorldData:
     """A bundled world's data with some values changed; `animals` maps a species to the fields to change."""
     data = load_world(name)
     if settings:

@@ -41,7 +41,11 @@ def make_random_model(directory):
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
     onnx.save(model, str(directory / "image.onnx"))
-    fit_tokenizer(iter(["Animalia Chordata Aves Passer domesticus", "Plantae Rosa canina"] * 20), 400, directory / "tokenizer.json")
+    fit_tokenizer(
+        iter(["Animalia Chordata Aves Passer domesticus", "Plantae Rosa canina"] * 20),
+        400,
+        directory / "tokenizer.json",
+    )
     familiar = ("Animalia", "Chordata", "Aves", "Passeriformes", "Passeridae", "Passer", "Passer domesticus")
     (directory / FAMILIAR).write_text("|".join(familiar) + "\n", encoding="utf-8")
     card = ModelCard(

@@ -50,8 +50,10 @@ class Towers(torch.nn.Module):
         self.dropout = torch.nn.Dropout(dropout)
 
     def forward(self, pair):
-        image, text = (torch.nn.functional.normalize(self.dropout(torch.tanh(tower(x))), dim=-1)
-                       for tower, x in zip((self.image, self.text), pair, strict=True))
+        image, text = (
+            torch.nn.functional.normalize(self.dropout(torch.tanh(tower(x))), dim=-1)
+            for tower, x in zip((self.image, self.text), pair, strict=True)
+        )
         return image, text, self.log_scale.exp()
 
 

@@ -119,9 +119,25 @@ def test_what_is_left_out_keeps_the_configs_own_default(fake):
 
 def test_every_type_of_field_reads_its_argument(fake):
     config = seen(
-        "a b.jpg", "-o", "t.csv", "--rank", "genus", "--colour=green", "--top", "3", "--floor", "1e-3",
-        "--within", "Aves", "--within=Felidae", "--near", "2.5, -34", "--no-progress", "--resume", "--verbose",
-    )  # fmt: skip
+        "a b.jpg",
+        "-o",
+        "t.csv",
+        "--rank",
+        "genus",
+        "--colour=green",
+        "--top",
+        "3",
+        "--floor",
+        "1e-3",
+        "--within",
+        "Aves",
+        "--within=Felidae",
+        "--near",
+        "2.5, -34",
+        "--no-progress",
+        "--resume",
+        "--verbose",
+    )
     assert config.paths == (Path("a b.jpg"),)
     assert (config.out, config.rank, config.colour, config.top, config.floor) == (
         Path("t.csv"),
@@ -144,9 +160,17 @@ def test_files_and_options_mix_in_any_order(fake):
 @given(st.floats(-90, 90), st.floats(-180, 180))
 def test_a_place_may_begin_with_a_minus(lat, lon):
     option = options.Option(
-        field="near", flags=("--near",), negated="", metavar="LAT,LON", convert=str, takes_value=True,
-        repeats=False, required=False, default=None, help="",
-    )  # fmt: skip
+        field="near",
+        flags=("--near",),
+        negated="",
+        metavar="LAT,LON",
+        convert=str,
+        takes_value=True,
+        repeats=False,
+        required=False,
+        default=None,
+        help="",
+    )
     place = f"{lat},{lon}"
     assert options.arrange(["--near", place, "x.jpg"], [option], "p") == [f"--near={place}", "--", "x.jpg"]
 
@@ -276,7 +300,12 @@ def test_taxon_knows_the_common_names_of_the_bundled_model(cats, tmp_path, monke
     assert capsys.readouterr().out.startswith("unknown taxon 'Tabby'")
 
     card = ModelCard(
-        name="m", hash="", dim=8, logit_scale=1.0, preprocess=Preprocess(), common_names={"tabby": "species:Felis catus"}
+        name="m",
+        hash="",
+        dim=8,
+        logit_scale=1.0,
+        preprocess=Preprocess(),
+        common_names={"tabby": "species:Felis catus"},
     )
     write_config(tmp_path / "model", card, TextConfig(n_tokens=9, context=9, width=8, n_layers=1, n_heads=1, dim=8))
     for name in WEIGHT_FILES:

@@ -125,8 +125,16 @@ def test_a_writer_killed_midway_leaves_no_manifest(tmp_path, root):
     assert [path.suffix for path in tmp_path.iterdir()] == [store.UNFINISHED]
 
 
-@pytest.mark.parametrize("left", [{"photo.jpg": "x"}, {"deep/photo.jpg": "x"}, {store.MANIFEST: '{"name": "a web page"}'},
-                                  {store.MANIFEST: "no JSON"}, {store.MANIFEST: "[]"}])  # fmt: skip
+@pytest.mark.parametrize(
+    "left",
+    [
+        {"photo.jpg": "x"},
+        {"deep/photo.jpg": "x"},
+        {store.MANIFEST: '{"name": "a web page"}'},
+        {store.MANIFEST: "no JSON"},
+        {store.MANIFEST: "[]"},
+    ],
+)
 def test_a_folder_of_the_users_is_refused_before_any_work_and_kept(tmp_path, left):
     target = tmp_path / "mine"
     for name, text in left.items():
@@ -209,7 +217,9 @@ def test_what_a_killed_writer_left_goes_after_a_day_and_nothing_else_does(tmp_pa
         return name
 
     gone = {leave(".a.0123abcd.unfinished", 25), leave(".a.89abcdef.replaced", 25)}
-    kept = {leave(name, 1000) for name in (".a.backup", ".a.0123abcd", ".b.0123abcd.unfinished", "a.0123abcd.unfinished")}
+    kept = {
+        leave(name, 1000) for name in (".a.backup", ".a.0123abcd", ".b.0123abcd.unfinished", "a.0123abcd.unfinished")
+    }
     kept.add(leave(".a.11111111.unfinished", 23))
     at_work = tmp_path / leave(".a.22222222.unfinished", 48)
     (at_work / "data").write_text("still growing")

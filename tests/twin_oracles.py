@@ -77,7 +77,9 @@ def differing(one: SimpleNamespace, other: SimpleNamespace, absolute: float = 0.
         for name in left:
             # Masses and places are of single precision, which holds seven digits, and so are some products of them.
             relative = 1e-6 if left[name].dtype == np.float32 else 1e-7
-            if not np.allclose(left[name], right[name], rtol=relative, atol=absolute, equal_nan=left[name].dtype.kind == "f"):
+            if not np.allclose(
+                left[name], right[name], rtol=relative, atol=absolute, equal_nan=left[name].dtype.kind == "f"
+            ):
                 yield f"{part}.{name}"
 
 
@@ -188,12 +190,16 @@ def ease(rule: Seek, w: SimpleNamespace, i: int, j: int) -> float:
 def plain_seek(rule: Seek, w: SimpleNamespace) -> None:
     """The idle and hungry kill at a rate set by the prey around them; which one, chance says, by ease and by how common its kind is."""
     a, p = w.a, w.p
-    common = [min(3.0, max(0.01, w.arrays["census"][s].sum() / p["usual_number"][s])) ** rule.switching
-              for s in range(len(w.species))]  # fmt: skip
+    common = [
+        min(3.0, max(0.01, w.arrays["census"][s].sum() / p["usual_number"][s])) ** rule.switching
+        for s in range(len(w.species))
+    ]
     # Chance counts through the prey in the order of the cells of the search, in each in that of their keys.
     columns, rows = w.cells
-    row, column = (np.clip((at / length * n).astype(int), 0, n - 1)
-                   for at, length, n in ((a.y, w.space.height_m, rows), (a.x, w.space.width_m, columns)))  # fmt: skip
+    row, column = (
+        np.clip((at / length * n).astype(int), 0, n - 1)
+        for at, length, n in ((a.y, w.space.height_m, rows), (a.x, w.space.width_m, columns))
+    )
     in_order = sorted(w.slots, key=lambda j: (row[j], column[j], int(a.key[j])))
     for i in w.slots:
         s, young = a.species[i], a.mass[i] < p["adult_kg"][a.species[i]] / 2
@@ -236,11 +242,22 @@ def plain_seize(rule: Seize, w: SimpleNamespace) -> None:
         fed.add(a.herd[killer])
         s, body = a.species[killer], float(a.mass[victim]) * TISSUE_KJ_PER_KG + a.energy[victim]
         reach = rule.share_ranges * p["range_m"][s]
-        group = [i for i in w.slots if a.herd[i] == a.herd[killer] and not a.dying[i] and i != victim
-                 and math.dist((a.x[i], a.y[i]), (a.x[killer], a.y[killer])) <= reach]  # fmt: skip
+        group = [
+            i
+            for i in w.slots
+            if a.herd[i] == a.herd[killer]
+            and not a.dying[i]
+            and i != victim
+            and math.dist((a.x[i], a.y[i]), (a.x[killer], a.y[killer])) <= reach
+        ]
         digested = p["flesh_efficiency"][0]
-        room = [min(max(0.0, p["store_kj_kg"][s] * float(a.mass[i]) - a.energy[i]) / digested,
-                    rule.meal * float(a.mass[i]) * TISSUE_KJ_PER_KG) for i in group]  # fmt: skip
+        room = [
+            min(
+                max(0.0, p["store_kj_kg"][s] * float(a.mass[i]) - a.energy[i]) / digested,
+                rule.meal * float(a.mass[i]) * TISSUE_KJ_PER_KG,
+            )
+            for i in group
+        ]
         eaten = min(rule.edible * body, sum(room))
         hours = min(48.0, rule.handling_h * max(0.02, float(a.mass[victim] / a.mass[killer])))
         for i, wish in zip(group, room, strict=True):
@@ -262,7 +279,9 @@ def plain_metabolise(rule: Metabolise, w: SimpleNamespace) -> None:
         full, share = p["store_kj_kg"][s] * kg, filling(w, i)
         per_hour = p["maintain_kj_h"][s] * kg**0.75
         if p["cold_blooded"][s]:
-            per_hour *= math.exp(ENZYME_EV / BOLTZMANN_EV * (1 / usual_k - 1 / (w.fields["temperature_c"][cell] + 273.15)))
+            per_hour *= math.exp(
+                ENZYME_EV / BOLTZMANN_EV * (1 / usual_k - 1 / (w.fields["temperature_c"][cell] + 273.15))
+            )
         elif share < 0.6:
             per_hour *= 0.7 + 0.3 * max(0.0, share / 0.6)
         way_m = float(a.moved_m[i])
@@ -274,7 +293,11 @@ def plain_metabolise(rule: Metabolise, w: SimpleNamespace) -> None:
         w.tallies["energy_kj"][RESPIRED] += a.spent[i]
         adult = p["adult_kg"][s]
         if kg < adult and a.energy[i] > 0.3 * full:
-            gain = min(p["growth_h"][s] * (1.02 * adult - kg) * w.dt_h, adult - kg, (a.energy[i] - 0.3 * full) / TISSUE_KJ_PER_KG)
+            gain = min(
+                p["growth_h"][s] * (1.02 * adult - kg) * w.dt_h,
+                adult - kg,
+                (a.energy[i] - 0.3 * full) / TISSUE_KJ_PER_KG,
+            )
             a.mass[i] = kg + gain
             a.energy[i] -= (float(a.mass[i]) - kg) * TISSUE_KJ_PER_KG
         lack = max(0.0, 1 - max(0.0, a.energy[i] / full) / 0.3) if full else 0.0
@@ -284,5 +307,9 @@ def plain_metabolise(rule: Metabolise, w: SimpleNamespace) -> None:
 
 
 ORACLES = {
-    Graze: plain_graze, Eat: plain_eat, Seek: plain_seek, Seize: plain_seize, Metabolise: plain_metabolise,
-}  # fmt: skip
+    Graze: plain_graze,
+    Eat: plain_eat,
+    Seek: plain_seek,
+    Seize: plain_seize,
+    Metabolise: plain_metabolise,
+}

@@ -46,10 +46,20 @@ def found(world: World, count: int, species: int) -> np.ndarray:
     angle = rng.uniform(0, 2 * np.pi, count)
     place = rng.uniform(0, 1, (2, count)) * [[world.space.width_m], [world.space.height_m]]
     return world.agents.add(
-        count, species=species, x=place[0], y=place[1], home_x=place[0], home_y=place[1], dir_x=np.cos(angle),
-        dir_y=np.sin(angle), mass=10.0, energy=100.0, health=np.arange(count) % 10 == 0, born_h=-100.0,
+        count,
+        species=species,
+        x=place[0],
+        y=place[1],
+        home_x=place[0],
+        home_y=place[1],
+        dir_x=np.cos(angle),
+        dir_y=np.sin(angle),
+        mass=10.0,
+        energy=100.0,
+        health=np.arange(count) % 10 == 0,
+        born_h=-100.0,
         traits=rng.uniform(size=(count, 1)).repeat(len(world.traits), 1),
-    )  # fmt: skip
+    )
 
 
 def by_key(world: World) -> dict[str, np.ndarray]:

@@ -94,13 +94,16 @@ def functional_responses(n_predators: int = 400, steps: int = 2500) -> Iterator[
         (1, "II", {}),
         (2, "III", {"full_density": full, "awareness_m": 8.0}),
     ):
-        rate = np.array([
-            eaten_per_hour(n_predators, int(x * side**2), side, strike, handling, steps, **settings) for x in density
-        ])  # fmt: skip
+        rate = np.array(
+            [eaten_per_hour(n_predators, int(x * side**2), side, strike, handling, steps, **settings) for x in density]
+        )
         fit, _ = curve_fit(
-            lambda x, a, h, power=power: a * x**power / (1 + a * h * x**power), density, rate, p0=(area, handling),
+            lambda x, a, h, power=power: a * x**power / (1 + a * h * x**power),
+            density,
+            rate,
+            p0=(area, handling),
             sigma=np.sqrt(rate),
-        )  # fmt: skip
+        )
         attack = area if power == 1 else area / full
         for what, expected, obtained in (("attack rate", attack, fit[0]), ("handling time", handling, fit[1])):
             claim = f"Holling {name} refitted from encounters, {what}"
@@ -207,8 +210,12 @@ def free_distribution(n: int = 3000) -> Iterator[Result]:
     expected = n * supply.ravel() / supply.sum()
     statistic = float(((counts - expected) ** 2 / expected).sum())
     bound = float(chi2.ppf(0.95, supply.size - 1))
-    yield Result(claim=f"ideal free distribution over 12 patches, χ² (5 % bound {bound:.3g})", expected=0, obtained=statistic,
-                 tolerance=bound)  # fmt: skip
+    yield Result(
+        claim=f"ideal free distribution over 12 patches, χ² (5 % bound {bound:.3g})",
+        expected=0,
+        obtained=statistic,
+        tolerance=bound,
+    )
 
 
 def marginal_value(hours: float = 5_000) -> Iterator[Result]:
@@ -240,7 +247,9 @@ def metabolic_scaling(days: int = 30, area_share: float = 0.05) -> Iterator[Resu
             total += np.bincount(a.species[grown], values, minlength=len(total))
     seen = animals >= 10 * days
     fit = fit_power(mass[seen] / animals[seen], respired[seen] / animals[seen])
-    claim = f"Kleiber, respiration of a grown animal of {seen.sum()} species of the savanna: slope on mass, 95 % interval"
+    claim = (
+        f"Kleiber, respiration of a grown animal of {seen.sum()} species of the savanna: slope on mass, 95 % interval"
+    )
     yield Result(claim=claim, expected=0.75, obtained=fit["slope"], tolerance=(fit["high"] - fit["low"]) / 2)
 
 
@@ -286,12 +295,23 @@ def invasions(numbers: Sequence[int] = (100, 1000), dt: float = 0.1, n_seeds: in
             before = len(world.agents)
             advance(world, round((until - since) / dt))
             found.append((len(world.agents) - before) / number / (until - since))
-        slowest, error = front_of_densities(dt, since, until, 1 / number), float(np.std(found, ddof=1)) / math.sqrt(n_seeds)
-        claim = f"Fisher's wave, {number:,} animals a length, {n_seeds} seeds: speed between {slowest:.3f} (cut off at one)"
-        yield Result(claim=f"{claim} and {fastest:.3f} (densities), or 3 s.e. off", expected=(slowest + fastest) / 2, obtained=float(np.mean(found)),
-                     tolerance=(fastest - slowest) / 2 + 3 * error)  # fmt: skip
+        slowest, error = (
+            front_of_densities(dt, since, until, 1 / number),
+            float(np.std(found, ddof=1)) / math.sqrt(n_seeds),
+        )
+        claim = (
+            f"Fisher's wave, {number:,} animals a length, {n_seeds} seeds: speed between {slowest:.3f} (cut off at one)"
+        )
+        yield Result(
+            claim=f"{claim} and {fastest:.3f} (densities), or 3 s.e. off",
+            expected=(slowest + fastest) / 2,
+            obtained=float(np.mean(found)),
+            tolerance=(fastest - slowest) / 2 + 3 * error,
+        )
         speeds.append(float(np.mean(found)))
-    claim = f"Fisher's wave: times that it is faster with more animals ({', '.join(f'{speed:.3f}' for speed in speeds)})"
+    claim = (
+        f"Fisher's wave: times that it is faster with more animals ({', '.join(f'{speed:.3f}' for speed in speeds)})"
+    )
     yield Result(claim=claim, expected=len(speeds) - 1, obtained=int((np.diff(speeds) > 0).sum()), tolerance=0)
 
 
@@ -351,7 +371,9 @@ def ages(n_seeds: int = 12, start: int = 3000, years: int = 12) -> Iterator[Resu
         yield mean_over(f"Leslie, {name}, animals: growth a year, dominant eigenvalue", growth_factor(matrix), found)
 
 
-def life_histories(n_seeds: int = 12, start: int = 2000, steps: int = 72, dt: float = HOURS_A_YEAR / 24) -> Iterator[Result]:
+def life_histories(
+    n_seeds: int = 12, start: int = 2000, steps: int = 72, dt: float = HOURS_A_YEAR / 24
+) -> Iterator[Result]:
     """Rabbits that age, mate, bear and die by the rules of the bundled worlds, always fed: they grow as those rates say."""
     built = build_world("tutorial", n_animals=50)
     kind = built.species.index("rabbit")
@@ -360,8 +382,12 @@ def life_histories(n_seeds: int = 12, start: int = 2000, steps: int = 72, dt: fl
     p["birth_season"][:], p["resident"][:], p["gestation_h"][:] = True, False, 1.0
     p["conceive_per_h"][kind] = 2 / HOURS_A_YEAR
     age = np.arange(math.ceil(1.4 * p["life_h"][kind] / dt)) * dt
-    rate = [life.death_rate.py_func(one, HOURS_A_YEAR, *(p[name][kind] for name in ("life_h", "young_death_h", "adult_death_h")))
-            for one in age]  # fmt: skip
+    rate = [
+        life.death_rate.py_func(
+            one, HOURS_A_YEAR, *(p[name][kind] for name in ("life_h", "young_death_h", "adult_death_h"))
+        )
+        for one in age
+    ]
     survival = np.exp(-dt * np.array(rate))
     # A mother that dies in a step bears no young at its end; half of the young are daughters.
     daughters = -math.expm1(-dt * p["conceive_per_h"][kind]) * p["litter_size"][kind] / 2
@@ -370,8 +396,16 @@ def life_histories(n_seeds: int = 12, start: int = 2000, steps: int = 72, dt: fl
     born = -np.repeat(age, numbers)
     for seed in range(n_seeds):
         rules = [life.Age(every_h=dt), life.Mate(every_h=dt), life.Bear()]
-        world = World(space=built.space, rules=rules, seed=seed, dt_h=dt, species=built.species, parameters=p,
-                      fields=built.fields, arrays=built.arrays)  # fmt: skip
+        world = World(
+            space=built.space,
+            rules=rules,
+            seed=seed,
+            dt_h=dt,
+            species=built.species,
+            parameters=p,
+            fields=built.fields,
+            arrays=built.arrays,
+        )
         for sex in (life.FEMALE, life.MALE):
             world.agents.add(len(born), species=kind, sex=sex, born_h=born, mass=1.0, energy=1e9)
         advance(world, steps, each=lambda world: world.agents.energy.fill(1e9))
@@ -404,7 +438,9 @@ def main(argv: list[str] | None = None) -> int:
         cascade(),
     )
     results = [result for part in parts for result in part]
-    return write_page("agents", "Agents: what is known, and what the program's animals do", results, options.results, argv)
+    return write_page(
+        "agents", "Agents: what is known, and what the program's animals do", results, options.results, argv
+    )
 
 
 if __name__ == "__main__":

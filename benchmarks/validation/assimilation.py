@@ -50,9 +50,21 @@ from linnaea.twin.inference.ensemble_members import NOISE_LEVELS
 
 LEAST, MOST, GAIN = 0.80, 0.97, 0.30
 HEADER = (
-    "truth", "filter", "seeds", "held", "a month ahead", "free run", "CRPS", "free", "gain", "gain, logarithms",
-    "seeds better", "surprise", "noise", "as expected",
-)  # fmt: skip
+    "truth",
+    "filter",
+    "seeds",
+    "held",
+    "a month ahead",
+    "free run",
+    "CRPS",
+    "free",
+    "gain",
+    "gain, logarithms",
+    "seeds better",
+    "surprise",
+    "noise",
+    "as expected",
+)
 WRONG_LOSSES = {"tutorial": "loss of red fox", "savanna": "loss of wildebeest", "island": "loss of grey wolf"}
 
 
@@ -89,7 +101,8 @@ def all_jobs(options) -> list[Job]:
     ]
     truth = f"{options.animals} animals, tutorial"
     return jobs + [
-        Job(truth=truth, seed=options.first_seed + seed, animals=options.animals) for seed in range(options.animal_seeds)
+        Job(truth=truth, seed=options.first_seed + seed, animals=options.animals)
+        for seed in range(options.animal_seeds)
     ]
 
 
@@ -110,7 +123,11 @@ def run_job(job: Job, months: int, size: int, work: Path | None, key: str) -> tu
     scores = job.run(months, size)
     seconds = time.process_time() - start
     if path:
-        content = {"job": asdict(job), "seconds": seconds, "scores": {what: asdict(one) for what, one in scores.items()}}
+        content = {
+            "job": asdict(job),
+            "seconds": seconds,
+            "scores": {what: asdict(one) for what, one in scores.items()},
+        }
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
     return scores, seconds
@@ -122,7 +139,8 @@ def run_all(jobs: Sequence[Job], options) -> list[tuple[dict[str, Score], float]
     if options.work:
         options.work.mkdir(parents=True, exist_ok=True)
     todo = [
-        (job, options.animal_months if job.animals else options.months, options.ensemble, options.work, key) for job in jobs
+        (job, options.animal_months if job.animals else options.months, options.ensemble, options.work, key)
+        for job in jobs
     ]
     if options.processes == 1:
         done = []
@@ -146,7 +164,9 @@ def say(number: int, n_jobs: int) -> None:
 def line(truth: str, what: str, scores: list[Score]) -> tuple[str, bool]:
     """A row of the table, and whether the measures are met where they are asked for."""
     mean = {key: float(np.mean([getattr(one, key) for one in scores])) for key in Score.__dataclass_fields__}
-    error = float(np.std([one.held for one in scores], ddof=1) / len(scores) ** 0.5) if len(scores) > 1 else float("nan")
+    error = (
+        float(np.std([one.held for one in scores], ddof=1) / len(scores) ** 0.5) if len(scores) > 1 else float("nan")
+    )
     gains = [1 - mean["crps"] / mean["free"], 1 - mean["crps_log"] / mean["free_log"]]
     better = sum(one.crps < one.free for one in scores)
     fine = LEAST <= mean["held"] <= MOST and min(gains) >= GAIN

@@ -32,7 +32,11 @@ from linnaea.twin.inference.observation_model import Count, gather
 MONTH_H = 730.5
 WRONG = 0.7
 SPREAD, FILTER = Spread(), FilterConfig()
-COUNTED, A_THIRD, NEVER_COUNTED = "as drawn", "a third of the species counted: they", "the two thirds that nobody counted"
+COUNTED, A_THIRD, NEVER_COUNTED = (
+    "as drawn",
+    "a third of the species counted: they",
+    "the two thirds that nobody counted",
+)
 TABLES = "as in the tables"
 
 

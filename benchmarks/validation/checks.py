@@ -52,7 +52,12 @@ def page_options(description: str) -> argparse.ArgumentParser:
 
 
 def write_page(
-    name: str, title: str, results: Iterable[Result], folder: Path, argv: Sequence[str] | None, notes: Sequence[str] = ()
+    name: str,
+    title: str,
+    results: Iterable[Result],
+    folder: Path,
+    argv: Sequence[str] | None,
+    notes: Sequence[str] = (),
 ) -> int:
     """Writes the page of the script `name`; 1 where a line does not hold, else 0."""
     results = list(results)

@@ -71,8 +71,10 @@ def two_hares() -> MeanField:
     """A lynx that prefers one of two hares: a web of three with two links."""
     growth = {"brown hare": 1.0, "white hare": 1.4}
     hares = [Node(name=name, start=0.5, growth=rate, capacity=1.5) for name, rate in growth.items()]
-    links = [Link(predator="lynx", prey=name, attack=1.0, handling=0.8, efficiency=0.5, preference=w)
-             for name, w in (("brown hare", 0.6), ("white hare", 1.0))]  # fmt: skip
+    links = [
+        Link(predator="lynx", prey=name, attack=1.0, handling=0.8, efficiency=0.5, preference=w)
+        for name, w in (("brown hare", 0.6), ("white hare", 1.0))
+    ]
     return MeanField(nodes=(*hares, Node(name="lynx", start=0.6, metabolism=0.25)), links=tuple(links))
 
 

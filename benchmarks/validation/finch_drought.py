@@ -32,7 +32,9 @@ def beaks(world: World) -> tuple[np.ndarray, np.ndarray]:
     return a.id[slots], a.traits[slots, 0].astype(float)
 
 
-def selection(seed: int, dt_h: float, rain: float, start_y: float, end_y: float, until_y: float) -> tuple[int, int, float, float]:
+def selection(
+    seed: int, dt_h: float, rain: float, start_y: float, end_y: float, until_y: float
+) -> tuple[int, int, float, float]:
     """(finches when the drought begins, of them alive at its end, S, R in standard deviations); rain 1 is no drought."""
     world = build_world("galapagos", seed=seed, dt_h=dt_h)
     dry = Drought(start_h=start_y * HOURS_A_YEAR, end_h=end_y * HOURS_A_YEAR, rain=rain)
@@ -80,11 +82,13 @@ def main(argv: list[str] | None = None) -> int:
         "",
         "| seed | finches, drought | S | R | finches, usual rain | S | R |",
         "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-        *(f"| {seed} | {a} → {b} | {c:+.2f} | {d:+.2f} | {e} → {f} | {g:+.2f} | {h:+.2f} |"
-          for seed, (a, b, c, d, e, f, g, h) in enumerate(rows)),
+        *(
+            f"| {seed} | {a} → {b} | {c:+.2f} | {d:+.2f} | {e} → {f} | {g:+.2f} | {h:+.2f} |"
+            for seed, (a, b, c, d, e, f, g, h) in enumerate(rows)
+        ),
         "",
         f"Drought against usual rain, mean of {len(rows)} pairs ± standard error: {found}.",
-    ]  # fmt: skip
+    ]
     write_result(options.results, "finch_drought", lines)
     return 0
 

@@ -61,7 +61,9 @@ def kept(name: str, steps: int, **options) -> Iterator[Result]:
     yield Result(claim=claim, expected=0, obtained=int(np.abs(off).sum()), tolerance=0)
     turned_over = float(tally["energy_kj"].sum())
     gap = (total_kj(world) - balance_kj(world) - energy) / max(energy, turned_over)
-    yield Result(claim=f"{name}, {days:g} days: energy unaccounted for, share", expected=0, obtained=gap, tolerance=1e-11)
+    yield Result(
+        claim=f"{name}, {days:g} days: energy unaccounted for, share", expected=0, obtained=gap, tolerance=1e-11
+    )
 
 
 def pair(claim: str, change: Callable[[World, int], None], steps: int = 60, **options) -> Result:
@@ -136,9 +138,7 @@ def main(argv: list[str] | None = None) -> int:
     worlds = {"savanna": (0.02, 6.0), "island": (0.3, None), "galapagos": (0.3, 6.0), "post": (0.3, None)}
     worlds["tutorial"] = (1.0, 6.0)
     results = [
-        line
-        for name, (share, dt_h) in worlds.items()
-        for line in kept(name, 200, seed=2, area_share=share, dt_h=dt_h)
+        line for name, (share, dt_h) in worlds.items() for line in kept(name, 200, seed=2, area_share=share, dt_h=dt_h)
     ]
     results += [no_look_ahead(), pair("savanna, animals in other slots", shuffled), *poached()]
     results.append(pair("savanna, state written to disk and read back", resumed))

@@ -78,20 +78,39 @@ def read_counts(path: Path) -> Counts:
     wolves, moose, share = (
         np.array([number(row[key]) for row in rows]) for key in ("wolves", "moose", "predation rate")
     )
-    return Counts(year_t=np.array([int(row["year"]) for row in rows]), animals_2t=np.array([moose, wolves]),
-                  kills_t=share * moose / wolves)  # fmt: skip
+    return Counts(
+        year_t=np.array([int(row["year"]) for row in rows]),
+        animals_2t=np.array([moose, wolves]),
+        kills_t=share * moose / wolves,
+    )
 
 
 def system(value: dict[str, float], moose: float = 0.0, wolves: float = 0.0, noisy: bool = True) -> MeanField:
     """The island as a yearly map, in animals."""
     share = 1.0 if noisy else 0.0
-    link = Link(predator="wolf", prey="moose", attack=value["attack"], handling=value["handling"],
-                efficiency=min(value["efficiency"], 1.0))  # fmt: skip
+    link = Link(
+        predator="wolf",
+        prey="moose",
+        attack=value["attack"],
+        handling=value["handling"],
+        efficiency=min(value["efficiency"], 1.0),
+    )
     nodes = (
-        Node(name="moose", start=moose, growth=value["growth"], capacity=value["capacity"], noise=share * value["moose_noise"]),
-        Node(name="wolf", start=wolves, metabolism=value["loss"], interference=value["interference"],
-             noise=share * value["wolf_noise"]),
-    )  # fmt: skip
+        Node(
+            name="moose",
+            start=moose,
+            growth=value["growth"],
+            capacity=value["capacity"],
+            noise=share * value["moose_noise"],
+        ),
+        Node(
+            name="wolf",
+            start=wolves,
+            metabolism=value["loss"],
+            interference=value["interference"],
+            noise=share * value["wolf_noise"],
+        ),
+    )
     return MeanField(nodes=nodes, links=(link,), extinct_below=0.5, time_unit="y", density_unit="animals")
 
 
@@ -124,15 +143,24 @@ def fit(counts: Counts) -> tuple[np.ndarray, np.ndarray]:
     starts = [middle, *(middle + 0.5 * wide * rng.normal(size=(7, len(middle))))]
     tries = [minimize(misfit, start, (counts,), method="BFGS") for start in starts]
     best = min(tries, key=lambda found: found.fun)
-    found = minimize(misfit, best.x, (counts,), method="Nelder-Mead",
-                     options={"maxiter": 4000, "maxfev": 4000, "xatol": 1e-7, "fatol": 1e-9, "adaptive": True})  # fmt: skip
+    found = minimize(
+        misfit,
+        best.x,
+        (counts,),
+        method="Nelder-Mead",
+        options={"maxiter": 4000, "maxfev": 4000, "xatol": 1e-7, "fatol": 1e-9, "adaptive": True},
+    )
     n, step = len(found.x), 1e-3
     curve = np.empty((n, n))
     for i in range(n):
         for j in range(n):
             a, b = np.eye(n)[i] * step, np.eye(n)[j] * step
-            curve[i, j] = (misfit(found.x + a + b, counts) - misfit(found.x + a - b, counts)
-                           - misfit(found.x - a + b, counts) + misfit(found.x - a - b, counts)) / (4 * step**2)  # fmt: skip
+            curve[i, j] = (
+                misfit(found.x + a + b, counts)
+                - misfit(found.x + a - b, counts)
+                - misfit(found.x - a + b, counts)
+                + misfit(found.x - a - b, counts)
+            ) / (4 * step**2)
     return found.x, np.linalg.inv((curve + curve.T) / 2)
 
 
@@ -162,8 +190,10 @@ def score_rows(what: str, ours, walks, truth_2t: np.ndarray) -> list[str]:
         for unit, change in (("animals", lambda x: x), ("logarithm", lambda x: np.log(np.maximum(x, 0.5)))):
             model, naive = (float(crps(change(m[:, index]), change(truth_2t[index])).mean()) for m in (ours, walks))
             held = [coverage(members[:, index], truth_2t[index]) for members in (ours, walks)]
-            lines.append(f"| {what} | {name}, {unit} | {model:.4g} | {naive:.4g} | {model / naive:.3f} | "
-                         f"{held[0]:.0%} | {held[1]:.0%} |")  # fmt: skip
+            lines.append(
+                f"| {what} | {name}, {unit} | {model:.4g} | {naive:.4g} | {model / naive:.3f} | "
+                f"{held[0]:.0%} | {held[1]:.0%} |"
+            )
     return lines
 
 
@@ -219,14 +249,16 @@ def main(argv: list[str] | None = None) -> int:
         "",
         "| parameter | mode | factor | prior | factor |",
         "| --- | --- | --- | --- | --- |",
-        *(f"| {name} | {math.exp(mode[i]):.4g} | {math.exp(spread[i]):.3g} | {median:g} | {math.exp(wide):.3g} |"
-          for i, (name, (median, wide)) in enumerate(PRIORS.items())),
+        *(
+            f"| {name} | {math.exp(mode[i]):.4g} | {math.exp(spread[i]):.3g} | {median:g} | {math.exp(wide):.3g} |"
+            for i, (name, (median, wide)) in enumerate(PRIORS.items())
+        ),
         "",
         "## Median and 90 % interval of the forecast",
         "",
         "| year | moose | wolves |",
         "| --- | --- | --- |",
-    ]  # fmt: skip
+    ]
     low, middle, high = np.quantile(ours, [0.05, 0.5, 0.95], axis=0)
     for t in range(0, years, 4):
         shown = [f"{middle[i, t]:.0f} ({low[i, t]:.0f}–{high[i, t]:.0f})" for i in (0, 1)]

@@ -87,8 +87,12 @@ def enrichment() -> Iterator[Result]:
     for capacity, *ends in ((3.0, 0.0916, 2.1167), (5.0, 0.00104, 4.611)):
         found = settled(rosenzweig_macarthur(capacity), 600, 60)[1]["hare"]
         for what, expected, obtained in zip(("least", "greatest"), ends, found, strict=True):
-            yield Result(claim=f"Rosenzweig–MacArthur, capacity {capacity:g}, {what} prey", expected=expected, obtained=obtained,
-                         tolerance=0.01 * expected)  # fmt: skip
+            yield Result(
+                claim=f"Rosenzweig–MacArthur, capacity {capacity:g}, {what} prey",
+                expected=expected,
+                obtained=obtained,
+                tolerance=0.01 * expected,
+            )
 
 
 def responses() -> Iterator[Result]:
@@ -193,8 +197,12 @@ def scaling(n_species: int = 60) -> Iterator[Result]:
         ("Damuth, animals an area", -0.75, density),
     ):
         fit = fit_power(masses, values)
-        yield Result(claim=f"{claim}: slope on mass, 95 % interval", expected=expected, obtained=fit["slope"],
-                     tolerance=(fit["high"] - fit["low"]) / 2)  # fmt: skip
+        yield Result(
+            claim=f"{claim}: slope on mass, 95 % interval",
+            expected=expected,
+            obtained=fit["slope"],
+            tolerance=(fit["high"] - fit["low"]) / 2,
+        )
 
 
 def balance() -> Iterator[Result]:
@@ -202,8 +210,12 @@ def balance() -> Iterator[Result]:
     for world in ("savanna", "island", "galapagos", "post", "tutorial"):
         rates = Rates(system_of_web(bundled_web(world, bundled_species())))
         worst = float(np.abs(rates(rates.start()) / rates.start()).max())
-        yield Result(claim=f"{world}: greatest relative change a year at the usual densities", expected=0, obtained=worst,
-                     tolerance=1e-7)  # fmt: skip
+        yield Result(
+            claim=f"{world}: greatest relative change a year at the usual densities",
+            expected=0,
+            obtained=worst,
+            tolerance=1e-7,
+        )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -224,7 +236,9 @@ def main(argv: list[str] | None = None) -> int:
         life_tables(),
     )
     results = [result for part in (*parts, scaling(), balance()) for result in part]
-    return write_page("mean_field", "Mean field: what is known, and what the program's equations give", results, options.results, argv)
+    return write_page(
+        "mean_field", "Mean field: what is known, and what the program's equations give", results, options.results, argv
+    )
 
 
 if __name__ == "__main__":

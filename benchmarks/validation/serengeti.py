@@ -81,9 +81,16 @@ def run(options: argparse.Namespace, name: str, years: float, scenario: str = ""
     if file:
         file.write_text(scenario, encoding="utf-8")
     config = TwinRunConfig(
-        world=options.world, scenario=file, years=years, seed=options.seed, ensemble=options.members, area=options.area,
-        set=(f"ground.dt_h={options.step_h:g}",), out=options.runs / name, report=False,
-    )  # fmt: skip
+        world=options.world,
+        scenario=file,
+        years=years,
+        seed=options.seed,
+        ensemble=options.members,
+        area=options.area,
+        set=(f"ground.dt_h={options.step_h:g}",),
+        out=options.runs / name,
+        report=False,
+    )
     plan = make_plan(config)
     prepare_folder(config.out, plan, file, resume=True)
     run_members(plan, config.out, processes=options.processes, report=lambda line: print(f"{name}: {line}", flush=True))

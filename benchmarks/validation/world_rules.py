@@ -65,23 +65,33 @@ def grazing(days: int = 2, area_share: float = 2.0) -> Iterator[Result]:
         before = world.tallies["grazed_kj"][kind].sum()
         advance(world, round(24 * days / world.dt_h), each=as_before)
         taken.append((world.tallies["grazed_kj"][kind].sum() - before) / len(rabbits) / (24 * days))
-    most, half = curve_fit(lambda food, most, half: most * food / (half + food), amounts, taken, p0=(max(taken), half_kj))[0]
+    most, half = curve_fit(
+        lambda food, most, half: most * food / (half + food), amounts, taken, p0=(max(taken), half_kj)
+    )[0]
     watching = np.mean([head_up_share(float(size)) for size in world.arrays["herd_size"][a.herd[rabbits]]])
     usual = float(p["most_kj_h"][kind]) * float(p["adult_kg"][kind]) ** 0.75 / float(p["food_efficiency"][0])
     expected = usual * (1 - watching) / float(p["usual_feeding"][kind])
     claim = f"{OWN}Graze and Eat, {len(rabbits):,} rabbits, Holling II refitted to intake at seven amounts of clover,"
     yield Result(claim=f"{claim} most, kJ an hour", expected=expected, obtained=float(most), tolerance=0.05 * expected)
     per_kg_km2 = float(p["food_kj_kg"][0] * p["cell_km2"][0])
-    yield Result(claim=f"{claim} half saturation, kg/km²", expected=half_kj / per_kg_km2, obtained=float(half) / per_kg_km2,
-                 tolerance=0.05 * half_kj / per_kg_km2)  # fmt: skip
+    yield Result(
+        claim=f"{claim} half saturation, kg/km²",
+        expected=half_kj / per_kg_km2,
+        obtained=float(half) / per_kg_km2,
+        tolerance=0.05 * half_kj / per_kg_km2,
+    )
 
 
-def kills(densities: tuple[float, ...] = (5.0, 10.0, 20.0), days: int = 60, area_share: float = 16.0) -> Iterator[Result]:
+def kills(
+    densities: tuple[float, ...] = (5.0, 10.0, 20.0), days: int = 60, area_share: float = 16.0
+) -> Iterator[Result]:
     """Foxes that are always hungry and idle, each alone, among few rabbits: kills as the attack rate says.
 
     Rabbits are grown, well fed, of one herd, and stand anywhere anew in every step; those that are killed are replaced.
     """
-    world = only(build_world("tutorial", seed=1, area_share=area_share), "Gather", "Census", "Seek", "Seize", "Bequeath")
+    world = only(
+        build_world("tutorial", seed=1, area_share=area_share), "Gather", "Census", "Seek", "Seize", "Bequeath"
+    )
     a, p = world.agents, world.parameters
     prey, hunter = world.species.index("rabbit"), world.species.index("red fox")
     rng, herd = np.random.default_rng(1), int(a.herd[a.slots()[a.species[a.slots()] == prey][0]])
@@ -114,10 +124,18 @@ def kills(densities: tuple[float, ...] = (5.0, 10.0, 20.0), days: int = 60, area
         weight = p["prey_weight"][hunter, prey] * p["prime"][prey] * (1 - care_of(world) * herd_notices(float(number)))
         seen = float(weight) * number / area_km2
         total, sought, a_day = total + found, sought + hours * seen, hours / 24
-        yield Result(claim=f"{claim}, {density:g} a km²: kills of one a day (tolerance 3 s.e.)", expected=24 * attack * seen,
-                     obtained=found / a_day, tolerance=3 * math.sqrt(24 * attack * seen / a_day))  # fmt: skip
-    yield Result(claim=f"{claim}, {total:,} kills: attack rate, km²/h (tolerance 3 s.e.)", expected=attack, obtained=total / sought,
-                 tolerance=3 * math.sqrt(attack / sought))  # fmt: skip
+        yield Result(
+            claim=f"{claim}, {density:g} a km²: kills of one a day (tolerance 3 s.e.)",
+            expected=24 * attack * seen,
+            obtained=found / a_day,
+            tolerance=3 * math.sqrt(24 * attack * seen / a_day),
+        )
+    yield Result(
+        claim=f"{claim}, {total:,} kills: attack rate, km²/h (tolerance 3 s.e.)",
+        expected=attack,
+        obtained=total / sought,
+        tolerance=3 * math.sqrt(attack / sought),
+    )
 
 
 def care_of(world: World) -> float:
@@ -154,12 +172,16 @@ def contagion(n: int = 5_000, first: float = 0.1, n_seeds: int = 30) -> Iterator
     off = np.array(sizes) - np.array(expected)
     claim = f"{OWN}Meet and Sicken, {n:,} well-mixed rabbits, final size of SIR for the R0 measured in the same run"
     yield Result(
-        claim=f"{claim}, {np.mean(ratios):.2f} ({n_seeds} seeds; tolerance 3 s.e.)", expected=float(np.mean(expected)),
-        obtained=float(np.mean(sizes)), tolerance=3 * float(off.std(ddof=1)) / math.sqrt(n_seeds),
-    )  # fmt: skip
+        claim=f"{claim}, {np.mean(ratios):.2f} ({n_seeds} seeds; tolerance 3 s.e.)",
+        expected=float(np.mean(expected)),
+        obtained=float(np.mean(sizes)),
+        tolerance=3 * float(off.std(ddof=1)) / math.sqrt(n_seeds),
+    )
 
 
-def outbreak(n: int, first: float, seed: int, illness_d: float = 3.0, infections_per_h: float = 0.018) -> tuple[float, float]:
+def outbreak(
+    n: int, first: float, seed: int, illness_d: float = 3.0, infections_per_h: float = 0.018
+) -> tuple[float, float]:
     """(share ever ill, R0 of the first ill ones) of one outbreak among rabbits that all mix."""
     from scipy.spatial import cKDTree
 
@@ -210,11 +232,17 @@ def cascade(n_seeds: int = 6, years: float = 2.0, area_share: float = 0.5) -> It
                 attach(world, scenario, years * HOURS_A_YEAR)
             kept: list[tuple[float, float]] = []
             steps = round(years * HOURS_A_YEAR / world.dt_h)
-            advance(world, steps, each=lambda world, kept=kept: kept.append((world.counts()[0], world.arrays["food"].sum())))
+            advance(
+                world, steps, each=lambda world, kept=kept: kept.append((world.counts()[0], world.arrays["food"].sum()))
+            )
             means.append(np.mean(kept[steps // 2 :], axis=0))
         ratios.append(means[1] / means[0])
         more, less = more + int(ratios[-1][0] > 1), less + int(ratios[-1][1] < 1)
     rabbits, clover = np.mean(ratios, axis=0)
     claim = f"{OWN}all of the tutorial's, foxes removed, mean of the second half of {years:g} years, of {n_seeds} paired seeds with"
-    yield Result(claim=f"{claim} more rabbits (on average {rabbits:.2f} times)", expected=n_seeds, obtained=more, tolerance=0)
-    yield Result(claim=f"{claim} less clover (on average {clover:.2f} times)", expected=n_seeds, obtained=less, tolerance=0)
+    yield Result(
+        claim=f"{claim} more rabbits (on average {rabbits:.2f} times)", expected=n_seeds, obtained=more, tolerance=0
+    )
+    yield Result(
+        claim=f"{claim} less clover (on average {clover:.2f} times)", expected=n_seeds, obtained=less, tolerance=0
+    )

@@ -54,7 +54,11 @@ def live(name: str, run: Lived, seed: int) -> dict:
     """One seed: `species`, `start` [s], `counts` [k, s], and of each plant its least and most, kg/km2, over the ground's mean."""
     world = build_world(name, seed=seed, area_share=run.area, dt_h=float(run.step_h))
     start, counts, plants = world.counts().tolist(), [], {}
-    foods = [food for food, kind in zip(world.parameters["food_names"].tolist(), world.parameters["food_kind"], strict=True) if kind <= 1]
+    foods = [
+        food
+        for food, kind in zip(world.parameters["food_names"].tolist(), world.parameters["food_kind"], strict=True)
+        if kind <= 1
+    ]
     for k in range(1, round(run.years / run.every_y) + 1):
         while world.now_h < k * run.every_y * HOURS_A_YEAR - 1e-6:
             step(world)
@@ -63,9 +67,12 @@ def live(name: str, run: Lived, seed: int) -> dict:
             plants.setdefault(food, []).append(float(food_kg_km2(world, food).mean()))
     burned = float(world.fields["burned_times"].mean() / run.years) if "burned_times" in world.fields else 0.0
     return {
-        "species": list(world.species), "start": start, "counts": counts, "burned_share_a_year": burned,
+        "species": list(world.species),
+        "start": start,
+        "counts": counts,
+        "burned_share_a_year": burned,
         "plants": {food: (min(mean), max(mean)) for food, mean in plants.items()},
-    }  # fmt: skip
+    }
 
 
 def lived(work: Path, name: str, seed: int) -> dict:
@@ -82,11 +89,16 @@ def rows(name: str, found: list[dict]) -> list[str]:
     start = np.array(found[0]["start"])
     counts = np.concatenate([np.array(one["counts"]) for one in found])
     ends = np.array([one["counts"][-1] for one in found])
-    lines = ["| species | at the start | least | most | at the ends | counts at which it was gone |", "| --- | ---: | ---: | ---: | --- | ---: |"]
+    lines = [
+        "| species | at the start | least | most | at the ends | counts at which it was gone |",
+        "| --- | ---: | ---: | ---: | --- | ---: |",
+    ]
     for s, species in enumerate(found[0]["species"]):
         gone = int((counts[:, s] == 0).sum())
-        lines.append(f"| {species} | {start[s]:,} | {counts[:, s].min():,} | {counts[:, s].max():,} | "
-                     f"{', '.join(f'{n:,}' for n in ends[:, s])} | {gone:,} of {len(counts):,} |")  # fmt: skip
+        lines.append(
+            f"| {species} | {start[s]:,} | {counts[:, s].min():,} | {counts[:, s].max():,} | "
+            f"{', '.join(f'{n:,}' for n in ends[:, s])} | {gone:,} of {len(counts):,} |"
+        )
     plants = ", ".join(
         f"{food} {min(one['plants'][food][0] for one in found):,.3g} to {max(one['plants'][food][1] for one in found):,.3g}"
         for food in found[0]["plants"]
@@ -105,11 +117,13 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     options.work.mkdir(parents=True, exist_ok=True)
     lines = [
-        "# The bundled worlds, left to themselves", "",
+        "# The bundled worlds, left to themselves",
+        "",
         f"- hardware: {describe_hardware()}",
         f"- command: `{show_command('validation/worlds_live', sys.argv[1:] if argv is None else argv)}`",
-        "- newcomers from outside as each world's file has them; counts at even times, from the first such time on", "",
-    ]  # fmt: skip
+        "- newcomers from outside as each world's file has them; counts at even times, from the first such time on",
+        "",
+    ]
     for name, run in RUNS.items():
         if options.only in (None, name):
             seeds = ", ".join(map(str, run.seeds))

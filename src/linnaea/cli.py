@@ -50,7 +50,9 @@ STAGES = {
         config="LearnConfig",
         help="learn your own names from a folder of class folders",
     ),
-    "embed": Stage(module="linnaea.embed.images.image_vectors", config="EmbedConfig", help="turn photographs into vectors on disk"),
+    "embed": Stage(
+        module="linnaea.embed.images.image_vectors", config="EmbedConfig", help="turn photographs into vectors on disk"
+    ),
     "names": Stage(
         module="linnaea.embed.names.precomputed_names",
         config="NamesConfig",
@@ -78,7 +80,9 @@ STAGES = {
         config="CompareConfig",
         help="say what an intervention changes, with intervals",
     ),
-    "twin worlds": Stage(module="linnaea.twin.commands.worlds", config="WorldsConfig", help="list the worlds, or show one"),
+    "twin worlds": Stage(
+        module="linnaea.twin.commands.worlds", config="WorldsConfig", help="list the worlds, or show one"
+    ),
     "twin sensitivity": Stage(
         module="linnaea.twin.commands.sensitivity",
         config="SensitivityConfig",

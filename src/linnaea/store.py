@@ -213,6 +213,8 @@ def load_vectors(directory: Path) -> Vectors:
     directory = Path(directory)
     manifest = read_manifest(directory)
     if manifest is None:
-        raise FileNotFoundError(f"{directory} holds no finished vectors artifact (no {MANIFEST}); run `linnaea embed` again")
+        raise FileNotFoundError(
+            f"{directory} holds no finished vectors artifact (no {MANIFEST}); run `linnaea embed` again"
+        )
     vectors_nd = np.load(directory / VECTORS, mmap_mode="r")
     return Vectors(vectors_nd=vectors_nd, rows=pl.read_parquet(directory / ROWS), manifest=manifest)

@@ -36,7 +36,9 @@ def test_the_readme_shows_every_command(root):
     assert not missing
 
 
-@pytest.mark.parametrize("document", (*DOCUMENTS, "docs/models.md", "docs/pybioclip.md", "docs/training.md", "docs/twin.md"))
+@pytest.mark.parametrize(
+    "document", (*DOCUMENTS, "docs/models.md", "docs/pybioclip.md", "docs/training.md", "docs/twin.md")
+)
 def test_the_documents_show_only_commands_and_options_that_exist(root, document):
     for line in commands_in((root / document).read_text(encoding="utf-8")):
         words = line.split("#")[0].split()[1:]
@@ -49,7 +51,20 @@ def test_the_documents_show_only_commands_and_options_that_exist(root, document)
         assert used <= known, line
 
 
-@pytest.mark.parametrize("document", (*DOCUMENTS, "CHANGELOG.md", "LOG.md", "docs/models.md", "docs/photographs.md", "docs/pybioclip.md", "docs/training.md", "docs/twin.md", "docs/watch.md"))
+@pytest.mark.parametrize(
+    "document",
+    (
+        *DOCUMENTS,
+        "CHANGELOG.md",
+        "LOG.md",
+        "docs/models.md",
+        "docs/photographs.md",
+        "docs/pybioclip.md",
+        "docs/training.md",
+        "docs/twin.md",
+        "docs/watch.md",
+    ),
+)
 def test_links_between_documents_lead_somewhere(root, document):
     path = root / document
     links = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
@@ -88,7 +103,9 @@ def test_the_readme_gives_the_floor_and_the_figures_of_the_shipped_model(root):
     text = (root / page).read_text(encoding="utf-8")
     assert text.count(f"Floor {floor}.") == 3
     shipped, ablation = text.split("with the calibration as shipped")[1].split("## Without")
-    rows = {line.split(" | ")[0]: line.strip("| ").split(" | ") for line in ablation.splitlines() if line.startswith("| ")}
+    rows = {
+        line.split(" | ")[0]: line.strip("| ").split(" | ") for line in ablation.splitlines() if line.startswith("| ")
+    }
     n, wrong = rows["| unseen"][1], rows["| unseen"][-1].split()[0]
     assert f"{n} photographs of species that the model had never met, {wrong} % got a wrong species" in readme
     (familiar,) = (line.split(" | ") for line in shipped.splitlines() if line.startswith("| familiar"))

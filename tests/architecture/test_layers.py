@@ -25,8 +25,11 @@ def modules_after(code: str, root) -> set[str]:
 def test_each_layer_imports_only_the_layers_below_it(root):
     done = subprocess.run(
         [sys.executable, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"],
-        capture_output=True, text=True, cwd=root, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        cwd=root,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 

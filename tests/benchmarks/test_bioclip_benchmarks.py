@@ -82,7 +82,12 @@ def test_the_first_load_of_the_scoring_benchmark_finds_an_empty_cache(script, ma
 
     (tmp_path / "cache" / "x").mkdir(parents=True)
     monkeypatch.setattr(module, "measure", measure)
-    given = {"--peers": tmp_path, "--model": made / "model", "--table": made / "table", "--near-uniform": made / "table"}
+    given = {
+        "--peers": tmp_path,
+        "--model": made / "model",
+        "--table": made / "table",
+        "--near-uniform": made / "table",
+    }
     given |= {"--results": tmp_path / "results"}
     monkeypatch.setattr(sys, "argv", ["x", *(str(word) for pair in given.items() for word in pair)])
     module.main()
@@ -117,6 +122,8 @@ def test_either_projector_of_a_checkpoint_is_given_to_open_clip_as_its_only_one(
                 load_model(f"{theirs}#second")
 
 
-@pytest.mark.parametrize("path", sorted([*SCRIPTS.glob("*.py"), *SCRIPTS.glob("validation/*.py")]), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted([*SCRIPTS.glob("*.py"), *SCRIPTS.glob("validation/*.py")]), ids=lambda path: path.stem
+)
 def test_every_benchmark_is_in_the_list(path):
     assert f"`{path.relative_to(SCRIPTS).as_posix()}`" in (SCRIPTS / "README.md").read_text(encoding="utf-8")

@@ -61,6 +61,8 @@ def test_ways_of_decoding_are_compared_with_the_peer(script, monkeypatch, tmp_pa
     (path,) = (tmp_path / "results").iterdir()
     text = path.read_text(encoding="utf-8")
     assert "| open_clip | 10000.00 (10000.00 … 10000.00) | 1 |" in text
-    greatest = [int(line.split("|")[5]) for line in text.splitlines() if line.startswith("| linnaea, exact | ") and "(" in line]
+    greatest = [
+        int(line.split("|")[5]) for line in text.splitlines() if line.startswith("| linnaea, exact | ") and "(" in line
+    ]
     assert len(greatest) == 2 and max(greatest) <= 1
     assert cores is None or os.sched_getaffinity(0) == cores

@@ -19,7 +19,9 @@ def script(monkeypatch):
     return lambda name: __import__(name)
 
 
-@pytest.mark.parametrize("name, line", [("agents", "validation/agents.py"), ("twin_speed", "twin_speed.py"), ("cuda_flock", "cuda_flock.py")])
+@pytest.mark.parametrize(
+    "name, line", [("agents", "validation/agents.py"), ("twin_speed", "twin_speed.py"), ("cuda_flock", "cuda_flock.py")]
+)
 def test_a_script_has_its_help_and_its_line(script, name, line, capsys):
     with pytest.raises(SystemExit) as stop:
         script(name).main(["--help"])

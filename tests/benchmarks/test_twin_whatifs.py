@@ -31,7 +31,9 @@ def test_a_script_has_its_help_and_its_line(script, name, capsys):
 
 def test_what_lives_in_a_world_is_told_over_all_seeds_and_kept(script, tmp_path, monkeypatch, capsys):
     live = script("worlds_live")
-    monkeypatch.setattr(live, "RUNS", {"tutorial": live.Lived(years=0.5, area=0.05, step_h=24, seeds=(0, 1), every_y=1 / 12)})
+    monkeypatch.setattr(
+        live, "RUNS", {"tutorial": live.Lived(years=0.5, area=0.05, step_h=24, seeds=(0, 1), every_y=1 / 12)}
+    )
     assert live.main(["--work", str(tmp_path), "--only", "tutorial"]) == 0
     page = capsys.readouterr().out
     assert "of 12 |" in page and "| rabbit | 90 |" in page and "clover" in page
@@ -42,7 +44,11 @@ def test_what_lives_in_a_world_is_told_over_all_seeds_and_kept(script, tmp_path,
 
 def test_the_scenarios_are_files_that_the_command_reads(script, tmp_path):
     serengeti, found = script("serengeti"), {}
-    for name, text in (("fence", serengeti.barrier(12.0, 9.0)), ("ill", serengeti.rinderpest(3)), ("well", serengeti.rinderpest(0))):
+    for name, text in (
+        ("fence", serengeti.barrier(12.0, 9.0)),
+        ("ill", serengeti.rinderpest(3)),
+        ("well", serengeti.rinderpest(0)),
+    ):
         path = tmp_path / f"{name}.toml"
         path.write_text(text, encoding="utf-8")
         found[name] = read_scenario(path).interventions
@@ -55,15 +61,31 @@ def test_the_scenarios_are_files_that_the_command_reads(script, tmp_path):
 
 
 def test_a_line_says_whether_sign_and_size_are_as_expected(script):
-    line = script("serengeti").Line(claim="herd", sign=-1, size="about −33 %", found=paired([90, 110, 100], [70, 72, 68]))
+    line = script("serengeti").Line(
+        claim="herd", sign=-1, size="about −33 %", found=paired([90, 110, 100], [70, 72, 68])
+    )
     assert "100 → 70" in line.text() and "-30 %" in line.text() and line.text().endswith("| yes, beyond chance |")
     none = script("serengeti").Line(claim="fires", sign=-1, size="", found=paired([0, 0], [0, 0]))
     assert "| – | no, within chance |" in none.text()
 
 
 def test_the_page_is_written_as_it_comes_and_the_runs_are_kept(script, tmp_path, capsys):
-    command = ["--runs", str(tmp_path / "runs"), "--area", "0.002", "--members", "2", "--barrier-years", "1.05",
-               "--rinderpest-years", "1", "--last-years", "0.2", "--results", str(tmp_path / "results")]  # fmt: skip
+    command = [
+        "--runs",
+        str(tmp_path / "runs"),
+        "--area",
+        "0.002",
+        "--members",
+        "2",
+        "--barrier-years",
+        "1.05",
+        "--rinderpest-years",
+        "1",
+        "--last-years",
+        "0.2",
+        "--results",
+        str(tmp_path / "results"),
+    ]
     assert script("serengeti").main(command) == 0
     (page,) = (tmp_path / "results").iterdir()
     text = page.read_text(encoding="utf-8")
@@ -79,7 +101,9 @@ def test_a_fenced_run_is_its_baseline_until_the_fence_stands(script, tmp_path):
         runs=tmp_path, world="savanna", members=1, area=0.002, step_h=24.0, seed=3, processes=1
     )
     side = 36 * 0.002**0.5
-    base, fenced = (serengeti.run(parse, name, 1.1, text) for name, text in (("a", ""), ("b", serengeti.barrier(side, side))))
+    base, fenced = (
+        serengeti.run(parse, name, 1.1, text) for name, text in (("a", ""), ("b", serengeti.barrier(side, side)))
+    )
     before = base.time_y < 1
     assert before.any() and np.array_equal(base.records["counts"][:, before], fenced.records["counts"][:, before])
 
@@ -97,7 +121,11 @@ def test_animals_approach_the_equations_as_numbers_grow_and_as_they_mix(script):
 def test_invariants_hold_and_a_world_that_breaks_one_is_seen(script, monkeypatch):
     page = script("invariants")
     monkeypatch.setattr(page, "SHARE", 0.003)
-    lines = [*page.kept("tutorial", 20, seed=2, area_share=0.2, dt_h=6.0), *page.poached(n=3000, days=10), page.no_look_ahead(4)]
+    lines = [
+        *page.kept("tutorial", 20, seed=2, area_share=0.2, dt_h=6.0),
+        *page.poached(n=3000, days=10),
+        page.no_look_ahead(4),
+    ]
     lines += [page.pair("slots", page.shuffled, 10), page.pair("disk", page.resumed, 34)]
     assert [line.claim for line in lines if not line.holds] == []
 

@@ -172,7 +172,9 @@ def test_squashed_pixels_lie_within_one_rounding_of_pillows_eight_bits(photos):
 
 def test_the_tower_of_floats_gives_the_models_own_vectors_for_whole_pixels(tree):
     pixels = np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3), np.uint8)
-    np.testing.assert_allclose(FloatTower(tree.model).encode_images(pixels), tree.model.encode_images(pixels), atol=1e-6)
+    np.testing.assert_allclose(
+        FloatTower(tree.model).encode_images(pixels), tree.model.encode_images(pixels), atol=1e-6
+    )
 
 
 def test_torch_gives_the_same_vectors_of_squashed_pixels(tree, made, photos):
@@ -186,11 +188,15 @@ def test_torch_gives_the_same_vectors_of_squashed_pixels(tree, made, photos):
 def test_a_fast_runtime_is_checked_on_names_and_said(made, photos, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("LINNAEA_CACHE", str(tmp_path))
     many = 16 * photos  # a check takes 32 photographs
-    tree = TreeOfLifeClassifier(model_str=str(made / "model"), table=made / "table", pixels="model", runtime="onnxruntime-int8")
+    tree = TreeOfLifeClassifier(
+        model_str=str(made / "model"), table=made / "table", pixels="model", runtime="onnxruntime-int8"
+    )
     tree.predict(many, Rank.SPECIES, k=1)
     said = capsys.readouterr().err
     assert "onnxruntime-int8" in said and "same names" in said
-    labels = CustomLabelsClassifier(["cat", "dog"], model_str=str(made / "model"), pixels="model", runtime="onnxruntime-int8")
+    labels = CustomLabelsClassifier(
+        ["cat", "dog"], model_str=str(made / "model"), pixels="model", runtime="onnxruntime-int8"
+    )
     labels.predict(many)
     assert "same names" in capsys.readouterr().err
 
@@ -339,7 +345,9 @@ def test_taxa_under_the_least_probability_are_left_out(tree, photos):
 
 def test_answers_do_not_depend_on_the_batch_and_progress_is_told(tree, photos):
     told = []
-    one_by_one = tree.predict(photos, Rank.FAMILY, batch_size=1, callback=lambda done, total: told.append((done, total)))
+    one_by_one = tree.predict(
+        photos, Rank.FAMILY, batch_size=1, callback=lambda done, total: told.append((done, total))
+    )
     assert told == [(n, len(photos)) for n in range(1, len(photos) + 1)]
     for ours, theirs in zip(one_by_one, tree.predict(photos, Rank.FAMILY, batch_size=None), strict=True):
         assert ours["family"] == theirs["family"] and ours["score"] == pytest.approx(theirs["score"], abs=1e-6)
@@ -372,7 +380,10 @@ def test_a_label_without_a_bin_is_refused(bins):
         (["--cls", ""], "--cls is empty; leave it out for the whole tree of life"),
         (["--bins", ""], "--bins is empty"),
         (["--subset", ""], "--subset is empty"),
-        (["--device", "cuda", "--runtime", "onnxruntime-int8", "--pixels", "model"], "device 'cuda' is for torch and runtime"),
+        (
+            ["--device", "cuda", "--runtime", "onnxruntime-int8", "--pixels", "model"],
+            "device 'cuda' is for torch and runtime",
+        ),
     ),
 )
 def test_what_cannot_be_asked_ends_in_one_line(made, capsys, options, said):
@@ -382,8 +393,12 @@ def test_what_cannot_be_asked_ends_in_one_line(made, capsys, options, said):
 
 
 @pytest.mark.parametrize("device", ("banana", "meta", "cuda:99", "hpu", "3"))
-@pytest.mark.parametrize("command", (["predict"], ["predict", "--cls", "a,b"], ["predict", "--pixels", "model"], ["embed"]))
-def test_a_device_that_torch_has_not_is_refused_in_one_line_whatever_the_pixels(made, photos, capsys, tmp_path, command, device):
+@pytest.mark.parametrize(
+    "command", (["predict"], ["predict", "--cls", "a,b"], ["predict", "--pixels", "model"], ["embed"])
+)
+def test_a_device_that_torch_has_not_is_refused_in_one_line_whatever_the_pixels(
+    made, photos, capsys, tmp_path, command, device
+):
     torch, out = pytest.importorskip("torch"), tmp_path / "out"
     given = [photos[0], "--model", str(made / "model"), "--output", str(out), "--device", device]
     assert cli.main(["bioclip", *command, *given]) == 2
@@ -423,7 +438,16 @@ def test_a_model_that_is_no_transformer_is_refused_on_a_device(model):
 
 def test_a_runtime_of_unit_vectors_is_refused_for_features_before_anything_is_written(made, photos, tmp_path, capsys):
     pytest.importorskip("openvino")
-    given = ["--model", str(made / "model"), "--pixels", "model", "--runtime", "openvino", "--output", str(tmp_path / "out")]
+    given = [
+        "--model",
+        str(made / "model"),
+        "--pixels",
+        "model",
+        "--runtime",
+        "openvino",
+        "--output",
+        str(tmp_path / "out"),
+    ]
     assert cli.main(["bioclip", "embed", photos[0], *given]) == 2
     error = capsys.readouterr().err
     assert "runtime 'openvino' gives unit vectors only" in error and error.count("\n") == 1

@@ -24,7 +24,7 @@ from linnaea.census.observations import (
     read_movebank,
     read_observations,
     read_rows,
-)  # fmt: skip
+)
 from linnaea.records import Prediction
 from linnaea.standards.camtrap_dp import DEPLOYMENTS, MEDIA, OBSERVATIONS, PackageFacts, write_package
 from linnaea.standards.exif import PhotoFacts
@@ -63,8 +63,13 @@ def watched(tmp_path_factory):
         collars=(Collars(name="tag", species="red fox", count=3, fix_h=1),),
         confusion=CONFUSION,
     )
-    world = World(space=Space(width_m=2000, height_m=2000), rules=[Walk(speed_m_h=300.0), Move(), *survey.sensors],
-                  species=("rabbit", "red fox"), capacity=900, seed=4)  # fmt: skip
+    world = World(
+        space=Space(width_m=2000, height_m=2000),
+        rules=[Walk(speed_m_h=300.0), Move(), *survey.sensors],
+        species=("rabbit", "red fox"),
+        capacity=900,
+        seed=4,
+    )
     rng = np.random.default_rng(0)
     world.agents.add(
         900, species=np.arange(900) % 5 == 0, x=rng.uniform(0, 2000, 900), y=rng.uniform(0, 2000, 900), mass=3.0
@@ -116,8 +121,10 @@ def test_camera_events_hold_every_animal_once_and_never_the_true_name(watched):
     world, _, folder = watched
     found = read_observations(folder / "camtrap" / "cam")
     rows = records(world, "cam")
-    reported = {name: sum(s.count for s in found.sightings if s.name == name) for name in
-                ("Oryctolagus cuniculus", "Vulpes vulpes", UNIDENTIFIED)}  # fmt: skip
+    reported = {
+        name: sum(s.count for s in found.sightings if s.name == name)
+        for name in ("Oryctolagus cuniculus", "Vulpes vulpes", UNIDENTIFIED)
+    }
     number = np.bincount(rows["reported"], minlength=3)
     # An animal that passes twice within one event is one animal.
     assert number.sum() - 5 <= sum(reported.values()) <= number.sum()
@@ -132,8 +139,23 @@ def test_a_simulated_package_has_the_shape_of_one_of_identify(watched, tmp_path)
     made = folder / "camtrap" / "cam"
     photo = PhotoFacts(event_date="2024-03-01T10:00:00", latitude=-2.3, longitude=34.8)
     facts = PackageFacts(classified_by="a test", created="2024-03-02T00:00:00Z", read=lambda path: photo)
-    write_package(tmp_path, [("a/1.jpg", Prediction(file="a/1.jpg", status="identified", rank="species", name="Vulpes vulpes",
-                                                    confidence=0.9, lineage=FOX))], facts)  # fmt: skip
+    write_package(
+        tmp_path,
+        [
+            (
+                "a/1.jpg",
+                Prediction(
+                    file="a/1.jpg",
+                    status="identified",
+                    rank="species",
+                    name="Vulpes vulpes",
+                    confidence=0.9,
+                    lineage=FOX,
+                ),
+            )
+        ],
+        facts,
+    )
     for table, columns in (("deployments", DEPLOYMENTS), ("media", MEDIA), ("observations", OBSERVATIONS)):
         heads = [next(csv.reader((place / f"{table}.csv").open())) for place in (made, tmp_path)]
         assert heads[0] == heads[1] == list(columns)
@@ -202,28 +224,52 @@ def test_a_row_that_cannot_be_read_is_reported_with_its_reason():
         {"deploymentID": "good", "deploymentStart": "2024-01-01T00:00:00Z", "deploymentEnd": "2024-01-03T00:00:00Z"},
         {"deploymentID": "late", "deploymentStart": "2024-01-03T00:00:00Z", "deploymentEnd": "2024-01-01T00:00:00Z"},
         {"deploymentID": "when", "deploymentStart": "spring", "deploymentEnd": ""},
-        {"deploymentID": "mars", "deploymentStart": "2024-01-01T00:00:00Z", "deploymentEnd": "2024-01-03T00:00:00Z",
-         "latitude": "123", "longitude": "4"},
-    ]  # fmt: skip
+        {
+            "deploymentID": "mars",
+            "deploymentStart": "2024-01-01T00:00:00Z",
+            "deploymentEnd": "2024-01-03T00:00:00Z",
+            "latitude": "123",
+            "longitude": "4",
+        },
+    ]
     good = {
         "deploymentID": "good",
         "eventStart": "2024-01-01T05:00:00Z",
         "scientificName": "Vulpes vulpes",
         "observationType": "animal",
     }
-    observations = [good, good | {"count": "-2", "eventStart": "2024-01-02T05:00:00Z"}, good | {"deploymentID": "late"},
-                    good | {"observationType": "blank"}, good | {"eventStart": ""}]  # fmt: skip
+    observations = [
+        good,
+        good | {"count": "-2", "eventStart": "2024-01-02T05:00:00Z"},
+        good | {"deploymentID": "late"},
+        good | {"observationType": "blank"},
+        good | {"eventStart": ""},
+    ]
     found = read_camtrap(deployments, observations, "p")
     assert list(found.visits) == ["good"]
     assert len(found.sightings) == 1
     assert found.n_without_animal == 1
     assert [where for where, _ in found.rejected] == [
-        "p/deployments.csv, row 3", "p/deployments.csv, row 4", "p/deployments.csv, row 5", "p/observations.csv, row 3",
-        "p/observations.csv, row 4", "p/observations.csv, row 6",
-    ]  # fmt: skip
+        "p/deployments.csv, row 3",
+        "p/deployments.csv, row 4",
+        "p/deployments.csv, row 5",
+        "p/observations.csv, row 3",
+        "p/observations.csv, row 4",
+        "p/observations.csv, row 6",
+    ]
     reasons = [reason for _, reason in found.rejected]
-    for reason, words in zip(reasons, ("lasts -2 days", "'spring' is no time", "no place on earth", "count '-2'",
-                                       "'late' is not among", "'' is no time"), strict=True):  # fmt: skip
+    for reason, words in zip(
+        reasons,
+        (
+            "lasts -2 days",
+            "'spring' is no time",
+            "no place on earth",
+            "count '-2'",
+            "'late' is not among",
+            "'' is no time",
+        ),
+        strict=True,
+    ):
         assert words in reason
     assert (
         read_camtrap([deployments[0] | {"deploymentEnd": "2024-01-01T00:00:00Z"}], [], "p", camera_days=7)
@@ -231,8 +277,11 @@ def test_a_row_that_cannot_be_read_is_reported_with_its_reason():
         .effort
         == 7
     )
-    dwc = read_darwin_core([{"eventID": "e", "eventDate": "2024-01-01", "totalAreaSampledValue": "50", "totalAreaSampledUnit": "ha"}],
-                           [{"eventID": "e", "scientificName": "x", "occurrenceID": "1"}, {"eventID": "", "scientificName": "x"}], "o")  # fmt: skip
+    dwc = read_darwin_core(
+        [{"eventID": "e", "eventDate": "2024-01-01", "totalAreaSampledValue": "50", "totalAreaSampledUnit": "ha"}],
+        [{"eventID": "e", "scientificName": "x", "occurrenceID": "1"}, {"eventID": "", "scientificName": "x"}],
+        "o",
+    )
     assert dwc.visits["e"].effort == 0.5
     assert "no event with sampling effort" in dwc.rejected[0][1]
     assert read_camtrap(
@@ -246,8 +295,11 @@ def test_a_row_that_cannot_be_read_is_reported_with_its_reason():
 
 def test_a_path_that_holds_nothing_known_is_an_error_of_one_line(tmp_path):
     (tmp_path / "a.csv").write_text("x,y\n1,2\n")
-    for path, kind, words in ((tmp_path / "a.csv", ValueError, "none that are known"), (tmp_path, ValueError, "neither deployments"),
-                              (tmp_path / "b", FileNotFoundError, "no observations")):  # fmt: skip
+    for path, kind, words in (
+        (tmp_path / "a.csv", ValueError, "none that are known"),
+        (tmp_path, ValueError, "neither deployments"),
+        (tmp_path / "b", FileNotFoundError, "no observations"),
+    ):
         with pytest.raises(kind, match=words) as error:
             read_observations(path)
         assert "\n" not in str(error.value)
@@ -296,7 +348,9 @@ def test_expected_counts_are_density_times_effort_times_detection_times_confusio
 
 def test_a_name_above_species_stands_for_the_species_of_the_world_inside_it():
     species = {name: bundled_species()[name] for name in ("lion", "leopard", "spotted hyaena", "scrub hare", "termite")}
-    found = species_within(["Felidae", "Carnivora", "Panthera", "Lepus", "Canidae", "Canis lupus", "", "Nosuch"], species)
+    found = species_within(
+        ["Felidae", "Carnivora", "Panthera", "Lepus", "Canidae", "Canis lupus", "", "Nosuch"], species
+    )
     assert found == {
         "Carnivora": {"lion", "leopard", "spotted hyaena"},
         "Felidae": {"lion", "leopard"},
@@ -323,16 +377,21 @@ def photographed(*sightings, start="2024-03-02T00:00:00+03:00"):
     begin = read_time(start)
     visit = Visit(id="d", kind="camera", site="photos/north", start=begin, end=begin + timedelta(days=30), effort=30)
     when = begin + timedelta(days=1)
-    return Observations(visits={"d": visit}, sightings=[Sighting(visit="d", time=when, name=n, count=1) for n in sightings])
+    return Observations(
+        visits={"d": visit}, sightings=[Sighting(visit="d", time=when, name=n, count=1) for n in sightings]
+    )
 
 
 def test_photographs_of_any_folder_are_those_of_the_surveys_cameras():
     species = {name: bundled_species()[name] for name in ("lion", "leopard")}
     near, far = (
-        Survey(georeference=GEO, counts=(StripCounts(lines_m=((0, 0, 1, 0),)),),
-               cameras=(CameraTraps(name="cam", places_m=((1.0, 1.0),), view=View(range_m=range_m)),))
+        Survey(
+            georeference=GEO,
+            counts=(StripCounts(lines_m=((0, 0, 1, 0),)),),
+            cameras=(CameraTraps(name="cam", places_m=((1.0, 1.0),), view=View(range_m=range_m)),),
+        )
         for range_m in (5, 20)
-    )  # fmt: skip
+    )
     found = photographed("Panthera leo", "Panthera leo", "Felidae", "Vulpes vulpes")
     counts = [gather(found, survey, species, 24 * 40) for survey in (near, far)]
     lion = [next(one for one in c.windows[0] if one.name == "lion") for c in counts]
@@ -343,7 +402,9 @@ def test_photographs_of_any_folder_are_those_of_the_surveys_cameras():
     assert cats.y == 1 and cats.per_density_s[0] == pytest.approx(lion[0].per_density_s[0] / 2)
     assert lion[0].per_density_s[1] == 0 < cats.per_density_s[1]
     assert any("Felidae may be any" in note for note in counts[0].notes)
-    assert [why for _, why in counts[0].rejected] == ["'Vulpes vulpes' is neither in the world nor in the confusion table"]
+    assert [why for _, why in counts[0].rejected] == [
+        "'Vulpes vulpes' is neither in the world nor in the confusion table"
+    ]
 
 
 def test_only_what_a_visit_looked_for_can_have_been_missed():
@@ -358,7 +419,11 @@ def test_only_what_a_visit_looked_for_can_have_been_missed():
     where, counts = told(found)
     assert where.tolist() == [True, True, True]
     assert any("2 of the world's 3 animals were never reported" in note for note in counts.notes)
-    for taxa, expected in ((("Panthera leo",), [1, 0, 0]), (("Felidae",), [1, 1, 0]), (("lion", "plains zebra"), [1, 0, 1])):
+    for taxa, expected in (
+        (("Panthera leo",), [1, 0, 0]),
+        (("Felidae",), [1, 1, 0]),
+        (("lion", "plains zebra"), [1, 0, 1]),
+    ):
         found = photographed("Panthera leo", "Panthera pardus")
         found.were_for(taxa)
         where, counts = told(found)
@@ -378,7 +443,12 @@ def test_only_what_a_visit_looked_for_can_have_been_missed():
 
 
 def test_the_taxonomic_scope_of_an_event_says_what_it_looked_for():
-    event = {"eventID": "e", "eventDate": "2024-03-02T00:00:00Z", "totalAreaSampledValue": "2", "totalAreaSampledUnit": "km2"}
+    event = {
+        "eventID": "e",
+        "eventDate": "2024-03-02T00:00:00Z",
+        "totalAreaSampledValue": "2",
+        "totalAreaSampledUnit": "km2",
+    }
     for scope, expected in (("Panthera leo | Equus quagga", ("Panthera leo", "Equus quagga")), ("", ())):
         found = read_darwin_core([event | {"targetTaxonomicScope": scope}], [], "o.csv")
         assert found.visits["e"].looked_for == expected
@@ -394,7 +464,12 @@ def photograph(path: Path, taken: str) -> None:
 
 @pytest.mark.parametrize(
     ("labels", "within", "expected"),
-    [("", [], ()), ("lion, leopard", [], ("lion", "leopard")), ("", ["Felidae"], ("Felidae",)), ("0f12ab", [], ("lion",))],
+    [
+        ("", [], ()),
+        ("lion, leopard", [], ("lion", "leopard")),
+        ("", ["Felidae"], ("Felidae",)),
+        ("0f12ab", [], ("lion",)),
+    ],
 )
 def test_the_manifest_of_identify_says_among_what_it_chose(tmp_path, labels, within, expected):
     rows = [f"north/{i}.jpg,identified,lion" for i in range(2)] + ["north/3.jpg,unidentified,"]
@@ -411,13 +486,21 @@ def test_the_manifest_of_identify_says_among_what_it_chose(tmp_path, labels, wit
 
 def test_observations_of_another_place_or_time_are_said():
     species = {"rabbit": bundled_species()["rabbit"]}
-    with pytest.raises(ValueError, match="not one of the 1 animals reported lives in this world.*'Panthera leo'.*--looked-for"):
+    with pytest.raises(
+        ValueError, match="not one of the 1 animals reported lives in this world.*'Panthera leo'.*--looked-for"
+    ):
         gather(photographed("Panthera leo"), Survey(georeference=GEO), species, 24 * 30)
     early = Survey(georeference=Georeference(start="2020-01-01T00:00:00Z"))
     late = Survey(georeference=Georeference(start="2025-01-01T00:00:00Z"))
-    assert any("1522 days after the survey's start" in note for note in gather(photographed("rabbit"), early, species, 720).notes)
-    for found, words in ((photographed("rabbit"), "began before the survey's start, 2025"), (Observations(), "collars alone"),
-                         (Observations(rejected=[("a.csv", "the table has no rows")]), "a.csv: the table has no rows")):  # fmt: skip
+    assert any(
+        "1522 days after the survey's start" in note
+        for note in gather(photographed("rabbit"), early, species, 720).notes
+    )
+    for found, words in (
+        (photographed("rabbit"), "began before the survey's start, 2025"),
+        (Observations(), "collars alone"),
+        (Observations(rejected=[("a.csv", "the table has no rows")]), "a.csv: the table has no rows"),
+    ):
         with pytest.raises(ValueError, match=words) as error:
             gather(found, late, species, 720)
         assert "\n" not in str(error.value)

@@ -103,7 +103,9 @@ def test_an_unfinished_download_that_is_zeros_to_its_full_size_is_truncated(tmp_
     for cut in (image.offset_data + 100, image.offset):
         os.truncate(path, cut)
         os.truncate(path, size)
-        with pytest.raises(ValueError, match=r"truncated: .* after 3 whole samples" if cut > image.offset else "after 2 whole"):
+        with pytest.raises(
+            ValueError, match=r"truncated: .* after 3 whole samples" if cut > image.offset else "after 2 whole"
+        ):
             open_tars([path], tmp_path)
     assert open_tars([path], tmp_path, keep_truncated=True).sizes_p.tolist() == [2]
 
@@ -126,7 +128,9 @@ def written_by_tar(folder, *options):
     return folder.parent / "made.tar"
 
 
-@pytest.mark.parametrize("options", [(), ("--format=pax",), ("--format=ustar",), ("-b", "1"), ("-b", "2"), ("-b", "128"), ("-b", "2048")])
+@pytest.mark.parametrize(
+    "options", [(), ("--format=pax",), ("--format=ustar",), ("-b", "1"), ("-b", "2"), ("-b", "128"), ("-b", "2048")]
+)
 def test_archives_of_gnu_tar_are_whole(tmp_path, options):
     if shutil.which("tar") is None:
         pytest.skip("tar is not here")
@@ -162,7 +166,10 @@ def test_the_fingerprint_knows_which_shard_holds_what(tmp_path):
 def test_the_fingerprint_knows_other_images_and_names_under_the_same_keys(tmp_path, change):
     given = [("a.jpg", image_bytes(1)), ("a.txt", b"a cat")]
     other = {"image": [("a.jpg", image_bytes(1) + b"."), given[1]], "name": [given[0], ("a.txt", b"a dog")]}[change]
-    found = [open_tars([write_tar(tmp_path / "x.tar", members)], tmp_path / str(at)).fingerprint for at, members in enumerate((given, other))]
+    found = [
+        open_tars([write_tar(tmp_path / "x.tar", members)], tmp_path / str(at)).fingerprint
+        for at, members in enumerate((given, other))
+    ]
     assert found[0] != found[1]
 
 
@@ -361,15 +368,39 @@ def test_shards_and_tables_tell_the_lineages_that_they_name(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("latin.csv", "file,species\na.jpg,Épilobe\n".encode("latin-1"), "latin.csv cannot be read as a table .*save it as CSV in UTF-8"),
-        ("comma.csv", b"file,species\na.jpg,Felis catus\nb.jpg,cat, wild\n", "comma.csv, line 3, has 3 fields, the header 2; put quotes"),
+        (
+            "latin.csv",
+            "file,species\na.jpg,Épilobe\n".encode("latin-1"),
+            "latin.csv cannot be read as a table .*save it as CSV in UTF-8",
+        ),
+        (
+            "comma.csv",
+            b"file,species\na.jpg,Felis catus\nb.jpg,cat, wild\n",
+            "comma.csv, line 3, has 3 fields, the header 2; put quotes",
+        ),
         ("empty.csv", b"", "empty.csv cannot be read as a table"),
         ("broken.parquet", b"PAR1 and no more", "broken.parquet cannot be read as a table"),
-        ("semicolons.csv", b"file;split\na.jpg;train\n", "one column, 'file;split': semicolons separate its fields, not commas"),
+        (
+            "semicolons.csv",
+            b"file;split\na.jpg;train\n",
+            "one column, 'file;split': semicolons separate its fields, not commas",
+        ),
         ("both.csv", b"file;split\na, b.jpg;train\n", "both.csv has one column, 'file;split': semicolons"),
-        ("image.csv", b"image,species\na.jpg,Felis catus\n", r"neither a column of files \(file or path .*; it has image, species; rename the column"),
-        ("name.csv", b"file,name\na.jpg,Felis catus\n", r"name.csv has no column of names \(kingdom, .*\); it has file, name; rename the column"),
-        ("bare.csv", b"file,species\na.jpg,Felis catus\n", r"no column split \(it has file, species\), so 'train' cannot be chosen"),
+        (
+            "image.csv",
+            b"image,species\na.jpg,Felis catus\n",
+            r"neither a column of files \(file or path .*; it has image, species; rename the column",
+        ),
+        (
+            "name.csv",
+            b"file,name\na.jpg,Felis catus\n",
+            r"name.csv has no column of names \(kingdom, .*\); it has file, name; rename the column",
+        ),
+        (
+            "bare.csv",
+            b"file,species\na.jpg,Felis catus\n",
+            r"no column split \(it has file, species\), so 'train' cannot be chosen",
+        ),
     ],
 )
 def test_tables_as_people_save_them_are_refused_in_one_line_with_the_remedy(tmp_path, name, content, said):
@@ -395,7 +426,7 @@ def test_a_table_packs_into_shards_that_hold_the_same(tmp_path):
 
 def test_the_journal_counts_a_reject_once_and_goes_on_after_a_torn_line(tmp_path):
     path = tmp_path / "rejects.csv"
-    rejects = [Reject(part="p", key=f"k{i}", reason="torn, \"odd\"\nline" if i else "x") for i in range(3)]
+    rejects = [Reject(part="p", key=f"k{i}", reason='torn, "odd"\nline' if i else "x") for i in range(3)]
     journal = RejectJournal(path)
     journal.add(rejects)
     journal.add(rejects[:2])
@@ -415,7 +446,12 @@ def test_samples_that_share_a_key_are_all_packed_and_no_key_is_empty(tmp_path):
 
 
 def test_a_second_image_of_a_key_is_a_reject_and_the_first_stays(tmp_path):
-    names = [("cat.jpg", image_bytes(1)), ("cat.sci.txt", b"Felis catus"), ("dog.JPG", image_bytes(3)), ("dog.SCI.TXT", b"Canis lupus")]
+    names = [
+        ("cat.jpg", image_bytes(1)),
+        ("cat.sci.txt", b"Felis catus"),
+        ("dog.JPG", image_bytes(3)),
+        ("dog.SCI.TXT", b"Canis lupus"),
+    ]
     again = [("cat.jpg", image_bytes(2)), ("cat.sci.txt", b"Panthera leo")]
     source = open_tars([write_tar(tmp_path / "odd.tar", names + again)], tmp_path)
     assert [(reject.key, reject.reason) for reject in source.rejects] == [("cat", TWICE)]

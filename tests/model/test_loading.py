@@ -55,12 +55,16 @@ def test_an_installation_without_the_bundled_weights_says_so(tmp_path, monkeypat
 def test_a_mistyped_folder_names_the_models_beside_it(runs, fault):
     assert fault(runs / "brids") == f"unknown model '{runs / 'brids'}'; did you mean {runs / 'birds'}?"
     assert fault(runs / "butterflys").endswith(f"did you mean {runs / 'Butterflies'}?")
-    assert fault(runs / "bards").startswith(f"'{runs / 'bards'}' is no model folder (no {CONFIG} and no {OPEN_CLIP_CONFIG} in it); did you mean")
+    assert fault(runs / "bards").startswith(
+        f"'{runs / 'bards'}' is no model folder (no {CONFIG} and no {OPEN_CLIP_CONFIG} in it); did you mean"
+    )
 
 
 def test_a_folder_of_models_names_those_in_it(runs, fault):
     assert fault(runs).endswith(f"did you mean {runs / 'Butterflies'} or {runs / 'birds'}?")
-    assert fault(runs / "birds" / "image.onnx").endswith("choose bundled or another folder that `linnaea train` wrote, or an open_clip checkpoint")
+    assert fault(runs / "birds" / "image.onnx").endswith(
+        "choose bundled or another folder that `linnaea train` wrote, or an open_clip checkpoint"
+    )
     (runs / "birds" / "image.onnx").touch()
     assert fault(runs / "birds" / "image.onnx").endswith(f"did you mean {runs / 'birds'}?")
 
@@ -69,7 +73,9 @@ def test_a_relative_name_is_compared_with_the_folders_here(runs, monkeypatch, fa
     monkeypatch.chdir(runs)
     assert fault("brids") == "unknown model 'brids'; did you mean birds?"
     assert fault("bundeld") == "unknown model 'bundeld'; did you mean bundled?"
-    known = "choose bundled, Butterflies, birds or another folder that `linnaea train` wrote, or an open_clip checkpoint"
+    known = (
+        "choose bundled, Butterflies, birds or another folder that `linnaea train` wrote, or an open_clip checkpoint"
+    )
     assert fault("zzzz") == f"unknown model 'zzzz'; {known}"
 
 
@@ -84,4 +90,7 @@ def test_weights_without_their_config_name_the_file_to_fetch(runs, fault, weight
     (runs / "bards" / weights).touch()
     for name in (runs / "bards", f"{runs / 'bards'}#second"):
         text = fault(name, FileNotFoundError)
-        assert text.startswith(f"'{runs / 'bards'}' has weights and no {OPEN_CLIP_CONFIG}") and "put it beside them" in text
+        assert (
+            text.startswith(f"'{runs / 'bards'}' has weights and no {OPEN_CLIP_CONFIG}")
+            and "put it beside them" in text
+        )

@@ -15,7 +15,9 @@ from linnaea.photos.jpeg import PixelMemory, decode_jpeg
 def scene(width, height, seed=0):
     """Coarse and fine noise, coloured, with a saturated corner."""
     rng = np.random.default_rng(seed)
-    coarse = Image.fromarray(rng.integers(0, 256, (5, 7, 3), np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
+    coarse = Image.fromarray(rng.integers(0, 256, (5, 7, 3), np.uint8)).resize(
+        (width, height), Image.Resampling.BICUBIC
+    )
     fine = Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8))
     image = Image.blend(coarse, fine, 0.2)
     image.paste((255, 255, 0), (0, 0, width // 3, height // 3))

@@ -173,7 +173,8 @@ def test_more_images_than_are_scored_at_once_have_the_scores_they_have_alone():
 def test_a_species_under_two_identifiers_has_the_mass_of_both():
     rows = [("Animalia", "C", "A", "O", "F", "G", f"G s{i}") for i in range(150)]
     tree, _ = Tree.from_lineages(
-        {**{rank: [row[i] for row in [*rows, rows[7]]] for i, rank in enumerate(RANKS)}, "id": list(range(151))}, key="id"
+        {**{rank: [row[i] for row in [*rows, rows[7]]] for i, rank in enumerate(RANKS)}, "id": list(range(151))},
+        key="id",
     )
     assert (tree.n_leaves, len(tree.nodes_at("species"))) == (151, 150)
     cosine_bn = np.random.default_rng(0).uniform(0, 0.1, (2, 151)).astype(np.float32)
@@ -185,5 +186,7 @@ def test_a_species_under_two_identifiers_has_the_mass_of_both():
         node = int(tree.leaf_node_n[leaf])
         assert scores.node_br[i, 6] == node
         assert scores.probability_br[i, 6] == pytest.approx(float(expected[node][0]), rel=1e-5)
-        assert scores.second_br[i, 6] == pytest.approx(float(sorted(mass for mass, *_ in expected.values())[-2]), rel=1e-5)
+        assert scores.second_br[i, 6] == pytest.approx(
+            float(sorted(mass for mass, *_ in expected.values())[-2]), rel=1e-5
+        )
         assert float(scores.similarity_br[i, 6]) == pytest.approx(0.9)

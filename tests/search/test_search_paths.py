@@ -103,11 +103,21 @@ def scores_by(way, scorer, images_bd, monkeypatch):
         monkeypatch.setattr(scan, "MOST_HITS", 0)
     if way in ("scan", "sweep after a scan"):
         alone = [scorer.score(images_bd[i : i + 1], top=5) for i in range(len(images_bd))]
-        return Scores(**{name: np.concatenate([getattr(one, name) for one in alone]) for name in Scores.__annotations__})
+        return Scores(
+            **{name: np.concatenate([getattr(one, name) for one in alone]) for name in Scores.__annotations__}
+        )
     return scorer.score(images_bd, top=5)
 
 
-WAYS = ("scan", "sweep", "sweep in one pass", "sweep of all second codes", "sweep that is done again", "sweep after a scan", "dense")
+WAYS = (
+    "scan",
+    "sweep",
+    "sweep in one pass",
+    "sweep of all second codes",
+    "sweep that is done again",
+    "sweep after a scan",
+    "dense",
+)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -118,7 +128,11 @@ def test_exact_scores_are_those_of_a_dense_softmax_within_one_in_a_hundred_thous
         monkeypatch.setattr(score, "FEW_CANDIDATES", tree.n_leaves)
     rng = np.random.default_rng(1)
     options = CASES[case]
-    refusals_fd = unit(rng.normal(size=(2, DIM)) + 0.5 * images_bd[0]) if "refusals" in options else np.zeros((0, DIM), np.float32)
+    refusals_fd = (
+        unit(rng.normal(size=(2, DIM)) + 0.5 * images_bd[0])
+        if "refusals" in options
+        else np.zeros((0, DIM), np.float32)
+    )
     prior_n = rng.normal(0, 2, tree.n_leaves).astype(np.float32) if "prior" in options else None
     leaves = None
     if options.get("leaves") == "clade":
@@ -160,7 +174,9 @@ def test_ranks_that_are_not_asked_for_have_no_node_and_the_others_are_the_same(w
     tree, vectors_nd, images_bd = world
     if way == "dense":
         monkeypatch.setattr(score, "FEW_CANDIDATES", tree.n_leaves)
-    scorer = Scorer(tree, CoarseOnly(vectors_nd, tree), SCALE, scoring="fast" if way == "fast" else "exact", n_threads=2)
+    scorer = Scorer(
+        tree, CoarseOnly(vectors_nd, tree), SCALE, scoring="fast" if way == "fast" else "exact", n_threads=2
+    )
     images_bd = images_bd[:1] if way == "scan" else images_bd
     whole, some = scorer.score(images_bd, top=5), scorer.score(images_bd, top=5, ranks=["species", "order"])
     assert scorer.counts[way] > 0
@@ -203,7 +219,11 @@ def test_the_compiled_pass_does_what_its_rules_say_and_writes_no_further_than_it
     rest_nd, first_bd = (rng.integers(-127, 128, (n, DIM)).astype(np.int8) for n in (2 * m, b))
     row_m = np.sort(rng.permutation(2 * m)[:m]).astype(np.int32)
     scale_m, scale_b = (rng.uniform(0.5, 1.5, n).astype(np.float32) * np.float32(0.02) for n in (m, b))
-    prior_m = np.where(rng.random(m) < 0.2, -np.inf, rng.normal(size=m)).astype(np.float32) if with_prior else np.empty(0, np.float32)
+    prior_m = (
+        np.where(rng.random(m) < 0.2, -np.inf, rng.normal(size=m)).astype(np.float32)
+        if with_prior
+        else np.empty(0, np.float32)
+    )
     reference_b, fine_b = rng.normal(size=b).astype(np.float32), np.full(b, 2.5, np.float32)
     near_b, hit_b, end_s = fine_b - np.float32(0.5), fine_b + np.float32(0.8), np.array([7, 8, 50, m])
 
@@ -221,12 +241,35 @@ def test_the_compiled_pass_does_what_its_rules_say_and_writes_no_further_than_it
 
     for room in (*range(0, fine_mb.sum() + 2, 3), fine_mb.sum(), fine_mb.sum() + 1):
         places = [np.full(room + 4, -7, kind) for kind in (np.int64, np.int64, np.float32)]
-        sum_sb, largest_sb, square_b, weighted_b = np.empty((4, b), np.float32), np.empty((4, b), np.float32), np.zeros(b), np.zeros(b)
+        sum_sb, largest_sb, square_b, weighted_b = (
+            np.empty((4, b), np.float32),
+            np.empty((4, b), np.float32),
+            np.zeros(b),
+            np.zeros(b),
+        )
         n_hits, n_rows = fused.pass_over(
-            dot_m2b, rest_nd, row_m, scale_m, prior_m, first_bd.astype(np.int16), scale_b, reference_b, near_b, fine_b, hit_b, end_s,
-            np.float32(FINER), np.float32(lift), np.float32(raised), True, sum_sb, largest_sb, square_b, weighted_b,
+            dot_m2b,
+            rest_nd,
+            row_m,
+            scale_m,
+            prior_m,
+            first_bd.astype(np.int16),
+            scale_b,
+            reference_b,
+            near_b,
+            fine_b,
+            hit_b,
+            end_s,
+            np.float32(FINER),
+            np.float32(lift),
+            np.float32(raised),
+            True,
+            sum_sb,
+            largest_sb,
+            square_b,
+            weighted_b,
             *(place[:room] for place in places),
-        )  # fmt: skip
+        )
         assert all((place[room:] == -7).all() for place in places)
         assert n_hits >= 0 or room <= fine_mb.sum()
     assert (n_hits, n_rows) == (hit_mb.sum(), fine_mb.any(1).sum())
@@ -314,10 +357,14 @@ def test_both_codes_of_rows_and_three_parts_of_images_give_cosines_within_their_
 def test_pieces_are_the_parts_of_cells_of_one_genus(world):
     tree, vectors_nd, _images_bd = world
     coarse = build_coarse(vectors_nd, tree)
-    assert set(coarse.start_c) <= set(coarse.piece_start_p) and set(tree.start_k[tree.nodes_at("genus")]) <= set(coarse.piece_start_p)
+    assert set(coarse.start_c) <= set(coarse.piece_start_p) and set(tree.start_k[tree.nodes_at("genus")]) <= set(
+        coarse.piece_start_p
+    )
     first, last = coarse.piece_start_p[7:9]
     mean_d = vectors_nd[first:last].mean(axis=0)
-    np.testing.assert_allclose(coarse.piece_pd[7] * coarse.piece_scale_p[7], mean_d, atol=coarse.piece_scale_p[7] * 0.51)
+    np.testing.assert_allclose(
+        coarse.piece_pd[7] * coarse.piece_scale_p[7], mean_d, atol=coarse.piece_scale_p[7] * 0.51
+    )
 
 
 def test_the_copy_is_made_once_and_mapped(world, tmp_path):
@@ -326,7 +373,9 @@ def test_the_copy_is_made_once_and_mapped(world, tmp_path):
     done = []
     for _ in range(2):
         mapped_nd = np.load(tmp_path / "v.npy", mmap_mode="r")
-        coarse = load_coarse(mapped_nd, tree, tmp_path / "v.npy", cache_dir=tmp_path / "c", report=lambda *x: done.append(x))
+        coarse = load_coarse(
+            mapped_nd, tree, tmp_path / "v.npy", cache_dir=tmp_path / "c", report=lambda *x: done.append(x)
+        )
     assert len(done) == len({count for count, _ in done})
     made = build_coarse(vectors_nd, tree)
     for name in ("codes_nd", "rest_nd", "piece_pd", "scale_n"):

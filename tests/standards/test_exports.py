@@ -221,10 +221,13 @@ def test_the_kind_of_an_observation_follows_the_evidence(prediction, expected):
 
 
 @pytest.mark.parametrize(
-    ("path", "kind"), [("a.png", "image/png"), ("notes.txt", "image/jpeg"), ("folder", "image/jpeg"), ("a.nef", "image/")]
+    ("path", "kind"),
+    [("a.png", "image/png"), ("notes.txt", "image/jpeg"), ("folder", "image/jpeg"), ("a.nef", "image/")],
 )
 def test_every_file_of_a_package_has_an_images_media_type(tmp_path, path, kind):
     row = Prediction(file=path, status="unreadable", reason="not an image: the content is text")
-    write_package(tmp_path, [(str(tmp_path / path), row)], PackageFacts(classified_by="x", created="2024-01-01T00:00:00Z"))
+    write_package(
+        tmp_path, [(str(tmp_path / path), row)], PackageFacts(classified_by="x", created="2024-01-01T00:00:00Z")
+    )
     (media,) = csv.DictReader((tmp_path / "media.csv").read_text(encoding="utf-8").splitlines())
     assert media["fileMediatype"].startswith(kind)

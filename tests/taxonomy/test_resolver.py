@@ -213,7 +213,11 @@ def test_near_misses_may_be_left_out(vocabulary):
         ("kingdm:Felis", "'kingdm' is no rank, did you mean kingdom?", ["Felis"]),
         ("gneus: Oenanthe", "'gneus' is no rank, did you mean genus?", ["Oenanthe", "Oenanthe"]),
         ("famly:Felidea", "'famly' is no rank, did you mean family?", ["Felidae"]),
-        ("tribe:Felis", "'tribe' is no rank, choose one of kingdom, phylum, class, order, family, genus, species", ["Felis"]),
+        (
+            "tribe:Felis",
+            "'tribe' is no rank, choose one of kingdom, phylum, class, order, family, genus, species",
+            ["Felis"],
+        ),
     ],
 )
 def test_a_misspelt_rank_is_named_with_the_rank_and_the_taxa_that_may_be_meant(vocabulary, query, reason, nearest):

@@ -93,7 +93,9 @@ class BaseClassifier:
         self.pixels = ("squash" if self._squashes() else "model") if pixels == "auto" else pixels
         if self.device != "cpu":
             if runtime not in (DEFAULT, "torch"):
-                raise ValueError(f"device {self.device!r} is for torch and runtime {runtime!r} is not; leave one of them out")
+                raise ValueError(
+                    f"device {self.device!r} is for torch and runtime {runtime!r} is not; leave one of them out"
+                )
             check_device(self.device)
             runtime = "torch"
         if self.pixels == "squash" and runtime not in (DEFAULT, "torch"):
@@ -134,7 +136,14 @@ class BaseClassifier:
         if not self._settled:
             label, names = self._first_names()
             settle_on_records(
-                self.model, self._runtime, lambda n: spread(photos, n), len(photos), decode=self._read, label=label, names=names, say=_say
+                self.model,
+                self._runtime,
+                lambda n: spread(photos, n),
+                len(photos),
+                decode=self._read,
+                label=label,
+                names=names,
+                say=_say,
             )
             self._settled = True
         return self.model
@@ -160,7 +169,9 @@ class BaseClassifier:
             raise ValueError(f"runtime {self._runtime!r} gives unit vectors only; choose {DEFAULT} or torch for others")
         return _RawFeatures(self._torch_tower if self._runtime == "torch" else self._float_tower)
 
-    def embed(self, images: Picture | Sequence[Picture], *, batch_size: int | None = BATCH_SIZE, normalize: bool = True):
+    def embed(
+        self, images: Picture | Sequence[Picture], *, batch_size: int | None = BATCH_SIZE, normalize: bool = True
+    ):
         """Gives (keys, vectors float32 [b, d] of those that could be read, {position: reason}) of each batch."""
         photos = _photos(images)
         tower = self._tower(photos) if normalize else self._raw_tower()
@@ -181,7 +192,12 @@ class BaseClassifier:
         return self.create_image_features([image], normalize=normalize)[0]
 
     def _answers(
-        self, images: Picture | Sequence[Picture], batch_size: int | None, callback: Callback | None, answer, empty: dict
+        self,
+        images: Picture | Sequence[Picture],
+        batch_size: int | None,
+        callback: Callback | None,
+        answer,
+        empty: dict,
     ) -> Iterator[dict]:
         """The dicts of every picture in order; `answer(vectors_bd)` gives those of each vector, without the file's name."""
         photos, done = _photos(images), 0
@@ -208,7 +224,9 @@ def _check_is_transformer(model) -> None:
     """Raises ValueError for a model that torch cannot run."""
     source = getattr(model, "image_source", None)
     if source is None or "torch" not in source.runtimes:
-        raise ValueError(f"the model {model.card.name!r} is no transformer, and torch runs no other; leave device and runtime out")
+        raise ValueError(
+            f"the model {model.card.name!r} is no transformer, and torch runs no other; leave device and runtime out"
+        )
 
 
 class CustomLabelsClassifier(BaseClassifier):
@@ -219,7 +237,9 @@ class CustomLabelsClassifier(BaseClassifier):
         if not self.classes:
             raise ValueError("no label given; give the names to choose from")
         if "" in self.classes:
-            raise ValueError(f"label {self.classes.index('') + 1} of {len(self.classes)} is empty; name it or leave it out")
+            raise ValueError(
+                f"label {self.classes.index('') + 1} of {len(self.classes)} is empty; name it or leave it out"
+            )
         super().__init__(**options)
         self.txt_embeddings = _embed_labels(self.model, self.classes).T
 
@@ -315,7 +335,9 @@ class TreeOfLifeClassifier(BaseClassifier):
             columns[rank] = names.gather(of_leaf[vocabulary.leaf_of_row])
         columns[SPECIES_EPITHET] = columns["species"].str.replace(r"^\S+ ", "")
         common = [vocabulary.common_name(node) for node in tree.leaf_node_n.tolist()]
-        columns[COMMON_NAME] = pl.Series([*common, ""], dtype=pl.String).gather(vocabulary.leaf_of_row % (len(common) + 1))
+        columns[COMMON_NAME] = pl.Series([*common, ""], dtype=pl.String).gather(
+            vocabulary.leaf_of_row % (len(common) + 1)
+        )
         return pl.DataFrame({key: columns[key] for key in name_keys(Rank.SPECIES)})
 
     def create_taxa_filter(self, rank: Rank, user_values: Iterable[str]) -> np.ndarray:
@@ -349,7 +371,9 @@ class TreeOfLifeClassifier(BaseClassifier):
             return self._keep_leaves(None)
         keep_n = np.asarray(keep_labels_ary, bool)
         if len(keep_n) != len(self.vocabulary.leaf_of_row):
-            raise ValueError(f"a filter has {len(self.vocabulary.leaf_of_row):,} entries, one a column; got {len(keep_n):,}")
+            raise ValueError(
+                f"a filter has {len(self.vocabulary.leaf_of_row):,} entries, one a column; got {len(keep_n):,}"
+            )
         leaves = self.vocabulary.leaf_of_row[keep_n]
         self._keep_leaves(np.unique(leaves[leaves >= 0]).astype(np.int32))
 
@@ -417,6 +441,8 @@ def predict_classification(
     return TreeOfLifeClassifier(device=device, **options).predict([img], rank, min_prob, k)
 
 
-def predict_classifications_from_list(img: Picture, cls_ary: Sequence[str], device: str = "cpu", **options) -> list[dict]:
+def predict_classifications_from_list(
+    img: Picture, cls_ary: Sequence[str], device: str = "cpu", **options
+) -> list[dict]:
     """The labels of one picture, as `CustomLabelsClassifier.predict` gives them."""
     return CustomLabelsClassifier(cls_ary, device=device, **options).predict([img])

@@ -241,7 +241,9 @@ def write_table(file: TextIO, columns: list[str], rows: Iterable[dict]) -> None:
     rule = "+" + "+".join("-" * (width + 2) for width in widths) + "+\n"
     file.write(rule)
     for number, line in enumerate(chain([columns], cells)):
-        file.write("|" + "|".join(f" {_centred(cell, width)} " for cell, width in zip(line, widths, strict=True)) + "|\n")
+        file.write(
+            "|" + "|".join(f" {_centred(cell, width)} " for cell, width in zip(line, widths, strict=True)) + "|\n"
+        )
         file.write(rule if number == 0 else "")
     file.write(rule if cells else "")
 
@@ -280,7 +282,12 @@ def _progress():
     return report
 
 
-MAINS = {PredictConfig: predict, BioclipEmbedConfig: embed, ListModelsConfig: list_models, ListTaxaConfig: list_tol_taxa}
+MAINS = {
+    PredictConfig: predict,
+    BioclipEmbedConfig: embed,
+    ListModelsConfig: list_models,
+    ListTaxaConfig: list_tol_taxa,
+}
 
 
 def main(config: PredictConfig | BioclipEmbedConfig | ListModelsConfig | ListTaxaConfig) -> int:

@@ -33,11 +33,17 @@ class FloatTower:
         self.card = model.card
         source = getattr(model, "image_source", None)
         if source is None:
-            raise ValueError(f"the model {model.card.name!r} has no image tower that takes floats; choose pixels 'model'")
+            raise ValueError(
+                f"the model {model.card.name!r} has no image tower that takes floats; choose pixels 'model'"
+            )
         if isinstance(source, GraphFile):
             import onnx
 
-            graph, folder, chunk = onnx.load(source.path, load_external_data=False), Path(source.path).parent, source.chunk
+            graph, folder, chunk = (
+                onnx.load(source.path, load_external_data=False),
+                Path(source.path).parent,
+                source.chunk,
+            )
         else:
             from linnaea.model.graphs.vision_transformer import build_vision_graph
 

@@ -20,7 +20,9 @@ from linnaea.model.core.contract import Model
 from linnaea.taxonomy.vocabulary import Vocabulary, load_vocabulary
 
 
-def load_tree_of_life(model: Model, model_str: str, table: str | os.PathLike | None, say: Say) -> tuple[Vocabulary, object]:
+def load_tree_of_life(
+    model: Model, model_str: str, table: str | os.PathLike | None, say: Say
+) -> tuple[Vocabulary, object]:
     """The vocabulary and the name table, as `linnaea.search.scorer.Scorer` wants them.
 
     `table`: a published table's folder or one of its two files, or the name of a vocabulary. Without it the table that lies
@@ -77,4 +79,3 @@ def _progress(model: Model, say: Say) -> Report:
             progress.close()
 
     return report
-

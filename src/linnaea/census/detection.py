@@ -84,8 +84,10 @@ class View:
 
     def __post_init__(self) -> None:
         if not self.range_m > 0 or not 0 < self.angle_deg <= 180 or not self.delay_s >= 0:
-            raise ValueError(f"view of {self.range_m} m, {self.angle_deg}°, {self.delay_s} s: give a range above 0, an angle "
-                             "up to 180 and a delay from 0")  # fmt: skip
+            raise ValueError(
+                f"view of {self.range_m} m, {self.angle_deg}°, {self.delay_s} s: give a range above 0, an angle "
+                "up to 180 and a delay from 0"
+            )
 
     def clip(self, x0, y0, x1, y1, heading_rad) -> tuple[np.ndarray, np.ndarray]:
         """The part of straight ways [n] inside the view, as shares of the way: (enter [n], leave [n]).

@@ -132,11 +132,21 @@ class Observations:
         entries = [(self.visits[one.visit], one.name, one.count) for one in self.sightings]
         entries += [(visit, "", 0) for visit in self.visits.values() if visit.id not in seen]
         for visit, name, count in entries:
-            rows.append({
-                "kind": visit.kind, "visit": visit.id, "site": visit.site, "start": visit.start.isoformat(),
-                "end": visit.end.isoformat(), "latitude": visit.latitude, "longitude": visit.longitude,
-                "effort": visit.effort, "unit": visit.unit, "name": name, "count": count,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "kind": visit.kind,
+                    "visit": visit.id,
+                    "site": visit.site,
+                    "start": visit.start.isoformat(),
+                    "end": visit.end.isoformat(),
+                    "latitude": visit.latitude,
+                    "longitude": visit.longitude,
+                    "effort": visit.effort,
+                    "unit": visit.unit,
+                    "name": name,
+                    "count": count,
+                }
+            )
         return rows
 
 
@@ -165,8 +175,10 @@ def read_observations(path: Path | str, camera_days: float = 0.0) -> Observation
         return read_darwin_core(read_rows(events) if events.is_file() else [], rows, path.name)
     if not rows:
         return Observations(rejected=[(path.name, "the table has no rows")])
-    raise ValueError(f"{path}: columns {', '.join(sorted(columns)[:6])} … are none that are known; give a table of linnaea "
-                     "identify, Darwin Core occurrences or Movebank, or a Camtrap DP folder")  # fmt: skip
+    raise ValueError(
+        f"{path}: columns {', '.join(sorted(columns)[:6])} … are none that are known; give a table of linnaea "
+        "identify, Darwin Core occurrences or Movebank, or a Camtrap DP folder"
+    )
 
 
 def _read_folder(folder: Path, camera_days: float) -> Observations:
@@ -204,7 +216,9 @@ def _asked(path: Path, found: Observations) -> tuple[str, ...]:
         options = json.loads(manifest.read_text(encoding="utf-8"))["options"]
         labels, within = str(options["labels"]), tuple(options["within"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{manifest}: not what linnaea identify writes ({error}); put the right one there, or none") from None
+        raise ValueError(
+            f"{manifest}: not what linnaea identify writes ({error}); put the right one there, or none"
+        ) from None
     if labels and "," not in labels:
         # Labels of a file, of which the manifest keeps the hash: those that were given at least once.
         return tuple(sorted({one.name for one in found.sightings} - {UNIDENTIFIED}))
@@ -293,10 +307,17 @@ def read_camtrap(
             (tag[12:] for tag in row.get("deploymentTags", "").split("|") if tag.startswith("fieldOfView:")), ""
         )
         found.visits[row["deploymentID"]] = Visit(
-            id=row["deploymentID"], kind="camera", site=row.get("locationID", "") or row.get("locationName", ""), start=start,
-            end=end, effort=days, latitude=latitude, longitude=longitude, angle_deg=read_number(angle),
+            id=row["deploymentID"],
+            kind="camera",
+            site=row.get("locationID", "") or row.get("locationName", ""),
+            start=start,
+            end=end,
+            effort=days,
+            latitude=latitude,
+            longitude=longitude,
+            angle_deg=read_number(angle),
             range_m=read_number(row.get("detectionDistance", "")),
-        )  # fmt: skip
+        )
 
     _each(deployments, f"{where}/deployments.csv", found, deployment)
     has_events = any(row.get("observationLevel") == "event" for row in observations)
@@ -312,8 +333,12 @@ def read_camtrap(
             return
         if row.get("deploymentID", "") not in found.visits:
             raise ValueError(f"deployment {row.get('deploymentID', '')!r} is not among those that could be read")
-        sighting = Sighting(visit=row["deploymentID"], time=read_time(row.get("eventStart", "")), name=name,
-                            count=read_count(row.get("count", "")))  # fmt: skip
+        sighting = Sighting(
+            visit=row["deploymentID"],
+            time=read_time(row.get("eventStart", "")),
+            name=name,
+            count=read_count(row.get("count", "")),
+        )
         if has_events:
             found.sightings.append(sighting)
         else:
@@ -387,9 +412,16 @@ def read_identified(
             (facts for _, facts in seen if facts.latitude is not None and facts.longitude is not None), PhotoFacts()
         )
         nowhere = placed.latitude is None
-        found.visits[visit] = Visit(id=visit, kind="camera", site=site, start=start, end=end, effort=days,
-                                    latitude=math.nan if nowhere else placed.latitude,
-                                    longitude=math.nan if nowhere else placed.longitude)  # fmt: skip
+        found.visits[visit] = Visit(
+            id=visit,
+            kind="camera",
+            site=site,
+            start=start,
+            end=end,
+            effort=days,
+            latitude=math.nan if nowhere else placed.latitude,
+            longitude=math.nan if nowhere else placed.longitude,
+        )
     found.sightings = group_pictures(pictures)
     return found
 
@@ -408,11 +440,17 @@ def read_darwin_core(events: list[dict], occurrences: list[dict], where: str) ->
         protocol = row.get("samplingProtocol", "").casefold()
         latitude, longitude = read_place(row.get("decimalLatitude", ""), row.get("decimalLongitude", ""))
         found.visits[row["eventID"]] = Visit(
-            id=row["eventID"], kind=next((kind for kind in COUNT_KINDS if kind in protocol.split()), "strip"),
-            site=row.get("locationID", ""), start=read_time(start), end=read_time(end or start), effort=area,
-            latitude=latitude, longitude=longitude, length_km=length,
+            id=row["eventID"],
+            kind=next((kind for kind in COUNT_KINDS if kind in protocol.split()), "strip"),
+            site=row.get("locationID", ""),
+            start=read_time(start),
+            end=read_time(end or start),
+            effort=area,
+            latitude=latitude,
+            longitude=longitude,
+            length_km=length,
             looked_for=tuple(filter(None, map(str.strip, row.get("targetTaxonomicScope", "").split("|")))),
-        )  # fmt: skip
+        )
 
     _each(events, "events.csv", found, event)
 
@@ -425,8 +463,14 @@ def read_darwin_core(events: list[dict], occurrences: list[dict], where: str) ->
             return
         name = UNIDENTIFIED if row.get("occurrenceRemarks") == UNIDENTIFIED else row["scientificName"]
         visit = found.visits[row["eventID"]]
-        found.sightings.append(Sighting(visit=visit.id, time=visit.start, name=name or UNIDENTIFIED,
-                                        count=read_count(row.get("individualCount", ""))))  # fmt: skip
+        found.sightings.append(
+            Sighting(
+                visit=visit.id,
+                time=visit.start,
+                name=name or UNIDENTIFIED,
+                count=read_count(row.get("individualCount", "")),
+            )
+        )
 
     _each(occurrences, where, found, occurrence)
     return found
@@ -461,8 +505,15 @@ def read_movebank(rows: list[dict], where: str) -> Observations:
         if math.isnan(latitude):
             raise ValueError("the fix has no place; set visible to false where it failed")
         time = read_time(row["timestamp"])
-        found.fixes.append(Fix(animal=row.get("individual-local-identifier", ""), time=time.astimezone(UTC),
-                               name=row.get("individual-taxon-canonical-name", ""), latitude=latitude, longitude=longitude))  # fmt: skip
+        found.fixes.append(
+            Fix(
+                animal=row.get("individual-local-identifier", ""),
+                time=time.astimezone(UTC),
+                name=row.get("individual-taxon-canonical-name", ""),
+                latitude=latitude,
+                longitude=longitude,
+            )
+        )
 
     _each(rows, where, found, fix)
     return found

@@ -51,7 +51,9 @@ def read_table(path: Path, *, split: str = ""):
     if split:
         if "split" not in frame.columns:
             found = ", ".join(whole.columns)
-            raise ValueError(f"{path.name} has no column split (it has {found}), so {split!r} cannot be chosen; add it, or leave split empty")
+            raise ValueError(
+                f"{path.name} has no column split (it has {found}), so {split!r} cannot be chosen; add it, or leave split empty"
+            )
         frame = frame.filter(pl.col("split") == split)
         if frame.height == 0:
             raise ValueError(f"{path.name} has no row whose split is {split!r}; look at its column split")

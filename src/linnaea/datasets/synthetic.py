@@ -20,7 +20,12 @@ from linnaea.taxonomy.name_text import taxon_text
 
 LAYOUT = "1"
 SIDE = 48
-SHAPES = {"Circulidae": ("Circulus", 0), "Trigonidae": ("Trigon", 3), "Quadridae": ("Quadrum", 4), "Stellidae": ("Stella", 5)}
+SHAPES = {
+    "Circulidae": ("Circulus", 0),
+    "Trigonidae": ("Trigon", 3),
+    "Quadridae": ("Quadrum", 4),
+    "Stellidae": ("Stella", 5),
+}
 COLOURS = {"ruber": ("red", 0.0), "flavus": ("yellow", 0.15), "viridis": ("green", 0.35), "caeruleus": ("blue", 0.62)}
 MARKS = {"simplex": "plain", "anulatus": "ringed", "punctatus": "spotted"}
 
@@ -29,7 +34,15 @@ def made_taxa() -> list[tuple[tuple[str, ...], str]]:
     """The 48 lineages with their common names."""
     return [
         (
-            ("Figurae", "Planae", shape_class(corners), "Tractales", family, f"{stem}{colour}", f"{stem}{colour} {mark}"),
+            (
+                "Figurae",
+                "Planae",
+                shape_class(corners),
+                "Tractales",
+                family,
+                f"{stem}{colour}",
+                f"{stem}{colour} {mark}",
+            ),
             f"{MARKS[mark]} {COLOURS[colour][0]} {stem.lower()}",
         )
         for family, (stem, corners) in SHAPES.items()

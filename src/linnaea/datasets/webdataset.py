@@ -171,7 +171,11 @@ def cached_index(path: Path, cache_dir: Path) -> Path:
     if not cached.exists():
         index = scan_shard(path)
         lists = {key: np.array(getattr(index, key), np.str_).reshape(-1, 2) for key in LISTS}
-        with writing(cached, f"the index of {path.name}", ELSEWHERE), atomic_path(cached) as temporary, temporary.open("wb") as handle:
+        with (
+            writing(cached, f"the index of {path.name}", ELSEWHERE),
+            atomic_path(cached) as temporary,
+            temporary.open("wb") as handle,
+        ):
             np.savez(handle, **{key: getattr(index, key) for key in (*ARRAYS, "broken_at")}, **lists)
     return cached
 
@@ -248,7 +252,9 @@ class TarSource:
         self.rejects, self.notices = [], []
         for path, found in zip(self.paths, summaries, strict=True):
             if found.broken_at >= 0:
-                reason = f"truncated: the archive breaks off at byte {found.broken_at:,}, after {found.n:,} whole samples"
+                reason = (
+                    f"truncated: the archive breaks off at byte {found.broken_at:,}, after {found.n:,} whole samples"
+                )
                 self.rejects.append(Reject(part=path.name, key="", reason=reason))
             self.rejects += [Reject(part=path.name, key=key, reason=reason) for key, reason in found.rejects]
             self.notices += [Reject(part=path.name, key=key, reason=reason) for key, reason in found.notices]

@@ -97,7 +97,9 @@ def to_examples(rows: list[dict[str, str]], vocabulary: Vocabulary) -> tuple[lis
             if not known:
                 unresolved[label] = None
         examples.append(
-            Example(file=row["file"], label=label, common_name=row.get("common") or "", lineage=lineage, organism=organism)
+            Example(
+                file=row["file"], label=label, common_name=row.get("common") or "", lineage=lineage, organism=organism
+            )
         )
     return examples, list(unresolved)
 

@@ -77,7 +77,9 @@ class ZeroshotConfig:
             raise ValueError("--write-calibration needs the chances of --vocabulary full; add it")
 
 
-def embed_examples(model: Model, examples: list[Example], root: Path, batch_size: int) -> tuple[np.ndarray, dict[int, str]]:
+def embed_examples(
+    model: Model, examples: list[Example], root: Path, batch_size: int
+) -> tuple[np.ndarray, dict[int, str]]:
     """Vectors float32 [n, d] and reasons by row for images that could not be read (their rows are zero)."""
     vectors_nd = np.zeros((len(examples), model.card.dim), np.float32)
     failures: dict[int, str] = {}
@@ -114,7 +116,9 @@ def label_texts(examples: list[Example], text: str) -> dict[str, tuple[str, ...]
     return texts
 
 
-def evaluate_labels(model: Model, examples: list[Example], vectors_nd: np.ndarray, text: str) -> tuple[dict, list[dict]]:
+def evaluate_labels(
+    model: Model, examples: list[Example], vectors_nd: np.ndarray, text: str
+) -> tuple[dict, list[dict]]:
     """Top-1, top-5 and rank-wise accuracy among the labels of the examples themselves; and a row a photograph."""
     texts = label_texts(examples, text)
     labels = list(texts)
@@ -143,7 +147,9 @@ def evaluate_labels(model: Model, examples: list[Example], vectors_nd: np.ndarra
 
 
 def _concatenate(parts: list[Scores]) -> Scores:
-    return Scores(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in Scores.__dataclass_fields__})
+    return Scores(
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in Scores.__dataclass_fields__}
+    )
 
 
 def _take(scores: Scores, rows: np.ndarray) -> Scores:
@@ -151,7 +157,7 @@ def _take(scores: Scores, rows: np.ndarray) -> Scores:
 
 
 def groups(examples: list[Example], familiar: set[tuple[str, ...]]) -> np.ndarray:
-    """"familiar", "unseen", "above species" or "no organism" for each example."""
+    """ "familiar", "unseen", "above species" or "no organism" for each example."""
 
     def group(example: Example) -> str:
         if not example.organism:
@@ -199,14 +205,21 @@ def fit_notes(right_nr: np.ndarray, known_nr: np.ndarray) -> list[str]:
     if n < FEW_TO_FIT:
         notes.append(f"the calibration is fitted to {n} photographs; with fewer than {FEW_TO_FIT} it is rough")
     if alike:
-        notes.append(f"too few right or too few wrong names to tell them apart, so one chance for all, at {', '.join(alike)}")
+        notes.append(
+            f"too few right or too few wrong names to tell them apart, so one chance for all, at {', '.join(alike)}"
+        )
     if few:
         notes.append(f"fewer than {LEAST_KNOWN} photographs of known name, so no calibration, at {', '.join(few)}")
     return notes
 
 
 def judge(
-    tree, scores: Scores, chance_nr: np.ndarray, truth_nr: np.ndarray, examples: list[Example], floor: float | np.ndarray
+    tree,
+    scores: Scores,
+    chance_nr: np.ndarray,
+    truth_nr: np.ndarray,
+    examples: list[Example],
+    floor: float | np.ndarray,
 ) -> list[dict]:
     """What `identify` says of each photograph and whether it is right: a row each. `floor` is one for all or float [n, r].
 
@@ -217,7 +230,13 @@ def judge(
     floor_nr = np.broadcast_to(floor, chance_nr.shape)
     for i, example in enumerate(examples):
         r = deepest_rank(tree, scores.node_br[i], chance_nr[i], floor_nr[i])
-        row = {"file": example.file, "label": example.label, "rank": RANKS[r] if r >= 0 else "", "name": "", "right": None}
+        row = {
+            "file": example.file,
+            "label": example.label,
+            "rank": RANKS[r] if r >= 0 else "",
+            "name": "",
+            "right": None,
+        }
         if r >= 0:
             node = int(scores.node_br[i, r])
             at = min(r, example.depth)
@@ -289,7 +308,9 @@ def evaluate_full(
         weight_n = np.where(group_n == "unseen", config.unseen_weight, 1.0)
         fitted = fit_calibration(scores, right_nr, known_nr, weight_n)
         if not fitted["ranks"]:
-            raise ValueError(f"{len(examples)} photographs are too few for a calibration; give some hundreds, {LEAST_KNOWN} at the least")
+            raise ValueError(
+                f"{len(examples)} photographs are too few for a calibration; give some hundreds, {LEAST_KNOWN} at the least"
+            )
         honest_nr = cross_fit(tree, scores, right_nr, known_nr, examples, group_n, config.unseen_weight)
         floor = choose_floor(
             tree, scores, honest_nr, truth_nr, examples, group_n, config.floor_target, config.most_wrong_species
@@ -340,7 +361,9 @@ def benchmark(config: ZeroshotConfig) -> tuple[dict, list[dict]]:
     rows_given = read_examples(config.manifest, config.where)
     labelled = [row for row in rows_given if row["label"].strip()]
     if not labelled:
-        raise ValueError(f"no row of {config.manifest} says what its photograph shows; fill the column label or species")
+        raise ValueError(
+            f"no row of {config.manifest} says what its photograph shows; fill the column label or species"
+        )
     examples, unresolved = to_examples(labelled, vocabulary)
     check = {}
     if config.runtime != DEFAULT:
@@ -349,7 +372,9 @@ def benchmark(config: ZeroshotConfig) -> tuple[dict, list[dict]]:
     vectors_nd, failures = embed_examples(model, examples, config.root, config.batch_size)
     readable = [i for i in range(len(examples)) if i not in failures]
     if not readable:
-        raise FileNotFoundError(f"none of the {len(examples)} files below {config.root} could be read; is --root right?")
+        raise FileNotFoundError(
+            f"none of the {len(examples)} files below {config.root} could be read; is --root right?"
+        )
     examples, vectors_nd = [examples[i] for i in readable], vectors_nd[readable]
     if config.vocabulary == "labels":
         report, rows = evaluate_labels(model, examples, vectors_nd, config.text)

@@ -46,7 +46,9 @@ def load_model(name: str = "bundled") -> Model:
             "put it beside them"
         )
     if plain != name:
-        raise ValueError(f"{name!r} is no open_clip checkpoint, and only those can have a {SECOND} projector; leave it out")
+        raise ValueError(
+            f"{name!r} is no open_clip checkpoint, and only those can have a {SECOND} projector; leave it out"
+        )
     if (directory / CONFIG).is_file():
         return PackagedModel(directory)
     if name == "bundled":
@@ -76,7 +78,9 @@ def _hint(name: str, directory: Path) -> str:
     inside = _models_in(directory)
     if directory.is_file() and any((directory.parent / config).is_file() for config in (CONFIG, OPEN_CLIP_CONFIG)):
         inside = [directory.parent]
-    beside = get_close_matches(directory.name.lower(), [path.name.lower() for path in _models_in(directory.parent)], n=3)
+    beside = get_close_matches(
+        directory.name.lower(), [path.name.lower() for path in _models_in(directory.parent)], n=3
+    )
     near = [str(path) for path in inside[:3]]
     near += [str(path) for path in _models_in(directory.parent) if path.name.lower() in beside and path not in inside]
     near = get_close_matches(name, NAMES, n=1) + _on_hub(name) + near

@@ -46,8 +46,10 @@ def html_table(head: Iterable[str], rows: Iterable[Iterable[str]], classes: Iter
     """A table of texts; `classes` are those of its rows."""
     rows = list(rows)
     marks = list(classes) if classes else [""] * len(rows)
-    body = "".join(f"<tr class='{mark}'>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
-                   for row, mark in zip(rows, marks, strict=True))  # fmt: skip
+    body = "".join(
+        f"<tr class='{mark}'>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
+        for row, mark in zip(rows, marks, strict=True)
+    )
     cells = "".join(f"<th scope=col>{escape(cell)}</th>" for cell in head)
     return f"<div class=scroll><table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>"
 

@@ -44,7 +44,13 @@ def _fetch(_typing, array, row, column):
         kind = signature.args[0]
         made = context.make_array(kind)(context, builder, args[0])
         place = cgutils.get_item_pointer2(
-            context, builder, made.data, cgutils.unpack_tuple(builder, made.shape), cgutils.unpack_tuple(builder, made.strides), kind.layout, args[1:]
+            context,
+            builder,
+            made.data,
+            cgutils.unpack_tuple(builder, made.shape),
+            cgutils.unpack_tuple(builder, made.strides),
+            kind.layout,
+            args[1:],
         )
         pointer = builder.bitcast(place, ir.IntType(8).as_pointer())
         word = ir.IntType(32)
@@ -78,9 +84,30 @@ def _dot(a_d, b_d):
 
 @numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
 def pass_over(
-    dot_m2b, rest_nd, row_m, scale_m, prior_m, first_bd, scale_b, reference_b, near_b, fine_b, hit_b, end_s,
-    finer, lift, raised, details, sum_sb, largest_sb, square_b, weighted_b, row_h, image_h, logit_h,
-):  # fmt: skip
+    dot_m2b,
+    rest_nd,
+    row_m,
+    scale_m,
+    prior_m,
+    first_bd,
+    scale_b,
+    reference_b,
+    near_b,
+    fine_b,
+    hit_b,
+    end_s,
+    finer,
+    lift,
+    raised,
+    details,
+    sum_sb,
+    largest_sb,
+    square_b,
+    weighted_b,
+    row_h,
+    image_h,
+    logit_h,
+):
     """The number of hits, -1 where second codes matter to as many pairs as `row_h` has room for, and that of the rows that were read.
 
     Logits are (dot_m2b[m, j] + dot_m2b[m, b + j] / finer) · scale_m · scale_b + prior_m (which may be empty). Above `fine_b`

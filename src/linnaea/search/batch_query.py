@@ -121,9 +121,16 @@ class Sweep:
         self._local = threading.local()
 
     def score(
-        self, queries: Queries, cells: Cells, refusal_logit_bf: np.ndarray, k: int, *, details: bool = True, alternatives: bool = False,
+        self,
+        queries: Queries,
+        cells: Cells,
+        refusal_logit_bf: np.ndarray,
+        k: int,
+        *,
+        details: bool = True,
+        alternatives: bool = False,
         log_total_b: np.ndarray | None = None,
-    ) -> list[Scanned]:  # fmt: skip
+    ) -> list[Scanned]:
         """What was found of each image. The `k` likeliest leaves are always hits.
 
         Without `details` nothing is known of entropies and of the cosines of unlikely taxa; with `alternatives` these are as good
@@ -144,7 +151,9 @@ class Sweep:
             stretch_h = self.stretches.stretch_m[position_h]
             logit_h = passed.logit_h[mine] + cells.third_bc[image][self.stretches.cell_s[stretch_h]]
             largest_c = None if passed.largest_bc is None else passed.largest_bc[image]
-            scanned = Scanned(look, self.stretches, queries, image, cells.logit_bc[image], largest_c, float(reference_b[image]))
+            scanned = Scanned(
+                look, self.stretches, queries, image, cells.logit_bc[image], largest_c, float(reference_b[image])
+            )
             error = float(queries.error_b[image])
             precision = Precision(self._margin(error), look.noise**0.5 * float(np.hypot(1 / FINER, error)))
             scanned.read(position_h, (logit_h - look.candidates.prior(position_h)) / look.scale, k + SPARE, precision)
@@ -154,7 +163,9 @@ class Sweep:
         list(map(finish, range(b)) if b == 1 else self._pool.map(finish, range(b)))
         if log_total_b is None:
             log_total_b = np.array([np.log(one.total) for one in found]) + reference_b
-            missed_b = SIGMAS**2 * look.noise * passed.square_b > np.square(TOLERANCE * np.array([one.total for one in found]))
+            missed_b = SIGMAS**2 * look.noise * passed.square_b > np.square(
+                TOLERANCE * np.array([one.total for one in found])
+            )
             again = np.flatnonzero(missed_b | (limits.most_hit_b > log_total_b + np.log(2 * HIT_SHARE)))
             if len(again):
                 options = {"details": details, "alternatives": alternatives, "log_total_b": log_total_b[again]}
@@ -173,11 +184,15 @@ class Sweep:
 
     # --- the limits
 
-    def _limits(self, queries: Queries, cells: Cells, refusal_logit_bf: np.ndarray, k: int, log_total_b: np.ndarray | None) -> _Limits:
+    def _limits(
+        self, queries: Queries, cells: Cells, refusal_logit_bf: np.ndarray, k: int, log_total_b: np.ndarray | None
+    ) -> _Limits:
         b, look = len(queries), self.look
         log_mass_bc = cells.logit_bc + (cells.log_weight_c + cells.variance_c / 2)
         position = np.union1d(np.arange(0, len(look.candidates), self._step), self._likely(queries, log_mass_bc, k))
-        logit_bu = self._logits_of(queries, look.coarse.codes_nd, look.candidates.rows(position), look.scale_m[position])
+        logit_bu = self._logits_of(
+            queries, look.coarse.codes_nd, look.candidates.rows(position), look.scale_m[position]
+        )
         if look.candidates.prior_m is not None:
             logit_bu += look.candidates.prior_m[position]
         log_refusals_b = np.logaddexp.reduce(refusal_logit_bf, axis=1, initial=-np.inf)
@@ -234,7 +249,14 @@ class Sweep:
     # --- the pass
 
     def _run(
-        self, queries: Queries, cells: Cells, limits: _Limits, reference_b: np.ndarray, k: int, details: bool, alternatives: bool
+        self,
+        queries: Queries,
+        cells: Cells,
+        limits: _Limits,
+        reference_b: np.ndarray,
+        k: int,
+        details: bool,
+        alternatives: bool,
     ) -> _Passed:
         b, start_c = len(queries), self.look.candidates.start_c
         n_cells = len(start_c) - 1
@@ -245,14 +267,29 @@ class Sweep:
             return np.tile(row_b.astype(np.float32), (longest, 1))
 
         batch = _Batch(
-            limits=limits, both=queries.parts(0, 1), first=queries.parts(0), scale_mb=tiled(queries.scale_b), hit_mb=tiled(limits.hit_b),
-            near_mb=None if limits.everything else tiled(limits.fine_b - AROUND), lift=self._lift(limits),
+            limits=limits,
+            both=queries.parts(0, 1),
+            first=queries.parts(0),
+            scale_mb=tiled(queries.scale_b),
+            hit_mb=tiled(limits.hit_b),
+            near_mb=None if limits.everything else tiled(limits.fine_b - AROUND),
+            lift=self._lift(limits),
             reference_mb=tiled(reference_b) if reference_b.any() else None,
-            third_cb=np.exp(np.ascontiguousarray(cells.third_bc.T)), k=k, margin=2 * self._margin(float(queries.error_b.max())),
-            row_b={name: np.ascontiguousarray(row_b, np.float32) for name, row_b in {
-                "scale_b": queries.scale_b, "reference_b": reference_b, "near_b": limits.fine_b - AROUND, "fine_b": limits.fine_b,
-                "hit_b": limits.hit_b}.items()} | {"first_bd": queries.first_bd.astype(np.int16)},
-        )  # fmt: skip
+            third_cb=np.exp(np.ascontiguousarray(cells.third_bc.T)),
+            k=k,
+            margin=2 * self._margin(float(queries.error_b.max())),
+            row_b={
+                name: np.ascontiguousarray(row_b, np.float32)
+                for name, row_b in {
+                    "scale_b": queries.scale_b,
+                    "reference_b": reference_b,
+                    "near_b": limits.fine_b - AROUND,
+                    "fine_b": limits.fine_b,
+                    "hit_b": limits.hit_b,
+                }.items()
+            }
+            | {"first_bd": queries.first_bd.astype(np.int16)},
+        )
         # the largest cosine of a taxon is that of a hit, unless next to nothing speaks for the taxon, or a prior speaks against it
         needs_largest = details and (alternatives or self.look.candidates.prior_m is not None)
         largest_bc = np.empty((b, n_cells), np.float32) if needs_largest else None
@@ -265,9 +302,13 @@ class Sweep:
         *hits, square_b, weighted_b = zip(*self._pool.map(block, parts), strict=True)
         weighted_b = np.sum(weighted_b, axis=0, dtype=np.float64) if details else np.full(b, np.nan)
         position_h, image_h, logit_h = map(np.concatenate, hits)
-        return _Passed(mass_bs, weighted_b, np.sum(square_b, axis=0, dtype=np.float64), position_h, image_h, logit_h, largest_bc)
+        return _Passed(
+            mass_bs, weighted_b, np.sum(square_b, axis=0, dtype=np.float64), position_h, image_h, logit_h, largest_bc
+        )
 
-    def _block(self, batch: _Batch, cells: slice, mass_bs: np.ndarray, largest_bc: np.ndarray | None, details: bool) -> tuple:
+    def _block(
+        self, batch: _Batch, cells: slice, mass_bs: np.ndarray, largest_bc: np.ndarray | None, details: bool
+    ) -> tuple:
         """Position, image and logit of the hits of one block, Σ mass² of its rows with first codes only, and Σ mass (logit - reference)."""
         look, start_c = self.look, self.look.candidates.start_c
         first, last = int(start_c[cells.start]), int(start_c[cells.stop])
@@ -303,7 +344,9 @@ class Sweep:
         if u := len(fine_ub):
             look.count_fine(u)
             batch.first.dot(self._rows(look.coarse.rest_nd, first, last, some), rest_mb[:u])
-            np.multiply(rest_mb[:u], scale_u[:, None] / np.float32(FINER), out=value_ub, dtype=np.float32, casting="unsafe")
+            np.multiply(
+                rest_mb[:u], scale_u[:, None] / np.float32(FINER), out=value_ub, dtype=np.float32, casting="unsafe"
+            )
             value_ub *= batch.scale_mb[:u]
             fine_ub += value_ub
         hit_h = self._hits(batch, fine_ub, above_mb[:u])
@@ -321,7 +364,13 @@ class Sweep:
         return position_h, image_h, fine_ub.reshape(-1)[hit_h], square_b, weighted_b
 
     def _fused_block(
-        self, batch: _Batch, cells: slice, dot_m2b: np.ndarray, mass_bs: np.ndarray, largest_bc: np.ndarray | None, details: bool
+        self,
+        batch: _Batch,
+        cells: slice,
+        dot_m2b: np.ndarray,
+        mass_bs: np.ndarray,
+        largest_bc: np.ndarray | None,
+        details: bool,
     ) -> tuple | None:
         """The same in one compiled pass, second codes read for the images that they matter to alone; None where these are too many."""
         look, start_c, first_c = self.look, self.look.candidates.start_c, self.stretches.first_c
@@ -334,12 +383,25 @@ class Sweep:
         most = int(MANY_FINE * (last - first) * b) + 1
         row_h, image_h, logit_h = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.float32)
         n_hits, n_rows = fused().pass_over(
-            dot_m2b, look.coarse.rest_nd, np.arange(first, last, dtype=np.int32) if leaves is None else leaves[first:last].astype(np.int32), look.scale_m[first:last],
-            np.empty(0, np.float32) if prior_m is None else prior_m[first:last], **batch.row_b, end_s=end_s,
-            finer=np.float32(FINER), lift=np.float32(batch.lift),
-            raised=np.float32(1 + look.noise / AROUND), details=details, sum_sb=sum_sb, largest_sb=largest_sb, square_b=square_b, weighted_b=weighted_b,
-            row_h=row_h, image_h=image_h, logit_h=logit_h,
-        )  # fmt: skip
+            dot_m2b,
+            look.coarse.rest_nd,
+            np.arange(first, last, dtype=np.int32) if leaves is None else leaves[first:last].astype(np.int32),
+            look.scale_m[first:last],
+            np.empty(0, np.float32) if prior_m is None else prior_m[first:last],
+            **batch.row_b,
+            end_s=end_s,
+            finer=np.float32(FINER),
+            lift=np.float32(batch.lift),
+            raised=np.float32(1 + look.noise / AROUND),
+            details=details,
+            sum_sb=sum_sb,
+            largest_sb=largest_sb,
+            square_b=square_b,
+            weighted_b=weighted_b,
+            row_h=row_h,
+            image_h=image_h,
+            logit_h=logit_h,
+        )
         look.count_fine(n_rows)
         if n_hits < 0:
             return None
@@ -401,10 +463,12 @@ class Sweep:
             self._local.buffers = [_aligned(n * b * width) for width in (8, 4, 4, 4, 1)]
         dot, rest, logit, mass, above = self._local.buffers
         return (
-            dot.view(np.int32)[: 2 * n * b].reshape(n, 2 * b), rest.view(np.int32)[: n * b].reshape(n, b),
-            logit.view(np.float32)[: n * b].reshape(n, b), mass.view(np.float32)[: n * b].reshape(n, b),
+            dot.view(np.int32)[: 2 * n * b].reshape(n, 2 * b),
+            rest.view(np.int32)[: n * b].reshape(n, b),
+            logit.view(np.float32)[: n * b].reshape(n, b),
+            mass.view(np.float32)[: n * b].reshape(n, b),
             above.view(bool)[: n * b].reshape(n, b),
-        )  # fmt: skip
+        )
 
 
 @cache

@@ -156,7 +156,9 @@ class Look:
         size = self.candidates.start_c[chosen_c + 1] - start
         return np.repeat(start - np.cumsum(size) + size, size) + np.arange(size.sum())
 
-    def coarse_logits(self, codes: PackedCodes, scale: np.ndarray, chosen_c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def coarse_logits(
+        self, codes: PackedCodes, scale: np.ndarray, chosen_c: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Positions [h] and logits float32 [h] of one image with the leaves of some cells."""
         coarse, candidates = self.coarse, self.candidates
         position = self.leaves_of(chosen_c)
@@ -211,7 +213,10 @@ class Look:
         promise_c = logit_c[cell_c] + 3 * np.sqrt(self.variance_c[cell_c])
         largest = -np.inf
         for cell in cell_c[largest_first(promise_c, MOST_PROMISING)].tolist():
-            begin, stop = max(start, int(self.candidates.start_c[cell])), min(end, int(self.candidates.start_c[cell + 1]))
+            begin, stop = (
+                max(start, int(self.candidates.start_c[cell])),
+                min(end, int(self.candidates.start_c[cell + 1])),
+            )
             largest = max(largest, float(self.fine_cosines(image, np.arange(begin, stop)).max()))
         return largest
 

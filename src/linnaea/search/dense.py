@@ -23,7 +23,9 @@ class Dense:
         edges = [edge for rank in gathered for edge in (rank.start, rank.end)]
         self._bounds = np.unique(np.concatenate([*edges, np.arange(0, n_candidates, LONGEST_RUN)]))
         self._bounds = self._bounds[self._bounds < n_candidates]
-        self._edges = [None if rank.like_leaves else np.searchsorted(self._bounds, (rank.start, rank.end)) for rank in ranks]
+        self._edges = [
+            None if rank.like_leaves else np.searchsorted(self._bounds, (rank.start, rank.end)) for rank in ranks
+        ]
         self._local = threading.local()
 
     def _buffers(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -36,9 +38,7 @@ class Dense:
             )
         return self._local.buffers
 
-    def score(
-        self, cosine_m: np.ndarray, refusal_logit_f: np.ndarray, *, details: bool = True
-    ) -> DenseScores:
+    def score(self, cosine_m: np.ndarray, refusal_logit_f: np.ndarray, *, details: bool = True) -> DenseScores:
         """What the softmax says of one image, until this thread's next call."""
         return DenseScores(self, cosine_m, refusal_logit_f, details)
 

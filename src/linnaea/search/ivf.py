@@ -63,7 +63,9 @@ class Probe:
         position, logit = self.look.coarse_logits(codes, scale, chosen_c)
         # the largest of all, the upper estimates of unread cells included, so that no exp overflows
         reference = max(float(logit.max()), float(upper_c.max()), refusal_logit_f.max(initial=-np.inf))
-        upper_mass_c, mass_c = (np.exp(log_c - np.float32(reference)).astype(np.float64) for log_c in (upper_c, log_mass_c))
+        upper_mass_c, mass_c = (
+            np.exp(log_c - np.float32(reference)).astype(np.float64) for log_c in (upper_c, log_mass_c)
+        )
         refusal_mass = float(np.exp(refusal_logit_f - reference).sum())
         mass_c[chosen_c] = 0
         total = float(np.exp(logit - np.float32(reference)).sum(dtype=np.float64) + mass_c.sum()) + refusal_mass
@@ -86,9 +88,19 @@ class Probe:
             chosen_c = order[:enough]
             mass_c[chosen_c] = 0
         return Probed(
-            self, queries, cells, image, np.sort(chosen_c), position, logit, mass_c,
-            refusal_logit_f, reference, max(0.0, float(upper_mass_c.sum() - upper_mass_c[chosen_c].sum())), k,
-        )  # fmt: skip
+            self,
+            queries,
+            cells,
+            image,
+            np.sort(chosen_c),
+            position,
+            logit,
+            mass_c,
+            refusal_logit_f,
+            reference,
+            max(0.0, float(upper_mass_c.sum() - upper_mass_c[chosen_c].sum())),
+            k,
+        )
 
     def _all_in_order(self, log_mass_c: np.ndarray, first: np.ndarray) -> np.ndarray:
         """All cells, the likeliest first, of which the `first` are in order already."""
@@ -97,7 +109,9 @@ class Probe:
         others = np.flatnonzero(others_c)
         return np.concatenate([first, others[np.argsort(-log_mass_c[others], kind="stable")]])
 
-    def _enough_for_best(self, order: np.ndarray, better_c: np.ndarray, mass_c: np.ndarray, most_mass: float) -> int | None:
+    def _enough_for_best(
+        self, order: np.ndarray, better_c: np.ndarray, mass_c: np.ndarray, most_mass: float
+    ) -> int | None:
         """How many cells, in this order, are to be read so that others hold MOST_BETTER leaves that are better than the best
         read, and that mass, at most; None where these have more than MOST_FOR_BEST leaves, or are not among them."""
         left_n = better_c.sum() - np.cumsum(better_c[order])
@@ -123,9 +137,20 @@ class Probed:
     """One image. `total` mass, `refusal_mass`, `leaf_cosine`, `leaf_margin` and `entropy` as in `Scores`; `unread` as above."""
 
     def __init__(
-        self, probe: Probe, queries: Queries, cells: Cells, image: int, chosen_c, position_h, logit_h, mass_c, refusal_logit_f, reference,
-        unread_mass: float, k: int,
-    ):  # fmt: skip
+        self,
+        probe: Probe,
+        queries: Queries,
+        cells: Cells,
+        image: int,
+        chosen_c,
+        position_h,
+        logit_h,
+        mass_c,
+        refusal_logit_f,
+        reference,
+        unread_mass: float,
+        k: int,
+    ):
         self._probe, self._position_h, self._chosen_c = probe, position_h, chosen_c
         self._exact, self._fine = queries.exact(image), queries.fine(slice(image, image + 1))
         self._logit_c, self._reference = cells.logit_bc[image], reference
@@ -145,7 +170,9 @@ class Probed:
         self.total = float(self._mass_h.sum() + mass_c.sum()) + self.refusal_mass
         self.unread = unread_mass / self.total
         # in a cell that was not read, mass lies where logits are a variance above the centroid's
-        weighted = float((self._mass_h * (logit_h - reference)).sum() + (refusal_mass_f * (refusal_logit_f - reference)).sum())
+        weighted = float(
+            (self._mass_h * (logit_h - reference)).sum() + (refusal_mass_f * (refusal_logit_f - reference)).sum()
+        )
         weighted += float((mass_c * (self._logit_c + cells.variance_c - reference)).sum())
         self.entropy = max(0.0, float(np.log(self.total)) - weighted / self.total)
         first, *others = likely[np.argsort(-logit_h[likely], kind="stable")[:2]].tolist()

@@ -30,9 +30,17 @@ from linnaea.taxonomy.tree import Tree
 
 FORMAT = 3
 ARRAYS = (
-    "codes_nd", "rest_nd", "scale_n", "start_c", "centroid_cd", "centroid_scale_c", "variance_c", "piece_start_p", "piece_pd",
+    "codes_nd",
+    "rest_nd",
+    "scale_n",
+    "start_c",
+    "centroid_cd",
+    "centroid_scale_c",
+    "variance_c",
+    "piece_start_p",
+    "piece_pd",
     "piece_scale_p",
-)  # fmt: skip
+)
 # Leaves of a cell at most.
 CELL_LEAVES = 64
 # Rows that are multiplied at a time, and cells that are made at a time: they stay in a core's own cache.
@@ -202,7 +210,9 @@ class ExactVectors:
         self._vectors_bd = np.ascontiguousarray(vectors_bd, np.float32)
         high_bd = self._vectors_bd.astype(np.float16)
         low_bd = ((self._vectors_bd - high_bd) * np.float32(LOW_PART)).astype(np.float16)
-        self._packed = numkong.dots_pack(np.ascontiguousarray(np.stack([high_bd, low_bd], 1).reshape(-1, high_bd.shape[1])))
+        self._packed = numkong.dots_pack(
+            np.ascontiguousarray(np.stack([high_bd, low_bd], 1).reshape(-1, high_bd.shape[1]))
+        )
 
     def dot(self, rows_md: np.ndarray) -> np.ndarray:
         """Cosines float32 [m, b], as good as a float32 product."""
@@ -274,7 +284,11 @@ def cell_starts(tree: Tree, most: int = CELL_LEAVES) -> np.ndarray:
     part = np.arange(n_parts.sum()) - first
     start = np.repeat(start, n_parts) + part * np.repeat(size, n_parts) // np.repeat(n_parts, n_parts)
     for rank in (*RANKS[RANKS.index("family") :: -1], ""):
-        group = np.searchsorted(tree.start_k[tree.nodes_at(rank)], start, side="right") if rank else np.zeros(len(start), int)
+        group = (
+            np.searchsorted(tree.start_k[tree.nodes_at(rank)], start, side="right")
+            if rank
+            else np.zeros(len(start), int)
+        )
         start = _join(start, group, tree.n_leaves, most)
     return np.append(start, tree.n_leaves).astype(np.int32)
 
@@ -305,7 +319,10 @@ def build_coarse(
     genera = tree.nodes_at("genus")
     piece_start_p = np.unique(np.concatenate([start_c, tree.start_k[genera], tree.end_k[genera]])).astype(np.int32)
     piece_c = np.searchsorted(piece_start_p, start_c)
-    piece_pd, piece_scale_p = np.empty((len(piece_start_p) - 1, d), np.int8), np.empty(len(piece_start_p) - 1, np.float32)
+    piece_pd, piece_scale_p = (
+        np.empty((len(piece_start_p) - 1, d), np.int8),
+        np.empty(len(piece_start_p) - 1, np.float32),
+    )
     n_cells = len(start_c) - 1
     codes_nd = np.empty((n, d), np.int8) if codes_nd is None else codes_nd
     rest_nd = np.empty((n, d), np.int8) if rest_nd is None else rest_nd
@@ -339,10 +356,20 @@ def build_coarse(
             if report:
                 report(done, n)
     return CoarseTable(
-        vectors_nd=vectors_nd, rows_nd=vectors_nd, codes_nd=codes_nd, rest_nd=rest_nd, scale_n=scale_n, start_c=start_c, centroid_cd=centroid_cd,
-        centroid_scale_c=centroid_scale_c, variance_c=variance_c, piece_start_p=piece_start_p, piece_pd=piece_pd,
-        piece_scale_p=piece_scale_p, row_error=largest**0.5,
-    )  # fmt: skip
+        vectors_nd=vectors_nd,
+        rows_nd=vectors_nd,
+        codes_nd=codes_nd,
+        rest_nd=rest_nd,
+        scale_n=scale_n,
+        start_c=start_c,
+        centroid_cd=centroid_cd,
+        centroid_scale_c=centroid_scale_c,
+        variance_c=variance_c,
+        piece_start_p=piece_start_p,
+        piece_pd=piece_pd,
+        piece_scale_p=piece_scale_p,
+        row_error=largest**0.5,
+    )
 
 
 def load_coarse(
@@ -358,7 +385,9 @@ def load_coarse(
     directory = (cache_dir or default_cache_dir()) / "coarse" / key
     if read_manifest(directory) is None:
         _make(directory, vectors_nd, tree, report)
-    arrays = {name: np.load(directory / f"{name}.npy", mmap_mode="r").view(np.ndarray) for name in ARRAYS if name != "rest_nd"}
+    arrays = {
+        name: np.load(directory / f"{name}.npy", mmap_mode="r").view(np.ndarray) for name in ARRAYS if name != "rest_nd"
+    }
     arrays["rest_nd"] = map_rows(directory / "rest_nd.npy")
     row_error = read_manifest(directory)["row_error"]
     return CoarseTable(vectors_nd=vectors_nd, rows_nd=map_rows(path), row_error=row_error, **arrays)
@@ -367,7 +396,9 @@ def load_coarse(
 def _make(directory: Path, vectors_nd: np.ndarray, tree: Tree, report: Report | None) -> None:
     manifest = {"kind": "coarse", "n": vectors_nd.shape[0], "d": vectors_nd.shape[1]}
     with write_artifact(directory, manifest, owned=True) as folder:
-        both = [np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.int8, vectors_nd.shape) for name in ARRAYS[:2]]
+        both = [
+            np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.int8, vectors_nd.shape) for name in ARRAYS[:2]
+        ]
         coarse = build_coarse(vectors_nd, tree, *both, report)
         for mapped_nd in both:
             mapped_nd.flush()

@@ -44,9 +44,15 @@ class Scanned:
     in `Scores`."""
 
     def __init__(
-        self, look: Look, stretches: Stretches, queries: Queries, image: int, logit_c: np.ndarray, largest_c: np.ndarray | None,
+        self,
+        look: Look,
+        stretches: Stretches,
+        queries: Queries,
+        image: int,
+        logit_c: np.ndarray,
+        largest_c: np.ndarray | None,
         reference: float,
-    ):  # fmt: skip
+    ):
         self._look, self._stretches, self._queries, self._row = look, stretches, queries, image
         self._logit_c, self._largest_c, self._reference = logit_c, largest_c, reference
 
@@ -97,7 +103,9 @@ class Scanned:
 
     def _masses(self, position: np.ndarray) -> np.ndarray:
         look = self._look
-        logit = look.scale * look.fine_cosines(self.fine_image, position).astype(np.float64) + look.candidates.prior(position)
+        logit = look.scale * look.fine_cosines(self.fine_image, position).astype(np.float64) + look.candidates.prior(
+            position
+        )
         return np.exp(logit - self._reference)
 
     def largest_cosine(self, start: int, end: int) -> float:
@@ -121,12 +129,18 @@ class Scanned:
         near = first + np.flatnonzero(largest_c >= largest_c.max() - ROUNDING)
         pieces = [(int(start_c[cell]), int(start_c[cell + 1])) for cell in near[:MOST_NEAR]]
         pieces += [(start, int(start_c[first])), (int(start_c[last]), end)]
-        return max(float(look.fine_cosines(self.fine_image, np.arange(*piece)).max()) for piece in pieces if piece[1] > piece[0])
+        return max(
+            float(look.fine_cosines(self.fine_image, np.arange(*piece)).max())
+            for piece in pieces
+            if piece[1] > piece[0]
+        )
 
 
 def reference_of(largest_b: np.ndarray) -> np.ndarray:
     """What is taken from logits before exp, given the largest of them: 0 wherever that will do."""
-    return np.where((largest_b < LEAST_REFERENCE) | (largest_b > MOST_REFERENCE), largest_b - MOST_REFERENCE, 0).astype(np.float32)
+    return np.where((largest_b < LEAST_REFERENCE) | (largest_b > MOST_REFERENCE), largest_b - MOST_REFERENCE, 0).astype(
+        np.float32
+    )
 
 
 def dot(a: np.ndarray, b: np.ndarray) -> float:

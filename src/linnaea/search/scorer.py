@@ -238,13 +238,17 @@ class Scorer:
         out.similarity_br[:] = out.top_similarity_brk[:, :, 0]
         return out
 
-    def _score_part(self, images: np.ndarray, vectors_bd: np.ndarray, refusal_bf: np.ndarray, out: Scores, wanted: Wanted) -> None:
+    def _score_part(
+        self, images: np.ndarray, vectors_bd: np.ndarray, refusal_bf: np.ndarray, out: Scores, wanted: Wanted
+    ) -> None:
         """One batch: each image by the quickest way that can answer for it."""
         if self._look is not None:
             queries = Queries(vectors_bd[images])
             cells = self._look.cells(queries)
             if self.scoring == "fast":
-                left = self._each(lambda i: self._try_fast(queries, cells, i, images[i], refusal_bf, out, wanted), range(len(images)))
+                left = self._each(
+                    lambda i: self._try_fast(queries, cells, i, images[i], refusal_bf, out, wanted), range(len(images))
+                )
                 left = np.flatnonzero(left)
                 if not len(left):
                     return self._look.forget()
@@ -295,7 +299,12 @@ class Scorer:
             cosine_bm = exact_cosines(self._coarse.vectors_nd, vectors_bd, self.leaves, self._pool)
 
         def one(row: int) -> None:
-            _write(self._dense.score(cosine_bm[row], refusal_bf[images[row]], details=wanted.details), images[row], out, wanted)
+            _write(
+                self._dense.score(cosine_bm[row], refusal_bf[images[row]], details=wanted.details),
+                images[row],
+                out,
+                wanted,
+            )
 
         self._each(one, range(len(images)))
         self.counts["dense"] += len(images)

@@ -34,7 +34,9 @@ class Stretches:
         self.cell_s = np.repeat(np.arange(len(start_c) - 1, dtype=np.int32), np.diff(self.first_c))
         self.stretch_m = np.repeat(np.arange(len(self.bounds_s), dtype=np.int32), np.diff(self.bounds_s, append=m))
         self.ranks = ranks
-        self.edges = {r: tuple(np.searchsorted(self.bounds_s, edge) for edge in (ranks[r].start, ranks[r].end)) for r in cut}
+        self.edges = {
+            r: tuple(np.searchsorted(self.bounds_s, edge) for edge in (ranks[r].start, ranks[r].end)) for r in cut
+        }
 
     def __len__(self) -> int:
         return len(self.bounds_s)

@@ -91,13 +91,24 @@ class Scan:
         candidates, coarse = look.candidates, look.coarse
         self._start_c = candidates.start_c
         self._size_c = np.diff(self._start_c).astype(np.float32)
-        pieces = coarse.piece_start_p if candidates.leaves is None else np.searchsorted(candidates.leaves, coarse.piece_start_p)
+        pieces = (
+            coarse.piece_start_p
+            if candidates.leaves is None
+            else np.searchsorted(candidates.leaves, coarse.piece_start_p)
+        )
         self._piece_s = np.searchsorted(pieces, stretches.bounds_s, side="right") - 1
         self._noise_c = np.add.reduceat(np.square(look.scale_m), self._start_c[:-1]) / self._size_c / 12
         self._local = threading.local()
 
     def score(
-        self, queries: Queries, cells: Cells, refusal_logit_f: np.ndarray, k: int, *, details: bool = True, alternatives: bool = False
+        self,
+        queries: Queries,
+        cells: Cells,
+        refusal_logit_f: np.ndarray,
+        k: int,
+        *,
+        details: bool = True,
+        alternatives: bool = False,
     ) -> Scanned | None:
         """What was found of one image, the only one of its queries; None where the sweep must do it. The `k` likeliest leaves are
         always hits.
@@ -106,7 +117,9 @@ class Scan:
         as those of the best.
         """
         k, look = k + SPARE, self.look
-        largest, threshold = self._foresee(queries, cells, float(np.logaddexp.reduce(refusal_logit_f, initial=-np.inf)), k)
+        largest, threshold = self._foresee(
+            queries, cells, float(np.logaddexp.reduce(refusal_logit_f, initial=-np.inf)), k
+        )
         if threshold == np.inf:
             return None
         reference = float(reference_of(np.array(largest)))
@@ -135,7 +148,9 @@ class Scan:
         mass = self._least_mass(cells, log_total)
         # the k-th best is a hit even where the codes err most, there and here
         kth = float(np.partition(logit, len(logit) - k)[len(logit) - k]) if len(logit) >= k else -np.inf
-        return reference, min(log_total + np.log(mass), kth - 2 * look.error_bound(queries)[0]) if mass < np.inf else np.inf
+        return reference, min(
+            log_total + np.log(mass), kth - 2 * look.error_bound(queries)[0]
+        ) if mass < np.inf else np.inf
 
     def _least_mass(self, cells: Cells, log_total: float) -> float:
         """The mass (a share of the total) from which on leaves must be hits, as the cells foresee it; inf: of too many."""
@@ -159,7 +174,9 @@ class Scan:
 
     # --- the pass
 
-    def _run(self, queries: Queries, reference: float, threshold: float, details: bool, alternatives: bool) -> _Pass | None:
+    def _run(
+        self, queries: Queries, reference: float, threshold: float, details: bool, alternatives: bool
+    ) -> _Pass | None:
         start_c, prior_m = self._start_c, self.look.candidates.prior_m
         n_cells = len(self._size_c)
         # the largest cosine of a taxon is that of a hit, unless next to nothing speaks for the taxon, or a prior speaks against it
@@ -220,7 +237,9 @@ class Scan:
 
     # --- what is read again
 
-    def _choose(self, passed: _Pass, queries: Queries, cells: Cells, refusal_log_mass_f: np.ndarray, k: int) -> _Chosen | None:
+    def _choose(
+        self, passed: _Pass, queries: Queries, cells: Cells, refusal_log_mass_f: np.ndarray, k: int
+    ) -> _Chosen | None:
         """The hits to read again: as many as the k-th best could be, and as it takes. None: of too many."""
         position_h, log_mass_h, stretches = passed.position_h, passed.log_mass_h, self.stretches
         variance_c = self._noise_c + np.square(queries.error_b[0]) * cells.variance_c

@@ -29,9 +29,15 @@ NAME_COLUMNS = ("species", "scientificName", "acceptedScientificName", "verbatim
 # The ranks by which homonyms are told apart; a genus is part of the name.
 HIGHER_RANKS = RANKS[:5]
 COLUMNS = (
-    *NAME_COLUMNS, *HIGHER_RANKS, "specificEpithet", "occurrenceStatus", "decimalLatitude", "decimalLongitude", "month",
+    *NAME_COLUMNS,
+    *HIGHER_RANKS,
+    "specificEpithet",
+    "occurrenceStatus",
+    "decimalLatitude",
+    "decimalLongitude",
+    "month",
     "eventDate",
-)  # fmt: skip
+)
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".tab")
 # Of the files in a Darwin Core archive, those that hold the records.
 RECORD_STEMS = ("occurrence", "occurrences", "observations")
@@ -169,7 +175,9 @@ def _scan(paths: Sequence[Path]):
         names = frame.collect_schema().names()
     # GBIF's Parquet has the terms in lower case, other tables have them as "dwc:month".
     known = {column.lower(): column for column in COLUMNS}
-    found = {known[bare]: name for name in reversed(names) if (bare := name.rpartition(":")[2].strip().lower()) in known}
+    found = {
+        known[bare]: name for name in reversed(names) if (bare := name.rpartition(":")[2].strip().lower()) in known
+    }
     if not found:
         return frame.head(0)
     return frame.select(pl.col(name).cast(pl.String, strict=False).alias(column) for column, name in found.items())

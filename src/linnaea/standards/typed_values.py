@@ -19,7 +19,10 @@ def are_numbers(values: object, count: int | None = None) -> bool:
 # What a type accepts, and what is said to who wrote something else.
 _KINDS = {
     "float": (is_number, "number; write one without quotation marks"),
-    "int": (lambda value: is_number(value, whole=True), "whole number; write one without a fraction or quotation marks"),
+    "int": (
+        lambda value: is_number(value, whole=True),
+        "whole number; write one without a fraction or quotation marks",
+    ),
     "bool": (lambda value: isinstance(value, bool), "yes or no; write true or false"),
     "str": (lambda value: isinstance(value, str), "text; put it into quotation marks"),
     "tuple[float, ...]": (are_numbers, "list of numbers; write [1.0, 2.0]"),

@@ -19,9 +19,15 @@ class CommonNames:
     """A table of common names. Several nodes may share a name, and a node may have several: the first is shown."""
 
     def __init__(
-        self, *, names: Strings, keys: Strings, node_c: np.ndarray, index: HashIndex, node_p: np.ndarray,
+        self,
+        *,
+        names: Strings,
+        keys: Strings,
+        node_c: np.ndarray,
+        index: HashIndex,
+        node_p: np.ndarray,
         first_p: np.ndarray,
-    ):  # fmt: skip
+    ):
         self.names = names
         self.keys = keys
         self.node_c = node_c
@@ -87,8 +93,16 @@ class CommonNames:
         )
 
 
-NCBI_RANKS = {3: "class", 5: "family", 9: "genus", 13: "kingdom", 15: "order", 18: "phylum", 23: "species",
-              35: "subspecies"}  # fmt: skip
+NCBI_RANKS = {
+    3: "class",
+    5: "family",
+    9: "genus",
+    13: "kingdom",
+    15: "order",
+    18: "phylum",
+    23: "species",
+    35: "subspecies",
+}
 NCBI_KINGDOMS = {"Metazoa": "Animalia", "Viridiplantae": "Plantae"}
 BIRD_TABLES = (
     ("avilist_2025_taxonomy.csv", "avilist_common_name"),

@@ -17,10 +17,19 @@ from linnaea.records import RANK_INDEX, RANKS
 from linnaea.taxonomy.sources import Source, table_errors
 
 COLUMNS = (
-    "taxonID", "parentNameUsageID", "acceptedNameUsageID", "scientificName", "scientificNameAuthorship",
-    "canonicalName", "genericName", "specificEpithet", "infraspecificEpithet", "taxonRank", "taxonomicStatus",
+    "taxonID",
+    "parentNameUsageID",
+    "acceptedNameUsageID",
+    "scientificName",
+    "scientificNameAuthorship",
+    "canonicalName",
+    "genericName",
+    "specificEpithet",
+    "infraspecificEpithet",
+    "taxonRank",
+    "taxonomicStatus",
     *RANKS[:-1],
-)  # fmt: skip
+)
 SUFFIXES = (".tsv", ".txt", ".tab", ".csv")
 TAXON_STEMS = ("taxon", "taxa", "taxons", "taxonconcept")
 VERNACULAR_STEMS = ("vernacularname", "vernacularnames", "vernacular")

@@ -17,8 +17,30 @@ MASK = 2**64 - 1
 DROPPED = dict.fromkeys(map(ord, "'’‘ʼʻ`´\"“”.×"))
 SPACED = dict.fromkeys(map(ord, "-‐‑‒–—_"), " ")
 TRANSLATION = DROPPED | SPACED
-ENDINGS = ("ensis", "ense", "oides", "ous", "eus", "ius", "us", "um", "is", "os", "on", "ii", "er", "ra", "rum", "ae",
-           "es", "a", "e", "i", "o", "s")  # fmt: skip
+ENDINGS = (
+    "ensis",
+    "ense",
+    "oides",
+    "ous",
+    "eus",
+    "ius",
+    "us",
+    "um",
+    "is",
+    "os",
+    "on",
+    "ii",
+    "er",
+    "ra",
+    "rum",
+    "ae",
+    "es",
+    "a",
+    "e",
+    "i",
+    "o",
+    "s",
+)
 
 
 def name_key(name: str) -> str:

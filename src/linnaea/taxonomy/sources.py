@@ -47,7 +47,9 @@ def table_errors(path: Path) -> Iterator[None]:
         yield
     except (pl.exceptions.PolarsError, UnicodeDecodeError, csv.Error) as error:
         fault = " ".join(str(error).split())[:120]
-        raise ValueError(f"{path} cannot be read as a table ({fault}); save it as CSV in UTF-8, or as Parquet") from None
+        raise ValueError(
+            f"{path} cannot be read as a table ({fault}); save it as CSV in UTF-8, or as Parquet"
+        ) from None
 
 
 def full_binomials():

@@ -60,8 +60,12 @@ def test_what_the_model_gives_no_numbers_for_is_a_failure_in_its_place(model, fo
     monkeypatch.setattr(model, "encode_images", damaged)
     batches = list(embed_batches(model, [ImageRecord(path=p) for p in paths(folder)], batch_size=8))
     # the fifth cannot be read at all; of each batch the second that can be read has no numbers
-    assert [list(batch.failures) for batch in batches] == [[4, 1], [1]] and batches[0].failures[1].startswith("the model gives no numbers")
-    assert [len(batch.vectors_bd) for batch in batches] == [6, 2] and all(np.isfinite(batch.vectors_bd).all() for batch in batches)
+    assert [list(batch.failures) for batch in batches] == [[4, 1], [1]] and batches[0].failures[1].startswith(
+        "the model gives no numbers"
+    )
+    assert [len(batch.vectors_bd) for batch in batches] == [6, 2] and all(
+        np.isfinite(batch.vectors_bd).all() for batch in batches
+    )
 
 
 def test_no_more_than_the_look_ahead_is_taken_from_the_input(model):

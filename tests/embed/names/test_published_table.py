@@ -34,7 +34,14 @@ CAT = ["Animalia", "Chordata", "Mammalia", "Carnivora", "Felidae", "Felis", "cat
 ROSE = ["Plantae", "Tracheophyta", "Magnoliopsida", "Rosales", "Rosaceae", "Rosa", "canina"]
 DOG_FAMILY = ["Animalia", "Chordata", "Mammalia", "Carnivora", "Canidae", "", ""]
 # The order of columns is not that of the tree, and the house sparrow stands there twice.
-ENTRIES = [(ROSE, "dog rose"), (SPARROW, "house sparrow"), (CAT, ""), (SPARROW, ""), (DOG_FAMILY, "dogs"), (TREE_SPARROW, "")]
+ENTRIES = [
+    (ROSE, "dog rose"),
+    (SPARROW, "house sparrow"),
+    (CAT, ""),
+    (SPARROW, ""),
+    (DOG_FAMILY, "dogs"),
+    (TREE_SPARROW, ""),
+]
 
 
 @pytest.fixture
@@ -96,8 +103,10 @@ def test_columns_of_zeros_are_found_named_and_embedded(model, tmp_path):
     table = load_published(tmp_path / "p", model, vocabulary, cache_dir=tmp_path / "c", say=said.append)
     assert len(said) == 1 and "zeros" in said[0]  # what embeds them is done, but they are no less absent from the file
     assert table.facts == {
-        "published": "txt_emb_species.npy", "n_without_vector": 2, "without_vector": ["Felis catus", "Passer montanus"],
-    }  # fmt: skip
+        "published": "txt_emb_species.npy",
+        "n_without_vector": 2,
+        "without_vector": ["Felis catus", "Passer montanus"],
+    }
 
 
 def test_columns_that_are_no_numbers_are_named_and_embedded(model, tmp_path):
@@ -271,13 +280,17 @@ def test_few_candidates_have_their_exact_vectors_where_no_table_is(model, tmp_pa
     chosen = np.array(sorted(leaf_called(vocabulary, name) for name in ("Rosa canina", "Passer domesticus")), np.int32)
     calls, images = [], np.eye(model.card.dim, dtype=np.float32)[:3]
     for mode in ("auto", "full"):  # the second finds what the first has kept
-        table = choose_table(None, model, vocabulary, mode=mode, leaves=chosen, report=lambda done, total: calls.append(total))
+        table = choose_table(
+            None, model, vocabulary, mode=mode, leaves=chosen, report=lambda done, total: calls.append(total)
+        )
         assert isinstance(table, ChosenTable) and table.n_leaves == 2
     assert set(calls) == {2} and len(calls) == 2
     whole = load_name_table(model, vocabulary, cache_dir=tmp_path / "c")
     np.testing.assert_allclose(table.similarities(images, chosen), whole.similarities(images, chosen), atol=1e-3)
     np.testing.assert_array_equal(table.similarities(images, chosen[1:]), table.similarities(images)[:, 1:])
-    assert isinstance(choose_table(None, model, vocabulary, mode="auto"), StagedTable)  # all of them are more than a few
+    assert isinstance(
+        choose_table(None, model, vocabulary, mode="auto"), StagedTable
+    )  # all of them are more than a few
     assert isinstance(choose_table(None, model, vocabulary, mode="staged", leaves=chosen), StagedTable)
     load_name_table(model, vocabulary)
     assert not isinstance(choose_table(None, model, vocabulary, mode="auto", leaves=chosen), ChosenTable)

@@ -365,6 +365,9 @@ def test_summary_and_report_of_a_model_without_calibration_say_so(go, photos, tm
     go(photos, quiet=False, report=tmp_path / "r.html")
     assert "carries no calibration" in (tmp_path / "r.html").read_text(encoding="utf-8")
     warning, summed = capsys.readouterr().err.splitlines()[-2:]
-    assert warning.startswith("placeholder carries no calibration: confidence is a bare softmax") and " identified" in summed
+    assert (
+        warning.startswith("placeholder carries no calibration: confidence is a bare softmax")
+        and " identified" in summed
+    )
     go(photos, quiet=False, labels="Felis catus,Rosa canina", report=tmp_path / "r.html")
     assert "calibration" not in capsys.readouterr().err + (tmp_path / "r.html").read_text(encoding="utf-8")

@@ -37,7 +37,18 @@ def many(tmp_path, paint, photos):
 @pytest.fixture
 def start(vocabulary_path):
     def command(*arguments):
-        settings = ["--model", "placeholder", "--vocabulary", str(vocabulary_path), "--batch-size", "2", "--top", "2", "--names", "full"]
+        settings = [
+            "--model",
+            "placeholder",
+            "--vocabulary",
+            str(vocabulary_path),
+            "--batch-size",
+            "2",
+            "--top",
+            "2",
+            "--names",
+            "full",
+        ]
         return subprocess.Popen(
             [sys.executable, "-c", SLOW, "identify", *map(str, arguments), *settings],
             env={**os.environ, "PYTHONPATH": str(SOURCE)},

@@ -130,7 +130,9 @@ def test_what_no_patience_would_change_has_its_reason_at_once(station, folder):
     assert station().look(2) == {"a.cr2": "a raw camera file cannot be read; export it as JPEG"}
 
 
-def test_a_rewritten_photograph_has_the_row_of_what_it_holds_now_and_a_vanished_one_keeps_its_row(station, folder, paint):
+def test_a_rewritten_photograph_has_the_row_of_what_it_holds_now_and_a_vanished_one_keeps_its_row(
+    station, folder, paint
+):
     here = station(top=3)
     paint(folder / "a.png", "cat")
     paint(folder / "b.png", "wolf")

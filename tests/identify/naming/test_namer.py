@@ -39,7 +39,9 @@ def test_a_list_of_names_knows_them_too(namer_of, tmp_path):
     (tmp_path / "list.txt").write_text("tabby\nbig cats\nunheard of\nFelis cattus\n")
     namer, said = namer_of(among=tmp_path / "list.txt")
     assert species(namer) == {"Felis catus", "Panthera leo"}
-    assert said == [f"{tmp_path / 'list.txt'}: 2 names are not in the vocabulary: 'unheard of', 'Felis cattus' (nearest: Felis catus)"]
+    assert said == [
+        f"{tmp_path / 'list.txt'}: 2 names are not in the vocabulary: 'unheard of', 'Felis cattus' (nearest: Felis catus)"
+    ]
 
 
 def test_a_model_names_what_it_sees_by_its_own_common_names(namer_of, model):

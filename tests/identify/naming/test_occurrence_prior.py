@@ -114,7 +114,11 @@ def test_a_table_that_lacks_a_column_is_refused_by_name(tmp_path, columns, messa
 
 
 def test_a_record_of_absence_is_no_record_of_what_lives_there(tmp_path):
-    rows = [row("A a", occurrenceStatus="ABSENT"), row("B b", occurrenceStatus="present"), row("C c", occurrenceStatus="")]
+    rows = [
+        row("A a", occurrenceStatus="ABSENT"),
+        row("B b", occurrenceStatus="present"),
+        row("C c", occurrenceStatus=""),
+    ]
     assert set(occurrence_counts(write(tmp_path / "o.csv", rows), near=HERE, month=5)) == {"B b", "C c"}
 
 
@@ -159,7 +163,10 @@ def test_rows_of_one_name_with_different_kingdoms_are_counted_apart(tmp_path, vo
     counts = occurrences.occurrence_counts(write(tmp_path / "o.csv", rows), near=HERE, month=5)
     assert sorted((r.above[0], n) for r, n in counts.items()) == [("Animalia", 1.0), ("Plantae", 2.0)]
     prior_n, n_known = log_prior(vocabulary, counts)
-    leaf = {name: vocabulary.tree.start_k[vocabulary.resolve_one(name).node] for name in ("Oenanthe crocata", "Oenanthe oenanthe")}
+    leaf = {
+        name: vocabulary.tree.start_k[vocabulary.resolve_one(name).node]
+        for name in ("Oenanthe crocata", "Oenanthe oenanthe")
+    }
     assert n_known == 1 and prior_n[leaf["Oenanthe crocata"]] > prior_n[leaf["Oenanthe oenanthe"]]
 
 
@@ -174,7 +181,10 @@ def test_a_download_of_gbif_is_read_as_it_comes(tmp_path, kind):
 
     import polars as pl
 
-    rows = [row("Felis catus L.", species="Felis catus", kingdom="Animalia"), row("Canis lupus", species="", kingdom="")]
+    rows = [
+        row("Felis catus L.", species="Felis catus", kingdom="Animalia"),
+        row("Canis lupus", species="", kingdom=""),
+    ]
     table = write(tmp_path / "t.tsv", rows, "\t").read_bytes()
     with zipfile.ZipFile(tmp_path / "0012345-2026.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         if kind == "archive":

@@ -55,7 +55,13 @@ def test_the_format_is_that_of_the_library(path, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "header", [b'{"a":{"dtype":"F32","shape":[9],"data_offsets":[0,36]}}', b'{"a":{"dtype":"I4","shape":[1],"data_offsets":[0,1]}}', b"[1]", b"\xff"]
+    "header",
+    [
+        b'{"a":{"dtype":"F32","shape":[9],"data_offsets":[0,36]}}',
+        b'{"a":{"dtype":"I4","shape":[1],"data_offsets":[0,1]}}',
+        b"[1]",
+        b"\xff",
+    ],
 )
 def test_a_header_that_lies_is_refused(tmp_path, header):
     path = tmp_path / "x.safetensors"
@@ -68,7 +74,9 @@ def test_a_header_that_lies_is_refused(tmp_path, header):
 @pytest.mark.parametrize("second", [(4, 12), (6, 14), (10, 18)])
 def test_tensors_that_overlap_or_leave_a_gap_are_refused(tmp_path, second):
     entries = {"a": (2, (0, 8)), "b": (2, second)}
-    header = json.dumps({name: {"dtype": "F32", "shape": [n], "data_offsets": at} for name, (n, at) in entries.items()}).encode()
+    header = json.dumps(
+        {name: {"dtype": "F32", "shape": [n], "data_offsets": at} for name, (n, at) in entries.items()}
+    ).encode()
     (tmp_path / "x.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(second[1]))
     with pytest.raises(ValueError, match="the tensor b does not begin where the one before it ends"):
         read_safetensors(tmp_path / "x.safetensors")

@@ -281,7 +281,10 @@ def test_a_name_on_the_hub_is_a_model_like_any_other(hub, tmp_path, monkeypatch)
     write_checkpoint(tmp_path / "made", {"embed_dim": 4, "vision_cfg": vision, "text_cfg": text})
     hub.files[COMMIT] = {file: (tmp_path / "made" / file).read_bytes() for file in (CONFIG, WEIGHTS)}
     first, second = load_model(f"hf-hub:{REPOSITORY}"), load_model(f"hf-hub:{REPOSITORY}@main#second")
-    assert first.card.name == f"{REPOSITORY}@{COMMIT[:12]}" and first.card.hash == load_model(str(tmp_path / "made")).card.hash
+    assert (
+        first.card.name == f"{REPOSITORY}@{COMMIT[:12]}"
+        and first.card.hash == load_model(str(tmp_path / "made")).card.hash
+    )
     image = np.full((1, 8, 8, 3), 200, np.uint8)
     assert first.encode_images(image).shape == (1, 4)
     assert np.abs(first.encode_images(image) - second.encode_images(image)).max() > 1e-3

@@ -215,7 +215,9 @@ def test_pixels_are_prepared_as_the_checkpoint_says(tmp_path):
 
 
 def test_heads_and_widths_follow_the_config(tmp_path):
-    config = config_of(tmp_path, vision={"width": 160, "head_width": 80, "mlp_ratio": 4.9231, "image_size": [8, 8]}, quick_gelu=True)
+    config = config_of(
+        tmp_path, vision={"width": 160, "head_width": 80, "mlp_ratio": 4.9231, "image_size": [8, 8]}, quick_gelu=True
+    )
     assert (config.vision.n_heads, config.vision.activation, config.text.activation) == (2, "quick_gelu", "quick_gelu")
     assert config.vision.mlp_ratio == 4.9231
     # as in open_clip, a head may be wider than it is said to be
@@ -253,7 +255,10 @@ def test_what_is_not_supported_is_named_by_its_key(tmp_path, changes, key):
     [
         ({"vision": {"width": "64"}}, 'model_cfg.vision_cfg.width = "64" is not a whole number'),
         ({"vision": {"width": 12, "head_width": 2.5}}, "model_cfg.vision_cfg.head_width = 2.5 is not"),
-        ({"vision": {"width": 101, "head_width": 50}}, "model_cfg.vision_cfg.width = 101 is not a multiple of its 2 heads"),
+        (
+            {"vision": {"width": 101, "head_width": 50}},
+            "model_cfg.vision_cfg.width = 101 is not a multiple of its 2 heads",
+        ),
         ({"vision": {"layers": True}}, "model_cfg.vision_cfg.layers = true is not"),
         ({"vision": {"image_size": "big"}}, 'model_cfg.vision_cfg.image_size = "big" is not'),
         ({"vision": {"image_size": []}}, "model_cfg.vision_cfg.image_size = [] is not"),
@@ -340,7 +345,9 @@ def test_the_hash_follows_the_weights_and_the_config(copy, checkpoint):
     first = load_model(str(checkpoint(SMALL))).card.hash
     assert load_model(str(copy())).card.hash == first
     assert load_model(str(copy(preprocess_cfg={"mean": [0.5, 0.5, 0.5]}))).card.hash != first
-    assert load_model(str(copy(lambda arrays: arrays | {"ln_final.bias": arrays["ln_final.bias"] + 1}))).card.hash != first
+    assert (
+        load_model(str(copy(lambda arrays: arrays | {"ln_final.bias": arrays["ln_final.bias"] + 1}))).card.hash != first
+    )
 
 
 # --- As a model
@@ -395,13 +402,18 @@ def test_a_checkpoint_is_asked_in_the_words_that_it_was_trained_with_and_says_wh
     (directory / "naming.json").write_text('{"template": "a photo of {}.", "text_type": "scientific"}')
     (directory / "familiar.txt").write_text("Animalia|Chordata|Mammalia|Carnivora|Felidae|Felis|Felis catus\n")
     model = OpenClipModel(directory)
-    assert (model.card.text_type, model.card.templates, model.card.label_templates) == ("scientific", *[("a photo of {}.",)] * 2)
+    assert (model.card.text_type, model.card.templates, model.card.label_templates) == (
+        "scientific",
+        *[("a photo of {}.",)] * 2,
+    )
     assert [lineage[-1] for lineage in model.familiar] == ["Felis catus"]
     # vectors of images are the same, and a calibration counts for both
     assert model.card.hash == plain.card.hash
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"template": "a photo", "text_type": "common"}', '{"template": "{}", "text_type": "latin"}'])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"template": "a photo", "text_type": "common"}', '{"template": "{}", "text_type": "latin"}']
+)
 def test_a_damaged_word_of_how_names_were_written_is_named(copy, text):
     directory = copy()
     (directory / "naming.json").write_text(text)
@@ -412,7 +424,14 @@ def test_a_damaged_word_of_how_names_were_written_is_named(copy, text):
 def calibration_of(model, **changes):
     ranks = {"species": {"weights": [0.0] * 5, "bias": 2.0}}
     traits = ["mass", "lead", "organism", "similarity", "clarity"]
-    return {"traits": traits, "ranks": ranks, "floor": 0.7, "model_hash": model.card.hash, "fitted_on": "made", **changes}
+    return {
+        "traits": traits,
+        "ranks": ranks,
+        "floor": 0.7,
+        "model_hash": model.card.hash,
+        "fitted_on": "made",
+        **changes,
+    }
 
 
 def test_a_calibration_beside_the_weights_is_read_and_one_of_other_weights_refused(checkpoint, tmp_path):

@@ -17,7 +17,9 @@ def random_weights(rng):
     weights = {}
 
     def conv(name, out, into, kernel):
-        weights[f"{name}.weight"] = rng.normal(0, (2 / (into * kernel**2)) ** 0.5, (out, into, kernel, kernel)).astype("f")
+        weights[f"{name}.weight"] = rng.normal(0, (2 / (into * kernel**2)) ** 0.5, (out, into, kernel, kernel)).astype(
+            "f"
+        )
 
     def norm(name, n):
         weights[f"{name}.weight"] = rng.uniform(0.5, 1.5, n).astype("f")

@@ -33,7 +33,9 @@ def test_a_text_after_its_prefix_has_the_vector_of_the_whole_text(model):
 def test_prefixes_of_unequal_length_grow_in_steps_without_a_difference(model):
     first = model.extend_prefix(model.tokenizer.ids(["Animalia Chordata Aves", "Plantae"], end=False))
     second = model.extend_prefix(
-        model.tokenizer.ids(["Passeriformes Passeridae Passer", "Rosa", "Chordata"], end=False), first, np.array([0, 1, 0])
+        model.tokenizer.ids(["Passeriformes Passeridae Passer", "Rosa", "Chordata"], end=False),
+        first,
+        np.array([0, 1, 0]),
     )
     pieced = model.encode_tokens(model.tokenizer.ids(["domesticus", "canina"]), second, np.array([0, 1]))
     np.testing.assert_allclose(pieced, model.encode_texts([TEXTS[0], TEXTS[2]]), atol=2e-6)
@@ -78,7 +80,13 @@ def test_the_graph_computes_what_the_torch_tower_does():
     rng = np.random.default_rng(0)
     tokens, length = rng.integers(60, size=(9, 13)), rng.integers(1, 14, size=9)
     empty = np.zeros((3, 1, 3, 1, 8), np.float32)
-    feeds = {"tokens": tokens, "length": length, "prefix_row": np.zeros(9, np.int64), "prefix_k": empty, "prefix_v": empty}
+    feeds = {
+        "tokens": tokens,
+        "length": length,
+        "prefix_row": np.zeros(9, np.int64),
+        "prefix_k": empty,
+        "prefix_v": empty,
+    }
     vectors = session.run(["vectors"], feeds | {"prefix_length": np.zeros(1, np.int64)})[0]
     with torch.no_grad():
         expected = tower(torch.from_numpy(tokens), torch.from_numpy(length)).numpy()

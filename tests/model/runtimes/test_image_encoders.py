@@ -85,7 +85,9 @@ def test_given_back_pages_leave_the_memory_and_are_read_again(tmp_path):
 
     def held() -> int:
         lines = iter(Path("/proc/self/smaps").read_text().splitlines())
-        return next(int(line.split()[1]) for line in dropwhile(lambda x: str(path) not in x, lines) if line.startswith("Rss:"))
+        return next(
+            int(line.split()[1]) for line in dropwhile(lambda x: str(path) not in x, lines) if line.startswith("Rss:")
+        )
 
     assert mapped.sum() == values.sum() and held() > 8000
     assert give_back_pages(path) == values.nbytes
@@ -98,8 +100,11 @@ def test_given_back_pages_leave_the_memory_and_are_read_again(tmp_path):
 
 @needs_openvino
 def test_openvino_multiplies_in_8_bits_where_it_is_told_to(source, images):
-    kernels = [kernel for kind, kernel in open_image_tower(source, "openvino-w8a8", images=lambda: images).layers()
-               if kind.startswith("FullyConnected")]
+    kernels = [
+        kernel
+        for kind, kernel in open_image_tower(source, "openvino-w8a8", images=lambda: images).layers()
+        if kind.startswith("FullyConnected")
+    ]
     in_8_bits = [kernel for kernel in kernels if kernel.lower().endswith("i8")]
     assert len(in_8_bits) == 4 * source.config.n_layers, kernels
 
@@ -170,7 +175,9 @@ def test_a_graph_file_has_no_8_bit_form(random_model_dir):
 def test_a_graph_file_runs_in_openvino_too(random_model_dir):
     source = GraphFile(path=random_model_dir / "image.onnx", hash="random", chunk=4)
     images = np.random.default_rng(0).integers(0, 256, (9, 8, 8, 3), np.uint8)
-    assert np.allclose(open_image_tower(source, "openvino").encode(images), open_image_tower(source).encode(images), atol=1e-5)
+    assert np.allclose(
+        open_image_tower(source, "openvino").encode(images), open_image_tower(source).encode(images), atol=1e-5
+    )
 
 
 def test_a_model_opens_its_tower_when_first_asked_and_says_what_runs_it(source, images, full):

@@ -70,7 +70,9 @@ def test_smoothing_takes_an_outlier_channel_out_of_the_way():
 
 
 def test_a_layer_without_variance_stays_as_it_is():
-    assert plan_layer(np.ones((2, 3), np.float32), seen([1.0] * 3, [1.0] * 3, [1.0] * 3, [1.0] * 3), smoothable=True).keep
+    assert plan_layer(
+        np.ones((2, 3), np.float32), seen([1.0] * 3, [1.0] * 3, [1.0] * 3, [1.0] * 3), smoothable=True
+    ).keep
 
 
 def test_observed_statistics_are_those_of_all_images(tmp_path):
@@ -82,7 +84,9 @@ def test_observed_statistics_are_those_of_all_images(tmp_path):
     whole = tower.outputs(images)
     assert len(all_seen) == 4 * source.config.n_layers
     for layer, observed in all_seen.items():
-        assert np.allclose(observed.low_i, whole[f"{layer}.low"]) and np.allclose(observed.high_i, whole[f"{layer}.high"])
+        assert np.allclose(observed.low_i, whole[f"{layer}.low"]) and np.allclose(
+            observed.high_i, whole[f"{layer}.high"]
+        )
         assert np.allclose(observed.mean_i, whole[f"{layer}.mean"], atol=1e-5)
         assert np.allclose(observed.square_i, whole[f"{layer}.square"], atol=1e-5)
     hidden = all_seen["block0.down"]

@@ -73,7 +73,10 @@ def test_the_centred_cosine_sees_what_a_common_part_hides():
     plain = ((a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)).mean()
     assert plain > 0.999 and abs(centred_cosine(a, b)) < 0.2
     assert np.isclose(centred_cosine(a, 3 * a + 7), 1)
-    assert centred_cosine(np.ones((4, 3)), np.ones((4, 3))) == 1 and centred_cosine(np.ones((4, 3)), 2 * np.ones((4, 3))) == 0
+    assert (
+        centred_cosine(np.ones((4, 3)), np.ones((4, 3))) == 1
+        and centred_cosine(np.ones((4, 3)), 2 * np.ones((4, 3))) == 0
+    )
 
 
 def test_auto_takes_the_fast_form_that_passes(setting, monkeypatch):

@@ -61,7 +61,9 @@ def causal_tower(model, tokens):
     w, config = {k: v.astype(np.float64) for k, v in model.weights.items()}, model.config
 
     def norm(x, name):
-        return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5) * w[f"{name}.weight"] + w[f"{name}.bias"]
+        return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5) * w[f"{name}.weight"] + w[
+            f"{name}.bias"
+        ]
 
     def linear(x, name):
         return x @ w[f"{name}.weight"] + w[f"{name}.bias"]

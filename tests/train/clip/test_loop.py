@@ -192,7 +192,9 @@ def test_a_rank_that_vanishes_ends_the_others_by_name_and_the_checkpoint_is_whol
 
 def test_of_more_than_two_ranks_the_lost_one_is_to_be_looked_for_in_torchruns_report():
     said = said_of_loss(2, 4, RuntimeError("Connection closed by peer"))
-    assert said.startswith("rank 2 of 4 no longer reaches the others (Connection closed by peer); the rank that ended first says why")
+    assert said.startswith(
+        "rank 2 of 4 no longer reaches the others (Connection closed by peer); the rank that ended first says why"
+    )
     assert "torchrun's report then names it with its signal under 'Root Cause'" in said
 
 
@@ -243,9 +245,17 @@ def test_crops_of_another_size_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("part", "changes", "said"),
     [
-        ("vision_cfg", {"image_size": 24}, "teacher .* has 24 pixels a side, the towers of open_clip_config.json 16; give"),
+        (
+            "vision_cfg",
+            {"image_size": 24},
+            "teacher .* has 24 pixels a side, the towers of open_clip_config.json 16; give",
+        ),
         ("vision_cfg", {"image_size": 8}, "has 8 pixels a side"),
-        ("text_cfg", {"context_length": 39}, "has 39 tokens a text, the towers of open_clip_config.json 40; .* at least as many"),
+        (
+            "text_cfg",
+            {"context_length": 39},
+            "has 39 tokens a text, the towers of open_clip_config.json 40; .* at least as many",
+        ),
     ],
 )
 def test_a_teacher_that_cannot_see_what_the_towers_see_is_refused_at_the_start(tmp_path, part, changes, said):
@@ -309,7 +319,9 @@ def test_samples_without_text_and_names_without_lineage_are_counted_by_name(tmp_
     nothing = ("",) * 7
     bare = ("", "", "", "", "", "Felis", "Felis catus")
     samples = [(f"s{i}", image_bytes(i), CAT, "cat") for i in range(8)]
-    write_shards([*samples, ("mute", image_bytes(8), nothing, ""), ("bare", image_bytes(9), bare, "")], tmp_path / "shards")
+    write_shards(
+        [*samples, ("mute", image_bytes(8), nothing, ""), ("bare", image_bytes(9), bare, "")], tmp_path / "shards"
+    )
     said = []
     train_clip(sharded(tmp_path), tmp_path / "work", report=said.append)
     assert "organisms: 1 not used: no text: neither a scientific nor a common name" in said

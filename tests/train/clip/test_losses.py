@@ -49,7 +49,9 @@ def dense_level_targets(given, genus, family):
     target = torch.zeros(n, n, dtype=torch.float64)
     for name, share in (("own", 1 - genus - family), ("genus", genus), ("family", family)):
         for i in range(n):
-            same = [j for j in range(n) if name != "own" and given[name][i] >= 0 and given[name][i] == given[name][j]] or [i]
+            same = [
+                j for j in range(n) if name != "own" and given[name][i] >= 0 and given[name][i] == given[name][j]
+            ] or [i]
             for j in same:
                 target[i, j] += share / len(same)
     return target

@@ -148,13 +148,17 @@ def test_planned_operations_of_a_distillation_are_those_of_a_real_step():
 def test_the_plan_says_what_the_teacher_adds(tmp_path):
     towers = ROOT / "recipes" / "towers" / "vit-b-16.json"
     (tmp_path / "open_clip_config.json").write_text(towers.read_text())
-    plain, taught = (plan.plan_run(small_recipe(tmp_path, **more), lengths=[20]) for more in ({}, {"teacher": tmp_path}))
+    plain, taught = (
+        plan.plan_run(small_recipe(tmp_path, **more), lengths=[20]) for more in ({}, {"teacher": tmp_path})
+    )
     assert taught.step_s > plain.step_s
     (line,) = [line for line in plan.show(taught) if line.startswith("teacher")]
     assert "149.6 M more, forward alone" in line
     assert any("teacher 0.598" in line for line in plan.show(taught) if "moments" in line)
     assert not any("teacher" in line for line in plan.show(plain))
-    with pytest.raises(FileNotFoundError, match="teacher .*gone holds no open_clip_config.json; .* give another folder with --teacher"):
+    with pytest.raises(
+        FileNotFoundError, match="teacher .*gone holds no open_clip_config.json; .* give another folder with --teacher"
+    ):
         plan.plan_run(small_recipe(tmp_path, teacher=tmp_path / "gone"), lengths=[20])
 
 

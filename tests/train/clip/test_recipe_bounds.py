@@ -15,12 +15,26 @@ RECIPE = ClipRecipe(name="r", towers=Path("t.json"), organisms=DRAWN, batch=4, s
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("weight_decay", -1.0), ("final_rate", 5.0), ("clip_norm", -1.0), ("teacher_weight", -1.0), ("n_ahead", -1),
-        ("checkpoint_every", -3), ("validate_every", -1), ("timeout_s", 0.0), ("max_scale", 0.1), ("learning_rate", -1.0),
-        ("beta1", 2.0), ("beta2", 1.0), ("stop_after", -1), ("learning_rate", float("nan")), ("epsilon", float("inf")),
-        ("batch", 0), ("genus_share", 1.5), ("micro_batch", -1),
+        ("weight_decay", -1.0),
+        ("final_rate", 5.0),
+        ("clip_norm", -1.0),
+        ("teacher_weight", -1.0),
+        ("n_ahead", -1),
+        ("checkpoint_every", -3),
+        ("validate_every", -1),
+        ("timeout_s", 0.0),
+        ("max_scale", 0.1),
+        ("learning_rate", -1.0),
+        ("beta1", 2.0),
+        ("beta2", 1.0),
+        ("stop_after", -1),
+        ("learning_rate", float("nan")),
+        ("epsilon", float("inf")),
+        ("batch", 0),
+        ("genus_share", 1.5),
+        ("micro_batch", -1),
     ],
-)  # fmt: skip
+)
 def test_numbers_without_a_meaning_are_refused_by_name(name, value):
     with pytest.raises(ValueError, match=rf"^{name} -?[a-z\d.]+ is (below|not within) .*; give") as error:
         replace(RECIPE, **{name: value})
@@ -66,7 +80,11 @@ def test_a_template_may_be_the_name_alone():
 
 @pytest.mark.parametrize(
     ("changes", "said"),
-    [({"mirror": 3.0}, r"mirror 3 is not within 0\.\.1"), ({"size": 0}, "size 0 is below 1"), ({"ratio": 0.5}, "ratio 0.5 is below 1")],
+    [
+        ({"mirror": 3.0}, r"mirror 3 is not within 0\.\.1"),
+        ({"size": 0}, "size 0 is below 1"),
+        ({"ratio": 0.5}, "ratio 0.5 is below 1"),
+    ],
 )
 def test_crops_that_cannot_be_are_refused(changes, said):
     with pytest.raises(ValueError, match=said):

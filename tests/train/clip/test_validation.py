@@ -48,7 +48,10 @@ def slow_figures(recipe, towers) -> tuple[float, float]:
     text_td = torch.cat([towers.encode_texts(pack_texts([one])) for one in ids])
     right, losses = 0, []
     for pixels, name in found:
-        logits = [(towers.logit_scale.exp() * text @ towers.encode_images(torch.from_numpy(pixels[None].copy()))[0]).item() for text in text_td]
+        logits = [
+            (towers.logit_scale.exp() * text @ towers.encode_images(torch.from_numpy(pixels[None].copy()))[0]).item()
+            for text in text_td
+        ]
         right += names[logits.index(max(logits))] == name
         losses.append(torch.tensor(logits, dtype=torch.float64).logsumexp(0).item() - logits[names.index(name)])
     return right / len(found), sum(losses) / len(losses)

@@ -64,7 +64,12 @@ def test_the_smoke_recipe_follows_its_golden_curve(root, tmp_path):
 
 def test_any_field_is_an_option_and_the_folder_is_a_model(recipes, tmp_path, capsys):
     out = tmp_path / "model"
-    assert train(recipes, "--out", str(out), "--steps", "3", "--batch", "8", "--organisms.types=common", "--tensorboard=no") == 0
+    assert (
+        train(
+            recipes, "--out", str(out), "--steps", "3", "--batch", "8", "--organisms.types=common", "--tensorboard=no"
+        )
+        == 0
+    )
     assert capsys.readouterr().out.strip() == str(out)
     written = json.loads((out / "training.json").read_text())
     assert written["recipe"]["batch"] == 8
@@ -81,7 +86,9 @@ def test_replay_is_taken_out_on_the_command_line(root, capsys):
     assert "64 organisms and 0 replayed" in capsys.readouterr().out
 
 
-def test_recipes_are_those_here_or_where_there_are_none_those_that_come_with_the_package(recipes, tmp_path, monkeypatch):
+def test_recipes_are_those_here_or_where_there_are_none_those_that_come_with_the_package(
+    recipes, tmp_path, monkeypatch
+):
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     recipe = resolve(TrainConfig(recipe="smoke"))
@@ -108,7 +115,10 @@ def test_a_wheel_takes_the_recipes_along(root):
         (("--loss", "mse"), "unknown loss 'mse'; choose one of infonce, sigmoid, levels"),
         (("--resumee",), "did you mean --resume"),
         (("--towers", "nowhere.json"), "nowhere.json is missing; give an open_clip_config.json with --towers"),
-        (("--start", "models/none-such"), "start models/none-such holds no open_clip_config.json; fetch the model there"),
+        (
+            ("--start", "models/none-such"),
+            "start models/none-such holds no open_clip_config.json; fetch the model there",
+        ),
         (("--teacher", "models/none-such"), "or give another folder with --teacher"),
         (("--images", "photos"), "give --organisms.table"),
         (("--stop-after", "-1"), "stop_after -1 is below 0"),
@@ -149,7 +159,14 @@ def test_the_folder_says_how_names_were_written_and_which_species_were_named(rec
     assert model.card.text_type == "taxonomic"
     assert set(model.familiar) == {lineage for lineage, _ in made_taxa()}
     again = tmp_path / "again"
-    own = ("--start", str(out), "--organisms.drawn=0", "--organisms.table", str(table_of_photographs(tmp_path)), "--organisms.split=train")
+    own = (
+        "--start",
+        str(out),
+        "--organisms.drawn=0",
+        "--organisms.table",
+        str(table_of_photographs(tmp_path)),
+        "--organisms.split=train",
+    )
     assert train(recipes, "--out", str(again), *short, *own) == 0
     new = set(load_model(str(again)).familiar) - set(model.familiar)
     assert new == {("Plantae", "Tracheophyta", "Magnoliopsida", "Rosales", "Rosaceae", "Rosa", "Rosa canina"), CAT}
@@ -171,9 +188,23 @@ def test_a_folder_with_a_model_of_another_kind_is_left_alone(tmp_path):
 
 
 def test_torchrun_starts_two_ranks_that_train_as_one(recipes, tmp_path):
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0", "--standalone"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--master-port",
+        "0",
+        "--standalone",
+    ]
     command += ["-m", "linnaea", "train", "tiny", "--recipes", str(recipes), "--out", str(tmp_path / "two")]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+    env = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "GLOO_SOCKET_IFNAME": "lo",
+        "OMP_NUM_THREADS": "1",
+    }
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("step 6/6") == 1

@@ -286,7 +286,9 @@ def test_a_single_shard_is_shuffled_anew_in_each_epoch_and_lends_substitutes_fro
 def test_where_no_sample_can_be_used_the_error_says_why_and_the_journal_names_each(tmp_path):
     frame = pl.DataFrame({"file": ["a.jpg", "b.jpg"], "species": [None, ""]})
     journal = RejectJournal(tmp_path / "organisms-0.csv")
-    with pytest.raises(ValueError, match=rf"no usable sample: 2 x {NO_TEXT} \(each is named in .*organisms-0.csv\); check"):
+    with pytest.raises(
+        ValueError, match=rf"no usable sample: 2 x {NO_TEXT} \(each is named in .*organisms-0.csv\); check"
+    ):
         Stream(TableSource(frame, tmp_path), StreamConfig(batch_size=1), rejects=journal)
     assert [line.split(",")[1] for line in journal.path.read_text().splitlines()] == ["key", "a.jpg", "b.jpg"]
     with pytest.raises(ValueError, match="no usable sample; check the data"):
@@ -339,5 +341,3 @@ def test_a_sample_is_cropped_anew_in_each_epoch(source):
     pictures = [dict(zip(batch.keys, batch.images, strict=True)) for batch in batches]
     differ = [key for key in pictures[0] if not np.array_equal(pictures[0][key], pictures[1][key])]
     assert len(differ) > 15
-
-

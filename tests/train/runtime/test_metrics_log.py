@@ -99,7 +99,9 @@ def test_a_full_disk_ends_tensorboards_files_in_one_line_and_the_run_goes_on(tmp
     assert not running.is_alive()
     assert len(read_curve(tmp_path / "curve.csv")) == steps
     (line,) = [line for line in said if "TensorBoard" in line]
-    assert line.startswith(f"{tmp_path / 'tensorboard'}: TensorBoard's files cannot be written any more (No space left on device)")
+    assert line.startswith(
+        f"{tmp_path / 'tensorboard'}: TensorBoard's files cannot be written any more (No space left on device)"
+    )
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="has no device that is always full")

@@ -47,9 +47,7 @@ def test_values_are_read_by_the_type_of_their_field():
     made = set_fields(
         Made(), ["batch=1_000", "start=a/b", "organisms.balance=.5", "organisms.types=b, c", "organisms.size=3,4"]
     )
-    assert made == Made(
-        batch=1000, start=Path("a/b"), organisms=Part(balance=0.5, types=("b", "c"), size=(3, 4))
-    )
+    assert made == Made(batch=1000, start=Path("a/b"), organisms=Part(balance=0.5, types=("b", "c"), size=(3, 4)))
     assert set_fields(made, ["start=none"]).start is None
     assert set_fields(made, []) == made
 
@@ -76,7 +74,13 @@ def test_none_is_nothing_where_a_field_may_be_empty_and_a_word_elsewhere():
 
 def test_replay_goes_and_comes_from_the_command_line_and_each_message_names_a_way_out():
     replayed = ClipRecipe(
-        name="x", towers="t", organisms=SamplesConfig(drawn=8), replay=SamplesConfig(drawn=8), replay_batch=4, batch=8, steps=1
+        name="x",
+        towers="t",
+        organisms=SamplesConfig(drawn=8),
+        replay=SamplesConfig(drawn=8),
+        replay_batch=4,
+        batch=8,
+        steps=1,
     )
     assert set_fields(replayed, ["loss=sigmoid", "replay=none"]).replay_batch == 0
     plain = set_fields(replayed, ["replay=none"])
@@ -114,7 +118,10 @@ def test_a_switch_is_turned_by_its_name_or_by_a_value(setting, value):
         ("compile=maybe", "'maybe' is neither true nor false"),
         ("batch", "batch needs a value"),
         ("batch=0", "batch 0 is below 1"),
-        ("replay=x", "replay 'x' is a part of the recipe, not a value; set its fields \\(--replay.balance, --replay.types"),
+        (
+            "replay=x",
+            "replay 'x' is a part of the recipe, not a value; set its fields \\(--replay.balance, --replay.types",
+        ),
     ],
 )
 def test_a_mistake_is_named(setting, said):
@@ -124,9 +131,20 @@ def test_a_mistake_is_named(setting, said):
 
 def test_fields_of_parts_have_a_dot():
     assert list(fields_of(Made())) == [
-        "name", "batch", "compile", "start", "split", "organisms.balance", "organisms.types", "organisms.size",
-        "replay", "replay.balance", "replay.types", "replay.size", "replay_batch",
-    ]  # fmt: skip
+        "name",
+        "batch",
+        "compile",
+        "start",
+        "split",
+        "organisms.balance",
+        "organisms.types",
+        "organisms.size",
+        "replay",
+        "replay.balance",
+        "replay.types",
+        "replay.size",
+        "replay_batch",
+    ]
 
 
 def test_what_is_suggested_is_named_once_and_is_not_what_was_asked_for():

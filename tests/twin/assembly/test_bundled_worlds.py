@@ -32,9 +32,24 @@ def test_the_savanna_has_more_than_twenty_real_species():
     data = load_world("savanna")
     names = {one.scientific_name for one in data.web.species.values()}
     assert len(names) >= 20
-    for name in ("plains zebra", "wildebeest", "Thomson's gazelle", "African buffalo", "African elephant", "giraffe",
-                 "common warthog", "lion", "spotted hyaena", "cheetah", "leopard", "African wild dog", "acacia", "termite",
-                 "dung beetle", "white-backed vulture"):  # fmt: skip
+    for name in (
+        "plains zebra",
+        "wildebeest",
+        "Thomson's gazelle",
+        "African buffalo",
+        "African elephant",
+        "giraffe",
+        "common warthog",
+        "lion",
+        "spotted hyaena",
+        "cheetah",
+        "leopard",
+        "African wild dog",
+        "acacia",
+        "termite",
+        "dung beetle",
+        "white-backed vulture",
+    ):
         assert name in data.web.species
 
 
@@ -95,7 +110,10 @@ def test_threads_change_nothing():
     import numba
 
     most = min(2, numba.config.NUMBA_NUM_THREADS)
-    printed = [subprocess.run([sys.executable, "-c", code, str(n)], capture_output=True, text=True, check=True).stdout.split() for n in (1, most)]
+    printed = [
+        subprocess.run([sys.executable, "-c", code, str(n)], capture_output=True, text=True, check=True).stdout.split()
+        for n in (1, most)
+    ]
     assert [threads for threads, _ in printed] == ["1", str(most)]
     assert printed[0][1] == printed[1][1]
 
@@ -137,10 +155,16 @@ def test_bad_worlds_are_refused_in_one_line():
         ({"landscape": {"rain_mm": [1.0]}}, "rain_mm"),
         ({"grades": {"settings.fat": "measured x"}}, "grades.settings.fat grades no value"),
         ({"name": "atlantis"}, "'atlantis'"),
-        ({"ground": {"width_km": "three", "height_km": 1.0}}, "^world: ground.width_km 'three' is no number; write one"),
+        (
+            {"ground": {"width_km": "three", "height_km": 1.0}},
+            "^world: ground.width_km 'three' is no number; write one",
+        ),
         ({"ground": {"height_km": 1.0}}, "^world: ground.width_km is missing; write it"),
         ({"landscape": {"rain_mm": 60}}, "^world: landscape.rain_mm 60 is no list of numbers; write"),
-        ({"animals": {"rabbit": {"free_ranging": 1}}}, "^world: animals.rabbit.free_ranging 1 is no yes or no; write true"),
+        (
+            {"animals": {"rabbit": {"free_ranging": 1}}},
+            "^world: animals.rabbit.free_ranging 1 is no yes or no; write true",
+        ),
         ({"animals": 3}, r"^world: animals 3 is no table; head it with \[animals\]"),
         ({"foods": {"clover": 2}}, r"^world: foods.clover 2 is no table; head it with \[foods.clover\]"),
         ({"pools": "clover"}, "^world: pools 'clover' is no list"),
@@ -209,9 +233,15 @@ def test_a_world_without_one_animal_is_refused_and_one_that_is_too_large_too():
 
 @pytest.mark.parametrize(
     "table, key, value, message",
-    [("settings", "plant_efficiency", 50, "0 to 1"), ("landscape", "rain_noise", -1, "0 to 3"), ("ground", "dt_h", 1e6, "to 730.5"),
-     ("foods.clover", "reserve", 2, "0 to 1"), ("animals.rabbit", "green", -0.5, "0 to 1"), ("animals.rabbit", "half", 0, "1e-06")],
-)  # fmt: skip
+    [
+        ("settings", "plant_efficiency", 50, "0 to 1"),
+        ("landscape", "rain_noise", -1, "0 to 3"),
+        ("ground", "dt_h", 1e6, "to 730.5"),
+        ("foods.clover", "reserve", 2, "0 to 1"),
+        ("animals.rabbit", "green", -0.5, "0 to 1"),
+        ("animals.rabbit", "half", 0, "1e-06"),
+    ],
+)
 def test_a_number_that_cannot_be_is_refused_with_its_range(table, key, value, message):
     raw = {"format": 1, "name": "tutorial", "grade": "unverified", "ground": {"width_km": 1, "height_km": 1}}
     place = raw

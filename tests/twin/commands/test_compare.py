@@ -57,7 +57,14 @@ def test_pairs_without_spread_have_the_chance_that_all_signs_agree():
 
 
 def test_numbers_keep_a_decimal_where_it_matters():
-    assert [amount(n) for n in (0, 0.0312, 17.04, 99.94, 99.96, 1234.5)] == ["0.0", "0.03", "17.0", "99.9", "100", "1,234"]
+    assert [amount(n) for n in (0, 0.0312, 17.04, 99.94, 99.96, 1234.5)] == [
+        "0.0",
+        "0.03",
+        "17.0",
+        "99.9",
+        "100",
+        "1,234",
+    ]
     assert [amount(n, True) for n in (-1, 2.5, 0)] == ["-1.0", "+2.5", "0.0"]
     assert amount(float("nan")) == "–"
 
@@ -74,7 +81,9 @@ def test_a_species_that_dies_out_is_said_to_though_its_mean_hardly_fell():
 
 def test_every_sure_result_is_told_or_counted():
     rng = np.random.default_rng(1)
-    found = {f"species {i}": difference(rng.normal(50, 1, 8), rng.normal(80, 1, 8), beyond_chance=True) for i in range(15)}
+    found = {
+        f"species {i}": difference(rng.normal(50, 1, 8), rng.normal(80, 1, 8), beyond_chance=True) for i in range(15)
+    }
     said = told(found, 0.9)
     assert sum(line.startswith("species") for line in said) == 12
     assert "And 3 more, see the table." in said

@@ -64,7 +64,9 @@ def test_a_run_and_a_comparison_end_with_their_answer(tmp_path, capsys):
     assert "(-100 %)" in capsys.readouterr().out
     frame = pl.read_csv(gone / "compared" / "comparison.csv")
     assert frame.filter(pl.col("species") == "red fox")["difference"].item() == -2.0
-    assert {"report.html", "odd.md", "world.nc", "manifest.json", "summary.csv"} <= {path.name for path in base.iterdir()}
+    assert {"report.html", "odd.md", "world.nc", "manifest.json", "summary.csv"} <= {
+        path.name for path in base.iterdir()
+    }
 
 
 def test_a_run_in_which_all_members_failed_leaves_what_they_wrote_down_and_says_so(tmp_path, capsys, monkeypatch):
@@ -75,13 +77,29 @@ def test_a_run_in_which_all_members_failed_leaves_what_they_wrote_down_and_says_
             world.agents.energy[world.agents.slots()[0]] = np.nan
         whole(world)
 
-    asked = ("tutorial", "--days", 6, "--every-days", 1, "--area", "0.15", "--ensemble", 2, "--processes", 1, "--out", folder)
+    asked = (
+        "tutorial",
+        "--days",
+        6,
+        "--every-days",
+        1,
+        "--area",
+        "0.15",
+        "--ensemble",
+        2,
+        "--processes",
+        1,
+        "--out",
+        folder,
+    )
     with monkeypatch.context() as patch:
         patch.setattr(ensemble, "step", broken)
         assert call("run", *asked) == 1
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last == ("2 of 2 members failed; no member reached its end, means go to 4 days; --resume goes on from the last good "
-                    "checkpoints, or the start")  # fmt: skip
+    assert last == (
+        "2 of 2 members failed; no member reached its end, means go to 4 days; --resume goes on from the last good "
+        "checkpoints, or the start"
+    )
     frame = pl.read_csv(folder / "series.csv")
     assert frame["member"].to_list() == [1] * 5 * 2 + [2] * 2 * 2
     assert pl.read_csv(folder / "summary.csv").height == 5 * 2
@@ -92,7 +110,9 @@ def test_a_run_in_which_all_members_failed_leaves_what_they_wrote_down_and_says_
     assert all("is nan" in reason for reason in table["reason"])
     page = (folder / "report.html").read_text("utf-8")
     assert "No member reached the end: 2 of 2 failed." in page and "<td>1 day</td><td>no</td>" in page
-    assert "no member reached its end; the first said: step 112: energy of" in refused(capsys, "compare", folder, tmp_path / "run")
+    assert "no member reached its end; the first said: step 112: energy of" in refused(
+        capsys, "compare", folder, tmp_path / "run"
+    )
     assert call("run", *asked, "--resume") == 0
     assert "Members that failed" not in (folder / "report.html").read_text("utf-8")
 
@@ -122,7 +142,9 @@ def test_what_is_not_asked_of_a_run_that_goes_on_is_as_it_was(tmp_path, capsys):
     assert "holds this run already" in said.err
     assert "tutorial: as it is, 3 days, 2 members" in said.out
     assert (folder / "members" / "0000" / "records.npz").stat().st_mtime_ns == made
-    assert "holds a finished run (tutorial, seed 0, 2 members of 3 days)" in refused(capsys, "run", "tutorial", *SMALL, "--out", folder)
+    assert "holds a finished run (tutorial, seed 0, 2 members of 3 days)" in refused(
+        capsys, "run", "tutorial", *SMALL, "--out", folder
+    )
     assert call("run", "tutorial", *SMALL, "--replace", "--out", folder) == 0
     assert load_run(folder).members == (0,)
 
@@ -136,19 +158,25 @@ def test_steps_may_be_longer_than_the_worlds_own(tmp_path):
 
 def test_species_that_an_area_leaves_without_a_group_are_named(tmp_path, capsys):
     make_run(tmp_path / "run", days=1.0, ensemble=1, area=0.001)
-    assert "species start with fewer animals than one group has: rabbit 2 of 4, red fox 0 of 1" in capsys.readouterr().err
+    assert (
+        "species start with fewer animals than one group has: rabbit 2 of 4, red fox 0 of 1" in capsys.readouterr().err
+    )
 
 
 def documented(root, task: str) -> list[str]:
     """The ranges that the documents' examples of a task on the tutorial's world give."""
-    text = "".join((root / name).read_text(encoding="utf-8").replace("\\\n", " ") for name in ("README.md", "docs/twin.md"))
+    text = "".join(
+        (root / name).read_text(encoding="utf-8").replace("\\\n", " ") for name in ("README.md", "docs/twin.md")
+    )
     lines = [line for line in text.splitlines() if line.startswith(f"linnaea twin {task} tutorial ")]
     return [word for line in lines for word in line.split() if ":" in word and "=" in word]
 
 
 def test_a_range_without_the_worlds_own_value_is_told_and_those_of_the_documents_hold_it():
     data = load_world("tutorial")
-    told = outside(data, [("settings.catch_margin", 1, 2), ("animals.rabbit.count", 1000, 2000), ("animals.rabbit.count", 1, 2)])
+    told = outside(
+        data, [("settings.catch_margin", 1, 2), ("animals.rabbit.count", 1000, 2000), ("animals.rabbit.count", 1, 2)]
+    )
     assert told[0] == "the range of settings.catch_margin, 1 to 2, does not hold the value of world 'tutorial', 6"
     assert len(told) == 2 and "1800" in told[1]
     root = Path(__file__).parents[3]
@@ -228,7 +256,9 @@ def test_a_paired_difference_has_students_interval():
 
 def test_values_are_found_set_and_graded_by_name():
     data = load_world("tutorial")
-    changed = with_values(data, [("settings.catch_margin", 1.75), ("species.rabbit.litter_size", 5), ("animals.rabbit.count", 90)])
+    changed = with_values(
+        data, [("settings.catch_margin", 1.75), ("species.rabbit.litter_size", 5), ("animals.rabbit.count", 90)]
+    )
     assert get_value(changed, "settings.catch_margin") == 1.75
     assert changed.web.species["rabbit"].litter_size == 5
     assert changed.animals["rabbit"].count == 90
@@ -256,15 +286,33 @@ def test_indices_find_the_parameter_that_acts():
     np.testing.assert_allclose(found["S1"], [9 / 13, 4 / 13, 0], atol=0.03)
     points = sample("pawn", problem, 400, 0)
     found = analyse("pawn", problem, points, 3 * points[:, 0] + points[:, 1], 0)
-    assert found["median"][0] > found["median"][1] > found["chance"][1] and found["median"][2] < found["chance"][2] * 1.3
+    assert (
+        found["median"][0] > found["median"][1] > found["chance"][1] and found["median"][2] < found["chance"][2] * 1.3
+    )
     for method in ("morris", "sobol", "pawn"):
         assert set(map(tuple, analyse(method, problem, points, np.zeros(len(points)), 0).values())) == {(0, 0, 0)}
 
 
 def test_sensitivity_of_a_world_names_the_species_and_does_nothing_twice(tmp_path, capsys):
     pytest.importorskip("SALib")
-    words = ["sensitivity", "tutorial", "--parameter", "animals.rabbit.count=200:800", "--years", "0.004", "--last-years", "0.004",
-             "--samples", "2", "--area", "0.15", "--processes", "1", "--out", tmp_path]  # fmt: skip
+    words = [
+        "sensitivity",
+        "tutorial",
+        "--parameter",
+        "animals.rabbit.count=200:800",
+        "--years",
+        "0.004",
+        "--last-years",
+        "0.004",
+        "--samples",
+        "2",
+        "--area",
+        "0.15",
+        "--processes",
+        "1",
+        "--out",
+        tmp_path,
+    ]
     assert call(*words) == 0
     said = capsys.readouterr()
     assert "4 of 4 runs done" in said.err
@@ -323,8 +371,26 @@ def test_the_distance_compares_logarithms_between_records():
 
 def test_calibration_finds_the_number_that_was_there(tmp_path, capsys):
     (tmp_path / "counts.csv").write_text("year,species,count\n0.001,rabbit,75\n0.004,rabbit,75\n")
-    assert call("calibrate", "tutorial", tmp_path / "counts.csv", "--parameter", "animals.rabbit.count=100:900", "--particles", 8,
-                "--rounds", 2, "--area", "0.15", "--processes", 1, "--out", tmp_path / "fit") == 0  # fmt: skip
+    assert (
+        call(
+            "calibrate",
+            "tutorial",
+            tmp_path / "counts.csv",
+            "--parameter",
+            "animals.rabbit.count=100:900",
+            "--particles",
+            8,
+            "--rounds",
+            2,
+            "--area",
+            "0.15",
+            "--processes",
+            1,
+            "--out",
+            tmp_path / "fit",
+        )
+        == 0
+    )
     said = capsys.readouterr()
     assert "posterior.csv" in said.out
     assert "round 1, batch 1: 16 runs of 1.461 days, 1 at a time" in said.err

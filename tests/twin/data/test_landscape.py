@@ -66,7 +66,13 @@ def test_months_come_round():
 
 
 def test_impossible_ground_is_refused_in_one_line():
-    for wrong in ({"cell_km": 0}, {"rain_mm": (1.0,)}, {"rain_mm": (-1.0,) * 12}, {"water_share": 2}, {"rain_east": 1.5, "rain_north": 0.6}):
+    for wrong in (
+        {"cell_km": 0},
+        {"rain_mm": (1.0,)},
+        {"rain_mm": (-1.0,) * 12},
+        {"water_share": 2},
+        {"rain_east": 1.5, "rain_north": 0.6},
+    ):
         with pytest.raises(ValueError, match=next(iter(wrong))) as caught:
             Landscape(**wrong)
         assert "\n" not in str(caught.value)

@@ -229,14 +229,18 @@ def test_in_a_world_of_all_rules_too_a_steered_animal_goes_straight_at_the_speed
     assert a.x[a.find(animal)] - before == pytest.approx(480, abs=0.1)
 
 
-@pytest.mark.parametrize("wish", [{"heading_rad": np.nan}, {"heading_rad": np.inf}, {"speed_m_h": -50}, {"speed_m_h": np.nan}])
+@pytest.mark.parametrize(
+    "wish", [{"heading_rad": np.nan}, {"heading_rad": np.inf}, {"speed_m_h": -50}, {"speed_m_h": np.nan}]
+)
 def test_a_wish_that_cannot_be_is_refused(wish):
     (name,) = wish
     with pytest.raises(ValueError, match=name):
         Steer(**{"heading_rad": 0.0, "speed_m_h": 1.0} | wish)
 
 
-@pytest.mark.parametrize("position, there, way", [(3, 3, 1), (-3, 3, -1), (13, 7, -1), (23, 3, 1), (-23, 3, -1), (27, 7, 1)])
+@pytest.mark.parametrize(
+    "position, there, way", [(3, 3, 1), (-3, 3, -1), (13, 7, -1), (23, 3, 1), (-23, 3, -1), (27, 7, 1)]
+)
 def test_walls_reflect_however_long_the_step(position, there, way):
     assert arrive(float(position), 1.0, 10.0, False) == pytest.approx((there, way))
 

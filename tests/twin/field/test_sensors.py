@@ -23,9 +23,14 @@ def meadow(*sensors, n=4000, seed=1, rules=(), space=SPACE, dt_h=1.0, mass=50.0)
     rng = np.random.default_rng(seed)
     angle = rng.uniform(0, 2 * math.pi, n)
     world.agents.add(
-        n, species=(np.arange(n) % 4 == 0), x=rng.uniform(0, space.width_m, n), y=rng.uniform(0, space.height_m, n),
-        dir_x=np.cos(angle), dir_y=np.sin(angle), mass=mass,
-    )  # fmt: skip
+        n,
+        species=(np.arange(n) % 4 == 0),
+        x=rng.uniform(0, space.width_m, n),
+        y=rng.uniform(0, space.height_m, n),
+        dir_x=np.cos(angle),
+        dir_y=np.sin(angle),
+        mass=mass,
+    )
     return world
 
 
@@ -115,8 +120,9 @@ def test_larger_animals_are_seen_farther_and_night_hides():
 
 
 def test_a_resting_camera_misses_who_passes_and_shows_who_is_in_view():
-    camera = CameraTraps(places_m=((500.0, 500.0),), headings_rad=(0.0,), view=View(range_m=10, angle_deg=90, delay_s=0),
-                         rest_s=600.0)  # fmt: skip
+    camera = CameraTraps(
+        places_m=((500.0, 500.0),), headings_rad=(0.0,), view=View(range_m=10, angle_deg=90, delay_s=0), rest_s=600.0
+    )
     world = World(space=Space(width_m=1000, height_m=1000), rules=[camera], species=("hare",))
     # Across the view at 5 m, at 360 m/h: in view for 100 s each; two overlap, the third comes 5 minutes later.
     world.agents.add(3, x=505.0, y=[485.0, 483.0, 451.0], mass=2.0)
@@ -126,8 +132,13 @@ def test_a_resting_camera_misses_who_passes_and_shows_who_is_in_view():
     rows = records(world, "camera")
     assert rows["animal"].tolist() == [1]
     assert (rows["time_h"][0] - 1) * 3600 == pytest.approx(100, abs=0.1)
-    quick = CameraTraps(name="quick", places_m=((500.0, 500.0),), headings_rad=(0.0,),
-                        view=View(range_m=10, angle_deg=90, delay_s=0), rest_s=1.0)  # fmt: skip
+    quick = CameraTraps(
+        name="quick",
+        places_m=((500.0, 500.0),),
+        headings_rad=(0.0,),
+        view=View(range_m=10, angle_deg=90, delay_s=0),
+        rest_s=1.0,
+    )
     world = World(space=Space(width_m=1000, height_m=1000), rules=[quick], species=("hare",))
     world.agents.add(3, x=505.0, y=[485.0, 483.0, 451.0], mass=2.0)
     step(world)
@@ -153,8 +164,9 @@ def test_what_a_camera_sees_does_not_hang_on_the_others():
 
 
 def test_a_herd_is_seen_or_missed_together():
-    sensor = StripCounts(lines_m=((0.0, 2000.0, 4000.0, 2000.0),), half_width_m=2000, available=0.5, together=True, every_h=1,
-                         start_h=0)  # fmt: skip
+    sensor = StripCounts(
+        lines_m=((0.0, 2000.0, 4000.0, 2000.0),), half_width_m=2000, available=0.5, together=True, every_h=1, start_h=0
+    )
     world = meadow(sensor, n=400)
     world.agents.herd[:400] = np.arange(400) // 10
     ids = world.agents.id[:400].copy()
@@ -227,8 +239,10 @@ def test_sensors_change_nothing_and_a_checkpoint_holds_their_records(tmp_path):
 
 
 def test_records_do_not_depend_on_the_order_of_slots():
-    worlds = [meadow(CameraTraps(places_m=((2000.0, 2000.0),), view=View(range_m=200)), rules=[Walk(speed_m_h=300.0), Move()])
-              for _ in range(2)]  # fmt: skip
+    worlds = [
+        meadow(CameraTraps(places_m=((2000.0, 2000.0),), view=View(range_m=200)), rules=[Walk(speed_m_h=300.0), Move()])
+        for _ in range(2)
+    ]
     worlds[1].agents.sort(np.random.default_rng(0).permutation(4000))
     for world in worlds:
         advance(world, 5)
@@ -262,7 +276,10 @@ def test_records_do_not_depend_on_the_order_of_slots():
         ({"count": [{"n_lines": 2.0}]}, "n_lines 2.0 is impossible"),
         ({"count": [{"lines_km": [[1, 1, 2]]}]}, r"lines_km \[\[1, 1, 2\]\] is impossible"),
         ({"collar": [{"species": "fox", "count": 2.5}]}, "collar 1: count 2.5 is no whole number"),
-        ({"collar": [{"species": "fox", "count": 10**7}]}, "collar 1: count 10000000 is impossible; write a whole number"),
+        (
+            {"collar": [{"species": "fox", "count": 10**7}]},
+            "collar 1: count 10000000 is impossible; write a whole number",
+        ),
         ({"latitude": "north"}, "the survey: latitude 'north' is no number"),
         ({"confusion": 3}, "confusion 3 is no text"),
     ],

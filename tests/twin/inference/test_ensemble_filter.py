@@ -81,7 +81,9 @@ def test_the_update_of_a_count_is_that_of_weighted_particles(y, k):
     spread = math.sqrt((weight * (z_m - mean) ** 2).sum() / weight.sum())
     moved, log_chance = posterior_places(z_m, y, k)
     aim = log_likelihood(y, math.log(max(y, 0.5)), k)
-    assert math.exp(log_chance) == pytest.approx(np.exp(log_likelihood(y, z_m, k) - aim).mean(), rel=0.03 if y < 100 else 0.2)
+    assert math.exp(log_chance) == pytest.approx(
+        np.exp(log_likelihood(y, z_m, k) - aim).mean(), rel=0.03 if y < 100 else 0.2
+    )
     # Few particles reach the largest count, hence its wider margin.
     assert moved.mean() == pytest.approx(mean, abs=0.02 if y < 100 else 0.08)
     assert moved.std() == pytest.approx(spread, rel=0.03 if y < 100 else 0.2)
@@ -235,8 +237,13 @@ def test_species_that_nothing_counts_and_nothing_joins_to_keep_their_spread():
 def test_clumping_is_found_from_the_differences_among_sites():
     rng = np.random.default_rng(0)
     for k in (1.0, 1e9):
-        by_window = {w: [(np.array([1.0]), rng.poisson(30 * (rng.gamma(k, 1 / k) if k < 1e6 else 1), 1).astype(float), "strip")
-                         for _ in range(60)] for w in range(20)}  # fmt: skip
+        by_window = {
+            w: [
+                (np.array([1.0]), rng.poisson(30 * (rng.gamma(k, 1 / k) if k < 1e6 else 1), 1).astype(float), "strip")
+                for _ in range(60)
+            ]
+            for w in range(20)
+        }
         assert _clumping(by_window, 1)[0] == pytest.approx(1 / k if k < 1e6 else 0.01, abs=0.15)
 
 
@@ -258,10 +265,15 @@ def test_the_path_between_fixes_is_longer_than_they_say_and_its_uncertainty_hold
     north_km = np.cumsum(step_km * np.cos(angle))
     east_km = np.cumsum(step_km * np.sin(angle))
     fixes = [
-        Fix(animal="1", name="fox", time=start + timedelta(minutes=15 * i), latitude=north_km[i] / 111.32,
-            longitude=east_km[i] / 111.32)
+        Fix(
+            animal="1",
+            name="fox",
+            time=start + timedelta(minutes=15 * i),
+            latitude=north_km[i] / 111.32,
+            longitude=east_km[i] / 111.32,
+        )
         for i in range(0, len(angle), 4 * every_h)
-    ]  # fmt: skip
+    ]
     path = daily_paths(fixes)["fox"]
     through = 111.32 * np.hypot(np.diff([f.latitude for f in fixes]), np.diff([f.longitude for f in fixes])).sum() / 60
     assert through < path.km
@@ -270,7 +282,9 @@ def test_the_path_between_fixes_is_longer_than_they_say_and_its_uncertainty_hold
 
 def test_who_walks_straight_has_a_path_without_doubt():
     start = read_time("2024-01-01T00:00:00Z")
-    fixes = [Fix(animal="1", name="fox", time=start + timedelta(hours=h), latitude=0.01 * h, longitude=0.0) for h in range(9)]
+    fixes = [
+        Fix(animal="1", name="fox", time=start + timedelta(hours=h), latitude=0.01 * h, longitude=0.0) for h in range(9)
+    ]
     assert daily_paths(fixes)["fox"].sd == pytest.approx(0, abs=1e-6)
 
 
@@ -318,8 +332,14 @@ def test_the_command_writes_states_parameters_and_what_it_left_out(tmp_path, cap
     assert manifest["world"] == "tutorial"
     assert any("no confusion table" in note for note in manifest["notes"])
     assert "rabbit.body_mass_kg" in manifest["parameters_without_source"]
-    again = AssimilateConfig(world="tutorial", observations=(tmp_path / "field",), out=tmp_path / "again", ensemble=40,
-                             forecast_days=45, quiet=True)  # fmt: skip
+    again = AssimilateConfig(
+        world="tutorial",
+        observations=(tmp_path / "field",),
+        out=tmp_path / "again",
+        ensemble=40,
+        forecast_days=45,
+        quiet=True,
+    )
     assert main(again) == 0
     assert (tmp_path / "again" / "states.csv").read_bytes() == (tmp_path / "out" / "states.csv").read_bytes()
 
@@ -329,7 +349,11 @@ def test_cameras_for_rabbits_say_nothing_of_foxes(tmp_path, capsys):
     medians = []
     for names in ((), ("rabbit",), ("Leporidae, rabbit",)):
         out = tmp_path / f"out{len(medians)}"
-        main(AssimilateConfig(world="tutorial", observations=(tmp_path / "field",), out=out, ensemble=60, looked_for=names))
+        main(
+            AssimilateConfig(
+                world="tutorial", observations=(tmp_path / "field",), out=out, ensemble=60, looked_for=names
+            )
+        )
         assert ("never reported" in capsys.readouterr().out) == (not names)
         with np.load(out / "members.npz") as members:
             medians.append([np.log(np.median(members[f"{stage}_wsm"][-1, 1])) for stage in ("forecast", "corrected")])
@@ -343,8 +367,12 @@ def test_cameras_for_rabbits_say_nothing_of_foxes(tmp_path, capsys):
 def test_what_cannot_be_assimilated_is_said_in_one_line(tmp_path):
     write_field(tmp_path / "field")
     (tmp_path / "empty.csv").write_text("file,status,name,reason,position\nno.jpg,identified,Vulpes vulpes,,1\n")
-    for change, words in (({"observations": (tmp_path / "empty.csv",)}, "no visit with an effort can be used; first reason"), ({"ensemble": 2}, "--ensemble 2"),
-                          ({"window_days": 0}, "--window-days 0"), ({"looked_for": ("lion",)}, "--looked-for 'lion' is no animal")):  # fmt: skip
+    for change, words in (
+        ({"observations": (tmp_path / "empty.csv",)}, "no visit with an effort can be used; first reason"),
+        ({"ensemble": 2}, "--ensemble 2"),
+        ({"window_days": 0}, "--window-days 0"),
+        ({"looked_for": ("lion",)}, "--looked-for 'lion' is no animal"),
+    ):
         with pytest.raises(ValueError, match=words) as error:
             main(AssimilateConfig(**{"world": "tutorial", "observations": (tmp_path / "field",)} | change))
         assert "\n" not in str(error.value)
@@ -382,10 +410,21 @@ def test_worlds_of_animals_take_a_correction_and_go_on(web):
 
 def test_where_sensors_stand_is_as_uncertain_as_sites_differ():
     def count(group, name, per_density_s, stays):
-        return Count(group=group, name=name, y=3, per_density_s=np.array(per_density_s), k=5.0, stays_s=np.array([stays, stays / 2]))
+        return Count(
+            group=group,
+            name=name,
+            y=3,
+            per_density_s=np.array(per_density_s),
+            k=5.0,
+            stays_s=np.array([stays, stays / 2]),
+        )
 
     windows = [
-        (count("camera", "rabbit", [2.0, 0.1], stays), count("camera", "fox", [0.1, 1.0], 0.1), count("collar", "fox", [0, 1.0], 0.0))
+        (
+            count("camera", "rabbit", [2.0, 0.1], stays),
+            count("camera", "fox", [0.1, 1.0], 0.1),
+            count("collar", "fox", [0, 1.0], 0.0),
+        )
         for stays in (0.1, 0.12, 0.5)
     ]
     mean_gs, sd_gs = unknown_detection([(), *windows], ("camera", "collar"), 2, 0.2)

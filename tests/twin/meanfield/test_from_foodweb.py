@@ -51,8 +51,11 @@ def test_flows_of_the_savanna_pay_for_their_eaters():
     flow = flows(system, {node.name: node.start for node in system.nodes})
     lion = next(node for node in system.nodes if node.name == "lion")
     eaten = sum(value for (eater, _), value in flow.items() if eater == "lion")
-    gained = sum(value * link.efficiency for (pair, value), link in zip(flow.items(), system.links, strict=True)
-                 if pair[0] == "lion")  # fmt: skip
+    gained = sum(
+        value * link.efficiency
+        for (pair, value), link in zip(flow.items(), system.links, strict=True)
+        if pair[0] == "lion"
+    )
     assert gained == pytest.approx((lion.metabolism + lion.mortality) * lion.start)
     # A lion's food a day, in kg: half of what it can take at most.
     assert 2 < eaten / lion.start * 150 / 365.25 < 10

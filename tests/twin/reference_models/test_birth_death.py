@@ -69,7 +69,10 @@ def test_generations_that_do_not_overlap_turn_as_rickers_map_does():
     ("rule", "message"),
     [
         (lambda: Generation(fertility=(-1.0,)), "fertility: -1.0 is impossible"),
-        (lambda: Generation(fertility=(1.0,), survival=(1.5,)), "survival: 1.5 is impossible; give numbers from 0 to 1"),
+        (
+            lambda: Generation(fertility=(1.0,), survival=(1.5,)),
+            "survival: 1.5 is impossible; give numbers from 0 to 1",
+        ),
         (lambda: Generation(fertility=(1.0,), crowding=-1.0), "crowding: -1.0"),
         (lambda: Colonise(rate_per_h=math.inf), "rate_per_h: inf"),
     ],

@@ -36,11 +36,14 @@ def test_wolves_without_sheep_starve_and_sheep_without_wolves_fill_the_grass(ord
 
 def test_both_orders_are_the_same_process_for_wolves_and_sheep():
     runs = {
-        order: np.array([
-            WolfSheep(side=30, n_sheep=200, n_wolves=60, seed=seed, order=order).run(40)[[5, 15, 40]] for seed in range(60)
-        ])
+        order: np.array(
+            [
+                WolfSheep(side=30, n_sheep=200, n_wolves=60, seed=seed, order=order).run(40)[[5, 15, 40]]
+                for seed in range(60)
+            ]
+        )
         for order in ORDERS
-    }  # fmt: skip
+    }
     a, b = runs.values()
     error = np.sqrt((a.var(0, ddof=1) + b.var(0, ddof=1)) / 60)
     assert (np.abs(a.mean(0) - b.mean(0)) < 3.5 * error).all()

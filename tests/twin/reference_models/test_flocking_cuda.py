@@ -112,7 +112,12 @@ def run_every_kernel():
     space = Space(width_m=20, height_m=14, cell_m=2.5)
     for rules in (
         [Align(radius_m=3.0, speed_m_h=0.5, noise_rad=2.0), Move()],
-        [ForagePatches(half_h=1.0, travel_h=1.0), Generation(fertility=(1.0,) * 200, survival=(1.0,) * 200), Bear(), Settle()],
+        [
+            ForagePatches(half_h=1.0, travel_h=1.0),
+            Generation(fertility=(1.0,) * 200, survival=(1.0,) * 200),
+            Bear(),
+            Settle(),
+        ],
     ):
         world = World(space=space, rules=rules, capacity=8, seed=11, traits=("stay_h",))
         found(world, 90, 0)
@@ -134,7 +139,11 @@ def every_kernel():
         if "\n@kernel\n" in (folder / f"{part.name}.py").read_text():
             module = importlib.import_module(f"linnaea.twin.{part.name}")
             for name, value in vars(module).items():
-                if hasattr(value, "py_func") and value.__module__ == module.__name__ and value.targetoptions.get("parallel"):
+                if (
+                    hasattr(value, "py_func")
+                    and value.__module__ == module.__name__
+                    and value.targetoptions.get("parallel")
+                ):
                     found[f"{part.name}.{name}"] = value
     return found
 
@@ -172,7 +181,9 @@ def world_of(*rules):
 
 
 def test_what_does_not_run_on_a_device_is_refused_in_one_line(monkeypatch):
-    with pytest.raises(ValueError, match="^Flee: this rule does not run on a GPU; Flock, Align, Walk, HomeRange, Move do$"):
+    with pytest.raises(
+        ValueError, match="^Flee: this rule does not run on a GPU; Flock, Align, Walk, HomeRange, Move do$"
+    ):
         device.CudaFlock(world_of(Move(), Flee(prey=(0,), predators=(0,), radius_m=1.0, flight_m_h=1.0)))
     with pytest.raises(ValueError, match="no animals"):
         device.CudaFlock(World(space=Space(width_m=20, height_m=14), rules=[Move()]))

@@ -32,8 +32,10 @@ def test_the_first_densities_are_those_of_the_system_in_whole_individuals():
 def test_kills_and_births_come_at_the_rates_of_the_equations():
     """A lynx that prefers one of two hares; eaten and born over 40 short steps against the rates at the densities then."""
     hares = [Node(name=name, start=0.6, growth=0.5, capacity=1.0) for name in ("brown", "white")]
-    links = [Link(predator="lynx", prey=name, attack=1.0, handling=0.7, efficiency=0.5, preference=w)
-             for name, w in (("brown", 0.5), ("white", 1.0))]  # fmt: skip
+    links = [
+        Link(predator="lynx", prey=name, attack=1.0, handling=0.7, efficiency=0.5, preference=w)
+        for name, w in (("brown", 0.5), ("white", 1.0))
+    ]
     lynx = Node(name="lynx", start=0.5, metabolism=0.2, interference=0.4)
     system, mass = MeanField(nodes=(*hares, lynx), links=tuple(links)), {"brown": 0.1, "white": 0.1}
     world, expected = individuals(system, 600, 0.04, mass=mass, seed=2), np.zeros(2)
@@ -111,13 +113,18 @@ def test_young_begin_away_from_their_mothers_where_they_mix_and_beside_them_wher
         (invasion(length=20.0), "no space"),
         (MeanField(nodes=(Node(name="fir", immigration=1.0),)), "no immigration of fir"),
         (
-            MeanField(nodes=(Node(name="a", start=1.0), Node(name="b", start=1.0)),
-                      links=(Link(predator="b", prey="a", attack=1.0, hill=2.0),)),
+            MeanField(
+                nodes=(Node(name="a", start=1.0), Node(name="b", start=1.0)),
+                links=(Link(predator="b", prey="a", attack=1.0, hill=2.0),),
+            ),
             "no hill 2 of b on a",
         ),
-        (MeanField(nodes=(Node(name="moss", start=1.0, growth=0.1, capacity=1.0, mortality=0.2),)), "losses 0.2 exceed growth 0.1"),
+        (
+            MeanField(nodes=(Node(name="moss", start=1.0, growth=0.1, capacity=1.0, mortality=0.2),)),
+            "losses 0.2 exceed growth 0.1",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_individuals_do_not_know_is_refused(system, words):
     with pytest.raises(ValueError, match=words):
         individuals(system, 10, 0.1)

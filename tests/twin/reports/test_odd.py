@@ -27,7 +27,7 @@ def text(world):
 
 
 def scheduled(text: str) -> list[str]:
-    """"2. environment: Weather" … in the order of part 3."""
+    """ "2. environment: Weather" … in the order of part 3."""
     part = text.split("## 3. Process")[1].split("## 4.")[0]
     found, moment = [], ""
     for line in part.splitlines():
@@ -69,8 +69,19 @@ def test_every_state_variable_and_layer_is_listed(world, text):
 def test_the_seven_parts_stand_in_the_protocols_order(text):
     heads = re.findall(r"^## (\d)\.", text, flags=re.MULTILINE)
     assert heads == list("1234567")
-    concepts = ("Basic principles", "Emergence", "Adaptation", "Objectives", "Learning", "Prediction", "Sensing", "Interaction",
-                "Stochasticity", "Collectives", "Observation")  # fmt: skip
+    concepts = (
+        "Basic principles",
+        "Emergence",
+        "Adaptation",
+        "Objectives",
+        "Learning",
+        "Prediction",
+        "Sensing",
+        "Interaction",
+        "Stochasticity",
+        "Collectives",
+        "Observation",
+    )
     places = [text.index(f"**{name}**") for name in concepts]
     assert places == sorted(places)
 
@@ -104,7 +115,13 @@ def test_every_bundled_world_can_be_described(name, tmp_path):
 def test_what_rules_leave_out_is_said_and_true(world, text):
     for rule in world.rules:
         assert all(sentence in text for sentence in rule.leaves_out)
-    for said in ("born weaned", "Any grown male", "one disease at a time", "Fires kill no animals", "Nobody dies of thirst"):
+    for said in (
+        "born weaned",
+        "Any grown male",
+        "one disease at a time",
+        "Fires kill no animals",
+        "Nobody dies of thirst",
+    ):
         assert text.count(said) >= 2, said
     code = "".join(inspect.getsource(sys.modules[type(rule).__module__]) for rule in world.rules)
     assert 'CAUSE["predation"]' in code
@@ -112,7 +129,11 @@ def test_what_rules_leave_out_is_said_and_true(world, text):
 
 
 def test_values_of_the_worlds_file_stand_with_their_grades(text):
-    rows = dict(line.strip("| ").split(" | ", 1) for line in text.split("### The world's file")[1].splitlines() if line.startswith("| `"))
+    rows = dict(
+        line.strip("| ").split(" | ", 1)
+        for line in text.split("### The world's file")[1].splitlines()
+        if line.startswith("| `")
+    )
     assert rows["`landscape.season`"].endswith("tuned until rabbits lived through the winter")
     assert rows["`settings.maintenance`"] == "0.85 | unverified"
     assert rows["`animals.red fox.arrivals_per_y`"].startswith("1 | tuned")
@@ -124,6 +145,12 @@ def test_the_purpose_names_no_pattern_of_rules_that_the_world_does_not_have(text
     judged, others = purpose.split("Population cycles, walks, flocks")
     assert "of the rules below they say nothing" in others
     # Each pattern of the first kind stands on rules that are there.
-    patterns = {"grazers": "Graze", "hunters": "Seize", "epidemics": "Sicken", "life table": "Bear", "respiration": "Metabolise"}
+    patterns = {
+        "grazers": "Graze",
+        "hunters": "Seize",
+        "epidemics": "Sicken",
+        "life table": "Bear",
+        "respiration": "Metabolise",
+    }
     own = {type(rule).__name__ for rule in world.rules}
     assert all(word in judged and rule in own for word, rule in patterns.items())

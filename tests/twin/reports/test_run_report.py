@@ -74,7 +74,9 @@ def test_a_run_says_what_was_never_checked_and_how_it_was_made(folders):
     text = (folders[0] / "report.html").read_text("utf-8")
     unmeasured = load_run(folders[0]).data.unmeasured()
     assert f"{len(unmeasured):,} values" in text
-    assert all(section in text for section in ("Numbers", "Who eats whom", "Time-lapse", "Causes of death", "How it was made"))
+    assert all(
+        section in text for section in ("Numbers", "Who eats whom", "Time-lapse", "Causes of death", "How it was made")
+    )
 
 
 def test_a_comparison_answers_with_the_species_and_its_interval(folders):
@@ -127,7 +129,10 @@ def test_a_map_has_north_up_and_its_highest_cell_lightest():
 def test_the_web_stands_plants_below_and_hunters_above(folders):
     run = load_run(folders[0])
     chart = web_chart(draw_web(run.data.web))
-    height = {name: float(re.search(rf'cy="(\d+)"[^>]*><title>{name}', chart).group(1)) for name in ("clover", "rabbit", "red fox")}
+    height = {
+        name: float(re.search(rf'cy="(\d+)"[^>]*><title>{name}', chart).group(1))
+        for name in ("clover", "rabbit", "red fox")
+    }
     assert height["clover"] > height["rabbit"] > height["red fox"]
 
 
@@ -142,16 +147,23 @@ def test_a_run_says_how_large_its_ground_was(folders):
     text = (folders[0] / "report.html").read_text("utf-8")
     made = text[text.index("How it was made") :]
     # The world's ground is 3 km × 3 km; √0.15 of each side is left.
-    assert "area 0.15 of the world&#x27;s (1.16 × 1.16 km)" in made or "area 0.15 of the world's (1.16 × 1.16 km)" in made
+    assert (
+        "area 0.15 of the world&#x27;s (1.16 × 1.16 km)" in made or "area 0.15 of the world's (1.16 × 1.16 km)" in made
+    )
     assert text.count("class=scale") >= 3
 
 
 def test_every_cause_of_death_is_in_the_legend():
     chart = bar_chart({"hare": {"predation": 99.0, "age": 1.0}})
-    assert re.findall(r'height="13" fill="([^"]*)"/><text[^>]*>([^<]*)', chart) == [("#0072B2", "age"), ("#D55E00", "predation")]
+    assert re.findall(r'height="13" fill="([^"]*)"/><text[^>]*>([^<]*)', chart) == [
+        ("#0072B2", "age"),
+        ("#D55E00", "predation"),
+    ]
 
 
 def test_dots_beyond_twice_the_band_lie_on_the_edge():
-    chart = curve_chart("hares", np.arange(3.0), [Curve(name="hares", middle=np.ones(3))], dots=[(1.0, 1.0), (1.0, 2.0), (1.0, 50.0)])
+    chart = curve_chart(
+        "hares", np.arange(3.0), [Curve(name="hares", middle=np.ones(3))], dots=[(1.0, 1.0), (1.0, 2.0), (1.0, 50.0)]
+    )
     height = [float(y) for y in re.findall(r'cy="([^"]*)"', chart)]
     assert height[0] > height[1] == height[2]

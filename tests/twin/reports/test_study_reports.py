@@ -19,12 +19,23 @@ def data():
 
 
 def row(species, parameter, size, beside, **more):
-    return {"species": species, "parameter": parameter, "low": 1.0, "high": 2.0, "grade": "unverified", "mu_star": size,
-            "mu_star_conf": beside, "sigma": 0.5, "mu": size} | more  # fmt: skip
+    return {
+        "species": species,
+        "parameter": parameter,
+        "low": 1.0,
+        "high": 2.0,
+        "grade": "unverified",
+        "mu_star": size,
+        "mu_star_conf": beside,
+        "sigma": 0.5,
+        "mu": size,
+    } | more
 
 
 def test_bars_are_as_long_as_their_effects():
-    chart = effect_bars("hare", [Effect(name="a", size=4.0, low=3.0, high=8.0), Effect(name="b", size=2.0, chance=1.0)], "animals")
+    chart = effect_bars(
+        "hare", [Effect(name="a", size=4.0, low=3.0, high=8.0), Effect(name="b", size=2.0, chance=1.0)], "animals"
+    )
     long, half = (float(one) for one in re.findall(r'width="([\d.]+)" height="11"', chart))
     assert long == pytest.approx(2 * half, abs=0.11)
     # The longest is the end of an interval, which reaches the edge.
@@ -43,9 +54,14 @@ def test_a_posterior_is_drawn_against_its_prior():
 
 
 def test_sensitivity_names_the_strongest_and_who_is_not_moved(data, tmp_path):
-    rows = [row("rabbit", "settings.catch_margin", 10.0, 2.0), row("rabbit", "settings.plant_efficiency", 3.0, 4.0),
-            row("red fox", "settings.catch_margin", 0.5, 0.6)]  # fmt: skip
-    text = write_sensitivity(tmp_path, data, "morris", "meaning", "mu_star", "mu_star_conf", rows, "about").read_text("utf-8")
+    rows = [
+        row("rabbit", "settings.catch_margin", 10.0, 2.0),
+        row("rabbit", "settings.plant_efficiency", 3.0, 4.0),
+        row("red fox", "settings.catch_margin", 0.5, 0.6),
+    ]
+    text = write_sensitivity(tmp_path, data, "morris", "meaning", "mu_star", "mu_star_conf", rows, "about").read_text(
+        "utf-8"
+    )
     assert "rabbit: most by settings.catch_margin, mu_star 10 ± 2." in text
     assert "1 of 2 species are moved by none" in text
     assert text.count("<svg") == 4
@@ -54,7 +70,13 @@ def test_sensitivity_names_the_strongest_and_who_is_not_moved(data, tmp_path):
 def test_a_calibration_says_what_the_counts_hardly_tell(data, tmp_path):
     rng = np.random.default_rng(0)
     values = np.stack([rng.uniform(3, 9, 200), rng.normal(5, 0.1, 200)], 1)
-    posterior = Posterior(values_np=values, weights_n=np.full(200, 1 / 200), distances_n=np.zeros(200), tolerances=(1.0, 0.5), simulated=400)
+    posterior = Posterior(
+        values_np=values,
+        weights_n=np.full(200, 1 / 200),
+        distances_n=np.zeros(200),
+        tolerances=(1.0, 0.5),
+        simulated=400,
+    )
     ranges = [("settings.catch_margin", 3.0, 9.0), ("species.rabbit.litter_size", 3.0, 7.0)]
     text = write_calibration(tmp_path, data, ranges, posterior, "counts.csv").read_text("utf-8")
     told = re.findall(r"<p>(settings.catch_margin|species.rabbit.litter_size): ([^<]*)</p>", text)
@@ -67,10 +89,19 @@ def test_an_assimilation_shows_counts_band_and_forecast(data, tmp_path):
     w, s, m = 3, 2, 20
     before, after = np.full((w, s, m), 4.0), np.full((w, s, m), 2.0)
     done = Assimilated(
-        animals=("rabbit", "red fox"), edges_h=np.arange(4) * 720.0, before_wsm=before, after_wsm=after, parameters=(),
-        first_pm=np.zeros((0, m)), last_pm=np.zeros((0, m)), first_detection_gsm=np.zeros((1, s, m)),
-        detection_gsm=np.zeros((1, s, m)), surprise_w=np.array([1.0, 1.0, np.nan]), levels=(1.0,), weight_wl=np.ones((w, 1)),
-    )  # fmt: skip
+        animals=("rabbit", "red fox"),
+        edges_h=np.arange(4) * 720.0,
+        before_wsm=before,
+        after_wsm=after,
+        parameters=(),
+        first_pm=np.zeros((0, m)),
+        last_pm=np.zeros((0, m)),
+        first_detection_gsm=np.zeros((1, s, m)),
+        detection_gsm=np.zeros((1, s, m)),
+        surprise_w=np.array([1.0, 1.0, np.nan]),
+        levels=(1.0,),
+        weight_wl=np.ones((w, 1)),
+    )
     count = Count(group="camera", name="rabbit", y=6, per_density_s=np.array([2.0, 0.1]), k=5.0)
     path = write_assimilation(tmp_path, data, done, [(count,), (count,)], "2024-01-01T00:00:00Z", ["a note"], [])
     text = path.read_text("utf-8")

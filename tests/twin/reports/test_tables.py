@@ -115,8 +115,14 @@ def test_what_is_unverified_is_listed(run):
 
 def test_only_causes_that_a_rule_can_set_are_listed(run):
     assert set(pl.read_csv(run.folder / "deaths.csv")["cause"]) == {
-        "starvation", "age", "predation", "disease", "poaching", "removal", "background",
-    }  # fmt: skip
+        "starvation",
+        "age",
+        "predation",
+        "disease",
+        "poaching",
+        "removal",
+        "background",
+    }
 
 
 def test_a_disease_leaves_its_curve_in_the_tables_and_the_grids(ill):

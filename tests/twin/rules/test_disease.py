@@ -33,7 +33,10 @@ def test_a_disease_spreads_by_contact_and_kills_its_share():
 
 
 def test_vaccination_protects():
-    assert outbreak(vaccinated=0.9).tallies["died"][0, CAUSE["disease"]] < 0.3 * outbreak().tallies["died"][0, CAUSE["disease"]]
+    assert (
+        outbreak(vaccinated=0.9).tallies["died"][0, CAUSE["disease"]]
+        < 0.3 * outbreak().tallies["died"][0, CAUSE["disease"]]
+    )
 
 
 def test_without_contact_only_the_first_fall_ill():
@@ -66,7 +69,15 @@ def test_another_disease_begins_without_carriers_and_without_the_immune_of_the_o
 
 
 def test_the_ill_of_a_disease_that_was_replaced_infect_nobody():
-    first = {"kind": "disease", "species": "rabbit", "from_day": 0, "infections_per_day": 0, "illness_days": 1000, "lethality": 0, "share": 1}
+    first = {
+        "kind": "disease",
+        "species": "rabbit",
+        "from_day": 0,
+        "infections_per_day": 0,
+        "illness_days": 1000,
+        "lethality": 0,
+        "share": 1,
+    }
     second = first | {"from_day": 3, "infections_per_day": 100, "lethality": 1, "illness_days": 2, "share": 0}
     world = small(dt_h=24.0)
     attach(world, parse_scenario({"version": 1, "intervention": [first, second]}), 240.0)

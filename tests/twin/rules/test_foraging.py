@@ -44,7 +44,9 @@ def test_grazers_share_a_cell_and_never_take_more_than_is_there():
     grown = world.tallies["energy_kj"][0]
     withered = world.tallies["energy_kj"][3] - 0.55 * eaten
     assert eaten > 0
-    assert world.arrays["food"].sum() == pytest.approx(50.0 * world.arrays["food"].size + grown - eaten - withered, rel=1e-6)
+    assert world.arrays["food"].sum() == pytest.approx(
+        50.0 * world.arrays["food"].size + grown - eaten - withered, rel=1e-6
+    )
 
 
 def test_heads_are_up_less_in_larger_herds_but_herds_see_more():

@@ -214,7 +214,9 @@ def wolves_of(world):
 
 def wandered(filled):
     """(farthest goal from the first home, as a share of the range; way of the home, m) of a pack kept so full for 20 days."""
-    data = changed("island", settings={"catch_margin": 0.0}, animals={"moose": {"count": 0.0}, "grey wolf": {"count": 0.0}})
+    data = changed(
+        "island", settings={"catch_margin": 0.0}, animals={"moose": {"count": 0.0}, "grey wolf": {"count": 0.0}}
+    )
     world = small(data, area_share=0.5, dt_h=24.0)
     world.arrays["arrivals_per_y"][:] = 0.0
     introduce(world, "grey wolf", 6, x=4000.0, y=3000.0)

@@ -42,7 +42,9 @@ def test_numbers_are_kept():
     start = world.counts()
     for _ in range(4 * 90):
         step(world)
-    assert (world.counts() == start + world.tallies["born"] + world.tallies["introduced"] - world.tallies["died"].sum(1)).all()
+    assert (
+        world.counts() == start + world.tallies["born"] + world.tallies["introduced"] - world.tallies["died"].sum(1)
+    ).all()
     assert len(np.unique(world.agents.id[world.agents.slots()])) == len(world.agents)
 
 
@@ -135,7 +137,11 @@ def test_beaks_of_the_young_are_those_of_their_parents_as_much_as_is_inherited()
         step(world)
         a = world.agents
         young = a.slots()[(a.id[a.slots()] >= last) & (a.species[a.slots()] == 0)]
-        pairs += [(beak[m], b) for m, b in zip(a.parent[young].tolist(), a.traits[young, 0].tolist(), strict=True) if m in beak]
+        pairs += [
+            (beak[m], b)
+            for m, b in zip(a.parent[young].tolist(), a.traits[young, 0].tolist(), strict=True)
+            if m in beak
+        ]
     mother, child = np.array(pairs).T
     slope = np.cov(mother, child)[0, 1] / mother.var(ddof=1)
     error = 1 / np.sqrt(len(pairs))

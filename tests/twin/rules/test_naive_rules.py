@@ -24,7 +24,9 @@ WORLDS = {
 }
 
 
-def tiny(name: str, *, area_share: float, cell_km: float, brought: dict[str, int], catch_margin: float = 1e5, luck: int = 2) -> World:
+def tiny(
+    name: str, *, area_share: float, cell_km: float, brought: dict[str, int], catch_margin: float = 1e5, luck: int = 2
+) -> World:
     """Animals grown, fed and aged in all degrees on a ground of several cells, with plenty of food in some and little in others."""
     data = changed(name, settings={"catch_margin": catch_margin})
     data = dataclasses.replace(data, landscape=dataclasses.replace(data.landscape, cell_km=cell_km))
@@ -35,7 +37,9 @@ def tiny(name: str, *, area_share: float, cell_km: float, brought: dict[str, int
     slots = a.slots()
     kinds = a.species[slots]
     a.mass[slots] = p["adult_kg"][kinds] * rng.choice([0.05, 0.3, 0.7, 1.0], len(slots))
-    a.energy[slots] = p["store_kj_kg"][kinds] * a.mass[slots] * rng.choice([1e-5, 0.05, 0.2, 0.31, 0.5, 1.0], len(slots))
+    a.energy[slots] = (
+        p["store_kj_kg"][kinds] * a.mass[slots] * rng.choice([1e-5, 0.05, 0.2, 0.31, 0.5, 1.0], len(slots))
+    )
     a.born_h[slots] = -rng.uniform(0, 1, len(slots)) * p["life_h"][kinds]
     # Only some of a group are near enough to come to a kill.
     p["range_m"] = np.minimum(p["range_m"], 0.4 * p["herd_spacing_m"] * np.sqrt(p["herd_size"]))
@@ -103,6 +107,7 @@ def test_hunters_choose_as_the_plain_double_in_many_draws(name):
 
 def test_a_double_that_says_something_else_is_noticed():
     for rule, plain in ORACLES.items():
+
         def other(one, w, plain=plain):
             plain(one, w)
             w.a.energy[w.slots[0]] += 1e-3

@@ -78,7 +78,9 @@ def test_a_pride_shares_a_kill_and_scavengers_get_the_rest():
         step(world)
         a = world.agents
         lions = a.slots()[a.species[a.slots()] == lion]
-        gained = [i for i, e in zip(a.id[lions].tolist(), a.energy[lions].tolist(), strict=True) if e > old.get(i, 1e18)]
+        gained = [
+            i for i, e in zip(a.id[lions].tolist(), a.energy[lions].tolist(), strict=True) if e > old.get(i, 1e18)
+        ]
         fed = max(fed, len(gained))
     assert world.tallies["killed"][lion].sum() > 0
     assert fed >= 2
@@ -135,7 +137,9 @@ def test_what_a_hunter_likes_less_than_prey_it_seeks_less():
 
 def test_spiderlings_hunt_for_themselves_and_pups_do_not():
     def kills(name, hunter, prey, x, y, **share):
-        data = changed(name, settings={"catch_margin": 1e6}, animals={n: {"count": 0.0} for n in small(name, **share).species})
+        data = changed(
+            name, settings={"catch_margin": 1e6}, animals={n: {"count": 0.0} for n in small(name, **share).species}
+        )
         world = small(data, **share)
         introduce(world, prey, 30, x=x, y=y)
         introduce(world, hunter, 2, x=x, y=y)

@@ -12,7 +12,9 @@ def empty(name="tutorial", **changes):
     """A world of plants alone."""
     data = changed(name)
     animals = {species: {"count": 0.0, "arrivals_per_y": 0.0} for species in small(name).species}
-    return small(changed(name, animals=animals, **changes) if changes else changed(name, animals=animals), dt_h=24.0), data
+    return small(
+        changed(name, animals=animals, **changes) if changes else changed(name, animals=animals), dt_h=24.0
+    ), data
 
 
 def test_logistic_growth_is_the_equation_s_own_solution():
@@ -87,7 +89,18 @@ def burned_cells(fuel_kg_km2, n_fires=40, side=30):
         burning = np.zeros(shape, bool)
         fuel, dry = np.full(shape, float(fuel_kg_km2)), np.ones(shape, bool)
         readily = np.where(lit > 0, 1e9, 1.0)
-        n = _burn(fuel, dry, readily, 1e-9, rule.fuel_kg_km2, rule.spread, np.uint64(seed), 7, burning, np.zeros(side * side, np.int64))
+        n = _burn(
+            fuel,
+            dry,
+            readily,
+            1e-9,
+            rule.fuel_kg_km2,
+            rule.spread,
+            np.uint64(seed),
+            7,
+            burning,
+            np.zeros(side * side, np.int64),
+        )
         assert burning.sum() == n
         sizes.append(n)
     return np.mean(sizes)

@@ -28,7 +28,7 @@ from linnaea.twin.runs.ensemble import (
     run_members,
     unfinished,
     world_hash,
-)  # fmt: skip
+)
 from linnaea.twin.runs.results import load_run
 
 DAYS = 6
@@ -36,8 +36,15 @@ NOTHING = {"report": lambda line: None, "processes": 1}
 
 
 def make_plan(**changes) -> Plan:
-    plan = Plan(world="tutorial", world_hash=world_hash(load_world("tutorial")), hours=24 * DAYS, members=2, every_h=24,
-                area_share=0.15, followed=3)  # fmt: skip
+    plan = Plan(
+        world="tutorial",
+        world_hash=world_hash(load_world("tutorial")),
+        hours=24 * DAYS,
+        members=2,
+        every_h=24,
+        area_share=0.15,
+        followed=3,
+    )
     return replace(plan, **changes)
 
 
@@ -118,7 +125,9 @@ def test_a_finished_run_is_deleted_on_request_only_and_kept_when_it_is_the_one_a
     folder = tmp_path / "run"
     shutil.copytree(base, folder)
     (folder / "manifest.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"finished run \(tutorial, seed 0, 2 members of 6 days\).*--resume.*--replace"):
+    with pytest.raises(
+        ValueError, match=r"finished run \(tutorial, seed 0, 2 members of 6 days\).*--resume.*--replace"
+    ):
         prepare_folder(folder, make_plan(seed=5), None, False)
     assert unfinished(folder, make_plan()) == []
     prepare_folder(folder, make_plan(), None, False)
@@ -212,7 +221,9 @@ def without_numbers(monkeypatch, at: dict[int, int]) -> None:
     monkeypatch.setattr(ensemble, "step", broken)
 
 
-def test_a_member_that_fails_late_keeps_its_last_good_state_and_its_records_and_goes_on_from_there(base, tmp_path, monkeypatch):
+def test_a_member_that_fails_late_keeps_its_last_good_state_and_its_records_and_goes_on_from_there(
+    base, tmp_path, monkeypatch
+):
     plan, folder = make_plan(), tmp_path / "run"
     prepare_folder(folder, plan, None, False)
     with monkeypatch.context() as patch:

@@ -11,7 +11,14 @@ from linnaea.twin.scenarios.scenario_file import attach, parse_scenario
 from made_runs import make_run
 from made_worlds import changed, small
 
-POX = {"kind": "disease", "species": "rabbit", "infections_per_day": 1, "illness_days": 9, "lethality": 0.5, "from_day": 0}
+POX = {
+    "kind": "disease",
+    "species": "rabbit",
+    "infections_per_day": 1,
+    "illness_days": 9,
+    "lethality": 0.5,
+    "from_day": 0,
+}
 VACCINE = {"kind": "vaccination", "species": "rabbit", "share": 0.5, "from_day": 1}
 FOXES = {"kind": "remove", "species": "red fox", "from_day": 1}
 HOURS = 10 * 24.0
@@ -38,13 +45,21 @@ def told(*tables: dict, world="tutorial", **options) -> list[str]:
         ([POX | {"share": 0}], "nobody is ill of it at first"),
         ([VACCINE], "no disease of this scenario kills rabbit, and the world has none of its own"),
         ([POX, VACCINE | {"share": 0}], "its share is 0"),
-        ([{"kind": "drought", "rain": 0.5, "from_day": 1.2, "to_day": 1.8}], "no step of 24 h in which it could act begins"),
-        ([FOXES, FOXES | {"kind": "poaching", "share_per_year": 0.5, "from_day": 2}], "there are no red fox then, and none can come"),
+        (
+            [{"kind": "drought", "rain": 0.5, "from_day": 1.2, "to_day": 1.8}],
+            "no step of 24 h in which it could act begins",
+        ),
+        (
+            [FOXES, FOXES | {"kind": "poaching", "share_per_year": 0.5, "from_day": 2}],
+            "there are no red fox then, and none can come",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_act_is_named_with_the_reason(tables, why):
     (line,) = told(*tables)
-    assert line.startswith(f"intervention {len(tables)} ({tables[-1]['kind']}) cannot change how many animals and plants there are: ")
+    assert line.startswith(
+        f"intervention {len(tables)} ({tables[-1]['kind']}) cannot change how many animals and plants there are: "
+    )
     assert why in line and "\n" not in line
 
 
@@ -60,16 +75,22 @@ def test_what_cannot_act_is_named_with_the_reason(tables, why):
         [FOXES],
         [FOXES | {"newcomers": True}, FOXES | {"from_day": 5}],
         [FOXES, {"kind": "introduce", "species": "red fox", "count": 2, "from_day": 3}, FOXES | {"from_day": 5}],
-        [FOXES, FOXES | {"kind": "poaching", "share_per_year": 0.5, "from_day": 2},
-         {"kind": "introduce", "species": "red fox", "count": 2, "from_day": 3}],
+        [
+            FOXES,
+            FOXES | {"kind": "poaching", "share_per_year": 0.5, "from_day": 2},
+            {"kind": "introduce", "species": "red fox", "count": 2, "from_day": 3},
+        ],
     ],
-)  # fmt: skip
+)
 def test_what_can_act_is_not_named(tables):
     assert told(*tables) == []
 
 
 def test_fire_and_water_act_where_something_burns_and_someone_drinks():
-    fire, water = {"kind": "fire", "factor": 0, "from_day": 0}, {"kind": "water", "points_m": [[3000, 3000]], "from_day": 0}
+    fire, water = (
+        {"kind": "fire", "factor": 0, "from_day": 0},
+        {"kind": "water", "points_m": [[3000, 3000]], "from_day": 0},
+    )
     assert told(fire, water, world="savanna", area_share=0.03) == []
     dry = {"kind": "water", "box_m": [0, 0, 3000, 3000], "filled": False, "from_day": 0}
     fireless = changed("savanna", settings={"fires_per_km2_y": 0.0})
@@ -93,8 +114,10 @@ def test_the_run_its_report_its_manifest_and_the_comparison_say_so(tmp_path, cap
     scenario = 'version = 1\n[[intervention]]\nkind = "fire"\nfactor = 5\nfrom_day = 0\n'
     settings = {"days": 2.0, "ensemble": 2, "step_h": 24.0}
     base, burnt = make_run(tmp_path / "base", **settings), make_run(tmp_path / "burnt", scenario=scenario, **settings)
-    line = ("intervention 1 (fire) cannot change how many animals and plants there are: no fire is lit in this world; "
-            "settings.fires_per_km2_y is 0")  # fmt: skip
+    line = (
+        "intervention 1 (fire) cannot change how many animals and plants there are: no fire is lit in this world; "
+        "settings.fires_per_km2_y is 0"
+    )
     assert f"burnt.toml: {line}" in capsys.readouterr().err.splitlines()
     assert json.loads((burnt / "manifest.json").read_text())["without_effect"] == [line]
     assert json.loads((base / "manifest.json").read_text())["without_effect"] == []

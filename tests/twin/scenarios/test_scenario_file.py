@@ -20,10 +20,15 @@ def meadow(seed: int = 1, dt_h: float = DAY) -> World:
     """40 hares in the west, 10 lynxes in the east of 10 x 10 km, with all hooks and no rule."""
     shape = (10, 10)
     world = World(
-        space=Space(width_m=10_000, height_m=10_000), rules=[], seed=seed, dt_h=dt_h, species=("hare", "lynx"),
-        fields={name: np.ones(shape) for name in ("rain_factor", "growth_factor", "fire_factor")} | {"water": np.zeros(shape)},
+        space=Space(width_m=10_000, height_m=10_000),
+        rules=[],
+        seed=seed,
+        dt_h=dt_h,
+        species=("hare", "lynx"),
+        fields={name: np.ones(shape) for name in ("rain_factor", "growth_factor", "fire_factor")}
+        | {"water": np.zeros(shape)},
         arrays={"warming_c": np.zeros(1), "fences": np.zeros((0, 5)), "arrivals_per_y": np.ones(2)},
-    )  # fmt: skip
+    )
     y = np.linspace(100, 9900, 40)
     world.agents.add(40, species=0, x=2000.0, y=y)
     world.agents.add(10, species=1, x=8000.0, y=y[::4])
@@ -73,7 +78,9 @@ def test_who_goes_depends_on_the_animal_and_the_seed_alone():
 
 def test_a_drought_ends_and_gives_the_rain_back():
     world = meadow()
-    attach(world, scenario({"kind": "drought", "rain": 0.5, "from_day": 1, "to_day": 3, "box_km": [0, 0, 5, 10]}), 10 * DAY)
+    attach(
+        world, scenario({"kind": "drought", "rain": 0.5, "from_day": 1, "to_day": 3, "box_km": [0, 0, 5, 10]}), 10 * DAY
+    )
     seen = []
     for _ in range(4):
         step(world)
@@ -82,7 +89,10 @@ def test_a_drought_ends_and_gives_the_rain_back():
 
 
 def test_two_droughts_multiply_where_they_overlap():
-    tables = [{"kind": "drought", "rain": 0.5, "from_day": 0}, {"kind": "drought", "rain": 0.4, "from_day": 0, "circle_km": [5, 5, 1]}]
+    tables = [
+        {"kind": "drought", "rain": 0.5, "from_day": 0},
+        {"kind": "drought", "rain": 0.4, "from_day": 0, "circle_km": [5, 5, 1]},
+    ]
     world = run(meadow(), 1, *tables)
     assert sorted(set(world.fields["rain_factor"].ravel().round(6))) == [0.2, 0.5]
 
@@ -110,9 +120,12 @@ def test_a_fence_stands_while_it_lasts():
 
 def test_water_points_fire_and_growth_change_their_layers():
     world = run(
-        meadow(), 1, {"kind": "water", "points_km": [[0.5, 9.5]], "from_day": 0}, {"kind": "fire", "factor": 0, "from_day": 0},
+        meadow(),
+        1,
+        {"kind": "water", "points_km": [[0.5, 9.5]], "from_day": 0},
+        {"kind": "fire", "factor": 0, "from_day": 0},
         {"kind": "growth", "factor": 3, "from_day": 0},
-    )  # fmt: skip
+    )
     assert world.fields["water"].sum() == 1 == world.fields["water"][9, 0]
     assert world.fields["fire_factor"].max() == 0
     assert world.fields["growth_factor"].min() == 3
@@ -121,7 +134,9 @@ def test_water_points_fire_and_growth_change_their_layers():
 def test_poaching_takes_its_share_in_a_year():
     world = meadow(dt_h=HOURS_A_YEAR / 100)
     world.agents.add(20_000, species=0, x=1.0, y=1.0)
-    attach(world, scenario({"kind": "poaching", "species": "hare", "share_per_year": 0.4, "from_year": 0}), HOURS_A_YEAR)
+    attach(
+        world, scenario({"kind": "poaching", "species": "hare", "share_per_year": 0.4, "from_year": 0}), HOURS_A_YEAR
+    )
     for _ in range(100):
         step(world)
     # Binomial: standard deviation below .0035.
@@ -131,7 +146,11 @@ def test_poaching_takes_its_share_in_a_year():
 
 def test_a_campaign_vaccinates_again_and_again():
     world = meadow(dt_h=HOURS_A_YEAR / 4)
-    attach(world, scenario({"kind": "vaccination", "species": ["hare", "lynx"], "share": 0.5, "every_years": 1, "from_year": 0}), 9e9)
+    attach(
+        world,
+        scenario({"kind": "vaccination", "species": ["hare", "lynx"], "share": 0.5, "every_years": 1, "from_year": 0}),
+        9e9,
+    )
     shares = []
     for _ in range(12):
         step(world)
@@ -183,7 +202,10 @@ MISTAKES = [
     ({"kind": "remove", "species": [], "from_year": 0}, "names no species"),
     ({"kind": "fence", "from_year": 0}, "its place is missing"),
     ({"kind": "fence", "from_year": 0, "line_km": [[1, 1], [1, 1]]}, "a line without length"),
-    ({"kind": "drought", "rain": 0.4, "from_year": 0, "polygon_km": [[0, 0], [2, 2], [2, 0], [0, 2]]}, "side 1 crosses side 3"),
+    (
+        {"kind": "drought", "rain": 0.4, "from_year": 0, "polygon_km": [[0, 0], [2, 2], [2, 0], [0, 2]]},
+        "side 1 crosses side 3",
+    ),
     ({"kind": "drought", "rain": 0.4, "from_year": 0, "polygon_km": [[0, 0], [1, 1], [2, 2]]}, "has no area"),
     ({"kind": "introduce", "species": "hare", "count": 1.5, "from_year": 0}, "no whole number"),
     ({"kind": "water", "points_km": [[1, 1]], "filled": "no", "from_year": 0}, "neither true nor false"),
@@ -204,10 +226,20 @@ def test_a_mistake_is_one_line_that_names_file_intervention_and_remedy(table, me
         ({"kind": "remove", "species": "hair", "from_day": 0}, "did you mean 'hare'"),
         ({"kind": "remove", "species": "hare", "from_day": 100}, "after the end of the run"),
         ({"kind": "drought", "rain": 0.1, "from_day": 0, "circle_km": [11, 5, 1]}, "outside the map"),
-        ({"kind": "disease", "species": "hare", "from_day": 0, "infections_per_day": 1, "illness_days": 9, "lethality": 0.5}, "no 'disease'"),
+        (
+            {
+                "kind": "disease",
+                "species": "hare",
+                "from_day": 0,
+                "infections_per_day": 1,
+                "illness_days": 9,
+                "lethality": 0.5,
+            },
+            "no 'disease'",
+        ),
         ({"kind": "introduce", "species": "hare", "count": 5, "from_day": 0}, "no 'herd_key'"),
     ],
-)  # fmt: skip
+)
 def test_what_the_world_does_not_have_is_refused_before_it_begins(table, message):
     world = meadow()
     with pytest.raises(ValueError, match="try.toml: intervention 1") as error:
@@ -218,9 +250,15 @@ def test_what_the_world_does_not_have_is_refused_before_it_begins(table, message
 
 @pytest.mark.parametrize(
     "content, message",
-    [({}, "version is missing"), ({"version": 2}, "version 2"), ({"version": 1, "interventions": []}, "did you mean intervention"),
-     ({"version": 1, "intervention": {}}, "list of tables"), ({"version": 1, "name": 3}, "is no text"), ([], "no table")],
-)  # fmt: skip
+    [
+        ({}, "version is missing"),
+        ({"version": 2}, "version 2"),
+        ({"version": 1, "interventions": []}, "did you mean intervention"),
+        ({"version": 1, "intervention": {}}, "list of tables"),
+        ({"version": 1, "name": 3}, "is no text"),
+        ([], "no table"),
+    ],
+)
 def test_the_head_of_a_file_is_checked(content, message):
     with pytest.raises(ValueError, match=message):
         parse_scenario(content, "try.toml")
@@ -248,13 +286,30 @@ def test_a_polygon_may_be_closed_by_its_first_corner_and_touch_itself():
 
 def test_species_go_by_their_scientific_names_too():
     world = meadow()
-    attach(world, scenario({"kind": "remove", "species": ["Lepus europaeus", "hare"], "from_day": 0}), 10 * DAY, {"Lepus europaeus": "hare"})
+    attach(
+        world,
+        scenario({"kind": "remove", "species": ["Lepus europaeus", "hare"], "from_day": 0}),
+        10 * DAY,
+        {"Lepus europaeus": "hare"},
+    )
     step(world)
     assert world.counts()[world.species.index("hare")] == 0
 
 
 def test_a_length_of_time_is_told_as_one_asks_for_it():
-    told = [duration(hours) for hours in (24, 2 * DAY, 40 * DAY, HOURS_A_YEAR, 2.5 * HOURS_A_YEAR, 1.1 * HOURS_A_YEAR, 400 * DAY, 29_190 * DAY)]
+    told = [
+        duration(hours)
+        for hours in (
+            24,
+            2 * DAY,
+            40 * DAY,
+            HOURS_A_YEAR,
+            2.5 * HOURS_A_YEAR,
+            1.1 * HOURS_A_YEAR,
+            400 * DAY,
+            29_190 * DAY,
+        )
+    ]
     assert told == ["1 day", "2 days", "40 days", "1 year", "2.5 years", "1.1 years", "400 days", "79.92 years"]
 
 
@@ -333,7 +388,9 @@ def test_the_introduced_stand_where_they_were_brought_in_herds():
 def test_more_animals_than_a_ground_can_hold_are_refused_before_the_run():
     start, _ = tutorial(days=0)
     table = {"kind": "introduce", "species": "red fox", "from_day": 0}
-    with pytest.raises(ValueError, match=r"^try\.toml: intervention 1 \(introduce\): count 10000000 of 'red fox'") as error:
+    with pytest.raises(
+        ValueError, match=r"^try\.toml: intervention 1 \(introduce\): count 10000000 of 'red fox'"
+    ) as error:
         attach(start, scenario(table | {"count": 10_000_000}), DAY)
     assert "give at most 20000, or" in str(error.value) and "\n" not in str(error.value)
     # Where more are usual, more may come.
@@ -355,7 +412,15 @@ def test_many_herds_stand_each_at_its_own_place():
 
 
 def test_a_disease_spreads_from_its_first_cases_and_the_vaccinated_are_spared():
-    ill = {"kind": "disease", "species": "rabbit", "from_day": 1, "infections_per_day": 20, "illness_days": 30, "lethality": 0, "share": 0.05}
+    ill = {
+        "kind": "disease",
+        "species": "rabbit",
+        "from_day": 1,
+        "infections_per_day": 20,
+        "illness_days": 30,
+        "lethality": 0,
+        "share": 0.05,
+    }
     vaccine = {"kind": "vaccination", "species": "rabbit", "share": 0.5, "from_day": 0}
     (_, world), (_, spared) = tutorial(ill, days=6), tutorial(vaccine, ill, days=6)
 
@@ -374,7 +439,9 @@ def test_nobody_crosses_a_fence_and_some_do_without():
         west = {int(k): x < 800 for k, x in zip(start.agents.key, start.agents.x, strict=True) if k}
         slots = world.agents.slots()
         slots = slots[world.agents.parent[slots] == 0]
-        return sum(west.get(int(world.agents.key[s]), world.agents.x[s] < 800) != (world.agents.x[s] < 800) for s in slots)
+        return sum(
+            west.get(int(world.agents.key[s]), world.agents.x[s] < 800) != (world.agents.x[s] < 800) for s in slots
+        )
 
     assert crossed(*tutorial(table, days=60)) == 0
     assert crossed(*tutorial(days=60)) > 3

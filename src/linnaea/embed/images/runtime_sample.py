@@ -40,7 +40,9 @@ def sample_pixels(records: Sequence[ImageRecord], n: int, decode: Decode, size: 
             if len(images) >= n:
                 break
             part = (first + others)[start : start + n]
-            images += [image for image in pool.map(lambda i: decode(records[i]), part) if not isinstance(image, Unreadable)]
+            images += [
+                image for image in pool.map(lambda i: decode(records[i]), part) if not isinstance(image, Unreadable)
+            ]
     return np.stack(images[:n]) if images else np.zeros((0, size, size, 3), np.uint8)
 
 

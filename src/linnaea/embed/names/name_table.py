@@ -64,7 +64,9 @@ def embed_texts(model: Model, texts: list[str], templates: tuple[str, ...] = ())
 def check_finite(vectors_nd: np.ndarray, model: Model, what: str) -> np.ndarray:
     """The vectors, if they are all numbers. ValueError that names the model where its weights are damaged."""
     if not np.isfinite(vectors_nd).all():
-        raise ValueError(f"the model {model.card.name} gives no numbers for {what}: its weights are damaged; get it again")
+        raise ValueError(
+            f"the model {model.card.name} gives no numbers for {what}: its weights are damaged; get it again"
+        )
     return vectors_nd
 
 
@@ -73,7 +75,9 @@ def map_vectors(path: Path, mode: str = "r") -> np.ndarray:
     try:
         return np.load(path, mmap_mode=mode)
     except (ValueError, EOFError) as error:
-        raise ValueError(f"{path} is no whole .npy file ({error}); remove the folder {path.parent} and run again") from None
+        raise ValueError(
+            f"{path} is no whole .npy file ({error}); remove the folder {path.parent} and run again"
+        ) from None
 
 
 def _tail(tree: Tree, node: int) -> str:
@@ -96,7 +100,9 @@ class _Trie:
         distinct = {text: row for row, text in enumerate(dict.fromkeys(texts))}
         ids = self._model.tokenizer.ids(list(distinct), start=False, end=False)
         close = self._model.tokenizer.ids([""], start=False)[0] if end else []
-        return [ids[distinct[text]][: max(0, space - end)] + close for text, space in zip(texts, room.tolist(), strict=True)]
+        return [
+            ids[distinct[text]][: max(0, space - end)] + close for text, space in zip(texts, room.tolist(), strict=True)
+        ]
 
     def prefixes(self, nodes: np.ndarray):
         """The prefix (kingdom … name) of each node; the parents' is computed once each."""

@@ -59,11 +59,15 @@ def published_files(path: Path) -> tuple[Path, Path]:
     if path.is_dir():
         path = _in_folder(path)
     elif path.suffix not in (".npy", ".json"):
-        raise FileNotFoundError(f"{path} is neither a folder of name vectors nor a .npy file with the .json of its names beside it")
+        raise FileNotFoundError(
+            f"{path} is neither a folder of name vectors nor a .npy file with the .json of its names beside it"
+        )
     matrix_path, names_path = path.with_suffix(".npy"), path.with_suffix(".json")
     for needed in (matrix_path, names_path):
         if not needed.is_file():
-            raise FileNotFoundError(f"there is no {needed}; name vectors are a .npy file with the .json of the same name beside it")
+            raise FileNotFoundError(
+                f"there is no {needed}; name vectors are a .npy file with the .json of the same name beside it"
+            )
     return matrix_path, names_path
 
 
@@ -74,7 +78,9 @@ def _in_folder(folder: Path) -> Path:
             return place / f"{SPECIES_STEM}.npy"
         found = sorted(place.glob(STEMS))
         if len(found) > 1:
-            raise FileNotFoundError(f"{place} holds {', '.join(file.name for file in found)}; give the one that is meant")
+            raise FileNotFoundError(
+                f"{place} holds {', '.join(file.name for file in found)}; give the one that is meant"
+            )
         if found:
             return found[0]
     return folder / f"{SPECIES_STEM}.npy"
@@ -94,7 +100,9 @@ def open_matrix(matrix_path: Path, n_names: int, model: Model) -> np.ndarray:
     except (ValueError, EOFError) as error:
         raise ValueError(f"{matrix_path} is no whole .npy file ({error}); get it again") from None
     if matrix_dc.ndim != 2 or matrix_dc.dtype.kind != "f":
-        raise ValueError(f"{matrix_path} holds {matrix_dc.dtype} of shape {matrix_dc.shape}; a matrix [dimensions, names] is read")
+        raise ValueError(
+            f"{matrix_path} holds {matrix_dc.dtype} of shape {matrix_dc.shape}; a matrix [dimensions, names] is read"
+        )
     if matrix_dc.shape[0] != model.card.dim:
         raise ValueError(
             f"{matrix_path} has vectors of {matrix_dc.shape[0]} dimensions, those of model {model.card.name} have "
@@ -256,7 +264,9 @@ def load_published(
     if len(wanted):
         n = vocabulary.tree.n_leaves if leaves is None else len(leaves)
         source = read_manifest(directory)["published"]
-        say(f"{source} lacks {len(wanted):,} of {n:,} names ({_names_of(vocabulary.tree, wanted)}); the model embeds them now")
+        say(
+            f"{source} lacks {len(wanted):,} of {n:,} names ({_names_of(vocabulary.tree, wanted)}); the model embeds them now"
+        )
         _fill(directory, wanted, model, vocabulary, report)
     return PublishedTable(directory, read_manifest(directory))
 

@@ -104,7 +104,9 @@ class IdentifyConfig:
             raise ValueError(f"{other} chooses among taxa and --labels replaces them; leave one of the two out")
         if self.name_vectors is not None and (self.labels or self.names == "staged"):
             other = "--labels" if self.labels else "--names staged"
-            raise ValueError(f"--name-vectors are for all names of a vocabulary, {other} is not; leave one of the two out")
+            raise ValueError(
+                f"--name-vectors are for all names of a vocabulary, {other} is not; leave one of the two out"
+            )
         check_out(self.out, self.as_)
         if self.resume and not self.writes_file:
             raise ValueError("--resume needs --out FILE: only a run with a file leaves something to go on from")

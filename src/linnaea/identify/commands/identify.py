@@ -62,7 +62,17 @@ from linnaea.store import write_json
 STAGED_IMAGES = 1000
 # Of what makes a run what it is, that which is told beside its output.
 MANIFEST_KEYS = (
-    "options", "model", "runtime", "runtime_check", "names", "name_vectors", "vocabulary", "version", "hash", "created", "calibration"
+    "options",
+    "model",
+    "runtime",
+    "runtime_check",
+    "names",
+    "name_vectors",
+    "vocabulary",
+    "version",
+    "hash",
+    "created",
+    "calibration",
 )
 # Rows kept for the report of a run that writes no file.
 REPORT_ROWS = 5000
@@ -353,7 +363,9 @@ def scoring_words(summary: Mapping[str, int | float]) -> str:
     """One line of what the fast way did, and what it left unread."""
     exact = sum(summary[way] for way in WAYS) - summary["fast"]
     line = f"--scoring fast: {summary['fast']:,} photographs the fast way, {exact:,} exactly"
-    return line + (f"; at most {summary['largest_unread']:.2g} of a photograph's mass was left unread" if summary["fast"] else "")
+    return line + (
+        f"; at most {summary['largest_unread']:.2g} of a photograph's mass was left unread" if summary["fast"] else ""
+    )
 
 
 def now() -> str:

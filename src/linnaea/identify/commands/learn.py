@@ -144,7 +144,9 @@ def learn_labels(
     by_name: dict[str, str] = {}
     for path in classes:
         if (other := by_name.setdefault(name_of_folder(path.name), path.name)) != path.name:
-            raise ValueError(f"folders {other!r} and {path.name!r} of {folder} both mean {name_of_folder(path.name)!r}; rename one")
+            raise ValueError(
+                f"folders {other!r} and {path.name!r} of {folder} both mean {name_of_folder(path.name)!r}; rename one"
+            )
     files = [(file, index) for index, path in enumerate(classes) for file in find_images([path]).files]
     if not files:
         raise ValueError(f"{folder} has {len(classes)} class folders and no photograph in them; put some into each")

@@ -107,7 +107,13 @@ class Output:
     """The table or package that a watch writes from its journal; `is_due` says whether it is time for that again."""
 
     def __init__(
-        self, config: IdentifyConfig, journal: WatchJournal, state: dict, by: str, every_s: float, scorer: Scorer | None = None
+        self,
+        config: IdentifyConfig,
+        journal: WatchJournal,
+        state: dict,
+        by: str,
+        every_s: float,
+        scorer: Scorer | None = None,
     ):
         self._config, self._journal, self._state, self._by, self._every_s = config, journal, state, by, every_s
         self._scorer, self._since = scorer, now()
@@ -315,7 +321,10 @@ def watch(
     if not config.quiet:
         if warning := calibration_warning(namer, model):
             print(warning, file=sys.stderr)
-        print(summary(output.counts, time.monotonic() - start, config.out if config.writes_file else None), file=sys.stderr)
+        print(
+            summary(output.counts, time.monotonic() - start, config.out if config.writes_file else None),
+            file=sys.stderr,
+        )
     return 0
 
 
@@ -345,7 +354,9 @@ def _check_start(config: IdentifyConfig, *, is_new: bool) -> None:
     if is_new:
         check_free(config)
         if config.resume and not config.overwrite and (config.out.exists() or read_state(journal_dir(config.out))):
-            raise FileExistsError(f"{config.out} is there already and not of a watch; choose another --out or --overwrite")
+            raise FileExistsError(
+                f"{config.out} is there already and not of a watch; choose another --out or --overwrite"
+            )
     elif not (config.resume or config.overwrite):
         journal = watch_path(config.out)
         raise FileExistsError(f"{journal} is of an earlier watch; add --resume to go on or --overwrite to start again")

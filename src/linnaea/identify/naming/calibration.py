@@ -82,7 +82,12 @@ def _sigmoid(z: np.ndarray) -> np.ndarray:
 
 
 def fit_calibration(
-    scores: Scores, right_br: np.ndarray, known_br: np.ndarray, weight_b: np.ndarray | None = None, *, ridge: float = 1.0
+    scores: Scores,
+    right_br: np.ndarray,
+    known_br: np.ndarray,
+    weight_b: np.ndarray | None = None,
+    *,
+    ridge: float = 1.0,
 ) -> dict:
     """Parameters for `calibrate` from images of which the truth is known.
 

@@ -104,9 +104,7 @@ class TaxonNamer:
             )
         return rows
 
-    def _reason(
-        self, node_r: np.ndarray, probability_r: np.ndarray, floor_r: np.ndarray, none: float, r: int
-    ) -> str:
+    def _reason(self, node_r: np.ndarray, probability_r: np.ndarray, floor_r: np.ndarray, none: float, r: int) -> str:
         asked = self.decision.rank
         if asked != "auto" and node_r[r] < 0:
             return f"no candidate has the rank {asked}"

@@ -161,7 +161,9 @@ def _load_learnt(path: Path, model: Model) -> LabelSet:
         raise ValueError(f"{path} was learnt with model {manifest['model']!r}, not {model.card.name!r}; learn it again")
     # The weights' hash does not know how photographs become pixels, on which the examples' vectors depend, too.
     if _preprocess_of(manifest) != model.card.preprocess:
-        raise ValueError(f"{path} was learnt from photographs prepared otherwise than {model.card.name!r} does; learn it again")
+        raise ValueError(
+            f"{path} was learnt from photographs prepared otherwise than {model.card.name!r} does; learn it again"
+        )
     labels = tuple(
         Label(
             name=row["label"],

@@ -31,6 +31,7 @@ LONGEST = 4
 # Pillow's releases whose images the fast resize can read: it goes by their layout in memory, which is no promise.
 READABLE_PILLOW = ("12", "13")
 
+
 def preprocess_image(image: Image.Image, preprocess: Preprocess, turn: Turn | None = None) -> np.ndarray:
     """A uint8 array [size, size, 3], not yet normalised, of an image that `turn` makes upright (None: it is).
 

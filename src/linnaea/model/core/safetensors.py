@@ -20,7 +20,13 @@ import numpy as np
 from linnaea.store import default_cache_dir, hash_bytes, write_json
 
 # Bytes of an element of what a checkpoint may hold; `bfloat16` is the upper half of a float32 and has no numpy type.
-DTYPES = {"F32": ("float32", 4), "F16": ("float16", 2), "BF16": ("bfloat16", 2), "F64": ("float64", 8), "I64": ("int64", 8)}
+DTYPES = {
+    "F32": ("float32", 4),
+    "F16": ("float16", 2),
+    "BF16": ("bfloat16", 2),
+    "F64": ("float64", 8),
+    "I64": ("int64", 8),
+}
 LONGEST_HEADER = 100_000_000
 
 
@@ -63,7 +69,9 @@ def read_safetensors(path: Path) -> dict[str, StoredTensor]:
             if not 2 <= length <= min(size - 8, LONGEST_HEADER):
                 raise ValueError(f"its header would be {length:,} bytes long")
             header = json.loads(handle.read(length))
-        tensors = {name: _stored(path, 8 + length, size, entry) for name, entry in header.items() if name != "__metadata__"}
+        tensors = {
+            name: _stored(path, 8 + length, size, entry) for name, entry in header.items() if name != "__metadata__"
+        }
         end = 8 + length
         for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].offset, item[1].n_bytes)):
             if tensor.offset != end:

@@ -164,7 +164,9 @@ def _fetch(repository: str, revision: str, report: Report) -> Fetched:
             raise ValueError(
                 f"{HUB}{repository} has no weights in open_clip's format ({', '.join(WEIGHTS[:3])}); give another repository"
             )
-        write_json(folder / MANIFEST, {"kind": "checkpoint", "repository": repository, "commit": commit, "files": hashes})
+        write_json(
+            folder / MANIFEST, {"kind": "checkpoint", "repository": repository, "commit": commit, "files": hashes}
+        )
     return Fetched(directory=folder, repository=repository, commit=commit)
 
 
@@ -249,6 +251,10 @@ def _explain(error: Exception, repository: str, file: str, revision: str) -> Exc
             return ValueError(f"{where} is no open_clip checkpoint (it has no {file}); give another repository")
         return _Absent(f"{where} has no {file}")
     if isinstance(error, errors.OfflineModeIsEnabled):
-        return ConnectionError(f"{where} is not here and HF_HUB_OFFLINE is set; unset it once, or give a folder with --model DIR")
+        return ConnectionError(
+            f"{where} is not here and HF_HUB_OFFLINE is set; unset it once, or give a folder with --model DIR"
+        )
     reason = (str(error).strip() or type(error).__name__).split("\n")[0]
-    return ConnectionError(f"{where}: {file} could not be fetched ({reason}); run again once the hub can be reached, what has come is kept")
+    return ConnectionError(
+        f"{where}: {file} could not be fetched ({reason}); run again once the hub can be reached, what has come is kept"
+    )

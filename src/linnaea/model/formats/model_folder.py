@@ -74,9 +74,7 @@ class PackagedModel(HasImageTower, TextTower):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._n_threads
         options.log_severity_level = 3
-        return onnxruntime.InferenceSession(
-            str(self._directory / name), options, providers=["CPUExecutionProvider"]
-        )
+        return onnxruntime.InferenceSession(str(self._directory / name), options, providers=["CPUExecutionProvider"])
 
     @property
     def image_source(self) -> GraphFile:

@@ -51,8 +51,15 @@ CALIBRATION = "calibration.json"
 SECOND_PROJECTORS = ("visual.continual_proj", "visual.caption_proj")
 # Of a state dict, what is no weight of a tower.
 NO_WEIGHTS = {
-    *SECOND_PROJECTORS, "visual.proj", "logit_scale", "attn_mask", "text.attn_mask", "input_resolution", "context_length", "vocab_size"
-}  # fmt: skip
+    *SECOND_PROJECTORS,
+    "visual.proj",
+    "logit_scale",
+    "attn_mask",
+    "text.attn_mask",
+    "input_resolution",
+    "context_length",
+    "vocab_size",
+}
 # Our names of a tower's weights, and open_clip's in its part of the state dict.
 VISION_NAMES = {
     "patch": "conv1.weight",
@@ -164,7 +171,9 @@ def find_weights(directory: Path) -> Path:
     for name in WEIGHTS:
         if (directory / name).is_file():
             return directory / name
-    raise FileNotFoundError(f"{directory} has a {OPEN_CLIP_CONFIG} and no weights; put {WEIGHTS[0]} or {WEIGHTS[2]} beside it")
+    raise FileNotFoundError(
+        f"{directory} has a {OPEN_CLIP_CONFIG} and no weights; put {WEIGHTS[0]} or {WEIGHTS[2]} beside it"
+    )
 
 
 def read_naming(directory: Path) -> dict:
@@ -269,7 +278,9 @@ def _towers(
             names[tower] |= {f"block{layer}.{name}": f"{block}.{theirs}" for name, theirs in BLOCK_NAMES.items()}
     used = {theirs for tower in names.values() for theirs in tower.values()}
     if missing := sorted((used | {"logit_scale"}) - stored.keys()):
-        raise ValueError(f"{path} lacks {len(missing)} weights that {OPEN_CLIP_CONFIG} asks for, {missing[0]} among them")
+        raise ValueError(
+            f"{path} lacks {len(missing)} weights that {OPEN_CLIP_CONFIG} asks for, {missing[0]} among them"
+        )
     if unknown := sorted(stored.keys() - used - NO_WEIGHTS):
         raise ValueError(
             f"{path} has {len(unknown)} weights that {OPEN_CLIP_CONFIG} does not speak of, {unknown[0]} among them; vectors made without "

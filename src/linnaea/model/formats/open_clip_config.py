@@ -63,17 +63,58 @@ MODEL_ONLY = {"multimodal_cfg": (None,), "audio_cfg": (None,), "init_logit_bias"
 # Settings that change no vector of a tower as above: of training, of parts that are absent, or (the place of the last norm, the
 # kind of fixed positions) without effect where the class token is read and positions are stored.
 WITHOUT_EFFECT = (
-    "patch_dropout", "output_tokens", "attn_pooler_queries", "attn_pooler_heads", "final_ln_after_pool", "pos_embed_type",
-    "image_seq_len", "is_continual", "dual_projector", "pad_id", "bos_id", "eos_id", "tiktoken_name", "attention_mode",
-    "pos_embed", "rope_temperature", "mlp_type", "norm_type", "norm_eps", "attn_gated", "pre_norm", "norm_placement",
-    "zero_init_residual", "reg_tokens", "value_residual", "attention_bias", "mlp_bias", "gate_bias", "hf_model_pretrained",
-    "hf_proj_type", "hf_pooler_type", "hf_model_config", "timm_model_pretrained", "timm_pool", "timm_proj", "timm_proj_bias",
-    "timm_drop", "timm_drop_path", "timm_model_kwargs",
-)  # fmt: skip
+    "patch_dropout",
+    "output_tokens",
+    "attn_pooler_queries",
+    "attn_pooler_heads",
+    "final_ln_after_pool",
+    "pos_embed_type",
+    "image_seq_len",
+    "is_continual",
+    "dual_projector",
+    "pad_id",
+    "bos_id",
+    "eos_id",
+    "tiktoken_name",
+    "attention_mode",
+    "pos_embed",
+    "rope_temperature",
+    "mlp_type",
+    "norm_type",
+    "norm_eps",
+    "attn_gated",
+    "pre_norm",
+    "norm_placement",
+    "zero_init_residual",
+    "reg_tokens",
+    "value_residual",
+    "attention_bias",
+    "mlp_bias",
+    "gate_bias",
+    "hf_model_pretrained",
+    "hf_proj_type",
+    "hf_pooler_type",
+    "hf_model_config",
+    "timm_model_pretrained",
+    "timm_pool",
+    "timm_proj",
+    "timm_proj_bias",
+    "timm_drop",
+    "timm_drop_path",
+    "timm_model_kwargs",
+)
 # What must be a whole number, and what a number, each above 0.
 WHOLE = ("layers", "width", "head_width", "heads", "context_length", "vocab_size", "embed_dim")
 NUMBERS = ("mlp_ratio",)
-MODEL_KEYS = ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu", "custom_text", "init_logit_scale", "nonscalar_logit_scale")
+MODEL_KEYS = (
+    "embed_dim",
+    "vision_cfg",
+    "text_cfg",
+    "quick_gelu",
+    "custom_text",
+    "init_logit_scale",
+    "nonscalar_logit_scale",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,10 +137,16 @@ def read_config(path: Path) -> CheckpointConfig:
         vision, text, dim = model["vision_cfg"], model["text_cfg"], model["embed_dim"]
         preprocess = whole.get("preprocess_cfg") or {}
     except (KeyError, TypeError):
-        raise ValueError(f"{path} has no model_cfg with embed_dim, vision_cfg and text_cfg; it is no open_clip checkpoint") from None
+        raise ValueError(
+            f"{path} has no model_cfg with embed_dim, vision_cfg and text_cfg; it is no open_clip checkpoint"
+        ) from None
     except ValueError as error:
         raise ValueError(f"{path} is no JSON ({error}); get it again") from None
-    for key, value in {"model_cfg.vision_cfg": vision, "model_cfg.text_cfg": text, "preprocess_cfg": preprocess}.items():
+    for key, value in {
+        "model_cfg.vision_cfg": vision,
+        "model_cfg.text_cfg": text,
+        "preprocess_cfg": preprocess,
+    }.items():
         if not isinstance(value, dict):
             raise _wrong(path, key, value, "an object with settings")
     _check(path, "model_cfg", model, MODEL_ONLY, MODEL_KEYS)

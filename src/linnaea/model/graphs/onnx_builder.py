@@ -104,7 +104,12 @@ class Graph:
 
     def norm(self, x: str, name: str) -> str:
         return self.op(
-            "LayerNormalization", x, self.weight(f"{name}.weight"), self.weight(f"{name}.bias"), axis=-1, epsilon=NORM_EPS
+            "LayerNormalization",
+            x,
+            self.weight(f"{name}.weight"),
+            self.weight(f"{name}.bias"),
+            axis=-1,
+            epsilon=NORM_EPS,
         )
 
     def activation(self, x: str, kind: str) -> str:
@@ -169,7 +174,9 @@ def check_shapes(weights: Weights, expected: dict[str, tuple[int, ...]], tower: 
     """Raises ValueError, naming them, for weights that are missing or have other shapes than the config says."""
     if missing := [name for name in expected if name not in weights]:
         raise ValueError(f"the {tower} lacks weights that its config asks for: {', '.join(missing[:5])}")
-    wrong = {name: tuple(weights[name].shape) for name, shape in expected.items() if tuple(weights[name].shape) != shape}
+    wrong = {
+        name: tuple(weights[name].shape) for name, shape in expected.items() if tuple(weights[name].shape) != shape
+    }
     if wrong:
         told = ", ".join(f"{name} {shape} instead of {expected[name]}" for name, shape in list(wrong.items())[:5])
         raise ValueError(f"{tower} weights with other shapes than the config says: {told}")

@@ -147,7 +147,11 @@ def plan_layer(matrix_oi: np.ndarray, seen: Observed, *, smoothable: bool) -> La
         step_o = np.abs(matrix_oi * smooth_i).max(1) / 127
         noise = step**2 / 12 * float((weight_square_i * smooth_i**2).sum())
         noise += float((step_o**2).sum()) / 12 * float((seen.square_i / smooth_i**2).sum())
-        plans.append(LayerPlan(smooth_i=smooth_i.astype(np.float32), low=low, high=high, noise=noise / signal if signal > 0 else np.inf))
+        plans.append(
+            LayerPlan(
+                smooth_i=smooth_i.astype(np.float32), low=low, high=high, noise=noise / signal if signal > 0 else np.inf
+            )
+        )
     return min(plans, key=lambda plan: plan.noise)
 
 
@@ -213,7 +217,10 @@ class DynamicGraph(Graph):
             return super().linear(x, name)
         quantized_oi, scale_o = quantize_rows(self.array(f"{name}.weight") * self.plans[name].smooth_i)
         quantized = self.initializer(f"{name}.int8", quantized_oi.T)
-        scale, bias = self.initializer(f"{name}.scale", scale_o), self.initializer(f"{name}.bias", self.array(f"{name}.bias"))
+        scale, bias = (
+            self.initializer(f"{name}.scale", scale_o),
+            self.initializer(f"{name}.bias", self.array(f"{name}.bias")),
+        )
         return self.op("DynamicQuantizeMatMul", x, quantized, scale, "", bias, domain=MICROSOFT)
 
 

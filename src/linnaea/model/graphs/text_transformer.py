@@ -84,9 +84,7 @@ def _mask(g: Graph, context: int) -> tuple[str, str]:
     return g.op("Unsqueeze", bias, one), positions
 
 
-def _block(
-    g: Graph, x: str, layer: int, mask: str, config: TextConfig, last: str = ""
-) -> tuple[str, str, str]:
+def _block(g: Graph, x: str, layer: int, mask: str, config: TextConfig, last: str = "") -> tuple[str, str, str]:
     """One pre-norm transformer block; returns the residual stream and this layer's new keys and values [n, h, t, e].
 
     With `last` [n, 1], the positions that are read in the end, the stream is [n, w] at those alone: nothing after the last

@@ -39,7 +39,9 @@ def _block(g: Graph, x: str, layer: int, mask: str, config: TextConfig, read: st
     q, k, v = g.split(g.linear(g.norm(x, f"{name}.norm1"), f"{name}.qkv"), 3)
     if read:
         x, q = (g.op("GatherND", whole, read, batch_dims=1) for whole in (x, q))
-        mask = g.op("Unsqueeze", g.op("GatherND", g.op("Squeeze", mask, g.constant([1])), read, batch_dims=1), g.constant([1]))
+        mask = g.op(
+            "Unsqueeze", g.op("GatherND", g.op("Squeeze", mask, g.constant([1])), read, batch_dims=1), g.constant([1])
+        )
     q, k, v = (g.heads(part, heads, width) for part in (q, k, v))
     mixed = g.attend(q, k, v, width, width // heads, mask)
     x = g.op("Add", x, g.linear(mixed, f"{name}.out"))

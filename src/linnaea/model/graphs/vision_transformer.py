@@ -80,7 +80,9 @@ def _embed_patches(g: Graph, config: VisionConfig) -> str:
     side, patch, width = config.size // config.patch, config.patch, config.width
     matrix, bias = fold_pixels(g.weights, config)
     pixels = g.op("Reshape", "images", g.constant([-1, side, patch, side, patch * CHANNELS]))
-    pixels = g.op("Reshape", g.op("Transpose", pixels, perm=[0, 1, 3, 2, 4]), g.constant([-1, side * side, len(matrix)]))
+    pixels = g.op(
+        "Reshape", g.op("Transpose", pixels, perm=[0, 1, 3, 2, 4]), g.constant([-1, side * side, len(matrix)])
+    )
     patches = g.op("MatMul", g.op("Cast", pixels, to=1), g.initializer("patch", matrix))
     # What is added to every patch is one table: its place and the bias left over from the normalisation.
     position = g.array("position").astype(np.float64)

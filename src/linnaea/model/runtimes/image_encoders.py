@@ -111,7 +111,9 @@ def check_runtime(runtime: str, source: TowerSource | None = None) -> None:
         from linnaea.model.runtimes.openvino_encoder import supports_bfloat16
 
         if not supports_bfloat16():
-            raise ValueError("--runtime openvino-bf16: this processor has no bfloat16; choose openvino or onnxruntime-int8")
+            raise ValueError(
+                "--runtime openvino-bf16: this processor has no bfloat16; choose openvino or onnxruntime-int8"
+            )
 
 
 class OnnxTower:
@@ -135,7 +137,9 @@ class OnnxTower:
     def encode(self, images_bhwc: np.ndarray) -> np.ndarray:
         """Unit vectors float32 [b, d] of preprocessed uint8 images."""
         starts = range(0, max(1, len(images_bhwc)), self._chunk)
-        return np.concatenate([self.outputs(images_bhwc[start : start + self._chunk], ["vectors"])["vectors"] for start in starts])
+        return np.concatenate(
+            [self.outputs(images_bhwc[start : start + self._chunk], ["vectors"])["vectors"] for start in starts]
+        )
 
     def outputs(self, images_bhwc: np.ndarray, names: list[str] | None = None) -> dict[str, np.ndarray]:
         """The outputs of that name, all by default, for images that are given at once."""

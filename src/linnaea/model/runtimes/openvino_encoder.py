@@ -185,7 +185,9 @@ class OpenvinoTower:
         self._chunk, self._sizes = chunk, set()
         # the kernels' own, packed weights are made when a size first runs; what they were made of is then not needed
         self._source = model.with_suffix(".bin").resolve() if isinstance(model, Path) else None
-        self._compiled = core.compile_model(core.read_model(model) if isinstance(model, Path) else model, "CPU", properties)
+        self._compiled = core.compile_model(
+            core.read_model(model) if isinstance(model, Path) else model, "CPU", properties
+        )
         self._request = self._compiled.create_infer_request()
 
     def encode(self, images_bhwc: np.ndarray) -> np.ndarray:

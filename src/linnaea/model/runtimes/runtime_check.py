@@ -141,7 +141,13 @@ def _keep(source: TowerSource, verdict: Verdict) -> None:
 
 
 def _check(
-    source: TowerSource, runtimes: Sequence[str], images_bhwc: np.ndarray, label: Label | None, names: str, *, strict: bool
+    source: TowerSource,
+    runtimes: Sequence[str],
+    images_bhwc: np.ndarray,
+    label: Label | None,
+    names: str,
+    *,
+    strict: bool,
 ) -> list[Verdict]:
     """Verdicts of runtimes, on half of the images where the others suffice to calibrate. One tower is in memory at a time."""
     checked, rest = images_bhwc[::2][:N_CHECK], images_bhwc[1::2]
@@ -277,7 +283,11 @@ def _settle_auto(source, _wanted, sample, n_images, label, names, say) -> tuple[
     if best is not None:
         say(f"runtime: {best.runtime} ({best.words()})")
         return best.runtime, best
-    why = "no faster one passed its check" if not missing or len(images) else f"a check takes a run of {LEAST_RUN} photographs"
+    why = (
+        "no faster one passed its check"
+        if not missing or len(images)
+        else f"a check takes a run of {LEAST_RUN} photographs"
+    )
     say(f"runtime: {DEFAULT} ({why if possible else 'no faster one is installed'})")
     return DEFAULT, None
 
@@ -286,4 +296,3 @@ def fastest(verdicts) -> Verdict | None:
     """The verdict with the most images a second among those that pass and are faster than full precision."""
     good = [v for v in verdicts if v is not None and v.passes and v.images_per_s > v.full_images_per_s]
     return max(good, key=lambda verdict: verdict.images_per_s, default=None)
-

@@ -67,7 +67,9 @@ class TextTower:
         column = np.arange((old + new).max(initial=1))
         # a row's columns: its old tokens, then its new ones, which stand after the padded width of the old
         width = prefix.k.shape[3]
-        source = np.where(column < old[:, None], column, np.minimum(column - old[:, None] + width, width + k.shape[3] - 1))
+        source = np.where(
+            column < old[:, None], column, np.minimum(column - old[:, None] + width, width + k.shape[3] - 1)
+        )
         joined = []
         for before, after in ((prefix.k, k), (prefix.v, v)):
             both = np.concatenate([before[:, prefix_row], after], axis=3)

@@ -37,9 +37,7 @@ class TorchTower:
 
     def _norm(self, x, name: str):
         w = self._weights
-        return self._torch.nn.functional.layer_norm(
-            x, x.shape[-1:], w[f"{name}.weight"], w[f"{name}.bias"], NORM_EPS
-        )
+        return self._torch.nn.functional.layer_norm(x, x.shape[-1:], w[f"{name}.weight"], w[f"{name}.bias"], NORM_EPS)
 
     def _linear(self, x, name: str):
         return self._torch.nn.functional.linear(x, self._weights[f"{name}.weight"], self._weights[f"{name}.bias"])

@@ -201,7 +201,9 @@ class CandidateSampler:
         """`wanted` positions with weight 1, and others of `n_all` with the weight of what they stand for."""
         others = np.setdiff1d(np.arange(n_all), wanted, assume_unique=True)
         more = rng.choice(others, size=min(n_more, len(others)), replace=False)
-        weights = np.concatenate([np.zeros(len(wanted)), np.full(len(more), np.log(max(1, len(others)) / max(1, len(more))))])
+        weights = np.concatenate(
+            [np.zeros(len(wanted)), np.full(len(more), np.log(max(1, len(others)) / max(1, len(more))))]
+        )
         return np.concatenate([wanted, more]).astype(int), weights
 
     def _unknown(self, nodes: np.ndarray, rng) -> tuple[np.ndarray, np.ndarray]:

@@ -49,7 +49,9 @@ def image_model(trunk_weights, projector, preprocess: Preprocess, *, half: bool 
     def matrix(name: str) -> str:
         return op("Cast", tensor(f"{name}.stored", folded[name].astype(kind)), output=name, to=1)
 
-    linear = op("Gemm", "features", matrix("linear.weight"), tensor("linear.bias", folded["linear.bias"]), output="linear")
+    linear = op(
+        "Gemm", "features", matrix("linear.weight"), tensor("linear.bias", folded["linear.bias"]), output="linear"
+    )
     up = op("Gemm", "features", matrix("up.weight"), tensor("up.bias", folded["up.bias"]), output="up")
     down_inputs = (op("Relu", up, output="hidden"), matrix("down.weight"), tensor("down.bias", folded["down.bias"]))
     total = op("Add", linear, op("Gemm", *down_inputs, output="down"), output="projected")

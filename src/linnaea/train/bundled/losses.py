@@ -30,7 +30,11 @@ def contrastive_loss(
 
 
 def vocabulary_loss(
-    image_bd: torch.Tensor, candidate_cd: torch.Tensor, scale: torch.Tensor, log_weight_c: torch.Tensor, true_bc: torch.Tensor
+    image_bd: torch.Tensor,
+    candidate_cd: torch.Tensor,
+    scale: torch.Tensor,
+    log_weight_c: torch.Tensor,
+    true_bc: torch.Tensor,
 ) -> torch.Tensor:
     """-log of the probability (nats) of each image's taxon under a softmax over the whole vocabulary.
 

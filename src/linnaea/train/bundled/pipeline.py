@@ -44,7 +44,9 @@ def load_trunk_weights() -> dict[str, np.ndarray]:
     return {name: value.numpy() for name, value in state.items()}
 
 
-def open_trunk(weights: dict[str, np.ndarray], preprocess, *, half: bool = False) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
+def open_trunk(
+    weights: dict[str, np.ndarray], preprocess, *, half: bool = False
+) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
     """A function from uint8 images [b, s, s, 3] to features [b, 1280], and the hash of what it computes.
 
     With `half` OpenVINO computes in bfloat16 where it is installed: 2.5 times as fast on processors that can, 3 % off.
@@ -264,7 +266,13 @@ def train_towers(recipe: Recipe, assembly: Assembly, tokens: Path, work: Path, r
         model.load_state_dict(state["model"])
         return model.eval(), state["curve"]
     vectors_ld, scale = fit_prototypes(
-        model.projector, assembly.sampler, assembly.source, assembly.labels, recipe.prototypes, seed=recipe.loop.seed, report=report
+        model.projector,
+        assembly.sampler,
+        assembly.source,
+        assembly.labels,
+        recipe.prototypes,
+        seed=recipe.loop.seed,
+        report=report,
     )
     with torch.no_grad():
         model.log_scale.fill_(float(np.log(scale)))
@@ -335,9 +343,7 @@ def run_recipe(recipe: Recipe, out: Path, work: Path, report: Callable[[str], No
         common_names=common_names(assembly),
     )
     familiar = [tree.lineage(int(tree.leaf_node_n[leaf])) for leaf in assembly.candidates.known]
-    export_model(
-        out, trunk_weights=trunk_weights, model=model, tokenizer_path=tokens, card=card, familiar=familiar
-    )
+    export_model(out, trunk_weights=trunk_weights, model=model, tokenizer_path=tokens, card=card, familiar=familiar)
     record = {"recipe": describe(recipe), "held_out": [tree.name(node) for node in assembly.held_out]}
     record |= {name: [[round(x, 4) for x in pair] for pair in pairs] for name, pairs in curves.items()}
     (out / "training.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

@@ -93,7 +93,9 @@ def fit_prototypes(
         logits_bl = log_scale.exp() * image_bd @ F.normalize(prototype_ld, dim=-1).T
         loss = F.cross_entropy(logits_bl.masked_fill(ignored_ll[label_b], NEVER), label_b)
         if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss.item()} at step {step} of the prototypes; nothing was changed by it")
+            raise FloatingPointError(
+                f"the loss is {loss.item()} at step {step} of the prototypes; nothing was changed by it"
+            )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

@@ -158,7 +158,9 @@ class LabelBook:
         same_family = [taxon for taxon in found if taxon.lineage[4] == row["family"]]
         found = same_family if len(found) > 1 else found
         if len(found) != 1:
-            raise ValueError(f"label {row['label']!r}: {row['rank']} {row['taxon']!r} is {len(found)} taxa in the vocabulary")
+            raise ValueError(
+                f"label {row['label']!r}: {row['rank']} {row['taxon']!r} is {len(found)} taxa in the vocabulary"
+            )
         return found[0].node
 
     def label(self, source: str, row: dict[str, str]) -> Label:
@@ -187,7 +189,8 @@ def photograph_labels(book: LabelBook, rows: list[dict[str, str]], photo_set: Ph
 def class_row_labels(book: LabelBook, table: str, held_out: set[int]) -> list[Label | None]:
     """A label for each row of a classifier; None for held-out species and for classes that name nothing."""
     labels = [
-        None if row["label"] == "background" else book.label(table.removesuffix(".csv"), row) for row in book.rows(table)
+        None if row["label"] == "background" else book.label(table.removesuffix(".csv"), row)
+        for row in book.rows(table)
     ]
     return [None if label is None or label.node in held_out else label for label in labels]
 
@@ -220,7 +223,9 @@ def held_out_species(tree, labels_of_set: dict[str, list[Label]], held_out: tupl
     """Nodes of the species to keep out, in the order of the SHA-256 of their names."""
     nodes: list[int] = []
     for rule in held_out:
-        species = {label.node for label in labels_of_set[rule.set] if label.node >= 0 and tree.rank(label.node) == "species"}
+        species = {
+            label.node for label in labels_of_set[rule.set] if label.node >= 0 and tree.rank(label.node) == "species"
+        }
         in_order = sorted(species, key=lambda node: hashlib.sha256(tree.name(node).encode()).hexdigest())
         if len(in_order) < rule.count:
             raise ValueError(f"set {rule.set!r} has {len(in_order)} species; {rule.count} cannot be held out")

@@ -43,7 +43,12 @@ class FoldedConv(nn.Conv2d):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         # on a CPU in bfloat16 the gradients of filters of each channel take up to ten times as long if they skip, or see next to nothing
-        if torch.is_autocast_enabled("cpu") and x.device.type == "cpu" and self.groups > 1 and (self.stride[0] > 1 or x.shape[2] <= 2):
+        if (
+            torch.is_autocast_enabled("cpu")
+            and x.device.type == "cpu"
+            and self.groups > 1
+            and (self.stride[0] > 1 or x.shape[2] <= 2)
+        ):
             with torch.autocast("cpu", enabled=False):
                 return self._convolve(x.float())
         return self._convolve(x)

@@ -38,7 +38,9 @@ class Augmentation:
     "share of views shrunk to 48–128 pixels first, as distant animals are"
 
 
-def augment_image(image: Image.Image, rng: np.random.Generator, config: Augmentation, *, any_side_up: bool) -> Image.Image:
+def augment_image(
+    image: Image.Image, rng: np.random.Generator, config: Augmentation, *, any_side_up: bool
+) -> Image.Image:
     """One random view of an RGB image. `any_side_up` adds quarter turns and upside-down flips (plankton, top views)."""
     width, height = image.size
     area = rng.uniform(config.least_area, 1.0)
@@ -62,7 +64,9 @@ def augment_image(image: Image.Image, rng: np.random.Generator, config: Augmenta
     return image
 
 
-def _view(path: Path, row: int, view: int, seed: int, preprocess: Preprocess, config: Augmentation, turn: bool) -> np.ndarray:
+def _view(
+    path: Path, row: int, view: int, seed: int, preprocess: Preprocess, config: Augmentation, turn: bool
+) -> np.ndarray:
     image = Image.open(path).convert("RGB")
     if view:
         image = augment_image(image, np.random.default_rng([seed, row, view]), config, any_side_up=turn)
@@ -101,7 +105,11 @@ def extract_features(
             out = None
             with ThreadPoolExecutor(2) as pool:
                 for start in range(0, len(files), batch_size):
-                    jobs = [(row, view) for row in range(start, min(start + batch_size, len(files))) for view in range(n_views)]
+                    jobs = [
+                        (row, view)
+                        for row in range(start, min(start + batch_size, len(files)))
+                        for view in range(n_views)
+                    ]
                     images = list(
                         pool.map(
                             lambda job: _view(

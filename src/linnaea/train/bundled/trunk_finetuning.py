@@ -117,7 +117,9 @@ def read_pictures(files: Sequence[Path]) -> list[np.ndarray]:
         return list(pool.map(lambda path: np.asarray(Image.open(path).convert("RGB")), files))
 
 
-def crop(picture: np.ndarray, size: int, rng: np.random.Generator, config: FinetuneConfig, *, turned: bool) -> np.ndarray:
+def crop(
+    picture: np.ndarray, size: int, rng: np.random.Generator, config: FinetuneConfig, *, turned: bool
+) -> np.ndarray:
     """A random crop uint8 [size, size, 3], mirrored or not; half of them squash the picture's proportions, half keep them."""
     height, width = picture.shape[:2]
     frame_w, frame_h = (width, height) if rng.random() < 0.5 else (min(width, height),) * 2
@@ -148,7 +150,9 @@ class Crops:
     `pictures` are the pack's photographs where they have been read already, uint8 [h, w, 3] each.
     """
 
-    def __init__(self, pack: Pack, config: FinetuneConfig, mean, std, seed: int, pictures: Sequence[np.ndarray] | None = None):
+    def __init__(
+        self, pack: Pack, config: FinetuneConfig, mean, std, seed: int, pictures: Sequence[np.ndarray] | None = None
+    ):
         self._pack, self._config, self._seed = pack, config, seed
         self._pictures = read_pictures(pack.files) if pictures is None else pictures
         sizes: dict[Label, int] = {}
@@ -156,7 +160,9 @@ class Crops:
             sizes[label] = sizes.get(label, 0) + 1
         often = dict(config.drawn)
         sets = pack.sets or [""] * len(pack.labels)
-        weight_n = np.array([often.get(of, 1.0) * sizes[label] ** -0.5 for label, of in zip(pack.labels, sets, strict=True)])
+        weight_n = np.array(
+            [often.get(of, 1.0) * sizes[label] ** -0.5 for label, of in zip(pack.labels, sets, strict=True)]
+        )
         self._cumulative_n = np.cumsum(weight_n / weight_n.sum())
         self._mean, self._std = (255 * torch.tensor(x)[:, None, None] for x in (mean, std))
 
@@ -167,7 +173,9 @@ class Crops:
         crops = [crop(self._pictures[row], size, rng, config, turned=bool(self._pack.turned_n[row])) for row in rows_b]
         pixels = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float()
         pixels = (pixels - self._mean) / self._std
-        shift_b11 = torch.from_numpy(rng.uniform(-config.jitter, config.jitter, config.batch)).float()[:, None, None] / 2
+        shift_b11 = (
+            torch.from_numpy(rng.uniform(-config.jitter, config.jitter, config.batch)).float()[:, None, None] / 2
+        )
         changed = torch.baddbmm(shift_b11, colour_changes(config.batch, rng, config), pixels.flatten(2)).clamp_(-1, 1)
         return rows_b, changed.view_as(pixels).contiguous(memory_format=torch.channels_last)
 
@@ -247,7 +255,9 @@ class Finetuning:
         self._bias_k = torch.from_numpy(weights["_fc.bias"][kept_classes])
         self.trunk = Trunk(weights).to(memory_format=torch.channels_last)
         # in bfloat16 a 5 x 5 filter's own gradient costs more than the rest of its block; the filters stay as they came
-        self._fixed = {id(m.weight) for m in self.trunk.modules() if isinstance(m, FoldedConv) and m.kernel_size == (5, 5)}
+        self._fixed = {
+            id(m.weight) for m in self.trunk.modules() if isinstance(m, FoldedConv) and m.kernel_size == (5, 5)
+        }
         kept = weights if original is None else original
         self.original = Trunk(kept).to(memory_format=torch.channels_last).requires_grad_(False)
         self.mean = copy.deepcopy(self.trunk).requires_grad_(False)
@@ -270,7 +280,9 @@ class Finetuning:
                 scale = parameter.detach().pow(2).mean().sqrt().item()
                 # a bias moves a whole channel: a third of the rate
                 share = config.part_decay**depth * scale * (1.0 if parameter.ndim > 1 else 0.3)
-                groups.append({"params": [parameter], "peak": config.trunk_rate * share, "trunk": True, "weight_decay": 0.0})
+                groups.append(
+                    {"params": [parameter], "peak": config.trunk_rate * share, "trunk": True, "weight_decay": 0.0}
+                )
         matrices = [p for p in self.head.parameters() if p.ndim > 1 and p is not self.head.prototypes]
         others = [p for p in self.head.parameters() if p.ndim <= 1 or p is self.head.prototypes]
         for parameters, decay in ((matrices, 0.05), (others, 0.0)):
@@ -327,7 +339,9 @@ class Finetuning:
                 losses["teach"] = losses.get("teach", 0.0) + config.teach * chosen.float().mean() * own
         return losses
 
-    def _gradients(self, rows_b, pixels_bchw, first: int, learning) -> tuple[dict[str, float], tuple[torch.Tensor | None, ...]]:
+    def _gradients(
+        self, rows_b, pixels_bchw, first: int, learning
+    ) -> tuple[dict[str, float], tuple[torch.Tensor | None, ...]]:
         """Losses by name and their sum's gradients, of a part of a batch."""
         losses = self.losses(rows_b, pixels_bchw, first)
         found = torch.autograd.grad(sum(losses.values()), learning, allow_unused=True)
@@ -346,13 +360,20 @@ class Finetuning:
         shares = [len(i) / len(rows_b) for i in halves]
         names = dict.fromkeys(name for losses, _ in done for name in losses)
         losses = {
-            name: sum(share * own.get(name, 0.0) for share, (own, _) in zip(shares, done, strict=True)) for name in names
+            name: sum(share * own.get(name, 0.0) for share, (own, _) in zip(shares, done, strict=True))
+            for name in names
         }
         if not math.isfinite(sum(losses.values())):
-            raise FloatingPointError(f"the losses are {losses} at step {self.step} of the trunk; nothing was changed by them")
+            raise FloatingPointError(
+                f"the losses are {losses} at step {self.step} of the trunk; nothing was changed by them"
+            )
         self.optimizer.zero_grad(set_to_none=True)
         for number, parameter in enumerate(learning):
-            parts = [share * found[number] for share, (_, found) in zip(shares, done, strict=True) if found[number] is not None]
+            parts = [
+                share * found[number]
+                for share, (_, found) in zip(shares, done, strict=True)
+                if found[number] is not None
+            ]
             parameter.grad = sum(parts[1:], parts[0]) if parts else None
         torch.nn.utils.clip_grad_norm_(self.head.parameters(), 1.0)
         self.optimizer.step()

@@ -117,7 +117,9 @@ class Feed:
                 n_ranks=ranks.n,
                 tokenize=tokenizer.ids,
                 rejects=RejectJournal(work / "rejects" / f"{name}-{ranks.rank}.csv"),
-                notices=RejectJournal(work / "notices" / f"{name}-0.csv") if ranks.is_first and source.notices else None,
+                notices=RejectJournal(work / "notices" / f"{name}-0.csv")
+                if ranks.is_first and source.notices
+                else None,
             )
 
     def state(self, positions: dict[str, int]) -> dict[str, dict]:
@@ -156,7 +158,8 @@ class Feed:
         if replayed:
             parts.append(self._parts(replayed, n_micro))
         micro = [
-            Micro(images=own[0], texts=own[1], replay=rest[0] if rest else None) for own, *rest in zip(*parts, strict=True)
+            Micro(images=own[0], texts=own[1], replay=rest[0] if rest else None)
+            for own, *rest in zip(*parts, strict=True)
         ]
         groups = group_numbers(organisms.lineages)
         return Pairs(

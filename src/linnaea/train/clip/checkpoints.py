@@ -134,9 +134,13 @@ class Checkpoints:
             for kind, state in zip(("cpu", "cuda"), states, strict=False):
                 tensors[f"{RANDOM}/{kind}/{rank}"] = torch.tensor(state)
         manifest = {
-            "kind": KIND, "step": step, "ranks": ranks.n, "streams": streams,
-            "recipe": describe(self._recipe), "defining": defining(self._recipe),
-        }  # fmt: skip
+            "kind": KIND,
+            "step": step,
+            "ranks": ranks.n,
+            "streams": streams,
+            "recipe": describe(self._recipe),
+            "defining": defining(self._recipe),
+        }
         return Snapshot(tensors=tensors, manifest=manifest)
 
     def _write(self, step: int, snapshot: Snapshot) -> None:
@@ -155,7 +159,9 @@ class Checkpoints:
             self._failed = error
             kept = finished(self.directory)
             last = f"{kept[-1].name} is kept" if kept else "there is none yet"
-            self._report(f"a checkpoint could not be written ({error.strerror or error}); {last}; free space on its disk")
+            self._report(
+                f"a checkpoint could not be written ({error.strerror or error}); {last}; free space on its disk"
+            )
         self._writing = None
 
     def close(self) -> None:
@@ -169,7 +175,9 @@ class Checkpoints:
         if self._failed is not None:
             number = self._failed.errno or 0
             reason = self._failed.strerror or str(self._failed)
-            raise OSError(number, f"the last checkpoint could not be written ({reason}); free space", str(self.directory))
+            raise OSError(
+                number, f"the last checkpoint could not be written ({reason}); free space", str(self.directory)
+            )
 
     def resume(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict | None:
         """The manifest of the newest finished checkpoint, whose state is now that of the run; None if there is none.

@@ -165,7 +165,9 @@ def towers_forward(vision: VisionConfig, text: TextConfig, n_images: float, text
     """Operations of both towers forward, of some images and distinct texts, to their vectors."""
     images = Sequences.of([vision.n_tokens]).times(n_images)
     vectors = 2 * n_images * vision.width * vision.dim + 2 * texts.n * text.width * text.dim
-    return _stem_forward(vision, n_images) + blocks_forward(vision, images)[0] + blocks_forward(text, texts)[0] + vectors
+    return (
+        _stem_forward(vision, n_images) + blocks_forward(vision, images)[0] + blocks_forward(text, texts)[0] + vectors
+    )
 
 
 def step_flops(shape: StepShape) -> StepFlops:

@@ -296,7 +296,10 @@ def _is_due(done: int, every: int, end: int) -> bool:
 
 def _gather_figures(parts: dict, length: torch.Tensor, ranks: Ranks, *, stop: bool) -> dict[str, list[float]]:
     """The terms of the loss and the gradient's length by name, of each rank, and whether it was asked to stop."""
-    own = {name: parts[name] for name in PARTS if name in parts} | {"gradient": length, "stop": length.new_tensor(float(stop))}
+    own = {name: parts[name] for name in PARTS if name in parts} | {
+        "gradient": length,
+        "stop": length.new_tensor(float(stop)),
+    }
     every = ranks.numbers(torch.stack(list(own.values())).tolist())
     return dict(zip(own, map(list, zip(*every, strict=True)), strict=True))
 

@@ -51,7 +51,11 @@ def trained_species(recipe: ClipRecipe) -> set[tuple[str, ...]]:
 def _filled(lineage: tuple[str, ...], vocabulary) -> set[tuple[str, ...]]:
     """The lineage of a species with its gaps filled, under its own name and under the accepted one."""
     taxa = vocabulary.resolve(lineage[-1], rank="species", suggest=False).taxa
-    kin = [t.lineage for t in taxa if all(own in ("", name) for own, name in zip(lineage[:-1], t.lineage[:-1], strict=True))]
+    kin = [
+        t.lineage
+        for t in taxa
+        if all(own in ("", name) for own, name in zip(lineage[:-1], t.lineage[:-1], strict=True))
+    ]
     if len(kin) != 1:
         return {lineage}
     return {kin[0], tuple(own or name for own, name in zip(lineage, kin[0], strict=True))}

@@ -101,7 +101,9 @@ def draw_texts(samples: SamplesConfig, n: int, seed: int = 0) -> list[str]:
     from linnaea.taxonomy.vocabulary import Vocabulary
 
     vocabulary, rng = Vocabulary.default(), random.Random(seed)
-    taxa = [vocabulary.taxon(int(vocabulary.tree.leaf_node_n[rng.randrange(vocabulary.tree.n_leaves)])) for _ in range(n)]
+    taxa = [
+        vocabulary.taxon(int(vocabulary.tree.leaf_node_n[rng.randrange(vocabulary.tree.n_leaves)])) for _ in range(n)
+    ]
     return [samples.template.format(taxon_text(taxon, rng.choice(samples.types))) for taxon in taxa]
 
 
@@ -138,7 +140,12 @@ class Plan:
 
 
 def plan_run(
-    recipe: ClipRecipe, *, gpus: int = 1, gpu_kind: str = USUAL_GPU, utilisation: float = 0.0, lengths: Sequence[int] = ()
+    recipe: ClipRecipe,
+    *,
+    gpus: int = 1,
+    gpu_kind: str = USUAL_GPU,
+    utilisation: float = 0.0,
+    lengths: Sequence[int] = (),
 ) -> Plan:
     """The plan of a recipe on `gpus` processors of a kind.
 
@@ -148,7 +155,9 @@ def plan_run(
     if gpus < 1:
         raise ValueError(f"gpus {gpus} is below 1; give at least 1")
     if gpu_kind == CPU and gpus > 1:
-        raise ValueError(f"gpu-kind cpu is this machine alone, and gpus is {gpus}; leave --gpus at 1, or give a kind of GPU")
+        raise ValueError(
+            f"gpu-kind cpu is this machine alone, and gpus is {gpus}; leave --gpus at 1, or give a kind of GPU"
+        )
     if not 0 <= utilisation <= 1:
         raise ValueError(f"utilisation {utilisation} is not within 0..1; 0.45 is usual")
     towers = read_config(recipe.towers)
@@ -246,7 +255,9 @@ def _show_teacher(plan: Plan) -> list[tuple[str, str]]:
     if plan.shape.teacher is None:
         return []
     parameters = sum(tower_parameters(*plan.shape.teacher).values())
-    return [("teacher", f"{plan.recipe.teacher}: {parameters / 1e6:,.1f} M more, forward alone, whole on every processor")]
+    return [
+        ("teacher", f"{plan.recipe.teacher}: {parameters / 1e6:,.1f} M more, forward alone, whole on every processor")
+    ]
 
 
 def _show_memory(plan: Plan) -> list[tuple[str, str]]:

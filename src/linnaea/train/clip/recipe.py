@@ -33,9 +33,22 @@ BOUNDS = (
 )
 # May differ between a run and the run that it resumes; all else may not.
 MACHINE = (
-    "device", "micro_batch", "tile", "compile", "activation_checkpointing", "parallel", "n_threads", "n_ahead",
-    "checkpoint_every", "keep", "log_every", "validate_every", "tensorboard", "timeout_s", "stop_after",
-)  # fmt: skip
+    "device",
+    "micro_batch",
+    "tile",
+    "compile",
+    "activation_checkpointing",
+    "parallel",
+    "n_threads",
+    "n_ahead",
+    "checkpoint_every",
+    "keep",
+    "log_every",
+    "validate_every",
+    "tensorboard",
+    "timeout_s",
+    "stop_after",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +90,9 @@ class SamplesConfig:
             raise ValueError(f"unknown draw {self.draw!r}; choose one of {', '.join(DRAWS)}")
         before, mark, after = self.template.partition("{}")
         if not mark or set("{}") & set(before + after):
-            raise ValueError(f"template {self.template!r} has not exactly one {{}}, where the name goes; as in {TEMPLATE!r}")
+            raise ValueError(
+                f"template {self.template!r} has not exactly one {{}}, where the name goes; as in {TEMPLATE!r}"
+            )
         self._check_meant()
 
     @property
@@ -89,9 +104,13 @@ class SamplesConfig:
         """ValueError where a field is given that would change nothing."""
         for name in ("split", "root"):
             if getattr(self, name) and not self.table:
-                raise ValueError(f"{name} {str(getattr(self, name))!r} is of a table, and none is given; give table, or no {name}")
+                raise ValueError(
+                    f"{name} {str(getattr(self, name))!r} is of a table, and none is given; give table, or no {name}"
+                )
         if self.drawn and (self.keep_truncated or self.window != SamplesConfig.window):
-            raise ValueError("keep_truncated and window are of shards and tables, not of drawn pictures; leave them out")
+            raise ValueError(
+                "keep_truncated and window are of shards and tables, not of drawn pictures; leave them out"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +203,9 @@ class ClipRecipe:
         _check_choices(self)
         check_bounds(self, BOUNDS)
         if self.replay and not self.replay_batch:
-            raise ValueError("replay is given and replay_batch is 0; give --replay-batch, or --replay none to train without")
+            raise ValueError(
+                "replay is given and replay_batch is 0; give --replay-batch, or --replay none to train without"
+            )
         if self.replay_batch and not self.replay:
             raise ValueError(
                 f"replay_batch is {self.replay_batch} and there is no replay; say of what with --replay.shards or "
@@ -195,7 +216,9 @@ class ClipRecipe:
         if self.loss != "levels" and (self.genus_share or self.family_share):
             raise ValueError(f"genus_share and family_share need loss levels, not {self.loss}")
         if self.loss == "sigmoid" and self.replay:
-            raise ValueError("loss sigmoid has no replay; use --loss infonce or levels, or leave replay out with --replay none")
+            raise ValueError(
+                "loss sigmoid has no replay; use --loss infonce or levels, or leave replay out with --replay none"
+            )
 
     @property
     def second(self) -> bool:

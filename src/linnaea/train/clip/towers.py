@@ -92,9 +92,7 @@ class Block(nn.Module):
         self.ln_1, self.ln_2 = nn.LayerNorm(w), nn.LayerNorm(w)
         self.attn = Attention(w, config.n_heads, causal=causal)
         activation = nn.GELU() if config.activation == "gelu" else QuickGelu()
-        self.mlp = nn.Sequential(
-            OrderedDict(c_fc=nn.Linear(w, hidden), gelu=activation, c_proj=nn.Linear(hidden, w))
-        )
+        self.mlp = nn.Sequential(OrderedDict(c_fc=nn.Linear(w, hidden), gelu=activation, c_proj=nn.Linear(hidden, w)))
         branch_std = w**-0.5 * (2 * config.n_layers) ** -0.5
         stds = {self.attn.out_proj: branch_std, self.mlp.c_fc: (2 * w) ** -0.5, self.mlp.c_proj: branch_std}
         for layer, std in stds.items():

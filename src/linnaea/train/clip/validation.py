@@ -97,7 +97,9 @@ class Validation:
                 images.append(towers.encode_images(pixels_nhwc).float())
                 names += [name for _, name in part]
             if not names:
-                raise ValueError(f"no photograph of the validation can be read: {self.rejects.summary()}; check the data")
+                raise ValueError(
+                    f"no photograph of the validation can be read: {self.rejects.summary()}; check the data"
+                )
             distinct = sorted(set(names))
             ids = ClipTokenizer(self._context).ids(distinct)
             parts = [pack_texts(ids[start : start + PART]).to(self._device) for start in range(0, len(ids), PART)]

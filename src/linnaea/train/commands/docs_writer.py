@@ -1,6 +1,6 @@
 """The fields of a two-tower recipe as Markdown: the last part of docs/training.md, which `make docs` writes again.
 
-    python -m linnaea.train.commands.docs_writer docs/training.md
+python -m linnaea.train.commands.docs_writer docs/training.md
 """
 
 from __future__ import annotations

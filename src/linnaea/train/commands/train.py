@@ -73,7 +73,11 @@ def find_recipe(name: str, directory: Path):
     if name not in found:
         near = get_close_matches(name, found, n=2, cutoff=0.4) or sorted(found)
         elsewhere = "name another folder with --recipes"
-        hint = f"nearest in {directory}: {', '.join(near)}; or {elsewhere}" if found else f"{directory} holds no recipes; {elsewhere}"
+        hint = (
+            f"nearest in {directory}: {', '.join(near)}; or {elsewhere}"
+            if found
+            else f"{directory} holds no recipes; {elsewhere}"
+        )
         raise ValueError(f"unknown recipe {name!r}; {hint}")
     return found[name]()
 

@@ -90,7 +90,9 @@ class Curve:
             self._append(self._validation, [repr(step), f'"{name}"', repr(float(value))])
             if self._events is not None:
                 self._events.add(f"validation/{name}", float(value), step)
-        self._report(f"step {step}/{self._steps}  " + "  ".join(f"{name} {value:.4f}" for name, value in values.items()))
+        self._report(
+            f"step {step}/{self._steps}  " + "  ".join(f"{name} {value:.4f}" for name, value in values.items())
+        )
 
     @staticmethod
     def _append(path: Path, cells: list[str]) -> None:

@@ -75,8 +75,13 @@ def get_value(data: WorldData, name: str) -> float:
 
 
 # What a value is computed from, a field of the species table, when the world's file leaves it out.
-_FROM = {"count": "density_per_km2", "range_km": "home_range_km2", "search_m": "day_range_km", "spacing_m": "body_mass_kg",
-         "flight_m": "body_mass_kg"}  # fmt: skip
+_FROM = {
+    "count": "density_per_km2",
+    "range_km": "home_range_km2",
+    "search_m": "day_range_km",
+    "spacing_m": "body_mass_kg",
+    "flight_m": "body_mass_kg",
+}
 
 
 def computed(data: WorldData) -> dict[str, tuple[float, str]]:
@@ -90,18 +95,26 @@ def computed(data: WorldData) -> dict[str, tuple[float, str]]:
     flat = np.ones((1, 1))
     f = food_tables(data, {"elevation_m": flat, "rain_share": flat}, area_km2)[0]
     found = {
-        "count": list(counts.values()), "range_km": a["range_m"] / 1000, "search_m": a["search_m"], "spacing_m": a["herd_spacing_m"],
-        "flight_m": a["flight_m"], "wither_per_y": f["food_wither_h"] * HOURS_A_YEAR, "moist_half_mm": f["food_moist_half_mm"],
+        "count": list(counts.values()),
+        "range_km": a["range_m"] / 1000,
+        "search_m": a["search_m"],
+        "spacing_m": a["herd_spacing_m"],
+        "flight_m": a["flight_m"],
+        "wither_per_y": f["food_wither_h"] * HOURS_A_YEAR,
+        "moist_half_mm": f["food_moist_half_mm"],
         "burns": f["food_burns"],
-    }  # fmt: skip
+    }
     rows = {"animals": list(animal_species(data)), "foods": list(food_species(data))}
     values = {}
     for name in parameter_names(data):
         if math.isnan(get_value(data, name)):
             table, rest = name.split(".", 1)
             one, field = rest.rsplit(".", 1)
-            grade = f"{data.web.species[one].grades.get(_FROM[field], data.grade)}; from {_FROM[field]}" if field in _FROM else (
-                f"{data.grade}; usual for its kind")  # fmt: skip
+            grade = (
+                f"{data.web.species[one].grades.get(_FROM[field], data.grade)}; from {_FROM[field]}"
+                if field in _FROM
+                else (f"{data.grade}; usual for its kind")
+            )
             values[name] = float(found[field][rows[table].index(one)]), grade
     return values
 
@@ -119,7 +132,9 @@ def outside(data: WorldData, ranges: Iterable[tuple[str, float, float]]) -> list
     for name, low, high in ranges:
         own = value_in_use(data, name)
         if not low <= own <= high:
-            told.append(f"the range of {name}, {low:g} to {high:g}, does not hold the value of world {data.name!r}, {own:g}")
+            told.append(
+                f"the range of {name}, {low:g} to {high:g}, does not hold the value of world {data.name!r}, {own:g}"
+            )
     return told
 
 

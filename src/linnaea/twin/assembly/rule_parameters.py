@@ -72,9 +72,20 @@ def food_tables(data: WorldData, layers: Tables, cell_km2: float) -> tuple[Table
     """Parameters [l] of the foods, and the arrays food and capacity [l, r, c] in kilojoules a cell."""
     species = list(food_species(data).values())
     shape = layers["elevation_m"].shape
-    p: Tables = {name: np.zeros(len(species)) for name in (
-        "food_kj_kg", "food_growth_h", "food_wither_h", "food_moist_half_mm", "food_burns", "food_reserve",
-        "food_efficiency", "food_inflow_h", "pool_usual_food_kj_km2")}  # fmt: skip
+    p: Tables = {
+        name: np.zeros(len(species))
+        for name in (
+            "food_kj_kg",
+            "food_growth_h",
+            "food_wither_h",
+            "food_moist_half_mm",
+            "food_burns",
+            "food_reserve",
+            "food_efficiency",
+            "food_inflow_h",
+            "pool_usual_food_kj_km2",
+        )
+    }
     p["food_names"] = np.array([one.name for one in species])
     p["food_kind"] = np.array([KINDS.index(one.kind) for one in species], np.int64)
     p["food_is_fuel"] = np.zeros(len(species), bool)
@@ -142,10 +153,13 @@ def animal_tables(data: WorldData, dt_h: float, counts: dict[str, int], cell_km2
     speed = day_m / 24
     day_h = data.ground.every_h
     plan_h = np.clip(range_m / speed / 2, max(day_h / 4, dt_h), max(2 * day_h, dt_h))
-    hunts = np.array([any(one.name == a.predator and _is_prey(a.prey, data) for a in data.web.links) for one in species])
+    hunts = np.array(
+        [any(one.name == a.predator and _is_prey(a.prey, data) for a in data.web.links) for one in species]
+    )
     watches = np.array([one.name in eaten for one in species]) & ~hunts
     flight = column(
-        _given(o.flight_m, min(100 * (m / 50) ** (1 / 3), 150.0) if w else 0.0) for o, m, w in zip(own, mass, watches, strict=True)
+        _given(o.flight_m, min(100 * (m / 50) ** (1 / 3), 150.0) if w else 0.0)
+        for o, m, w in zip(own, mass, watches, strict=True)
     )
     birth = _breeding(species)
     return {
@@ -222,7 +236,9 @@ def diet_tables(data: WorldData, foods: Tables, cell_km2: float) -> Tables:
     """What each species eats from the layers: food rows and weights [s, most], their number, half-saturation and hill [s]."""
     species, names, s = list(animal_species(data)), foods["food_names"].tolist(), data.settings
     usual_l = np.array([usual_kg_km2(one) for one in food_species(data).values()]) * foods["food_kj_kg"] * cell_km2
-    half_of = np.where(foods["food_kind"] < DEAD, s.half_plants, np.where(foods["food_kind"] == POOL, s.half_pools, s.half_dead))
+    half_of = np.where(
+        foods["food_kind"] < DEAD, s.half_plants, np.where(foods["food_kind"] == POOL, s.half_pools, s.half_dead)
+    )
     diets = {name: [a for a in data.web.links if a.predator == name and a.prey in names] for name in species}
     most = max(1, *(len(diet) for diet in diets.values()), 1)
     rows, weight = np.zeros((len(species), most), np.int64), np.zeros((len(species), most))
@@ -235,8 +251,11 @@ def diet_tables(data: WorldData, foods: Tables, cell_km2: float) -> Tables:
             half[i] *= data.animals.get(list(diets)[i], Animal()).half
             # What is liked less than living prey is sought less, too: a hunter needs more of it to fill itself.
             half[i] *= max(a.preference for a in data.web.links if a.predator == species[i]) / weight[i].max()
-            hill[i] = max(link.hill for link in diet if link.prey in names) if len(diet) == sum(
-                1 for a in data.web.links if a.predator == species[i]) else 1.0  # fmt: skip
+            hill[i] = (
+                max(link.hill for link in diet if link.prey in names)
+                if len(diet) == sum(1 for a in data.web.links if a.predator == species[i])
+                else 1.0
+            )
     return {
         "graze_foods": rows,
         "graze_n": np.array([len(diet) for diet in diets.values()], np.int64),
@@ -296,4 +315,10 @@ def trait_tables(data: WorldData, p: Tables) -> Tables:
                 best[i, j], width[i, j] = own.best_trait[food], own.trait_width.get(food, 1.0)
                 # The web's preference is that of an animal with the mean trait.
                 p["graze_weight"][i, j] /= trait_fit.py_func(mean[i, 0], best[i, j], width[i, j])
-    return {"trait_mean": mean, "trait_additive_sd": additive, "trait_rest_sd": rest, "best_trait": best, "trait_width": width}
+    return {
+        "trait_mean": mean,
+        "trait_additive_sd": additive,
+        "trait_rest_sd": rest,
+        "best_trait": best,
+        "trait_width": width,
+    }

@@ -85,8 +85,10 @@ def check_size(data: WorldData, area_share: float, hours: float, every_h: float)
         return
     for what, (number, each, remedy) in needs.items():
         if number * each > memory:
-            raise ValueError(f"{number:.3g} {what} need about {number * each / 1e9:,.0f} GB, this machine has {memory / 1e9:,.0f}; "
-                             f"change {remedy}")  # fmt: skip
+            raise ValueError(
+                f"{number:.3g} {what} need about {number * each / 1e9:,.0f} GB, this machine has {memory / 1e9:,.0f}; "
+                f"change {remedy}"
+            )
 
 
 def build_world(
@@ -112,7 +114,10 @@ def build_world(
         raise ValueError(f"area_share: {area_share} is not a share of an area; give a number above 0")
     side = math.sqrt(area_share)
     ground = dataclasses.replace(
-        data.ground, width_km=data.ground.width_km * side, height_km=data.ground.height_km * side, dt_h=dt_h or data.ground.dt_h
+        data.ground,
+        width_km=data.ground.width_km * side,
+        height_km=data.ground.height_km * side,
+        dt_h=dt_h or data.ground.dt_h,
     )
     counts = start_counts(data, area_share)
     if not any(counts.values()) and any(start_counts(data).values()):

@@ -79,7 +79,9 @@ def main(config: AssimilateConfig) -> int:
     taxa = tuple(name.strip() for given in config.looked_for for name in given.split(",") if name.strip())
     for name in taxa:
         if not looked_for((name,), species).any():
-            raise ValueError(f"--looked-for {name!r} is no animal of this world nor a taxon of one; give some of {', '.join(species)}")
+            raise ValueError(
+                f"--looked-for {name!r} is no animal of this world nor a taxon of one; give some of {', '.join(species)}"
+            )
     found.were_for(taxa)
     survey = _survey(config, data, found)
     counts = gather(found, survey, species, 24 * config.window_days)
@@ -88,11 +90,24 @@ def main(config: AssimilateConfig) -> int:
 
     def each(window: int) -> None:
         if not config.quiet and sys.stderr.isatty():
-            print(f"\r{window + 1} of {n_windows + forecast} spans", end="\n" if window + 1 == n_windows + forecast else "",
-                  file=sys.stderr, flush=True)  # fmt: skip
+            print(
+                f"\r{window + 1} of {n_windows + forecast} spans",
+                end="\n" if window + 1 == n_windows + forecast else "",
+                file=sys.stderr,
+                flush=True,
+            )
 
-    done = assimilate(members, counts.windows, counts.edges_h, counts.groups, data.web,
-                      FilterConfig(reach=config.reach, detection=config.detection_sd), config.seed, forecast, each)  # fmt: skip
+    done = assimilate(
+        members,
+        counts.windows,
+        counts.edges_h,
+        counts.groups,
+        data.web,
+        FilterConfig(reach=config.reach, detection=config.detection_sd),
+        config.seed,
+        forecast,
+        each,
+    )
     rejected = [*found.rejected, *counts.rejected]
     if config.out:
         _write(config, data, survey, found, counts, done, rejected)
@@ -108,8 +123,10 @@ def _members(config: AssimilateConfig, data):
 
     spread = Spread(start=config.start_sd, parameter=config.parameter_sd, noise=config.noise)
     if config.members == "worlds":
-        worlds = [build_world(data, seed=config.seed + member, n_animals=config.animals or None)
-                  for member in range(config.ensemble)]  # fmt: skip
+        worlds = [
+            build_world(data, seed=config.seed + member, n_animals=config.animals or None)
+            for member in range(config.ensemble)
+        ]
         return WorldMembers(worlds, spread, config.seed)
     area = data.ground.width_km * data.ground.height_km
     start = {name: count / area for name, count in start_counts(data).items() if count}
@@ -144,10 +161,13 @@ def state_rows(done, georeference, n_windows: int):
             quantiles_qs = np.quantile(density_sm, QUANTILES, axis=1)
             for s, name in enumerate(done.animals):
                 yield {
-                    "time": georeference.time(hour), "day": hour / 24, "stage": stage, "species": name,
+                    "time": georeference.time(hour),
+                    "day": hour / 24,
+                    "stage": stage,
+                    "species": name,
                     "mean_per_km2": float(density_sm[s].mean()),
                     **dict(zip(columns, map(float, quantiles_qs[:, s]), strict=True)),
-                }  # fmt: skip
+                }
 
 
 def parameter_rows(done, groups):
@@ -158,11 +178,15 @@ def parameter_rows(done, groups):
         low, middle, high = np.exp(np.quantile(last_m, (0.05, 0.5, 0.95)))
         learned = 1 - float(np.std(last_m) / max(float(np.std(first_m)), 1e-12))
         return {
-            "parameter": name, "factor_q05": float(low), "factor": float(middle), "factor_q95": float(high),
-            "spread_before": float(np.std(first_m)), "spread_after": float(np.std(last_m)),
+            "parameter": name,
+            "factor_q05": float(low),
+            "factor": float(middle),
+            "factor_q95": float(high),
+            "spread_before": float(np.std(first_m)),
+            "spread_after": float(np.std(last_m)),
             # A spread that hardly shrank is the prior: no observation has tested the value.
             "validated": "by these observations in part" if learned > 0.2 else "never",
-        }  # fmt: skip
+        }
 
     for index, name in enumerate(done.parameters):
         yield row(name, done.first_pm[index], done.last_pm[index])
@@ -180,11 +204,16 @@ def _write(config, data, survey, found, counts, done, rejected) -> None:
     from linnaea.twin.reports.study_reports import write_assimilation
 
     manifest = {
-        "kind": KIND, "world": data.name, "config": {key: str(value) for key, value in asdict(config).items()},
-        "notes": list(counts.notes), "surprise": [None if math.isnan(one) else float(one) for one in done.surprise_w],
-        "noise_levels": {f"{level:g}": float(share) for level, share in zip(done.levels, done.weight_wl[-1], strict=True)},
+        "kind": KIND,
+        "world": data.name,
+        "config": {key: str(value) for key, value in asdict(config).items()},
+        "notes": list(counts.notes),
+        "surprise": [None if math.isnan(one) else float(one) for one in done.surprise_w],
+        "noise_levels": {
+            f"{level:g}": float(share) for level, share in zip(done.levels, done.weight_wl[-1], strict=True)
+        },
         "parameters_without_source": list(data.unmeasured()),
-    }  # fmt: skip
+    }
     states = list(state_rows(done, survey.georeference, len(counts.windows)))
     parameters = list(parameter_rows(done, counts.groups))
     with write_artifact(config.out, manifest) as folder:
@@ -225,8 +254,10 @@ def _show(done, counts, found, rejected, config) -> None:
         print(f"the counts speak for a noise of {noise * config.noise:.2g}, {noise:.2g} times --noise ({weighed})")
     surprise = float(np.nanmean(done.surprise_w))
     if surprise > 2:
-        print(f"counts differ from their forecasts {surprise:.1f} times as much as the spread allows: intervals are too "
-              "narrow; raise --noise, --parameter-sd or --detection-sd")  # fmt: skip
+        print(
+            f"counts differ from their forecasts {surprise:.1f} times as much as the spread allows: intervals are too "
+            "narrow; raise --noise, --parameter-sd or --detection-sd"
+        )
     never = sum(1 for row in parameter_rows(done, counts.groups) if row["validated"] == "never")
     n_parameters = len(done.parameters) + len(counts.groups) * len(done.animals)
     print(f"{never} of {n_parameters} parameters were never validated by these observations (parameters.csv)")

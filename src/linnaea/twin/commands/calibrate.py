@@ -90,7 +90,9 @@ def read_observations(
             else:
                 found.append(one)
     if not found:
-        raise ValueError(f"{path.name}: no row can be used; the first: {left_out[0] if left_out else 'the table is empty'}")
+        raise ValueError(
+            f"{path.name}: no row can be used; the first: {left_out[0] if left_out else 'the table is empty'}"
+        )
     return found, left_out
 
 
@@ -127,9 +129,15 @@ def main(config: CalibrateConfig) -> int:
         say(f"{config.observations.name}: {reason}; left out")
     length = max(max(one.year for one in observed), (config.step_h or data.ground.dt_h) / HOURS_A_YEAR)
     base = make_plan(
-        TwinRunConfig(world=config.world, scenario=config.scenario, years=length, seed=config.seed, area=config.area,
-                      step_h=config.step_h)
-    )  # fmt: skip
+        TwinRunConfig(
+            world=config.world,
+            scenario=config.scenario,
+            years=length,
+            seed=config.seed,
+            area=config.area,
+            step_h=config.step_h,
+        )
+    )
     tell_small_groups(config)
     config.out.mkdir(parents=True, exist_ok=True)
     if config.scenario:
@@ -150,13 +158,20 @@ def main(config: CalibrateConfig) -> int:
             plans.append(replace(base, settings=base.settings + settings, seed=config.seed + (done << 20)))
             done += 1
         points = run_points(plans, config.out, config.processes, say, f"round {number}, batch {batches}: ")
-        return np.array([distance_of(p.years, p.counts[0], species, observed) if len(p.counts) else np.inf for p in points])
+        return np.array(
+            [distance_of(p.years, p.counts[0], species, observed) if len(p.counts) else np.inf for p in points]
+        )
 
     low_p, high_p = (np.array([one[end] for one in ranges]) for end in (1, 2))
     posterior = infer(
-        distance, low_p, high_p, particles=config.particles,
-        rounds=1 if config.method == "rejection" else config.rounds, seed=config.seed, report=round_ended,
-    )  # fmt: skip
+        distance,
+        low_p,
+        high_p,
+        particles=config.particles,
+        rounds=1 if config.method == "rejection" else config.rounds,
+        seed=config.seed,
+        report=round_ended,
+    )
     write_calibration(config.out, data, ranges, posterior, config.observations.name)
     return _tell(config, data, ranges, posterior)
 
@@ -171,11 +186,17 @@ def _tell(config: CalibrateConfig, data, ranges, posterior) -> int:
     with atomic_path(config.out / "posterior.csv") as temporary:
         pl.DataFrame(columns).write_csv(temporary)
     low_p, mean_p, high_p = posterior.quantile(0.05), posterior.mean, posterior.quantile(0.95)
-    print(f"{posterior.simulated} simulations, {len(posterior.weights_n)} particles, distances up to {posterior.tolerances[-1]:.3g}")
+    print(
+        f"{posterior.simulated} simulations, {len(posterior.weights_n)} particles, distances up to {posterior.tolerances[-1]:.3g}"
+    )
     for index, (name, low, high) in enumerate(ranges):
         share = (high_p[index] - low_p[index]) / (0.9 * (high - low))
         told = "" if share < 0.8 else "   the observations hardly tell it"
-        print(f"  {name:<44} {low:g} … {high:g}  →  {mean_p[index]:.4g} [{low_p[index]:.4g}, {high_p[index]:.4g}]{told}")
-    print(f"written to {config.out}: posterior.csv, report.html; fitted to {config.observations.name} is not validated, and what was not fitted "
-          f"keeps its {len(data.unmeasured())} unverified values")  # fmt: skip
+        print(
+            f"  {name:<44} {low:g} … {high:g}  →  {mean_p[index]:.4g} [{low_p[index]:.4g}, {high_p[index]:.4g}]{told}"
+        )
+    print(
+        f"written to {config.out}: posterior.csv, report.html; fitted to {config.observations.name} is not validated, and what was not fitted "
+        f"keeps its {len(data.unmeasured())} unverified values"
+    )
     return 0

@@ -69,5 +69,3 @@ def without_effect(*runs) -> list[str]:
         for run in runs
         for line in (read_manifest(run.folder) or {}).get("without_effect", ())
     ]
-
-

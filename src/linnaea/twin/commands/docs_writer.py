@@ -49,7 +49,9 @@ def fill(text: str) -> str:
         before, _, rest = text.partition(begin)
         _, found, after = rest.partition(end)
         if not found:
-            raise ValueError(f"the document lacks the marks {begin.strip()} and {end}; write them where the table belongs")
+            raise ValueError(
+                f"the document lacks the marks {begin.strip()} and {end}; write them where the table belongs"
+            )
         text = before + begin + table() + end + after
     return text
 

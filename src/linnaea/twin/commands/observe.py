@@ -63,8 +63,14 @@ def main(config: ObserveConfig) -> int:
     published = Published(
         title=f"Linnaea's simulated {data.name}", scientific=scientific, georeference=survey.georeference
     )
-    manifest = {"kind": KIND, "world": data.name, "seed": config.seed, "years": config.years, "hours": world.now_h,
-                "area_km2": world.space.width_m * world.space.height_m / 1e6}  # fmt: skip
+    manifest = {
+        "kind": KIND,
+        "world": data.name,
+        "seed": config.seed,
+        "years": config.years,
+        "hours": world.now_h,
+        "area_km2": world.space.width_m * world.space.height_m / 1e6,
+    }
     with write_artifact(config.out, manifest) as folder:
         written = write_survey(world, survey, folder, published)
         write_table(folder / "truth.csv", ("day", *world.species), truth)

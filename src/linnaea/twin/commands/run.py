@@ -95,7 +95,9 @@ def make_plan(config: TwinRunConfig):
     if kept and config.days is None and config.years is None:
         hours = kept.hours
     if hours < data.ground.dt_h:
-        raise ValueError(f"{hours:g} hours are less than a step of {config.world!r}, {data.ground.dt_h:g} h; run longer")
+        raise ValueError(
+            f"{hours:g} hours are less than a step of {config.world!r}, {data.ground.dt_h:g} h; run longer"
+        )
     every_h = 24 * config.every_days if config.every_days else kept.every_h if kept else record_interval(data, hours)
     if every_h < data.ground.dt_h:
         raise ValueError(f"--every-days {every_h / 24:g} is less than a step, {duration(data.ground.dt_h)}")
@@ -105,12 +107,18 @@ def make_plan(config: TwinRunConfig):
     path = Path(config.world)
     return Plan(
         world=str(path.resolve()) if path.suffix == ".toml" or path.is_dir() else config.world,
-        world_hash=world_hash(data), hours=hours, seed=config.seed, members=max(config.ensemble, kept.members if kept else 1),
+        world_hash=world_hash(data),
+        hours=hours,
+        seed=config.seed,
+        members=max(config.ensemble, kept.members if kept else 1),
         scenario=config.scenario.name if config.scenario else "",
         scenario_hash=hash_files(config.scenario) if config.scenario else "",
-        every_h=every_h, followed=config.follow, area_share=config.area, settings=settings,
+        every_h=every_h,
+        followed=config.follow,
+        area_share=config.area,
+        settings=settings,
         code_hash=code_hash(),
-    )  # fmt: skip
+    )
 
 
 def tell_small_groups(config) -> None:
@@ -173,22 +181,30 @@ def finish(run, config: TwinRunConfig, without_effect: list[str]) -> int:
     written.append(write_crate(run, written))
     counts = run.records["counts"]
     manifest = {
-        "kind": KIND, "plan": asdict(run.plan), "files": sorted(path.name for path in written),
-        "failures": {str(member + 1): reason for member, reason in run.failures.items()}, "hours": run.hours,
-        "unverified": len(run.data.unmeasured()), "without_effect": without_effect,
-    }  # fmt: skip
+        "kind": KIND,
+        "plan": asdict(run.plan),
+        "files": sorted(path.name for path in written),
+        "failures": {str(member + 1): reason for member, reason in run.failures.items()},
+        "hours": run.hours,
+        "unverified": len(run.data.unmeasured()),
+        "without_effect": without_effect,
+    }
     write_json(run.folder / "manifest.json", manifest)
     print(f"{run.title}, {duration(run.hours)}, {len(run.members)} members (5 % … median … 95 % at the end)")
     width = max(map(len, run.species))
     for index, name in enumerate(run.species):
         low, middle, high = np.quantile(counts[:, -1, index], (0.05, 0.5, 0.95))
         print(f"  {name:<{width}}  {counts[:, 0, index].mean():>9,.0f} → {low:,.0f} … {middle:,.0f} … {high:,.0f}")
-    print(f"{len(run.data.unmeasured())} values of this world were never checked against a source: see unverified.{config.tables}")
+    print(
+        f"{len(run.data.unmeasured())} values of this world were never checked against a source: see unverified.{config.tables}"
+    )
     for member, reason in run.failures.items():
         until = f"after {duration(run.lived_h(member))}" if member in run.broken else "at once"
         say(f"member {member + 1} failed {until}: {reason}")
     say(f"written to {run.folder}: {', '.join(path.name for path in written)}")
     if run.failures:
         reached = "" if run.whole else f"; no member reached its end, means go to {duration(run.hours)}"
-        say(f"{len(run.failures)} of {run.plan.members} members failed{reached}; --resume goes on from the last good checkpoints, or the start")
+        say(
+            f"{len(run.failures)} of {run.plan.members} members failed{reached}; --resume goes on from the last good checkpoints, or the start"
+        )
     return 1 if run.failures else 0

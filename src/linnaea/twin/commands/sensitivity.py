@@ -101,7 +101,9 @@ def pawn_indices(problem: dict, points_np, outcome_n, seed: int) -> dict:
 
     rng = np.random.default_rng(seed)
     found = pawn.analyze(problem, points_np, outcome_n, S=SLIDES)
-    shuffled = [pawn.analyze(problem, points_np, rng.permutation(outcome_n), S=SLIDES)["median"] for _ in range(SHUFFLES)]
+    shuffled = [
+        pawn.analyze(problem, points_np, rng.permutation(outcome_n), S=SLIDES)["median"] for _ in range(SHUFFLES)
+    ]
     return {**found, "chance": np.quantile(shuffled, 0.95, axis=0)}
 
 
@@ -139,14 +141,24 @@ def main(config: SensitivityConfig) -> int:
     problem = {"num_vars": len(ranges), "names": [r[0] for r in ranges], "bounds": [list(r[1:]) for r in ranges]}
     points_np = sample(config.method, problem, config.samples, config.seed)
     base = make_plan(
-        TwinRunConfig(world=config.world, scenario=config.scenario, years=config.years, seed=config.seed,
-                      ensemble=config.ensemble, area=config.area, step_h=config.step_h)
-    )  # fmt: skip
+        TwinRunConfig(
+            world=config.world,
+            scenario=config.scenario,
+            years=config.years,
+            seed=config.seed,
+            ensemble=config.ensemble,
+            area=config.area,
+            step_h=config.step_h,
+        )
+    )
     tell_small_groups(config)
     config.out.mkdir(parents=True, exist_ok=True)
     if config.scenario:
         shutil.copyfile(config.scenario, config.out / base.scenario)
-    plans = [replace(base, settings=base.settings + tuple(zip(problem["names"], map(float, row), strict=True))) for row in points_np]
+    plans = [
+        replace(base, settings=base.settings + tuple(zip(problem["names"], map(float, row), strict=True)))
+        for row in points_np
+    ]
     points = run_points(plans, config.out, config.processes, say)
     failed = [point.failures[0] for point in points if point.failures]
     if failed:
@@ -157,7 +169,9 @@ def main(config: SensitivityConfig) -> int:
         indices = analyse(config.method, problem, points_np, outcome_ns[:, index], config.seed)
         for number, name in enumerate(problem["names"]):
             row = {"species": species, "parameter": name, "low": ranges[number][1], "high": ranges[number][2]}
-            rows.append(row | {key: values[number] for key, values in indices.items()} | {"grade": grade_of(data, name)})
+            rows.append(
+                row | {key: values[number] for key, values in indices.items()} | {"grade": grade_of(data, name)}
+            )
     key, beside = FIGURES[config.method][:2]
     frame = pl.DataFrame(rows).sort(["species", key], descending=[False, True], maintain_order=True)
     with atomic_path(config.out / "sensitivity.csv") as temporary:
@@ -167,6 +181,10 @@ def main(config: SensitivityConfig) -> int:
     print(f"{len(points)} points; {MEANINGS[config.method]}")
     sign = "±" if beside.endswith("_conf") else "beside"
     for row in frame.iter_rows(named=True):
-        print(f"  {row['species']:<24} {row['parameter']:<44} {row[key]:>10.3g} {sign} {row[beside]:.2g}   {row['grade']}")
-    print(f"written to {config.out}: sensitivity.csv, report.html; what was not varied keeps its {len(data.unmeasured())} unverified values")
+        print(
+            f"  {row['species']:<24} {row['parameter']:<44} {row[key]:>10.3g} {sign} {row[beside]:.2g}   {row['grade']}"
+        )
+    print(
+        f"written to {config.out}: sensitivity.csv, report.html; what was not varied keeps its {len(data.unmeasured())} unverified values"
+    )
     return 0

@@ -26,7 +26,9 @@ def main(config: WorldsConfig) -> int:
 
     if not config.world:
         if config.parameters or config.odd or config.copy:
-            raise ValueError("--parameters, --odd and --copy need a world; name one, e.g. linnaea twin worlds tutorial --parameters")
+            raise ValueError(
+                "--parameters, --odd and --copy need a world; name one, e.g. linnaea twin worlds tutorial --parameters"
+            )
         known = bundled_worlds()
         width = max(map(len, known))
         for name, about in known.items():
@@ -44,7 +46,9 @@ def show(config: WorldsConfig) -> None:
     data = load_world(config.world)
     if config.copy:
         copy_world(config.world, config.copy)
-        print(f"written to {config.copy}: world.toml, species.csv, web.csv; change them, then linnaea twin run {config.copy}")
+        print(
+            f"written to {config.copy}: world.toml, species.csv, web.csv; change them, then linnaea twin run {config.copy}"
+        )
         return
     if config.odd:
         from linnaea.store import atomic_path
@@ -66,4 +70,6 @@ def show(config: WorldsConfig) -> None:
         one = data.web.species[name]
         print(f"  {count:>9,}  {name} ({one.scientific_name}), {one.body_mass_kg:g} kg, {one.diet}")
     print("foods: " + ", ".join(food_species(data)))
-    print(f"{len(data.unmeasured())} values were never checked against a source; --parameters lists all, each with its grade")
+    print(
+        f"{len(data.unmeasured())} values were never checked against a source; --parameters lists all, each with its grade"
+    )

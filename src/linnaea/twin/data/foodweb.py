@@ -302,8 +302,10 @@ def draw_web(
         ordered = sorted(bands[band], key=lambda name: float(np.mean(prey_x[name])) if prey_x[name] else 0.0)
         x |= {name: (index + 0.5) / len(ordered) for index, name in enumerate(ordered)}
     most = max(biomass.values(), default=0.0) if biomass else 0.0
-    flow_of = {(link.predator, link.prey): (link.preference if flows is None else flows.get((link.predator, link.prey), 0.0))
-               for link in web.links}  # fmt: skip
+    flow_of = {
+        (link.predator, link.prey): (link.preference if flows is None else flows.get((link.predator, link.prey), 0.0))
+        for link in web.links
+    }
     widest = max(flow_of.values(), default=0.0)
     nodes = [
         {

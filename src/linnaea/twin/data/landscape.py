@@ -66,7 +66,9 @@ class Landscape:
         if not 0 <= self.water_share <= 1:
             raise ValueError(f"water_share: {self.water_share} is not between 0 and 1")
         if abs(self.rain_east) + abs(self.rain_north) >= 2:
-            raise ValueError(f"rain_east {self.rain_east} and rain_north {self.rain_north} make rain negative; lower them")
+            raise ValueError(
+                f"rain_east {self.rain_east} and rain_north {self.rain_north} make rain negative; lower them"
+            )
 
 
 def grid_shape(space: Space, cell_km: float) -> tuple[int, int]:
@@ -190,4 +192,3 @@ def fenced(x0, y0, x1, y1, fences, chance):
         if fences[f, 4] < chance and crosses(x0, y0, x1, y1, fences[f, 0], fences[f, 1], fences[f, 2], fences[f, 3]):
             return True
     return False
-

@@ -43,27 +43,63 @@ TOP_KEYS = {
 
 RANGES = {
     "ground": {
-        "width_km": (1e-6, 1e5), "height_km": (1e-6, 1e5), "search_m": (1e-4, 1e6), "dt_h": (1e-3, 730.5), "every_h": (1e-3, 730.5),
+        "width_km": (1e-6, 1e5),
+        "height_km": (1e-6, 1e5),
+        "search_m": (1e-4, 1e6),
+        "dt_h": (1e-3, 730.5),
+        "every_h": (1e-3, 730.5),
     },
     "settings": {
-        "intake_margin": (0, 100), "maintenance": (0, 1), "fat_share": (0, 1), "young_share": (0, 1), "half_plants": (0, 1e3),
-        "half_dead": (0, 1e3), "half_pools": (0, 1e3), "catch_margin": (0, 1e3), "plant_efficiency": (0, 1),
-        "flesh_efficiency": (0, 1), "cold_blood": (0, 1), "hunger": (0, 1), "meal": (0, 10), "switching": (0, 10), "care": (0, 1),
-        "territory": (0, 10), "fires_per_km2_y": (0, 1e3), "contact_m": (0, 1e5),
+        "intake_margin": (0, 100),
+        "maintenance": (0, 1),
+        "fat_share": (0, 1),
+        "young_share": (0, 1),
+        "half_plants": (0, 1e3),
+        "half_dead": (0, 1e3),
+        "half_pools": (0, 1e3),
+        "catch_margin": (0, 1e3),
+        "plant_efficiency": (0, 1),
+        "flesh_efficiency": (0, 1),
+        "cold_blood": (0, 1),
+        "hunger": (0, 1),
+        "meal": (0, 10),
+        "switching": (0, 10),
+        "care": (0, 1),
+        "territory": (0, 10),
+        "fires_per_km2_y": (0, 1e3),
+        "contact_m": (0, 1e5),
     },
     "landscape": {
-        "cell_km": (1e-6, 1e4), "hill_km": (1e-6, 1e5), "rain_east": (-2, 2), "rain_north": (-2, 2), "rain_noise": (0, 3),
-        "water_share": (0, 1), "pond_mm": (0, 1e5), "map_seed": (0, 2**53),
+        "cell_km": (1e-6, 1e4),
+        "hill_km": (1e-6, 1e5),
+        "rain_east": (-2, 2),
+        "rain_north": (-2, 2),
+        "rain_noise": (0, 3),
+        "water_share": (0, 1),
+        "pond_mm": (0, 1e5),
+        "map_seed": (0, 2**53),
     },
     "foods": {
-        "rain_slope": (-10, 10), "wither_per_y": (0, 1e3), "moist_half_mm": (0, 1e4), "reserve": (0, 1), "burns": (0, 1),
+        "rain_slope": (-10, 10),
+        "wither_per_y": (0, 1e3),
+        "moist_half_mm": (0, 1e4),
+        "reserve": (0, 1),
+        "burns": (0, 1),
         "inflow_per_y": (0, 1e3),
     },
     "animals": {
-        "count": (0, 1e8), "green": (0, 1), "drink_every_h": (0, 8766), "range_km": (1e-6, 1e5), "search_m": (1e-6, 1e6),
-        "spacing_m": (0, 1e5), "half": (1e-6, 1e3), "prime": (0, 100), "flight_m": (0, 1e5), "arrivals_per_y": (0, 1e4),
+        "count": (0, 1e8),
+        "green": (0, 1),
+        "drink_every_h": (0, 8766),
+        "range_km": (1e-6, 1e5),
+        "search_m": (1e-6, 1e6),
+        "spacing_m": (0, 1e5),
+        "half": (1e-6, 1e3),
+        "prime": (0, 100),
+        "flight_m": (0, 1e5),
+        "arrivals_per_y": (0, 1e4),
     },
-}  # fmt: skip
+}
 """What a single number of each table can be at all; outside it a world is impossible, not merely unlike any real one."""
 
 
@@ -251,7 +287,9 @@ def load_world(name: str | Path) -> WorldData:
     else:
         file = resources.files("linnaea.twin").joinpath(f"worlds/{name}.toml")
         if not file.is_file():
-            raise ValueError(f"world {str(name)!r} is not bundled; known are {', '.join(bundled_worlds())}, or give a TOML file")
+            raise ValueError(
+                f"world {str(name)!r} is not bundled; known are {', '.join(bundled_worlds())}, or give a TOML file"
+            )
         text, folder = file.read_text("utf-8"), None
     try:
         raw = tomllib.loads(text)
@@ -265,9 +303,18 @@ def parse_world(raw: Mapping, folder: Path | None = None) -> WorldData:
     for key in raw:
         if key not in TOP_KEYS:
             raise ValueError(f"world: {key!r} is unknown; known are {', '.join(TOP_KEYS)}")
-        is_list, is_table = key in ("pools", "traits"), key in ("ground", "landscape", "settings", "foods", "animals", "grades")
+        is_list, is_table = (
+            key in ("pools", "traits"),
+            key in ("ground", "landscape", "settings", "foods", "animals", "grades"),
+        )
         if key != "format" and not isinstance(raw[key], list if is_list else Mapping if is_table else str):
-            wanted = 'list; write ["one", "two"]' if is_list else f"table; head it with [{key}]" if is_table else "text; write it in quotation marks"
+            wanted = (
+                'list; write ["one", "two"]'
+                if is_list
+                else f"table; head it with [{key}]"
+                if is_table
+                else "text; write it in quotation marks"
+            )
             raise ValueError(f"world: {key} {raw[key]!r} is no {wanted}")
     if raw.get("format") != FORMAT:
         raise ValueError(f"world: format {raw.get('format')} is not {FORMAT}, the only one this version reads")
@@ -353,7 +400,9 @@ def _check(data: WorldData) -> None:
         if data.web.species[name].basal or name in data.pools:
             raise ValueError(f"world: {name!r} is a food, not an animal that is counted; write it under foods")
         if data.traits and one.trait_mean and len(one.trait_mean) != len(data.traits):
-            raise ValueError(f"world: animals.{name}.trait_mean has {len(one.trait_mean)} values, the traits are {len(data.traits)}")
+            raise ValueError(
+                f"world: animals.{name}.trait_mean has {len(one.trait_mean)} values, the traits are {len(data.traits)}"
+            )
     for key in data.grades:
         if key not in set_values(data):
             raise ValueError(f"world: grades.{key} grades no value of this file")

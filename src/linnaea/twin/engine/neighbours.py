@@ -237,9 +237,17 @@ class Cells:
             self._x, self._y = np.zeros((2, agents.capacity), np.float32)
         space = self.space
         _count_cells(
-            agents.live, agents.x, agents.y, self.n, space.cell_width_m, space.cell_height_m,
-            self.n_columns, self.n_rows, self._cell_of, self._counts,
-        )  # fmt: skip
+            agents.live,
+            agents.x,
+            agents.y,
+            self.n,
+            space.cell_width_m,
+            space.cell_height_m,
+            self.n_columns,
+            self.n_rows,
+            self._cell_of,
+            self._counts,
+        )
         _start_cells(self._counts, self.start)
         _fill_cells(self._cell_of, self.n, self._counts, self._order)
         _order_cells(self.start, self._order, agents.key, agents.x, agents.y, self._x, self._y)
@@ -268,5 +276,11 @@ class Cells:
         """(n_columns, n_rows, cell width, cell height, width, height, torus): what kernels ask of the ground."""
         space = self.space
         return (
-            self.n_columns, self.n_rows, space.cell_width_m, space.cell_height_m, space.width_m, space.height_m, space.torus,
-        )  # fmt: skip
+            self.n_columns,
+            self.n_rows,
+            space.cell_width_m,
+            space.cell_height_m,
+            space.width_m,
+            space.height_m,
+            space.torus,
+        )

@@ -102,12 +102,14 @@ class TimeLeft:
         self.total, self.at_once, self.clock, self.started = total, at_once, clock, clock()
 
     def after(self, done: float) -> str:
-        """", about 5 minutes left", or "" before anything is done and when all is."""
+        """ ", about 5 minutes left", or "" before anything is done and when all is."""
         if not 0 < done < self.total:
             return ""
         elapsed = self.clock() - self.started
         # Jobs at once end about together: what counts are the rounds.
-        rounds, all_rounds = (n / self.at_once if self.at_once == 1 else math.ceil(n / self.at_once) for n in (done, self.total))
+        rounds, all_rounds = (
+            n / self.at_once if self.at_once == 1 else math.ceil(n / self.at_once) for n in (done, self.total)
+        )
         return f", about {in_words(max(elapsed * (all_rounds / rounds - 1), 0.0))} left"
 
 

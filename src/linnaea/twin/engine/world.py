@@ -35,15 +35,33 @@ from linnaea.twin.engine.jit import forget_stale_code, is_cold, mark_warm, use_t
 from linnaea.twin.engine.neighbours import Cells, Space
 
 MOMENTS = (
-    "intervene", "environment", "index", "decide", "steer", "resolve", "move", "live", "die", "birth", "tidy", "observe",
-)  # fmt: skip
+    "intervene",
+    "environment",
+    "index",
+    "decide",
+    "steer",
+    "resolve",
+    "move",
+    "live",
+    "die",
+    "birth",
+    "tidy",
+    "observe",
+)
 SMALL_WORLD = 4096
 # Steps between two looks for numbers that are none.
 CHECK_EVERY = 16
 # Of death, in `agents.dying`.
 CAUSES = (
-    "none", "starvation", "age", "predation", "disease", "poaching", "removal", "background",
-)  # fmt: skip
+    "none",
+    "starvation",
+    "age",
+    "predation",
+    "disease",
+    "poaching",
+    "removal",
+    "background",
+)
 CAUSE = {name: code for code, name in enumerate(CAUSES)}
 
 
@@ -295,7 +313,9 @@ def check_finite(world: World) -> None:
                 )
     for name, layer in world.fields.items():
         if np.isnan(layer.sum(dtype=np.float64)):
-            raise FloatingPointError(f"step {world.step}: layer {name!r} is nan in a cell; a rule's parameters are impossible together")
+            raise FloatingPointError(
+                f"step {world.step}: layer {name!r} is nan in a cell; a rule's parameters are impossible together"
+            )
 
 
 def _apply_strictly(world: World, rule: Rule) -> None:

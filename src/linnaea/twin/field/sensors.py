@@ -24,9 +24,16 @@ from linnaea.twin.engine.rng import CONFUSION, DETECTION, SENSING, normals, unif
 from linnaea.twin.engine.world import Rule, World
 
 SIGHTING = np.dtype(
-    [("time_h", "f8"), ("site", "i4"), ("truth", "i2"), ("reported", "i2"), ("animal", "i8"), ("distance_m", "f4"),
-     ("angle_rad", "f4")]
-)  # fmt: skip
+    [
+        ("time_h", "f8"),
+        ("site", "i4"),
+        ("truth", "i2"),
+        ("reported", "i2"),
+        ("animal", "i8"),
+        ("distance_m", "f4"),
+        ("angle_rad", "f4"),
+    ]
+)
 """a detected animal: hour of the clock, number of the camera or line, rows of the true and of the reported name"""
 FIX = np.dtype([("time_h", "f8"), ("collar", "i4"), ("animal", "i8"), ("species", "i2"), ("x", "f8"), ("y", "f8")])
 """a position of a collar; x and y are nan where the fix failed"""
@@ -75,8 +82,10 @@ def _prepare(rule, world: World, dtype: np.dtype) -> None:
 def _check_points(world: World, name: str, points) -> None:
     for x, y in points:
         if not (0 <= x <= world.space.width_m and 0 <= y <= world.space.height_m):
-            raise ValueError(f"sensor {name!r}: ({x:g}, {y:g}) m lies outside the map of {world.space.width_m:g} by "
-                             f"{world.space.height_m:g} m; choose a point on it")  # fmt: skip
+            raise ValueError(
+                f"sensor {name!r}: ({x:g}, {y:g}) m lies outside the map of {world.space.width_m:g} by "
+                f"{world.space.height_m:g} m; choose a point on it"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +144,9 @@ class CameraTraps(Rule):
         """Takes the pictures of all cameras in this step."""
         low_x, high_x = np.minimum(x0, x1) - self.view.range_m, np.maximum(x0, x1) + self.view.range_m
         low_y, high_y = np.minimum(y0, y1) - self.view.range_m, np.maximum(y0, y1) + self.view.range_m
-        near = [np.flatnonzero((low_x <= cx) & (cx <= high_x) & (low_y <= cy) & (cy <= high_y)) for cx, cy in self.places_m]
+        near = [
+            np.flatnonzero((low_x <= cx) & (cx <= high_x) & (low_y <= cy) & (cy <= high_y)) for cx, cy in self.places_m
+        ]
         sites = np.repeat(np.arange(len(near)), np.array([len(one) for one in near], int))
         if not len(sites):
             return
@@ -224,8 +235,10 @@ class StripCounts(Rule):
         if self.kind not in ("strip", "line", "aerial"):
             raise ValueError(f"sensor {self.name!r}: kind {self.kind!r} is unknown; write strip, line or aerial")
         if not 0 <= self.available <= 1 or not self.half_width_m > 0 or not self.every_h > 0:
-            raise ValueError(f"sensor {self.name!r}: available {self.available}, half_width_m {self.half_width_m}, every_h "
-                             f"{self.every_h}: give a share, and lengths and hours above 0")  # fmt: skip
+            raise ValueError(
+                f"sensor {self.name!r}: available {self.available}, half_width_m {self.half_width_m}, every_h "
+                f"{self.every_h}: give a share, and lengths and hours above 0"
+            )
 
     def prepare(self, world: World) -> None:
         _prepare(self, world, SIGHTING)

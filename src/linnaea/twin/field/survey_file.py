@@ -180,11 +180,16 @@ def _camera(table: Mapping, number: int, space: Space, confusion: Confusion) -> 
         grid = table["grid"]
         whole = are_numbers(grid, 2) and all(is_number(one, whole=True) and one >= 1 for one in grid)
         if not whole or math.prod(grid) > MOST_SITES:
-            raise ValueError(f"camera {number}: grid {grid!r} is impossible; write [rows, columns], whole numbers from 1, of "
-                             f"{MOST_SITES} cameras at most")  # fmt: skip
+            raise ValueError(
+                f"camera {number}: grid {grid!r} is impossible; write [rows, columns], whole numbers from 1, of "
+                f"{MOST_SITES} cameras at most"
+            )
         rows, columns = grid
-        places = tuple(((c + 0.5) / columns * space.width_m, (r + 0.5) / rows * space.height_m)
-                       for r in range(rows) for c in range(columns))  # fmt: skip
+        places = tuple(
+            ((c + 0.5) / columns * space.width_m, (r + 0.5) / rows * space.height_m)
+            for r in range(rows)
+            for c in range(columns)
+        )
     else:
         _check_lists(table["points_km"], 2, f"camera {number}: points_km", "[[x, y], …]")
         places = tuple((1000 * x, 1000 * y) for x, y in table["points_km"])
@@ -206,7 +211,9 @@ def _count(table: Mapping, number: int, space: Space) -> StripCounts:
     if "n_lines" in table:
         n_lines = table["n_lines"]
         if not is_number(n_lines, whole=True) or not 1 <= n_lines <= MOST_SITES:
-            raise ValueError(f"count {number}: n_lines {n_lines!r} is impossible; write a whole number from 1 to {MOST_SITES}")
+            raise ValueError(
+                f"count {number}: n_lines {n_lines!r} is impossible; write a whole number from 1 to {MOST_SITES}"
+            )
         across = [(n + 0.5) / n_lines * space.width_m for n in range(n_lines)]
         lines = tuple((x, 0.0, x, space.height_m) for x in across)
     else:

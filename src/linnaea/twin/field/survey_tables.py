@@ -29,22 +29,64 @@ from linnaea.twin.field.survey_file import Survey
 EVENT_GAP_S = 120.0
 """pictures of one camera less than so long apart are one event"""
 EVENTS = (
-    "eventID", "parentEventID", "eventType", "eventDate", "samplingProtocol", "decimalLatitude", "decimalLongitude",
-    "geodeticDatum", "footprintWKT", "footprintSRS", "sampleSizeValue", "sampleSizeUnit", "locationID",
+    "eventID",
+    "parentEventID",
+    "eventType",
+    "eventDate",
+    "samplingProtocol",
+    "decimalLatitude",
+    "decimalLongitude",
+    "geodeticDatum",
+    "footprintWKT",
+    "footprintSRS",
+    "sampleSizeValue",
+    "sampleSizeUnit",
+    "locationID",
     # Of the Humboldt extension.
-    "siteCount", "totalAreaSampledValue", "totalAreaSampledUnit", "isAbundanceReported", "isAbsenceReported",
-    "isSamplingEffortReported", "samplingEffortProtocol", "samplingEffortValue", "samplingEffortUnit", "inventoryTypes",
-    "protocolNames", "protocolDescriptions", "targetTaxonomicScope", "isTaxonomicScopeFullyReported",
-)  # fmt: skip
+    "siteCount",
+    "totalAreaSampledValue",
+    "totalAreaSampledUnit",
+    "isAbundanceReported",
+    "isAbsenceReported",
+    "isSamplingEffortReported",
+    "samplingEffortProtocol",
+    "samplingEffortValue",
+    "samplingEffortUnit",
+    "inventoryTypes",
+    "protocolNames",
+    "protocolDescriptions",
+    "targetTaxonomicScope",
+    "isTaxonomicScopeFullyReported",
+)
 OCCURRENCES = (
-    "occurrenceID", "eventID", "basisOfRecord", "occurrenceStatus", "scientificName", "vernacularName", "individualCount",
-    "organismQuantity", "organismQuantityType", "eventDate", "decimalLatitude", "decimalLongitude", "geodeticDatum",
-    "identificationVerificationStatus", "occurrenceRemarks",
-)  # fmt: skip
+    "occurrenceID",
+    "eventID",
+    "basisOfRecord",
+    "occurrenceStatus",
+    "scientificName",
+    "vernacularName",
+    "individualCount",
+    "organismQuantity",
+    "organismQuantityType",
+    "eventDate",
+    "decimalLatitude",
+    "decimalLongitude",
+    "geodeticDatum",
+    "identificationVerificationStatus",
+    "occurrenceRemarks",
+)
 MOVEBANK = (
-    "event-id", "visible", "timestamp", "location-long", "location-lat", "sensor-type",
-    "individual-taxon-canonical-name", "tag-local-identifier", "individual-local-identifier", "study-name",
-)  # fmt: skip
+    "event-id",
+    "visible",
+    "timestamp",
+    "location-long",
+    "location-lat",
+    "sensor-type",
+    "individual-taxon-canonical-name",
+    "tag-local-identifier",
+    "individual-local-identifier",
+    "study-name",
+)
 PROTOCOLS = {"strip": "strip transect count", "line": "line transect count", "aerial": "aerial strip count"}
 
 
@@ -135,19 +177,32 @@ def _media_and_observations(
         last = (site, hour)
         picture = stable_id("media", ids[site], repr(hour))
         time = geo.time(hour)
-        media.setdefault(picture, {
-            "mediaID": picture, "deploymentID": ids[site], "captureMethod": "activityDetection", "timestamp": time,
-            "filePath": f"simulated/{picture}.jpg", "filePublic": "false", "fileMediatype": "image/jpeg",
-        })  # fmt: skip
+        media.setdefault(
+            picture,
+            {
+                "mediaID": picture,
+                "deploymentID": ids[site],
+                "captureMethod": "activityDetection",
+                "timestamp": time,
+                "filePath": f"simulated/{picture}.jpg",
+                "filePublic": "false",
+                "fileMediatype": "image/jpeg",
+            },
+        )
         reported = names[row["reported"]]
         group = groups.setdefault((event, reported), {"site": site, "first": hour, "last": hour, "animals": set()})
         group["last"] = hour
         group["animals"].add(int(row["animal"]))
-        observations.append(_observation(ids[site], event, time, time, reported, 1, published) | {
-            "observationID": stable_id("observation", picture, str(row["animal"])), "mediaID": picture,
-            "observationLevel": "media", "individualPositionRadius": f"{row['distance_m']:.2f}",
-            "individualPositionAngle": f"{math.degrees(row['angle_rad']):.1f}",
-        })  # fmt: skip
+        observations.append(
+            _observation(ids[site], event, time, time, reported, 1, published)
+            | {
+                "observationID": stable_id("observation", picture, str(row["animal"])),
+                "mediaID": picture,
+                "observationLevel": "media",
+                "individualPositionRadius": f"{row['distance_m']:.2f}",
+                "individualPositionAngle": f"{math.degrees(row['angle_rad']):.1f}",
+            }
+        )
         if name := published.name(reported):
             taxa.setdefault(name, reported)
     for (event, reported), group in groups.items():
@@ -163,10 +218,16 @@ def _observation(
     deployment: str, event: str, start: str, end: str, reported: str, count: int, published: Published
 ) -> dict:
     return {
-        "deploymentID": deployment, "eventID": event, "eventStart": start, "eventEnd": end,
-        "observationType": "unknown" if reported == UNIDENTIFIED else "animal", "scientificName": published.name(reported),
-        "count": count, "classificationMethod": "machine", "classifiedBy": "simulated classifier",
-    }  # fmt: skip
+        "deploymentID": deployment,
+        "eventID": event,
+        "eventStart": start,
+        "eventEnd": end,
+        "observationType": "unknown" if reported == UNIDENTIFIED else "animal",
+        "scientificName": published.name(reported),
+        "count": count,
+        "classificationMethod": "machine",
+        "classifiedBy": "simulated classifier",
+    }
 
 
 def _descriptor(sensor: CameraTraps, places: list, taxa: list, end_h: float, published: Published) -> dict:
@@ -274,11 +335,18 @@ def write_movebank(world: World, sensors: Sequence[Collars], path: Path, publish
         for fix in records(world, sensor.name):
             latitude, longitude = (float(one) for one in geo.degrees(fix["x"], fix["y"]))
             fine = math.isfinite(latitude)
-            rows.append({
-                "event-id": len(rows) + 1, "visible": str(fine).lower(), "timestamp": geo.time(fix["time_h"]).replace("T", " ")[:-1] + ".000",
-                "location-long": f"{longitude:.7f}" if fine else "", "location-lat": f"{latitude:.7f}" if fine else "",
-                "sensor-type": "gps", "individual-taxon-canonical-name": published.name(sensor.species),
-                "tag-local-identifier": f"{sensor.name}-{fix['collar'] + 1}", "individual-local-identifier": str(fix["animal"]),
-                "study-name": published.title,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "event-id": len(rows) + 1,
+                    "visible": str(fine).lower(),
+                    "timestamp": geo.time(fix["time_h"]).replace("T", " ")[:-1] + ".000",
+                    "location-long": f"{longitude:.7f}" if fine else "",
+                    "location-lat": f"{latitude:.7f}" if fine else "",
+                    "sensor-type": "gps",
+                    "individual-taxon-canonical-name": published.name(sensor.species),
+                    "tag-local-identifier": f"{sensor.name}-{fix['collar'] + 1}",
+                    "individual-local-identifier": str(fix["animal"]),
+                    "study-name": published.title,
+                }
+            )
     write_table(path, MOVEBANK, rows)

@@ -69,11 +69,16 @@ def infer(
     nearest = np.argsort(distances_n, kind="stable")[:particles]
     values_np, distances_n = values_np[nearest], distances_n[nearest]
     if not np.isfinite(distances_n).all():
-        raise ValueError(f"{int(np.isinf(distances_n).sum())} of the best {particles} simulations failed; narrow the ranges")
+        raise ValueError(
+            f"{int(np.isinf(distances_n).sum())} of the best {particles} simulations failed; narrow the ranges"
+        )
     posterior = Posterior(
-        values_np=values_np, weights_n=np.full(particles, 1 / particles), distances_n=distances_n,
-        tolerances=(float(distances_n.max()),), simulated=first,
-    )  # fmt: skip
+        values_np=values_np,
+        weights_n=np.full(particles, 1 / particles),
+        distances_n=distances_n,
+        tolerances=(float(distances_n.max()),),
+        simulated=first,
+    )
     report(f"round 1: {first} simulations, distances up to {posterior.tolerances[-1]:.4g}")
     for number in range(2, rounds + 1):
         following = _next_round(posterior, distance, low_p, high_p, keep, rng)
@@ -81,7 +86,9 @@ def infer(
             report(f"round {number}: hardly any simulation is nearer; the last round stands")
             break
         posterior = following
-        report(f"round {number}: {posterior.simulated} simulations in all, distances up to {posterior.tolerances[-1]:.4g}")
+        report(
+            f"round {number}: {posterior.simulated} simulations in all, distances up to {posterior.tolerances[-1]:.4g}"
+        )
     return posterior
 
 
@@ -108,9 +115,12 @@ def _next_round(last: Posterior, distance, low_p, high_p, keep, rng) -> Posterio
     # The prior is flat, so that a weight is one over the density of its proposal.
     weights_n = 1 / np.maximum(kernel @ last.weights_n, 1e-300)
     return Posterior(
-        values_np=values_np, weights_n=weights_n / weights_n.sum(), distances_n=distances_n,
-        tolerances=(*last.tolerances, aim), simulated=last.simulated + tried,
-    )  # fmt: skip
+        values_np=values_np,
+        weights_n=weights_n / weights_n.sum(),
+        distances_n=distances_n,
+        tolerances=(*last.tolerances, aim),
+        simulated=last.simulated + tried,
+    )
 
 
 def _propose(last: Posterior, covariance, low_p, high_p, count: int, rng) -> np.ndarray:

@@ -36,8 +36,10 @@ class FilterConfig:
 
     def __post_init__(self) -> None:
         if not (self.reach >= 0 and self.detection >= 0 and 0 <= self.kept_spread < 1 and self.parameter_noise >= 0):
-            raise ValueError(f"reach {self.reach}, detection {self.detection}, parameter_noise {self.parameter_noise} are "
-                             f"from 0 up, and kept_spread {self.kept_spread} is a share below 1")  # fmt: skip
+            raise ValueError(
+                f"reach {self.reach}, detection {self.detection}, parameter_noise {self.parameter_noise} are "
+                f"from 0 up, and kept_spread {self.kept_spread} is a share below 1"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,12 +106,16 @@ def assimilate(
         counts = windows[window] if window < len(windows) else ()
         if counts:
             state_dlm = members.state().reshape(-1, n_levels, n_members)
-            drift = config.parameter_noise * np.sqrt(hours / 8766) * rng.standard_normal((len(state_dlm) - n, n_members))
+            drift = (
+                config.parameter_noise * np.sqrt(hours / 8766) * rng.standard_normal((len(state_dlm) - n, n_members))
+            )
             # What all members agree on is taken as known and does not drift.
             state_dlm[n:] += drift[:, None] * (state_dlm[n:].std(2, keepdims=True) > 0)
             share_l = _shares(log_weight_l)
             parts = state_dlm, log_mean_slm, detection_gslm
-            surprise_l, log_chance_l = _correct(*parts, counts, list(groups), near[:, owner_d], near[:, animal_s], config)
+            surprise_l, log_chance_l = _correct(
+                *parts, counts, list(groups), near[:, owner_d], near[:, animal_s], config
+            )
             surprise.append(float(share_l @ surprise_l))
             log_weight_l = log_weight_l + log_chance_l
             members.put(state_dlm.reshape(len(state_dlm), -1))
@@ -120,11 +126,19 @@ def assimilate(
         each(window)
     flat_gsk = detection_gslm.reshape(*detection_gslm.shape[:2], -1)
     return Assimilated(
-        animals=tuple(members.animals), edges_h=edges_h, before_wsm=np.array(before), after_wsm=np.array(after),
-        parameters=tuple(members.parameters), first_pm=first_pm, last_pm=drawn(members.state()[n:], log_weight_l),
-        first_detection_gsm=first_gsm, detection_gsm=drawn(flat_gsk, log_weight_l), surprise_w=np.array(surprise),
-        levels=tuple(members.levels), weight_wl=np.array(weight),
-    )  # fmt: skip
+        animals=tuple(members.animals),
+        edges_h=edges_h,
+        before_wsm=np.array(before),
+        after_wsm=np.array(after),
+        parameters=tuple(members.parameters),
+        first_pm=first_pm,
+        last_pm=drawn(members.state()[n:], log_weight_l),
+        first_detection_gsm=first_gsm,
+        detection_gsm=drawn(flat_gsk, log_weight_l),
+        surprise_w=np.array(surprise),
+        levels=tuple(members.levels),
+        weight_wl=np.array(weight),
+    )
 
 
 def _shares(log_weight_l: np.ndarray) -> np.ndarray:
@@ -142,9 +156,7 @@ def drawn(value_xk: np.ndarray, log_weight_l: np.ndarray) -> np.ndarray:
     return value_xk[..., np.minimum(places, len(upto_k) - 1)]
 
 
-def expected(
-    count: Count, log_mean_slm: np.ndarray, detection_slm: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def expected(count: Count, log_mean_slm: np.ndarray, detection_slm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Logarithm of the expected count of each member [l, m], and the share of each species in it [s, l]."""
     part_slm = count.per_density_s[:, None, None] * np.exp(log_mean_slm + detection_slm)
     total_lm = part_slm.sum(0)

@@ -50,8 +50,11 @@ def posterior_places(z_m: np.ndarray, y: int, k: float) -> tuple[np.ndarray, flo
 def _log_mean(log_value: np.ndarray, log_density: np.ndarray) -> float:
     """Logarithm of the mean of exp(log_value) under a density on a grid that need not be normalised."""
     both = log_value + log_density
-    return float(both.max() + np.log(np.exp(both - both.max()).sum() / np.exp(log_density - log_density.max()).sum())
-                 - log_density.max())  # fmt: skip
+    return float(
+        both.max()
+        + np.log(np.exp(both - both.max()).sum() / np.exp(log_density - log_density.max()).sum())
+        - log_density.max()
+    )
 
 
 def _upto(log_density: np.ndarray) -> np.ndarray:

@@ -169,9 +169,11 @@ class _Rates:
     def of(self, visit: Visit, sensor: CameraTraps | StripCounts, hour: float) -> np.ndarray:
         """Animals detected per unit of effort at density 1 [s]."""
         if isinstance(sensor, CameraTraps):
-            view = View(range_m=sensor.view.range_m if math.isnan(visit.range_m) else visit.range_m,
-                        angle_deg=sensor.view.angle_deg if math.isnan(visit.angle_deg) else visit.angle_deg,
-                        delay_s=sensor.view.delay_s)  # fmt: skip
+            view = View(
+                range_m=sensor.view.range_m if math.isnan(visit.range_m) else visit.range_m,
+                angle_deg=sensor.view.angle_deg if math.isnan(visit.angle_deg) else visit.angle_deg,
+                delay_s=sensor.view.delay_s,
+            )
             key = (sensor.name, view)
             if key not in self.kept:
                 rates = [camera_rate(sensor, one, view, self.day_path[one.name].km) for one in self.species.values()]
@@ -238,7 +240,10 @@ def gather(found: Observations, survey: Survey, species: Mapping[str, Species], 
     spans = {v.id: (geo.hour(v.start.isoformat()), geo.hour(v.end.isoformat())) for v in found.visits.values()}
     late = [key for key, (start, end) in spans.items() if start >= -1e-6]
     rejected = [
-        (f"visit {v} ({found.visits[v].site})", f"it began before the survey's start, {geo.start}; set an earlier start")
+        (
+            f"visit {v} ({found.visits[v].site})",
+            f"it began before the survey's start, {geo.start}; set an earlier start",
+        )
         for v in spans
         if v not in late
     ]
@@ -246,7 +251,9 @@ def gather(found: Observations, survey: Survey, species: Mapping[str, Species], 
         raise ValueError(nothing_left([*found.rejected, *rejected]))
     first_h = min(spans[key][0] for key in late)
     if first_h > LATE_H:
-        notes.append(f"the first visit is {first_h / 24:.0f} days after the survey's start, {geo.start}: is that right?")
+        notes.append(
+            f"the first visit is {first_h / 24:.0f} days after the survey's start, {geo.start}: is that right?"
+        )
     last_h = max(spans[key][1] for key in late)
     edges_h = window_h * np.arange(max(1, math.ceil(last_h / window_h - 1e-9)) + 1)
     paths = {
@@ -282,12 +289,16 @@ def gather(found: Observations, survey: Survey, species: Mapping[str, Species], 
     if not any(wanted.any() for wanted in wanted_of.values()):
         raise ValueError("no visit looked for an animal of this world; give observations of its species")
     if strange and not y_vr and () in wanted_of:
-        raise ValueError(f"not one of the {len(strange)} animals reported lives in this world (first: {strange[0]!r}); give observations "
-                         "of its own, or say with --looked-for which of its species would have been reported")  # fmt: skip
+        raise ValueError(
+            f"not one of the {len(strange)} animals reported lives in this world (first: {strange[0]!r}); give observations "
+            "of its own, or say with --looked-for which of its species would have been reported"
+        )
     seen_s = np.sum([y for y in y_vr.values()] or [np.zeros(len(reported))], axis=0)[: len(names)]
     if () in wanted_of and (n_never := int((seen_s == 0).sum())):
-        notes.append(f"{n_never} of the world's {len(names)} animals were never reported; they count as looked for and not there, unless "
-                     "--looked-for leaves them out")  # fmt: skip
+        notes.append(
+            f"{n_never} of the world's {len(names)} animals were never reported; they count as looked for and not there, unless "
+            "--looked-for leaves them out"
+        )
     return _assemble(found, rates, wanted_of, confusion, reported, spans, late, edges_h, y_vr, rejected, notes)
 
 
@@ -326,13 +337,25 @@ def _assemble(found, rates, wanted_of, confusion, reported, spans, late, edges_h
             for r, name in enumerate(reported):
                 per_density_s = effort_vs.sum(0) * share_sr[:, r]
                 if per_density_s.any():
-                    windows[window].append(Count(group=group, name=name, y=int(y_r[r]), per_density_s=per_density_s,
-                                                 k=float(n_sites / clumping_r[r]),
-                                                 stays_s=clumping_r[r] / n_sites + path_s))  # fmt: skip
+                    windows[window].append(
+                        Count(
+                            group=group,
+                            name=name,
+                            y=int(y_r[r]),
+                            per_density_s=per_density_s,
+                            k=float(n_sites / clumping_r[r]),
+                            stays_s=clumping_r[r] / n_sites + path_s,
+                        )
+                    )
                 elif y_r[r]:
                     rejected.append((f"{int(y_r[r])} of {name!r} by {group}", "no animal of the world is reported so"))
-    return Counts(edges_h=edges_h, windows=tuple(map(tuple, windows)), groups=tuple(cells), rejected=tuple(rejected),
-                  notes=tuple(notes))  # fmt: skip
+    return Counts(
+        edges_h=edges_h,
+        windows=tuple(map(tuple, windows)),
+        groups=tuple(cells),
+        rejected=tuple(rejected),
+        notes=tuple(notes),
+    )
 
 
 def _clumping(by_window: Mapping[int, list], n_names: int) -> np.ndarray:

@@ -222,8 +222,16 @@ def integrate(system: MeanField, until: float, times: Sequence[float] | None = N
     margin.terminal, margin.direction = True, -1
     state, now, pieces, extinctions = rates.start().ravel(), 0.0, [], {}
     while now < until:
-        done = solve_ivp(change, (now, until), state, method=system.method, rtol=system.rtol, atol=system.atol,
-                         dense_output=True, events=margin if system.extinct_below else None)  # fmt: skip
+        done = solve_ivp(
+            change,
+            (now, until),
+            state,
+            method=system.method,
+            rtol=system.rtol,
+            atol=system.atol,
+            dense_output=True,
+            events=margin if system.extinct_below else None,
+        )
         if not done.success or not np.isfinite(done.y[:, -1]).all():
             raise ValueError(
                 f"no solution past {done.t[-1]:g} {system.time_unit}: {done.message}; try method LSODA or BDF"
@@ -242,8 +250,13 @@ def integrate(system: MeanField, until: float, times: Sequence[float] | None = N
                 state_sc[row_of(system, name)] = 0
         return state_sc
 
-    return Trajectory(system=system, time_t=time_t, state_tsc=np.array([solution(time) for time in time_t]),
-                      solution=solution, extinctions=extinctions)  # fmt: skip
+    return Trajectory(
+        system=system,
+        time_t=time_t,
+        state_tsc=np.array([solution(time) for time in time_t]),
+        solution=solution,
+        extinctions=extinctions,
+    )
 
 
 def _clear(rates: Rates, state_sc: np.ndarray, alive: np.ndarray) -> tuple[np.ndarray, list[int]]:

@@ -74,13 +74,21 @@ def system_of_web(web: FoodWeb, config: WebConfig | None = None) -> MeanField:
         total_n = np.linalg.solve(matrix, np.where(basal, 0, loss_n * biomass_n))
         taken_n = share_nn.T @ total_n
         given_n = _given(web, place, total_n, loss_n, biomass_n, config)
-        settled_n = np.array([_basal_biomass(one, taken_n[place[name]], given_n[place[name]], biomass_n[place[name]])
-                              for name, one in web.species.items()])  # fmt: skip
+        settled_n = np.array(
+            [
+                _basal_biomass(one, taken_n[place[name]], given_n[place[name]], biomass_n[place[name]])
+                for name, one in web.species.items()
+            ]
+        )
         if np.allclose(settled_n, biomass_n, rtol=1e-12):
             break
         biomass_n = settled_n
-    nodes = [_node(one, biomass_n[place[name]], taken_n[place[name]] - given_n[place[name]], loss_n[place[name]], web, config)
-             for name, one in web.species.items()]  # fmt: skip
+    nodes = [
+        _node(
+            one, biomass_n[place[name]], taken_n[place[name]] - given_n[place[name]], loss_n[place[name]], web, config
+        )
+        for name, one in web.species.items()
+    ]
     links = []
     for name, one in web.species.items():
         if one.basal:
@@ -98,11 +106,28 @@ def system_of_web(web: FoodWeb, config: WebConfig | None = None) -> MeanField:
         for link in diet:
             prey = web.species[link.prey]
             assimilated = config.animal_efficiency if prey.kind == "animal" else config.plant_efficiency
-            links.append(Link(predator=name, prey=link.prey, attack=attack, handling=1 / most_n[index], hill=link.hill,
-                              preference=link.preference, efficiency=efficiency_n[index],
-                              respired=max(assimilated - efficiency_n[index], 0.0)))  # fmt: skip
-    return MeanField(nodes=tuple(nodes), links=tuple(links), extinct_below=config.extinct_below, method="LSODA", rtol=1e-8,
-                     atol=1e-10, time_unit="y", density_unit="kg/km2")  # fmt: skip
+            links.append(
+                Link(
+                    predator=name,
+                    prey=link.prey,
+                    attack=attack,
+                    handling=1 / most_n[index],
+                    hill=link.hill,
+                    preference=link.preference,
+                    efficiency=efficiency_n[index],
+                    respired=max(assimilated - efficiency_n[index], 0.0),
+                )
+            )
+    return MeanField(
+        nodes=tuple(nodes),
+        links=tuple(links),
+        extinct_below=config.extinct_below,
+        method="LSODA",
+        rtol=1e-8,
+        atol=1e-10,
+        time_unit="y",
+        density_unit="kg/km2",
+    )
 
 
 def _animal_rates(web: FoodWeb, config: WebConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -187,8 +212,15 @@ def _node(one: Species, biomass: float, short: float, loss: float, web: FoodWeb,
         return Node(name=one.name, start=biomass, growth=one.growth_per_y, capacity=one.capacity_kg_km2)
     mortality = _mortality(one, loss)
     remains, waste = _pools(one, web, config)
-    return Node(name=one.name, start=biomass, metabolism=loss - mortality, mortality=mortality, remains=remains, waste=waste,
-                interference=config.interference / biomass)  # fmt: skip
+    return Node(
+        name=one.name,
+        start=biomass,
+        metabolism=loss - mortality,
+        mortality=mortality,
+        remains=remains,
+        waste=waste,
+        interference=config.interference / biomass,
+    )
 
 
 def allometric_network(
@@ -205,14 +237,33 @@ def allometric_network(
     """
     plants = {f"p{index}": float(mass) for index, mass in enumerate(plant_mass)}
     animals = {f"a{index}": float(mass) for index, mass in enumerate(animal_mass)}
-    nodes = [Node(name=f"n{index}", start=constants.supply, turnover=constants.turnover, supply=constants.supply)
-             for index in range(len(constants.contents))]  # fmt: skip
-    nodes += [Node(name=name, start=start, growth=constants.plant_growth * mass**-0.25,
-                   metabolism=constants.plant_metabolism * mass**-0.25) for name, mass in plants.items()]  # fmt: skip
-    nodes += [Node(name=name, start=start, metabolism=constants.animal_metabolism * mass**-0.25,
-                   interference=constants.interference) for name, mass in animals.items()]  # fmt: skip
-    uptakes = [Uptake(plant=name, nutrient=f"n{index}", half_saturation=constants.half_saturation, content=content)
-               for name in plants for index, content in enumerate(constants.contents)]  # fmt: skip
+    nodes = [
+        Node(name=f"n{index}", start=constants.supply, turnover=constants.turnover, supply=constants.supply)
+        for index in range(len(constants.contents))
+    ]
+    nodes += [
+        Node(
+            name=name,
+            start=start,
+            growth=constants.plant_growth * mass**-0.25,
+            metabolism=constants.plant_metabolism * mass**-0.25,
+        )
+        for name, mass in plants.items()
+    ]
+    nodes += [
+        Node(
+            name=name,
+            start=start,
+            metabolism=constants.animal_metabolism * mass**-0.25,
+            interference=constants.interference,
+        )
+        for name, mass in animals.items()
+    ]
+    uptakes = [
+        Uptake(plant=name, nutrient=f"n{index}", half_saturation=constants.half_saturation, content=content)
+        for name in plants
+        for index, content in enumerate(constants.contents)
+    ]
     links = []
     for number, (name, mass) in enumerate(animals.items()):
         foods = plants if number in herbivores else plants | animals
@@ -225,7 +276,22 @@ def allometric_network(
             rate = float(capture_rate(mass, foods[food], food in plants, constants)) / len(prey)
             efficiency = constants.plant_efficiency if food in plants else constants.animal_efficiency
             # Rates are of one animal; divided by its mass they are of a unit of biomass.
-            links.append(Link(predator=name, prey=food, attack=rate / mass, hill=constants.hill, efficiency=efficiency,
-                              handling=float(handling_time(mass, foods[food], constants)) * mass))  # fmt: skip
-    return MeanField(nodes=tuple(nodes), links=tuple(links), uptakes=tuple(uptakes), extinct_below=1e-6, method="LSODA",
-                     rtol=1e-9, atol=1e-11)  # fmt: skip
+            links.append(
+                Link(
+                    predator=name,
+                    prey=food,
+                    attack=rate / mass,
+                    hill=constants.hill,
+                    efficiency=efficiency,
+                    handling=float(handling_time(mass, foods[food], constants)) * mass,
+                )
+            )
+    return MeanField(
+        nodes=tuple(nodes),
+        links=tuple(links),
+        uptakes=tuple(uptakes),
+        extinct_below=1e-6,
+        method="LSODA",
+        rtol=1e-9,
+        atol=1e-11,
+    )

@@ -76,11 +76,13 @@ def crossings(trajectory: Trajectory, name: str, level: float, per_unit: float =
     first, last = trajectory.time_t[0], trajectory.time_t[-1]
     grid = np.linspace(first, last, max(int(per_unit * (last - first)), 200) + 1)
     above = [float(solution(time)[row, 0]) > level for time in grid]
-    return np.array([
-        brentq(lambda time: float(solution(time)[row, 0]) - level, start, end, xtol=1e-12)
-        for (start, end), (before, after) in zip(pairwise(grid), pairwise(above), strict=True)
-        if after and not before
-    ])  # fmt: skip
+    return np.array(
+        [
+            brentq(lambda time: float(solution(time)[row, 0]) - level, start, end, xtol=1e-12)
+            for (start, end), (before, after) in zip(pairwise(grid), pairwise(above), strict=True)
+            if after and not before
+        ]
+    )
 
 
 def extremes(trajectory: Trajectory, name: str, part: str = "all", since: float = 0.0) -> tuple[float, float]:
@@ -94,8 +96,12 @@ def extremes(trajectory: Trajectory, name: str, part: str = "all", since: float 
     for sign in (1, -1):
         at = int(np.argmin(sign * value_t))
         near = time_t[max(at - 1, 0)], time_t[min(at + 1, len(time_t) - 1)]
-        best = minimize_scalar(lambda time, sign=sign: sign * float(solution(time)[row, 0]), bounds=near, method="bounded",
-                               options={"xatol": 1e-9})  # fmt: skip
+        best = minimize_scalar(
+            lambda time, sign=sign: sign * float(solution(time)[row, 0]),
+            bounds=near,
+            method="bounded",
+            options={"xatol": 1e-9},
+        )
         found.append(min(float(best.fun), float(sign * value_t[at])) * sign)
     return found[0], found[1]
 

@@ -79,8 +79,10 @@ def grazers(
     names = [f"g{i}" for i in range(len(attack))]
     nodes = [Node(name="grass", start=1.0, growth=1.0, capacity=1.0)]
     nodes += [Node(name=name, start=0.1, metabolism=m) for name, m in zip(names, loss, strict=True)]
-    links = [Link(predator=name, prey="grass", attack=a, handling=h, efficiency=efficiency)
-             for name, a, h in zip(names, attack, handling, strict=True)]  # fmt: skip
+    links = [
+        Link(predator=name, prey="grass", attack=a, handling=h, efficiency=efficiency)
+        for name, a, h in zip(names, attack, handling, strict=True)
+    ]
     return MeanField(nodes=tuple(nodes), links=tuple(links))
 
 
@@ -94,8 +96,15 @@ def food_chain(n_levels: int, seed: int = 0, spread: float = 0.3) -> MeanField:
     links = []
     for index in range(n_levels - 1):
         nodes.append(Node(name=f"level{index + 2}", start=0.1, metabolism=float(losses[index]), interference=0.2))
-        links.append(Link(predator=f"level{index + 2}", prey=f"level{index + 1}", attack=float(attacks[index]),
-                          efficiency=0.3, handling=0.3))  # fmt: skip
+        links.append(
+            Link(
+                predator=f"level{index + 2}",
+                prey=f"level{index + 1}",
+                attack=float(attacks[index]),
+                efficiency=0.3,
+                handling=0.3,
+            )
+        )
     return MeanField(nodes=tuple(nodes), links=tuple(links))
 
 

@@ -26,7 +26,7 @@ from linnaea.twin.engine.rng import (
     uniform,
     uniform2,
     uniforms,
-)  # fmt: skip
+)
 from linnaea.twin.engine.world import CAUSE, Rule, World
 from linnaea.twin.rules.motion import ALL
 
@@ -102,9 +102,21 @@ class BirthDeath(Rule):
             mine = cells.order if self.species == ALL else cells.order[a.species[cells.order] == self.species]
             number = np.bincount(cells.cell_of[mine], minlength=cells.n_cells) if self.local else np.array([len(mine)])
         _birth_death(
-            cells.order, a.species, self.species, a.key, cells.cell_of, number.astype(np.float64), self.birth_per_h,
-            self.death_per_h, slope, world.dt_h, world.seed64, world.step, a.litter, a.dying,
-        )  # fmt: skip
+            cells.order,
+            a.species,
+            self.species,
+            a.key,
+            cells.cell_of,
+            number.astype(np.float64),
+            self.birth_per_h,
+            self.death_per_h,
+            slope,
+            world.dt_h,
+            world.seed64,
+            world.step,
+            a.litter,
+            a.dying,
+        )
 
 
 @kernel
@@ -152,10 +164,19 @@ class Generation(Rule):
         if not len(slots):
             return
         _generation(
-            slots, a.key, a.born_h, world.now_h, world.dt_h, np.array(self.fertility, np.float64),
-            np.array(self.survival, np.float64), math.exp(-self.crowding * len(slots)), world.seed64, world.step,
-            a.litter, a.dying,
-        )  # fmt: skip
+            slots,
+            a.key,
+            a.born_h,
+            world.now_h,
+            world.dt_h,
+            np.array(self.fertility, np.float64),
+            np.array(self.survival, np.float64),
+            math.exp(-self.crowding * len(slots)),
+            world.seed64,
+            world.step,
+            a.litter,
+            a.dying,
+        )
         dead = slots[a.dying[slots] > 0]
         world.give_birth(slots, a.litter[slots])
         world.tallies["died"][self.species, _AGE] += len(dead)
@@ -265,6 +286,14 @@ class Infect(Rule):
     def apply(self, world: World) -> None:
         a = world.agents
         _infect(
-            world.cells.order, a.health, a.exposure, a.key, self.infection_per_h * world.dt_h,
-            chance(self.recovery_per_h, world.dt_h), self.lethality, world.seed64, world.step, a.dying,
-        )  # fmt: skip
+            world.cells.order,
+            a.health,
+            a.exposure,
+            a.key,
+            self.infection_per_h * world.dt_h,
+            chance(self.recovery_per_h, world.dt_h),
+            self.lethality,
+            world.seed64,
+            world.step,
+            a.dying,
+        )

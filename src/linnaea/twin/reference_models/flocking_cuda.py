@@ -102,7 +102,9 @@ def require_device() -> None:
     if cuda.implementation == "Built-in" and not numba.config.ENABLE_CUDASIM:
         raise ModuleNotFoundError("a GPU needs numba-cuda: pip install 'linnaea[cuda]'", name="numba_cuda")
     if not cuda.is_available():
-        raise ValueError("no CUDA device is at hand (see nvidia-smi); use linnaea.twin.engine.world.step on the processor")
+        raise ValueError(
+            "no CUDA device is at hand (see nvidia-smi); use linnaea.twin.engine.world.step on the processor"
+        )
 
 
 def _count(live, x, y, n, cell_w, cell_h, n_columns, n_rows, cell_of, counts, pull_x, pull_y, speed_m_h):
@@ -218,9 +220,22 @@ class CudaFlock:
     def _index(self) -> None:
         n_columns, n_rows, cell_w, cell_h, *_ = self.grid
         self.run(
-            _count, self.n, "live", "x", "y", self.n, cell_w, cell_h, n_columns, n_rows, self.cell_of, self.counts,
-            "pull_x", "pull_y", "speed_m_h",
-        )  # fmt: skip
+            _count,
+            self.n,
+            "live",
+            "x",
+            "y",
+            self.n,
+            cell_w,
+            cell_h,
+            n_columns,
+            n_rows,
+            self.cell_of,
+            self.counts,
+            "pull_x",
+            "pull_y",
+            "speed_m_h",
+        )
         _start[1, SCANNERS](self.counts, self.start, self.free)
         self.run(_fill, self.n, self.cell_of, self.n, self.free, self.order)
         self.run(cells._order_cells, len(self.counts), self.start, self.order, "key", "x", "y", self.xs, self.ys)
@@ -230,46 +245,114 @@ class CudaFlock:
         self.run(flocks.gather, self.m, self.order, "dir_x", self.us)
         self.run(flocks.gather, self.m, self.order, "dir_y", self.vs)
         self.run(
-            flocks._sums, self.m, self.order, self.cell_of, self.start, self.xs, self.ys, self.us, self.vs, self.grid,
-            radius_m, near_m, self.sums,
-        )  # fmt: skip
+            flocks._sums,
+            self.m,
+            self.order,
+            self.cell_of,
+            self.start,
+            self.xs,
+            self.ys,
+            self.us,
+            self.vs,
+            self.grid,
+            radius_m,
+            near_m,
+            self.sums,
+        )
 
 
 def _flock(on: CudaFlock, rule: flocks.Flock) -> None:
     on._sum(rule.radius_m, rule.separation_m)
     on.run(
-        flocks._flock, on.m, on.order, on.sums, on.us, on.vs, rule.cohere, rule.separate, rule.match, rule.speed_m_h,
-        "pull_x", "pull_y", "speed_m_h",
-    )  # fmt: skip
+        flocks._flock,
+        on.m,
+        on.order,
+        on.sums,
+        on.us,
+        on.vs,
+        rule.cohere,
+        rule.separate,
+        rule.match,
+        rule.speed_m_h,
+        "pull_x",
+        "pull_y",
+        "speed_m_h",
+    )
 
 
 def _align(on: CudaFlock, rule: flocks.Align) -> None:
     on._sum(rule.radius_m, 0.0)
     on.run(
-        flocks._align, on.m, on.order, on.sums, "key", rule.noise_rad, rule.speed_m_h, on.world.seed64, on.clock,
-        "pull_x", "pull_y", "speed_m_h",
-    )  # fmt: skip
+        flocks._align,
+        on.m,
+        on.order,
+        on.sums,
+        "key",
+        rule.noise_rad,
+        rule.speed_m_h,
+        on.world.seed64,
+        on.clock,
+        "pull_x",
+        "pull_y",
+        "speed_m_h",
+    )
 
 
 def _walk(on: CudaFlock, rule: movement.Walk) -> None:
     on.run(
-        movement._walk, on.m, on.order, "species", rule.species, "dir_x", "dir_y", "key", rule.mean_cosine, rule.speed_m_h,
-        int(rule.exponential), on.world.seed64, on.clock, "pull_x", "pull_y", "speed_m_h",
-    )  # fmt: skip
+        movement._walk,
+        on.m,
+        on.order,
+        "species",
+        rule.species,
+        "dir_x",
+        "dir_y",
+        "key",
+        rule.mean_cosine,
+        rule.speed_m_h,
+        int(rule.exponential),
+        on.world.seed64,
+        on.clock,
+        "pull_x",
+        "pull_y",
+        "speed_m_h",
+    )
 
 
 def _home(on: CudaFlock, rule: movement.HomeRange) -> None:
     on.run(
-        movement._home, on.m, on.order, "species", rule.species, "x", "y", "home_x", "home_y", rule.range_m, rule.weight,
-        *on.grid[4:], "pull_x", "pull_y",
-    )  # fmt: skip
+        movement._home,
+        on.m,
+        on.order,
+        "species",
+        rule.species,
+        "x",
+        "y",
+        "home_x",
+        "home_y",
+        rule.range_m,
+        rule.weight,
+        *on.grid[4:],
+        "pull_x",
+        "pull_y",
+    )
 
 
 def _move(on: CudaFlock, rule: movement.Move) -> None:
     on.run(
-        movement._move, on.m, on.order, "x", "y", "dir_x", "dir_y", "pull_x", "pull_y", "speed_m_h", on.world.dt_h,
+        movement._move,
+        on.m,
+        on.order,
+        "x",
+        "y",
+        "dir_x",
+        "dir_y",
+        "pull_x",
+        "pull_y",
+        "speed_m_h",
+        on.world.dt_h,
         *on.grid[4:],
-    )  # fmt: skip
+    )
 
 
 ON_DEVICE: dict[type[Rule], Callable[[CudaFlock, Rule], None]] = {

@@ -79,11 +79,53 @@ def _sums(order, cell_of, start, xs, ys, us, vs, grid, radius, near, sums):
             base = (row_j % n_rows) * n_columns
             # A row's run is one stretch, or two where it crosses the border.
             lo, hi = max(x_lo, 0), min(x_hi, n_columns - 1)
-            _fold(xs, ys, us, vs, start[base + lo], start[base + hi + 1], xs[k], ys[k], width32, height32, radius2, near2, sums[k])  # fmt: skip
+            _fold(
+                xs,
+                ys,
+                us,
+                vs,
+                start[base + lo],
+                start[base + hi + 1],
+                xs[k],
+                ys[k],
+                width32,
+                height32,
+                radius2,
+                near2,
+                sums[k],
+            )
             if x_lo < 0:
-                _fold(xs, ys, us, vs, start[base + x_lo + n_columns], start[base + n_columns], xs[k], ys[k], width32, height32, radius2, near2, sums[k])  # fmt: skip
+                _fold(
+                    xs,
+                    ys,
+                    us,
+                    vs,
+                    start[base + x_lo + n_columns],
+                    start[base + n_columns],
+                    xs[k],
+                    ys[k],
+                    width32,
+                    height32,
+                    radius2,
+                    near2,
+                    sums[k],
+                )
             if x_hi >= n_columns:
-                _fold(xs, ys, us, vs, start[base], start[base + x_hi - n_columns + 1], xs[k], ys[k], width32, height32, radius2, near2, sums[k])  # fmt: skip
+                _fold(
+                    xs,
+                    ys,
+                    us,
+                    vs,
+                    start[base],
+                    start[base + x_hi - n_columns + 1],
+                    xs[k],
+                    ys[k],
+                    width32,
+                    height32,
+                    radius2,
+                    near2,
+                    sums[k],
+                )
 
 
 def neighbour_sums(world: World, radius_m: float, near_m: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -176,9 +218,17 @@ class Align(Rule):
         a = world.agents
         sums, _, _ = neighbour_sums(world, self.radius_m, 0.0)
         _align(
-            world.cells.order, sums, a.key, self.noise_rad, self.speed_m_h, world.seed64, world.step, a.pull_x, a.pull_y,
+            world.cells.order,
+            sums,
+            a.key,
+            self.noise_rad,
+            self.speed_m_h,
+            world.seed64,
+            world.step,
+            a.pull_x,
+            a.pull_y,
             a.speed_m_h,
-        )  # fmt: skip
+        )
 
 
 def order_parameter(world: World) -> float:

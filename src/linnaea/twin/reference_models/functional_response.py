@@ -24,9 +24,28 @@ _PREDATION = CAUSE["predation"]
 
 @kernel
 def _hunt(
-    order, species, only, prey, x, y, key, until_h, now_h, start, xs, ys, radius, awareness, full_density, success,
-    grid, draw, seed, step, target,
-):  # fmt: skip
+    order,
+    species,
+    only,
+    prey,
+    x,
+    y,
+    key,
+    until_h,
+    now_h,
+    start,
+    xs,
+    ys,
+    radius,
+    awareness,
+    full_density,
+    success,
+    grid,
+    draw,
+    seed,
+    step,
+    target,
+):
     n_columns, n_rows, cell_w, cell_h, width, height, torus = grid
     for k in numba.prange(len(order)):
         i = order[k]
@@ -102,17 +121,53 @@ class Hunt(Rule):
         if self.interference:
             success /= 1 + self.interference * int(world.counts()[self.predator])
         _hunt(
-            cells.order, a.species, self.predator, species_mask(world, self.prey), a.x, a.y, a.key, a.until_h,
-            world.now_h, cells.start, cells.x, cells.y, self.radius_m, self.awareness_m, self.full_density, success,
-            cells.grid(), 2 * self.prey[0], world.seed64, world.step, a.target,
-        )  # fmt: skip
+            cells.order,
+            a.species,
+            self.predator,
+            species_mask(world, self.prey),
+            a.x,
+            a.y,
+            a.key,
+            a.until_h,
+            world.now_h,
+            cells.start,
+            cells.x,
+            cells.y,
+            self.radius_m,
+            self.awareness_m,
+            self.full_density,
+            success,
+            cells.grid(),
+            2 * self.prey[0],
+            world.seed64,
+            world.step,
+            a.target,
+        )
 
 
 @serial
 def _kill(
-    best, species, only, wanted, key, until_h, end_h, busy_steps, dt, gain, young, draw, seed, step, mass, energy, won,
-    dying, litter, eaten,
-):  # fmt: skip
+    best,
+    species,
+    only,
+    wanted,
+    key,
+    until_h,
+    end_h,
+    busy_steps,
+    dt,
+    gain,
+    young,
+    draw,
+    seed,
+    step,
+    mass,
+    energy,
+    won,
+    dying,
+    litter,
+    eaten,
+):
     for prey in range(len(best)):
         i = best[prey]
         if i < 0 or species[i] != only or not wanted[species[prey]] or dying[prey] != 0:
@@ -161,10 +216,27 @@ class Kill(Rule):
         busy_steps = round(busy_steps) if math.isclose(busy_steps, round(busy_steps), rel_tol=1e-9) else busy_steps
         wanted = species_mask(world, self.prey or tuple(range(len(world.species))))
         _kill(
-            best, a.species, self.predator, wanted, a.key, a.until_h, end_h, float(busy_steps), world.dt_h,
-            self.gain_kj_kg, self.young, 1 + 2 * max(self.prey, default=0), world.seed64, world.step, a.mass, a.energy,
-            a.won, a.dying, a.litter, world.tallies["eaten"],
-        )  # fmt: skip
+            best,
+            a.species,
+            self.predator,
+            wanted,
+            a.key,
+            a.until_h,
+            end_h,
+            float(busy_steps),
+            world.dt_h,
+            self.gain_kj_kg,
+            self.young,
+            1 + 2 * max(self.prey, default=0),
+            world.seed64,
+            world.step,
+            a.mass,
+            a.energy,
+            a.won,
+            a.dying,
+            a.litter,
+            world.tallies["eaten"],
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,8 +55,15 @@ def individuals(
     rules += [birth_and_death(node, row, area / mass_s[row]) for row, node in enumerate(system.nodes)]
     # About two individuals in a cell of the search.
     space = Space(width_m=side, height_m=side, torus=True, cell_m=side / max(1.0, math.sqrt(counts_s.sum() / 2)))
-    world = World(space=space, rules=[*rules, Bear(away_m=way)], seed=seed, dt_h=step, species=system.names,
-                  capacity=max(64, 2 * int(counts_s.sum())), parameters={MASS: mass_s})  # fmt: skip
+    world = World(
+        space=space,
+        rules=[*rules, Bear(away_m=way)],
+        seed=seed,
+        dt_h=step,
+        species=system.names,
+        capacity=max(64, 2 * int(counts_s.sum())),
+        parameters={MASS: mass_s},
+    )
     place = np.random.default_rng([seed, 0])
     for row, count in enumerate(counts_s):
         x, y = place.uniform(0, side, (2, count))

@@ -120,6 +120,14 @@ class ForagePatches(Rule):
         a = world.agents
         stay = a.traits[:, world.traits.index("stay_h")].astype(np.float64)
         _forage(
-            world.cells.order, a.state, a.until_h, a.energy, stay, self.half_h, self.travel_h, self.content_kj, world.now_h,
+            world.cells.order,
+            a.state,
+            a.until_h,
+            a.energy,
+            stay,
+            self.half_h,
+            self.travel_h,
+            self.content_kj,
+            world.now_h,
             world.dt_h,
-        )  # fmt: skip
+        )

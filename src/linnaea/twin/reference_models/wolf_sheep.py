@@ -32,8 +32,11 @@ def _neighbours(side):
     for cell in range(side * side):
         row, column = cell // side, cell % side
         for is_there, other in (
-            (row > 0, cell - side), (column > 0, cell - 1), (column < side - 1, cell + 1), (row < side - 1, cell + side),
-        ):  # fmt: skip
+            (row > 0, cell - side),
+            (column > 0, cell - 1),
+            (column < side - 1, cell + 1),
+            (row < side - 1, cell + side),
+        ):
             if is_there:
                 near[cell, 0] += 1
                 near[cell, near[cell, 0]] = other

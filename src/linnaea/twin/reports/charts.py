@@ -99,7 +99,9 @@ class Frame:
             parts.append(f'<line x1="{self.left}" x2="{self.right}" y1="{y:.1f}" y2="{y:.1f}" class="grid"/>')
             parts.append(f'<text x="{self.left - 5}" y="{y + 4:.1f}" text-anchor="end">{short(tick)}</text>')
         for tick in ticks(*self.x_range, wanted=4):
-            parts.append(f'<text x="{float(self.x(tick)):.1f}" y="{self.bottom + 14}" text-anchor="middle">{short(tick)}</text>')
+            parts.append(
+                f'<text x="{float(self.x(tick)):.1f}" y="{self.bottom + 14}" text-anchor="middle">{short(tick)}</text>'
+            )
         parts.append(f'<text x="{self.right}" y="{self.height - 4}" text-anchor="end">{escape(x_label)}</text>')
         if y_label:
             parts.append(f'<text x="4" y="{self.height - 4}">↑ {escape(y_label)}</text>')
@@ -112,9 +114,14 @@ def svg(width: int, height: int, label: str, body: str) -> str:
 
 
 def curve_chart(
-    title: str, time_y: np.ndarray, curves: Sequence[Curve], zero: bool = True, unit: str = "",
-    dots: Sequence[tuple[float, float]] = (), since_y: float | None = None,
-) -> str:  # fmt: skip
+    title: str,
+    time_y: np.ndarray,
+    curves: Sequence[Curve],
+    zero: bool = True,
+    unit: str = "",
+    dots: Sequence[tuple[float, float]] = (),
+    since_y: float | None = None,
+) -> str:
     """Curves through the years with their bands; `zero` keeps 0 in view.
 
     `dots` are measurements (year, value); those beyond twice the highest band lie on the upper edge. From the year `since_y` on
@@ -137,12 +144,16 @@ def curve_chart(
     body = ""
     if since_y is not None:
         left = float(frame.x(since_y * scale))
-        body = (f'<rect x="{left:.1f}" y="{frame.top}" width="{frame.right - left:.1f}" height="{frame.bottom - frame.top}" '
-                'fill="#efefe8"/>')  # fmt: skip
+        body = (
+            f'<rect x="{left:.1f}" y="{frame.top}" width="{frame.right - left:.1f}" height="{frame.bottom - frame.top}" '
+            'fill="#efefe8"/>'
+        )
     body += frame.axes(title, unit_of_time, unit)
     x = frame.x(time_y[pick])
     if zero and low < 0:
-        body += f'<line x1="{frame.left}" x2="{frame.right}" y1="{frame.y(0.0):.1f}" y2="{frame.y(0.0):.1f}" class="zero"/>'
+        body += (
+            f'<line x1="{frame.left}" x2="{frame.right}" y1="{frame.y(0.0):.1f}" y2="{frame.y(0.0):.1f}" class="zero"/>'
+        )
     for curve in curves:
         if curve.low is not None:
             ring = _path(np.r_[x, x[::-1]], np.r_[frame.y(curve.low[pick]), frame.y(curve.high[pick])[::-1]])
@@ -152,8 +163,10 @@ def curve_chart(
         line = _path(x, frame.y(curve.middle[pick]))
         body += f'<path d="{line}" fill="none" stroke="{curve.colour}" stroke-width="1.8"{dashes}/>'
     for year, value in dots:
-        body += (f'<circle cx="{float(frame.x(year * scale)):.1f}" cy="{float(frame.y(min(value, high))):.1f}" r="2.6" '
-                 f'fill="{ORANGE}" stroke="white" stroke-width=".7"><title>{short(value)}</title></circle>')  # fmt: skip
+        body += (
+            f'<circle cx="{float(frame.x(year * scale)):.1f}" cy="{float(frame.y(min(value, high))):.1f}" r="2.6" '
+            f'fill="{ORANGE}" stroke="white" stroke-width=".7"><title>{short(value)}</title></circle>'
+        )
     ends = ", ".join(f"{curve.name} ends at {short(float(curve.middle[-1]))}" for curve in curves)
     return svg(320, 180, f"{title}: {ends}", body)
 
@@ -168,8 +181,10 @@ def phase_chart(x_name: str, y_name: str, x: np.ndarray, y: np.ndarray) -> str:
     parts = max(1, min(8, len(x) - 1))
     edges = np.linspace(0, len(x) - 1, parts + 1).astype(int)
     for part, (a, b) in enumerate(pairwise(edges)):
-        body += (f'<path d="{_path(px[a : b + 1], py[a : b + 1])}" fill="none" stroke="{BLUE}" stroke-width="1.6" '
-                 f'opacity="{0.3 + 0.7 * (part + 1) / parts:.2f}"/>')  # fmt: skip
+        body += (
+            f'<path d="{_path(px[a : b + 1], py[a : b + 1])}" fill="none" stroke="{BLUE}" stroke-width="1.6" '
+            f'opacity="{0.3 + 0.7 * (part + 1) / parts:.2f}"/>'
+        )
     body += f'<circle cx="{px[0]:.1f}" cy="{py[0]:.1f}" r="4.5" fill="none" stroke="{ORANGE}" stroke-width="2"/>'
     body += f'<circle cx="{px[-1]:.1f}" cy="{py[-1]:.1f}" r="4.5" fill="{ORANGE}"/>'
     return svg(320, 260, f"{y_name} against {x_name} through time", body)
@@ -191,9 +206,11 @@ def web_chart(drawn: Mapping[str, list[dict]]) -> str:
         bend = 0.15 * (bx - ax) if level_of[edge["prey"]] != level_of[edge["predator"]] else 40
         path = f"M{ax:.0f} {ay:.0f}Q{(ax + bx) / 2 + bend:.0f} {(ay + by) / 2:.0f} {bx:.0f} {by:.0f}"
         shade = 0.12 + 0.6 * edge["width"]
-        body += (f'<path d="{path}" fill="none" stroke="{ORANGE if edge["flow"] else GREY}" '
-                 f'stroke-width="{0.6 + 9 * edge["width"]:.1f}" opacity="{shade if edge["flow"] else 0.15:.2f}">'
-                 f"<title>{escape(edge['prey'])} → {escape(edge['predator'])}: {short(edge['flow'])}</title></path>")  # fmt: skip
+        body += (
+            f'<path d="{path}" fill="none" stroke="{ORANGE if edge["flow"] else GREY}" '
+            f'stroke-width="{0.6 + 9 * edge["width"]:.1f}" opacity="{shade if edge["flow"] else 0.15:.2f}">'
+            f"<title>{escape(edge['prey'])} → {escape(edge['predator'])}: {short(edge['flow'])}</title></path>"
+        )
     crowd = Counter(round(node["level"]) for node in drawn["nodes"])
     slanted = any(many > MOST_LEVEL for level, many in crowd.items() if level > 1)
     rows, basal = math.ceil(crowd[1] / MOST_LEVEL), 0
@@ -201,8 +218,10 @@ def web_chart(drawn: Mapping[str, list[dict]]) -> str:
         x, y = place[node["name"]]
         colour = KIND_COLOURS.get(node["kind"], BLUE)
         radius = 5 + 15 * node["size"]
-        body += (f'<circle cx="{x:.0f}" cy="{y:.0f}" r="{radius:.1f}" fill="{colour}" stroke="white" stroke-width="1.5">'
-                 f"<title>{escape(node['name'])}, trophic level {node['level']:.2f}</title></circle>")  # fmt: skip
+        body += (
+            f'<circle cx="{x:.0f}" cy="{y:.0f}" r="{radius:.1f}" fill="{colour}" stroke="white" stroke-width="1.5">'
+            f"<title>{escape(node['name'])}, trophic level {node['level']:.2f}</title></circle>"
+        )
         at = f'x="{x:.0f}" y="{y - radius - 6:.0f}" text-anchor="middle"'
         if round(node["level"]) == 1:
             # Below there is room for several rows of names.
@@ -219,8 +238,13 @@ def web_chart(drawn: Mapping[str, list[dict]]) -> str:
 def bar_chart(rows: Mapping[str, Mapping[str, float]]) -> str:
     """Shares of each row's total as stacked bars, with a legend of the parts above."""
     causes = sorted({cause for parts in rows.values() for cause, amount in parts.items() if amount > 0})
-    colours = dict(zip(causes, (BLUE, ORANGE, GREEN, PURPLE, "#8A6D00", "#56B4E9", GREY, "#000000", "#A33B00", "#4B3F72") * 2,
-                       strict=False))  # fmt: skip
+    colours = dict(
+        zip(
+            causes,
+            (BLUE, ORANGE, GREEN, PURPLE, "#8A6D00", "#56B4E9", GREY, "#000000", "#A33B00", "#4B3F72") * 2,
+            strict=False,
+        )
+    )
     top, body, x = 30, "", 170.0
     for cause in causes:
         body += f'<rect x="{x:.0f}" y="5" width="13" height="13" fill="{colours[cause]}"/>'
@@ -233,8 +257,10 @@ def bar_chart(rows: Mapping[str, Mapping[str, float]]) -> str:
             wide = 560 * parts.get(cause, 0.0) / total
             if wide <= 0:
                 continue
-            body += (f'<rect x="{x:.1f}" y="{y}" width="{wide:.1f}" height="19" fill="{colour}">'
-                     f"<title>{escape(name)}, {cause}: {short(parts[cause])} a year</title></rect>")  # fmt: skip
+            body += (
+                f'<rect x="{x:.1f}" y="{y}" width="{wide:.1f}" height="19" fill="{colour}">'
+                f"<title>{escape(name)}, {cause}: {short(parts[cause])} a year</title></rect>"
+            )
             if wide > 7 * len(cause):
                 body += f'<text x="{x + 5:.1f}" y="{y + 14}" fill="white" class="plain">{cause}</text>'
             x += wide
@@ -244,7 +270,9 @@ def bar_chart(rows: Mapping[str, Mapping[str, float]]) -> str:
 
 def _palette(stops: Sequence[tuple[int, int, int]]) -> np.ndarray:
     place = np.linspace(0, len(stops) - 1, 256)
-    return np.stack([np.interp(place, range(len(stops)), [stop[c] for stop in stops]) for c in range(3)], 1).astype(np.uint8)
+    return np.stack([np.interp(place, range(len(stops)), [stop[c] for stop in stops]) for c in range(3)], 1).astype(
+        np.uint8
+    )
 
 
 def _png(index: np.ndarray, palette: np.ndarray) -> str:

@@ -29,22 +29,34 @@ LINES = (("baseline", BLUE, "5 3"), ("what-if", ORANGE, ""))
 
 
 def write_comparison(
-    base: Run, whatif: Run, found: dict[str, Difference], last_years: float, level: float, out: Path, notes: Sequence[str] = (),
-) -> Path:  # fmt: skip
+    base: Run,
+    whatif: Run,
+    found: dict[str, Difference],
+    last_years: float,
+    level: float,
+    out: Path,
+    notes: Sequence[str] = (),
+) -> Path:
     """Writes `report.html` with a what-if beside its baseline into `out`; `notes` are sentences for the end of the answer."""
     runs = [(run, *line) for run, line in zip((base, whatif), LINES, strict=True)]
     lines = key(LINES, band_note(base))
     parts = [
         _answer(found, last_years, level, len(check_pair(base, whatif)), notes),
         section("Side by side", lines + population_charts(runs)),
-        section("The difference", _difference_charts(base, whatif, level),
-                f"What-if less baseline, mean of the pairs with its {100 * level:g} % interval."),
+        section(
+            "The difference",
+            _difference_charts(base, whatif, level),
+            f"What-if less baseline, mean of the pairs with its {100 * level:g} % interval.",
+        ),
         section("In numbers", _difference_table(found), " ".join([ENDS, *caveats(found, level)])),
         section("Who was ill", _ill_charts(runs), "Ill animals at each record."),
-        section("Where it changed", _difference_maps(base, whatif), "Animals per km², what-if less baseline; north is up."),
+        section(
+            "Where it changed", _difference_maps(base, whatif), "Animals per km², what-if less baseline; north is up."
+        ),
         unverified(whatif.data.unmeasured()),
-        made(base), made(whatif),
-    ]  # fmt: skip
+        made(base),
+        made(whatif),
+    ]
     about = scenario_text(whatif) or whatif.data.about
     return write_page(out / "report.html", f"{whatif.title}, against {base.title}", about, parts)
 
@@ -80,7 +92,13 @@ def _sentence(name: str, one: Difference, level: float) -> str:
     way = "more" if one.difference > 0 else "fewer"
     part = f" ({share(one)})" if share(one) else ""
     size = f"{amount(abs(one.difference))} {way}{part}" if one.difference else "the same mean number"
-    mean = "" if one.pairs < 2 else f"; {interval(one)}" if one.uniform else f"; {100 * level:g} % interval {interval(one)}"
+    mean = (
+        ""
+        if one.pairs < 2
+        else f"; {interval(one)}"
+        if one.uniform
+        else f"; {100 * level:g} % interval {interval(one)}"
+    )
     doubt = "" if one.beyond_chance or one.pairs < 2 else ", not beyond chance"
     end = f"At the end {amount(one.base_end)} and {amount(one.whatif_end)}" + (f", {gone(one)}" if gone(one) else "")
     return f"{name}: {size}, {amount(one.base)} → {amount(one.whatif)}{mean}{doubt}. {end}."
@@ -92,7 +110,9 @@ def _difference_charts(base: Run, whatif: Run, level: float) -> str:
     for index, name in enumerate(base.species):
         mean, low, high = (frame[column].to_numpy()[index::s] for column in ("difference", "low", "high"))
         several = np.isfinite(low).all()
-        curve = Curve(name=name, middle=mean, low=low if several else None, high=high if several else None, colour=ORANGE)
+        curve = Curve(
+            name=name, middle=mean, low=low if several else None, high=high if several else None, colour=ORANGE
+        )
         charts.append(curve_chart(name, base.time_y, [curve]))
     return figures(charts)
 
@@ -100,11 +120,19 @@ def _difference_charts(base: Run, whatif: Run, level: float) -> str:
 def _difference_table(found: dict[str, Difference]) -> str:
     head = ("species", "start", "mean", "difference", "interval", "share", "beyond chance", "ends at", "gone in")
     rows = [
-        (name, amount(one.start), f"{amount(one.base)} → {amount(one.whatif)}", amount(one.difference, True), interval(one), share(one),
-         "yes" if one.beyond_chance else "", f"{amount(one.base_end)} → {amount(one.whatif_end)}",
-         f"{one.base_gone} → {one.whatif_gone} of {one.pairs}" if gone(one) else "")
+        (
+            name,
+            amount(one.start),
+            f"{amount(one.base)} → {amount(one.whatif)}",
+            amount(one.difference, True),
+            interval(one),
+            share(one),
+            "yes" if one.beyond_chance else "",
+            f"{amount(one.base_end)} → {amount(one.whatif_end)}",
+            f"{one.base_gone} → {one.whatif_gone} of {one.pairs}" if gone(one) else "",
+        )
         for name, one in found.items()
-    ]  # fmt: skip
+    ]
     return html_table(head, rows, ["sure" if one.beyond_chance or one.changes_gone else "" for one in found.values()])
 
 
@@ -115,8 +143,16 @@ def _ill_charts(runs: list[tuple[Run, str, str, str]]) -> str:
         for run, label, colour, dashes in runs:
             low, middle, high = bands(run.records["health"][:, :, row, 1])
             several = len(run.members) > 1
-            curves.append(Curve(name=label, middle=middle, low=low if several else None, high=high if several else None,
-                                colour=colour, dashes=dashes))  # fmt: skip
+            curves.append(
+                Curve(
+                    name=label,
+                    middle=middle,
+                    low=low if several else None,
+                    high=high if several else None,
+                    colour=colour,
+                    dashes=dashes,
+                )
+            )
         charts.append(curve_chart(runs[0][0].species[row], runs[0][0].time_y, curves))
     return figures(charts)
 
@@ -128,7 +164,9 @@ def _difference_maps(base: Run, whatif: Run) -> str:
     scale, pictures, captions = scale_bar(ground_km(base)[0]), [], []
     for row in by_number(base, MOST_MAPS):
         name, largest = base.species[row], float(np.abs(change[row]).max())
-        pictures.append(image(difference_png(change[row], largest), f"difference of {name}") + scale + "<div class='ramp two'>"
-                        f"</div><div class=ends><span>{short(-largest)}</span><span>0</span><span>+{short(largest)}</span></div>")  # fmt: skip
+        pictures.append(
+            image(difference_png(change[row], largest), f"difference of {name}") + scale + "<div class='ramp two'>"
+            f"</div><div class=ends><span>{short(-largest)}</span><span>0</span><span>+{short(largest)}</span></div>"
+        )
         captions.append(name)
     return figures(pictures, captions)

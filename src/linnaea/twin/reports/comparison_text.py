@@ -65,8 +65,10 @@ def caveats(found: Mapping[str, Difference], level: float) -> list[str]:
     )
     told = [rule]
     if pairs < FEW_PAIRS:
-        told.append(f"{pairs} pairs are few: the spread between members is hardly known. Take 8 or more; --ensemble 8 --resume adds "
-                    "to what is there.")  # fmt: skip
+        told.append(
+            f"{pairs} pairs are few: the spread between members is hardly known. Take 8 or more; --ensemble 8 --resume adds "
+            "to what is there."
+        )
     return told
 
 
@@ -77,17 +79,29 @@ def lines(found: Mapping[str, Difference], last_years: float, level: float) -> l
     head = ("", "start", "baseline", "what-if", "difference", "interval", "", "", "at the end", "")
     rows = [head]
     for name, one in found.items():
-        rows.append((
-            name, amount(one.start), amount(one.base), amount(one.whatif), amount(one.difference, True), interval(one),
-            share(one) and f"({share(one)})", "*" if one.beyond_chance else "",
-            f"{amount(one.base_end)} / {amount(one.whatif_end)}", gone(one),
-        ))  # fmt: skip
+        rows.append(
+            (
+                name,
+                amount(one.start),
+                amount(one.base),
+                amount(one.whatif),
+                amount(one.difference, True),
+                interval(one),
+                share(one) and f"({share(one)})",
+                "*" if one.beyond_chance else "",
+                f"{amount(one.base_end)} / {amount(one.whatif_end)}",
+                gone(one),
+            )
+        )
     width = [max(len(row[column]) for row in rows) for column in range(len(head))]
     left = (0, 5, 7, 9)
     told = [
-        "  " + "  ".join(cell.ljust(wide) if place in left else cell.rjust(wide)
-                         for place, (cell, wide) in enumerate(zip(row, width, strict=True))).rstrip()
+        "  "
+        + "  ".join(
+            cell.ljust(wide) if place in left else cell.rjust(wide)
+            for place, (cell, wide) in enumerate(zip(row, width, strict=True))
+        ).rstrip()
         for row in rows
-    ]  # fmt: skip
+    ]
     first, *rest = caveats(found, level)
     return [what, *told, f"  {'* ' * (pairs > 1)}{first}", *(f"  {text}" for text in rest)]

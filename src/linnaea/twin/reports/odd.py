@@ -150,9 +150,11 @@ def _entities(world: World, data: WorldData) -> str:
         _table(("state variable", "meaning", "lasts for"), animals),
         f"**Ground**: layers over a rectangle, among them the foods ({', '.join(food_species(data))}).",
         _table(("layer", "rows × columns"), layers),
-        (f"**Scales**: {space.width_m / scale:g} × {space.height_m / scale:g} {unit}, "
-         f"{'opposite borders joined' if space.torus else 'borders turn animals back'}; steps of {world.dt_h:g} h, a year "
-         f"of {HOURS_A_YEAR:g} h in twelve equal months."),
+        (
+            f"**Scales**: {space.width_m / scale:g} × {space.height_m / scale:g} {unit}, "
+            f"{'opposite borders joined' if space.torus else 'borders turn animals back'}; steps of {world.dt_h:g} h, a year "
+            f"of {HOURS_A_YEAR:g} h in twelve equal months."
+        ),
     ]
     return "\n\n".join(parts)
 
@@ -161,8 +163,14 @@ def _schedule(world: World) -> str:
     lines = ["Each step has these moments, in this order; within one, rules apply in the order given.", ""]
     for number, name, text in moments():
         lines.append(f"{number}. **{name}**: {text}")
-        lines += [f"    - `{type(rule).__name__}`: {about(rule).split('. ')[0].rstrip('.')}." for rule in world.by_moment[name]]
-    lines += ["", "Rules decide from what stood at the moment `index`: no animal sees what another decided in the same step."]
+        lines += [
+            f"    - `{type(rule).__name__}`: {about(rule).split('. ')[0].rstrip('.')}."
+            for rule in world.by_moment[name]
+        ]
+    lines += [
+        "",
+        "Rules decide from what stood at the moment `index`: no animal sees what another decided in the same step.",
+    ]
     return "\n".join(lines)
 
 
@@ -176,23 +184,30 @@ def _concepts(world: World, data: WorldData) -> str:
     watching = [f"`{type(rule).__name__}`" for rule in world.by_moment["observe"]]
     traits = ", ".join(data.traits)
     concepts = {
-        "Basic principles": "energy budgets and rates that follow body mass; what rules follow: " + ("; ".join(sources) or "no named source") + ".",
+        "Basic principles": "energy budgets and rates that follow body mass; what rules follow: "
+        + ("; ".join(sources) or "no named source")
+        + ".",
         "Emergence": "numbers, age structure, ranges, functional responses and death by cause come out of the rules; no population curve is imposed.",
         "Adaptation": f"animals choose where to go and what to take by what they sense ({', '.join(deciding) or 'no rule decides'}).",
         "Objectives": "no fitness is computed; choices weigh food, distance, company and danger.",
-        "Learning": "none." if "Census" not in {type(rule).__name__ for rule in rules} else "none beyond knowing the own range.",
+        "Learning": "none."
+        if "Census" not in {type(rule).__name__ for rule in rules}
+        else "none beyond knowing the own range.",
         "Prediction": "none: animals read the present.",
         "Sensing": f"within the distances given in the rules at `decide`: {', '.join(deciding) or 'none'}.",
         "Interaction": f"claims on one prey or patch are settled in {', '.join(resolving) or 'no rule'}; contagion and flight act at a distance.",
         "Stochasticity": "counter-based random numbers, named by seed, step, process and animal, in "
-        + (", ".join(random_rules) or "no rule") + ". Baseline and what-if share them.",
+        + (", ".join(random_rules) or "no rule")
+        + ". Baseline and what-if share them.",
         "Collectives": f"herds, packs and territories: {', '.join(herding)}." if herding else "none.",
         "Observation": f"{', '.join(watching) or 'nothing'} at the moment `observe`; sensors see with errors, records without.",
-    }  # fmt: skip
+    }
     if simpler := [text for rule in rules for text in rule.leaves_out]:
         concepts["Basic principles"] += " What it leaves out: " + " ".join(simpler)
     if traits:
-        concepts["Adaptation"] += f" Heritable traits ({traits}) pass from both parents and are selected by who survives."
+        concepts["Adaptation"] += (
+            f" Heritable traits ({traits}) pass from both parents and are selected by who survives."
+        )
     return "\n\n".join(f"**{name}**: {text}" for name, text in concepts.items())
 
 
@@ -205,7 +220,9 @@ def _initial(world: World, data: WorldData) -> str:
     foods = []
     for index, name in enumerate(world.parameters["food_names"]):
         kg = world.arrays["food"][index].sum() / world.parameters["food_kj_kg"][index]
-        foods.append((name, data.web.species[str(name)].diet, f"{kg / (world.space.width_m * world.space.height_m / 1e6):,.4g}"))
+        foods.append(
+            (name, data.web.species[str(name)].diet, f"{kg / (world.space.width_m * world.space.height_m / 1e6):,.4g}")
+        )
     return "\n\n".join(
         [
             "Herds are spread over the ground, ages as in a population that neither grows nor shrinks.",
@@ -225,7 +242,9 @@ def _input(world: World) -> str:
         start, end, place = (values.pop(name) for name in ("start_h", "end_h", "place"))
         when = f"from year {start / HOURS_A_YEAR:g}" + (f" to {end / HOURS_A_YEAR:g}" if np.isfinite(end) else "")
         where = place.form or "everywhere"
-        lines.append(f"- **{one.kind}** {when}, {where}: " + ", ".join(f"{name} {value}" for name, value in values.items()))
+        lines.append(
+            f"- **{one.kind}** {when}, {where}: " + ", ".join(f"{name} {value}" for name, value in values.items())
+        )
     return "\n".join(lines)
 
 
@@ -288,20 +307,28 @@ def _values(data: WorldData) -> str:
     names = [name for name in NUMERIC if name != "capacity_kg_km2"]
     parts = [
         "Every value has a grade: " + "; ".join(f"*{name}*: {text}" for name, text in GRADES.items()) + ".",
-        (f"{len(data.unmeasured())} values of this world are not measured. The rules' own parameters (part 7) are unverified, "
-         "unless the world's file sets them."),
+        (
+            f"{len(data.unmeasured())} values of this world are not measured. The rules' own parameters (part 7) are unverified, "
+            "unless the world's file sets them."
+        ),
         "### The world's file",
-        _table(("value", "", "grade"),
-               [(f"`{key}`", _shown(value), data.grades.get(key, data.grade)) for key, value in _set(data)]),
+        _table(
+            ("value", "", "grade"),
+            [(f"`{key}`", _shown(value), data.grades.get(key, data.grade)) for key, value in _set(data)],
+        ),
         "### The web",
-        _table(("eater", "level", "eaten", "preference", "grade"),
-               [(a.predator, f"{level[a.predator]:.1f}", a.prey, f"{a.preference:g}", a.grade) for a in data.web.links]),
+        _table(
+            ("eater", "level", "eaten", "preference", "grade"),
+            [(a.predator, f"{level[a.predator]:.1f}", a.prey, f"{a.preference:g}", a.grade) for a in data.web.links],
+        ),
         "### Species",
         *[
             f"**{name}** ({one.scientific_name})\n\n"
-            + _table(("value", "", "unit", "grade"),
-                     [(n, f"{getattr(one, n):g}", NUMERIC[n]["unit"], one.grades.get(n, "")) for n in names])
+            + _table(
+                ("value", "", "unit", "grade"),
+                [(n, f"{getattr(one, n):g}", NUMERIC[n]["unit"], one.grades.get(n, "")) for n in names],
+            )
             for name, one in kinds.items()
         ],
-    ]  # fmt: skip
+    ]
     return "\n\n".join(parts)

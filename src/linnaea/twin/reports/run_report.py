@@ -26,7 +26,7 @@ from linnaea.twin.reports.charts import (
     phase_chart,
     short,
     web_chart,
-)  # fmt: skip
+)
 from linnaea.twin.reports.tables import bands, flows, hosts, trait_names
 from linnaea.twin.runs.recorder import HEALTH, WEATHER
 from linnaea.twin.runs.results import Run
@@ -46,7 +46,9 @@ DEATH_NOTE = (
 HEALTH_LINES = tuple(zip(HEALTH, (BLUE, ORANGE, GREEN, PURPLE), ("", "5 3", "2 2", "9 3"), strict=True))
 
 
-IDLE_NOTE = "What the scenario's file asks for, but this world cannot do: that numbers stay the same is no answer to it."
+IDLE_NOTE = (
+    "What the scenario's file asks for, but this world cannot do: that numbers stay the same is no answer to it."
+)
 
 
 def write_report(run: Run, without_effect: Sequence[str] = ()) -> Path:
@@ -76,18 +78,29 @@ def failure_note(run: Run) -> str:
         return ""
     failed, members = f"{len(run.failures)} of {run.plan.members}", "members" if run.plan.members > 1 else "member"
     if run.whole:
-        return (f"{failed} {members} failed. Means, maps and bands leave them out; tables with a row for each member have them as "
-                "far as they went.")  # fmt: skip
-    return (f"No member reached the end: {failed} failed. Means, maps and bands are of {len(run.members)} of them, up to "
-            f"{duration(run.hours)}; who eats whom is not known then. Tables with a row for each member go on as far as each went.")  # fmt: skip
+        return (
+            f"{failed} {members} failed. Means, maps and bands leave them out; tables with a row for each member have them as "
+            "far as they went."
+        )
+    return (
+        f"No member reached the end: {failed} failed. Means, maps and bands are of {len(run.members)} of them, up to "
+        f"{duration(run.hours)}; who eats whom is not known then. Tables with a row for each member go on as far as each went."
+    )
 
 
 def _failed(run: Run) -> str:
     """The members that failed, how far they went, and why."""
     if not run.failures:
         return ""
-    rows = [(str(member + 1), duration(run.lived_h(member)) if member in run.broken else "nothing",
-             "yes" if member in run.members else "no", reason) for member, reason in run.failures.items()]  # fmt: skip
+    rows = [
+        (
+            str(member + 1),
+            duration(run.lived_h(member)) if member in run.broken else "nothing",
+            "yes" if member in run.members else "no",
+            reason,
+        )
+        for member, reason in run.failures.items()
+    ]
     return html_table(("member", "written down", "in means", "reason"), rows)
 
 
@@ -105,8 +118,16 @@ def population_charts(runs: list[tuple[Run, str, str, str]]) -> str:
         for run, label, colour, dashes in runs:
             low, middle, high = bands(run.records["counts"][:, :, index])
             several = len(run.members) > 1
-            curves.append(Curve(name=label or name, middle=middle, low=low if several else None,
-                                high=high if several else None, colour=colour, dashes=dashes))  # fmt: skip
+            curves.append(
+                Curve(
+                    name=label or name,
+                    middle=middle,
+                    low=low if several else None,
+                    high=high if several else None,
+                    colour=colour,
+                    dashes=dashes,
+                )
+            )
         charts.append(curve_chart(name, runs[0][0].time_y, curves))
     return figures(charts)
 
@@ -117,8 +138,15 @@ def _summary_table(run: Run) -> str:
     for index, name in enumerate(run.species):
         low, middle, high = np.quantile(counts[:, -1, index], (0.05, 0.5, 0.95))
         gone = (counts[:, -1, index] == 0).mean()
-        rows.append((name, f"{counts[:, 0, index].mean():,.0f}", f"{middle:,.0f}", f"{low:,.0f} to {high:,.0f}",
-                     f"{100 * gone:.0f} %" if gone else ""))  # fmt: skip
+        rows.append(
+            (
+                name,
+                f"{counts[:, 0, index].mean():,.0f}",
+                f"{middle:,.0f}",
+                f"{low:,.0f} to {high:,.0f}",
+                f"{100 * gone:.0f} %" if gone else "",
+            )
+        )
     return html_table(("species", "at the start", "at the end", "5 to 95 %", "gone in"), rows)
 
 
@@ -134,8 +162,16 @@ def _health(run: Run) -> str:
         for name, colour, dashes, values in ((*HEALTH_LINES[i], run.records["health"][:, :, row, i]) for i in there):
             if values.any():
                 low, middle, high = bands(values)
-                curves.append(Curve(name=name, middle=middle, low=low if several else None, high=high if several else None,
-                                    colour=colour, dashes=dashes))  # fmt: skip
+                curves.append(
+                    Curve(
+                        name=name,
+                        middle=middle,
+                        low=low if several else None,
+                        high=high if several else None,
+                        colour=colour,
+                        dashes=dashes,
+                    )
+                )
         charts.append(curve_chart(run.species[row], run.time_y, curves))
     return key(HEALTH_LINES[index] for index in there) + figures(charts)
 
@@ -147,8 +183,10 @@ def days(run: Run) -> str:
 
 
 def _health_note(run: Run) -> str:
-    return (f"Animals by state of health, a record every {days(run)}; the recovered and the vaccinated are immune. "
-            "What comes and goes between two records does not show: --every-days writes them down more often.")  # fmt: skip
+    return (
+        f"Animals by state of health, a record every {days(run)}; the recovered and the vaccinated are immune. "
+        "What comes and goes between two records does not show: --every-days writes them down more often."
+    )
 
 
 def _web(run: Run) -> str:
@@ -184,8 +222,11 @@ def _maps(run: Run) -> str:
     pictures, captions = [], []
     for row in by_number(run, MOST_MAPS):
         name, highest = run.species[row], float(density[row].max())
-        pictures.append(image(map_png(density[row], highest), f"map of {name}") + scale
-                        + f"<div class='ramp one'></div><div class=ends><span>0</span><span>{short(highest)}</span></div>")  # fmt: skip
+        pictures.append(
+            image(map_png(density[row], highest), f"map of {name}")
+            + scale
+            + f"<div class='ramp one'></div><div class=ends><span>0</span><span>{short(highest)}</span></div>"
+        )
         captions.append(escape(name))
     return figures(pictures, captions)
 
@@ -194,15 +235,21 @@ def _lapse(run: Run) -> str:
     frames = run.frames.get("frames")
     if frames is None or len(frames) < 2:
         return ""
-    sprites = {run.species[row]: map_png(frames[:, row], float(frames[:, row].max())) for row in by_number(run, MOST_LAPSES)}
+    sprites = {
+        run.species[row]: map_png(frames[:, row], float(frames[:, row].max())) for row in by_number(run, MOST_LAPSES)
+    }
     for index, name in enumerate(run.foods[:4]):
         layer = run.frames["food_frames"][:, index]
         sprites[name] = map_png(layer, float(layer.max()))
     if not sprites:
         return ""
     rows, columns = frames.shape[2:]
-    content = {"rows": rows, "columns": columns, "sprites": sprites,
-               "years": [round(float(h) / HOURS_A_YEAR, 4) for h in run.frames["frame_h"]]}  # fmt: skip
+    content = {
+        "rows": rows,
+        "columns": columns,
+        "sprites": sprites,
+        "years": [round(float(h) / HOURS_A_YEAR, 4) for h in run.frames["frame_h"]],
+    }
     options = "".join(f"<option>{escape(name)}</option>" for name in sprites)
     # "</" would end the script.
     data = json.dumps(content).replace("</", "<\\/")
@@ -232,15 +279,22 @@ def _phases(run: Run) -> str:
 def _deaths(run: Run) -> dict[str, dict[str, float]]:
     years = max(run.hours / HOURS_A_YEAR, 1e-9)
     mean = run.records["died"][:, -1].mean(0) / years
-    return {name: {cause: float(mean[i, j]) for j, cause in enumerate(CAUSES) if j and mean[i, j] > 0}
-            for i, name in enumerate(run.species) if mean[i].sum() > 0}  # fmt: skip
+    return {
+        name: {cause: float(mean[i, j]) for j, cause in enumerate(CAUSES) if j and mean[i, j] > 0}
+        for i, name in enumerate(run.species)
+        if mean[i].sum() > 0
+    }
 
 
 def _surroundings(run: Run) -> str:
     charts = []
     for index, name in enumerate(run.foods):
         low, middle, high = bands(run.records["food_kg"][:, :, index])
-        charts.append(curve_chart(name, run.time_y, [Curve(name=name, middle=middle, low=low, high=high, colour=GREEN)], unit="kg"))
+        charts.append(
+            curve_chart(
+                name, run.time_y, [Curve(name=name, middle=middle, low=low, high=high, colour=GREEN)], unit="kg"
+            )
+        )
     for index, (label, unit) in enumerate(WEATHER.values()):
         values = run.records["weather"][..., index]
         if np.isfinite(values).all() and np.ptp(values) > 0:
@@ -277,14 +331,19 @@ def made(run: Run) -> str:
     plan, (width, height) = run.plan, ground_km(run)
     size = f"{width:.3g} × {height:.3g} km"
     facts = {
-        "world": plan.world, "length": duration(plan.hours) + ("" if run.whole else f", not reached ({duration(run.hours)})"),
-        "seed": str(plan.seed), "members": f"{len(run.members)} of {plan.members}",
+        "world": plan.world,
+        "length": duration(plan.hours) + ("" if run.whole else f", not reached ({duration(run.hours)})"),
+        "seed": str(plan.seed),
+        "members": f"{len(run.members)} of {plan.members}",
         "area": f"{plan.area_share:g} of the world's ({size})" if plan.area_share != 1 else size,
-        "step": f"{run.data.ground.dt_h:g} h", "records": f"every {days(run)}",
-    }  # fmt: skip
+        "step": f"{run.data.ground.dt_h:g} h",
+        "records": f"every {days(run)}",
+    }
     facts |= {name: f"{value:g}" for name, value in plan.settings if name != "ground.dt_h"}
     failed = "".join(f"<p>Member {member + 1} failed: {escape(reason)}</p>" for member, reason in run.failures.items())
     listed = "; ".join(f"{name} {escape(value)}" for name, value in facts.items())
     content = (run.folder / plan.scenario).read_text("utf-8") if plan.scenario else ""
-    scenario = f"<details><summary>{escape(plan.scenario)}</summary><pre>{escape(content)}</pre></details>" if content else ""
+    scenario = (
+        f"<details><summary>{escape(plan.scenario)}</summary><pre>{escape(content)}</pre></details>" if content else ""
+    )
     return f"<section><h2>How it was made: {escape(run.title)}</h2><p>{listed}.</p>{failed}{scenario}</section>"

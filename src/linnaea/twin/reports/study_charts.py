@@ -46,12 +46,16 @@ def effect_bars(title: str, effects: Sequence[Effect], unit: str) -> str:
         told = f"{one.name}: {short(one.size)}"
         body += f'<text x="{left}" y="{y + 9}">{escape(one.name)}</text>'
         body += f'<text x="{right}" y="{y + 9}" text-anchor="end">{short(one.size)}</text>'
-        body += (f'<rect x="{left}" y="{y + 13}" width="{place(one.size) - left:.1f}" height="11" fill="{BLUE}" opacity=".75">'
-                 f"<title>{escape(told)}</title></rect>")  # fmt: skip
+        body += (
+            f'<rect x="{left}" y="{y + 13}" width="{place(one.size) - left:.1f}" height="11" fill="{BLUE}" opacity=".75">'
+            f"<title>{escape(told)}</title></rect>"
+        )
         if math.isfinite(one.low):
             a, b = place(one.low), place(one.high)
-            body += (f'<path d="M{a:.1f} {y + 18.5}H{b:.1f}M{a:.1f} {y + 15}v7M{b:.1f} {y + 15}v7" stroke="{ORANGE}" '
-                     'stroke-width="2" fill="none"/>')  # fmt: skip
+            body += (
+                f'<path d="M{a:.1f} {y + 18.5}H{b:.1f}M{a:.1f} {y + 15}v7M{b:.1f} {y + 15}v7" stroke="{ORANGE}" '
+                'stroke-width="2" fill="none"/>'
+            )
         if math.isfinite(one.chance):
             body += f'<path d="M{place(one.chance):.1f} {y + 11}v15" stroke="{ORANGE}" stroke-width="2.5" fill="none"/>'
     return svg(width, height, f"{title}: " + ", ".join(f"{one.name} {short(one.size)}" for one in effects), body)
@@ -62,8 +66,10 @@ def morris_chart(title: str, points: Sequence[tuple[str, float, float]]) -> str:
     most = max([value for _, x, y in points for value in (x, y)], default=0.0) or 1.0
     frame = Frame((0.0, 1.08 * most), (0.0, 1.08 * most), 320, 260)
     body = frame.axes(title, "mean absolute effect", "s.d. of the effects")
-    body += (f'<line x1="{frame.x(0.0):.1f}" y1="{frame.y(0.0):.1f}" x2="{frame.x(1.08 * most):.1f}" '
-             f'y2="{frame.y(1.08 * most):.1f}" class="zero" stroke-dasharray="4 3"/>')  # fmt: skip
+    body += (
+        f'<line x1="{frame.x(0.0):.1f}" y1="{frame.y(0.0):.1f}" x2="{frame.x(1.08 * most):.1f}" '
+        f'y2="{frame.y(1.08 * most):.1f}" class="zero" stroke-dasharray="4 3"/>'
+    )
     for name, x, y in points:
         px, py = float(frame.x(x)), float(frame.y(y))
         end, shift = ("end", -7) if px > 190 else ("start", 7)
@@ -73,9 +79,13 @@ def morris_chart(title: str, points: Sequence[tuple[str, float, float]]) -> str:
 
 
 def posterior_chart(
-    title: str, values_n: np.ndarray, weights_n: np.ndarray, ends: tuple[float, float], band: tuple[float, float, float],
+    title: str,
+    values_n: np.ndarray,
+    weights_n: np.ndarray,
+    ends: tuple[float, float],
+    band: tuple[float, float, float],
     present: float,
-) -> str:  # fmt: skip
+) -> str:
     """Weighted values as bars against the even prior, which is the dashed line at 1.
 
     The strip below is the band (low, middle, high); the triangle marks the present value where it lies in the range.
@@ -87,10 +97,14 @@ def posterior_chart(
     body = frame.axes(title, "", "probability, prior = 1")
     for one, a, b in zip(height, edges[:-1], edges[1:], strict=True):
         x, y = float(frame.x(a)), float(frame.y(one))
-        body += (f'<rect x="{x + 0.5:.1f}" y="{y:.1f}" width="{float(frame.x(b)) - x - 1:.1f}" height="{frame.bottom - y:.1f}" '
-                 f'fill="{BLUE}" opacity=".6"/>')  # fmt: skip
-    body += (f'<line x1="{frame.left}" x2="{frame.right}" y1="{frame.y(1.0):.1f}" y2="{frame.y(1.0):.1f}" stroke="{GREY}" '
-             'stroke-width="1.5" stroke-dasharray="5 3"/>')  # fmt: skip
+        body += (
+            f'<rect x="{x + 0.5:.1f}" y="{y:.1f}" width="{float(frame.x(b)) - x - 1:.1f}" height="{frame.bottom - y:.1f}" '
+            f'fill="{BLUE}" opacity=".6"/>'
+        )
+    body += (
+        f'<line x1="{frame.left}" x2="{frame.right}" y1="{frame.y(1.0):.1f}" y2="{frame.y(1.0):.1f}" stroke="{GREY}" '
+        'stroke-width="1.5" stroke-dasharray="5 3"/>'
+    )
     low, middle, high = (float(frame.x(value)) for value in band)
     y = frame.bottom - 4
     body += f'<path d="M{low:.1f} {y}H{high:.1f}" stroke="{ORANGE}" stroke-width="3" fill="none"/>'
@@ -109,6 +123,8 @@ def particle_chart(
     frame = Frame((x_ends[0], x_ends[1]), (y_ends[0], y_ends[1]), 320, 260)
     body = frame.axes("", x_name, y_name)
     for a, b, share in zip(x_n, y_n, weights_n / weights_n.max(), strict=True):
-        body += (f'<circle cx="{float(frame.x(a)):.1f}" cy="{float(frame.y(b)):.1f}" r="{1 + 4 * math.sqrt(share):.1f}" '
-                 f'fill="{BLUE}" opacity=".55"/>')  # fmt: skip
+        body += (
+            f'<circle cx="{float(frame.x(a)):.1f}" cy="{float(frame.y(b)):.1f}" r="{1 + 4 * math.sqrt(share):.1f}" '
+            f'fill="{BLUE}" opacity=".55"/>'
+        )
     return svg(320, 260, f"{y_name} against {x_name}", body)

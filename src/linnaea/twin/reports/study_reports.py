@@ -33,7 +33,14 @@ BAND = (0.05, 0.5, 0.95)
 
 
 def write_sensitivity(
-    folder: Path, data: WorldData, method: str, meaning: str, size: str, beside: str, rows: Sequence[Mapping], about: str
+    folder: Path,
+    data: WorldData,
+    method: str,
+    meaning: str,
+    size: str,
+    beside: str,
+    rows: Sequence[Mapping],
+    about: str,
 ) -> Path:
     """Writes `report.html` of a sensitivity study into `folder`.
 
@@ -50,18 +57,30 @@ def write_sensitivity(
     mark = "what chance alone brings in 95 % of cases" if beside == "chance" else "the 95 % interval"
     head = ("species", "parameter", "range", size, beside, "grade")
     table = [
-        (row["species"], row["parameter"], f"{row['low']:g} to {row['high']:g}", short(row[size]), short(row[beside]), row["grade"])
+        (
+            row["species"],
+            row["parameter"],
+            f"{row['low']:g} to {row['high']:g}",
+            short(row[size]),
+            short(row[beside]),
+            row["grade"],
+        )
         for row in rows
     ]
     parts = [
         answer(about, _strongest(by_species, size, beside)),
         section("What moves whom", figures(bars, wide=True), f"{meaning}; the mark shows {mark}."),
-        section("Alone or together", figures(plots),
-                "Above the line the effect of a parameter depends on the others, or is not the same over its range."),
+        section(
+            "Alone or together",
+            figures(plots),
+            "Above the line the effect of a parameter depends on the others, or is not the same over its range.",
+        ),
         section("In numbers", html_table(head, table)),
         unverified(data.unmeasured()),
-    ]  # fmt: skip
-    return write_page(folder / "report.html", f"{data.name}: which values matter", f"{TITLES[method]}. {data.about}", parts)
+    ]
+    return write_page(
+        folder / "report.html", f"{data.name}: which values matter", f"{TITLES[method]}. {data.about}", parts
+    )
 
 
 def _effect(row: Mapping, size: str, beside: str) -> Effect:
@@ -79,12 +98,16 @@ def _strongest(by_species: Mapping[str, Sequence[Mapping]], size: str, beside: s
             still += 1
             continue
         sign = "beside" if beside == "chance" else "±"
-        told.append(f"{species}: most by {first['parameter']}, {size} {short(first[size])} {sign} {short(first[beside])}.")
+        told.append(
+            f"{species}: most by {first['parameter']}, {size} {short(first[size])} {sign} {short(first[beside])}."
+        )
     said = told[:MOST_TOLD]
     if len(told) > MOST_TOLD:
         said.append(f"And {len(told) - MOST_TOLD} more species, see below.")
     if still:
-        said.append(f"{still} of {len(by_species)} species are moved by none of these values beyond the uncertainty of so few runs.")
+        said.append(
+            f"{still} of {len(by_species)} species are moved by none of these values beyond the uncertainty of so few runs."
+        )
     return said
 
 
@@ -97,26 +120,45 @@ def write_calibration(
     for index, (name, low, high) in enumerate(ranges):
         first, middle, last = (float(value) for value in band_qp[:, index])
         present = get_value(data, name)
-        charts.append(posterior_chart(name, posterior.values_np[:, index], posterior.weights_n, (low, high), (first, middle, last),
-                                      present))  # fmt: skip
+        charts.append(
+            posterior_chart(
+                name, posterior.values_np[:, index], posterior.weights_n, (low, high), (first, middle, last), present
+            )
+        )
         hardly = (last - first) / (0.9 * (high - low)) >= WIDE
-        told.append(f"{name}: median {short(middle)}, 90 % interval {short(first)} to {short(last)}"
-                    + (f"; the observations hardly tell it within {low:g} to {high:g}." if hardly else "."))  # fmt: skip
+        told.append(
+            f"{name}: median {short(middle)}, 90 % interval {short(first)} to {short(last)}"
+            + (f"; the observations hardly tell it within {low:g} to {high:g}." if hardly else ".")
+        )
         now = "computed" if math.isnan(present) else f"{present:g}"
-        rows.append((name, now, grade_of(data, name), f"{low:g} to {high:g}", f"{middle:.4g}", f"{first:.4g} to {last:.4g}"))
+        rows.append(
+            (name, now, grade_of(data, name), f"{low:g} to {high:g}", f"{middle:.4g}", f"{first:.4g} to {last:.4g}")
+        )
     distances = ", ".join(f"{value:.3g}" for value in posterior.tolerances)
-    about = (f"{posterior.simulated} simulations, {len(posterior.weights_n)} particles; fitted to {observations}. "
-             f"Largest distance of each round: {distances}.")  # fmt: skip
+    about = (
+        f"{posterior.simulated} simulations, {len(posterior.weights_n)} particles; fitted to {observations}. "
+        f"Largest distance of each round: {distances}."
+    )
     head = ("parameter", "now", "grade", "range (prior)", "median", "5 to 95 %")
     parts = [
-        answer(about, [*told, "Fitted is not validated: whether the values hold for other counts, these counts do not say."]),
-        section("What the counts say of each value", figures(charts),
-                "Bars: probability after the counts, as a multiple of the even prior (dashed). Strip: 5 to 95 % with the median. "
-                "Triangle: the value that the world has now."),
-        section("Together", figures(_pairs(posterior, ranges)), "Pairs of values that agree with the counts; larger weighs more."),
+        answer(
+            about,
+            [*told, "Fitted is not validated: whether the values hold for other counts, these counts do not say."],
+        ),
+        section(
+            "What the counts say of each value",
+            figures(charts),
+            "Bars: probability after the counts, as a multiple of the even prior (dashed). Strip: 5 to 95 % with the median. "
+            "Triangle: the value that the world has now.",
+        ),
+        section(
+            "Together",
+            figures(_pairs(posterior, ranges)),
+            "Pairs of values that agree with the counts; larger weighs more.",
+        ),
         section("In numbers", html_table(head, rows)),
         unverified(data.unmeasured()),
-    ]  # fmt: skip
+    ]
     return write_page(folder / "report.html", f"{data.name}: values fitted to counts", data.about, parts)
 
 
@@ -129,13 +171,21 @@ def _pairs(posterior: Posterior, ranges: Sequence[tuple[str, float, float]]) -> 
             together = np.cov(values_np[:, i], values_np[:, j], aweights=weights_n)
             spread = math.sqrt(together[0, 0] * together[1, 1])
             found.append((-abs(together[0, 1]) / spread if spread else 0.0, i, j))
-    return [particle_chart(ranges[i], ranges[j], values_np[:, i], values_np[:, j], weights_n) for _, i, j in sorted(found)[:3]]
+    return [
+        particle_chart(ranges[i], ranges[j], values_np[:, i], values_np[:, j], weights_n)
+        for _, i, j in sorted(found)[:3]
+    ]
 
 
 def write_assimilation(
-    folder: Path, data: WorldData, done: Assimilated, windows: Sequence[Sequence[Count]], start: str, notes: Sequence[str],
+    folder: Path,
+    data: WorldData,
+    done: Assimilated,
+    windows: Sequence[Sequence[Count]],
+    start: str,
+    notes: Sequence[str],
     parameters: Sequence[Mapping],
-) -> Path:  # fmt: skip
+) -> Path:
     """Writes `report.html` of an assimilation into `folder`: densities through time with counts, and what they told.
 
     `start` is the time at which the survey's clock begins; `parameters` are the rows of parameters.csv.
@@ -147,35 +197,57 @@ def write_assimilation(
         corrected = np.concatenate([done.after_wsm[:n, s], done.before_wsm[n:, s]])
         low, middle, high = np.quantile(corrected, BAND, axis=1)
         free = np.median(done.before_wsm[:, s], axis=1)
-        curves = [Curve(name=name, middle=middle, low=low, high=high, colour=BLUE),
-                  Curve(name=f"{name} before the span's counts", middle=free, colour=GREEN, dashes="2 3")]  # fmt: skip
+        curves = [
+            Curve(name=name, middle=middle, low=low, high=high, colour=BLUE),
+            Curve(name=f"{name} before the span's counts", middle=free, colour=GREEN, dashes="2 3"),
+        ]
         forecast = float(years_w[n - 1]) if len(years_w) > n else None
-        charts.append(curve_chart(name, years_w, curves, unit="animals a km²", dots=_dots(name, s, done, windows),
-                                  since_y=forecast))  # fmt: skip
+        charts.append(
+            curve_chart(
+                name, years_w, curves, unit="animals a km²", dots=_dots(name, s, done, windows), since_y=forecast
+            )
+        )
     last = np.quantile(done.after_wsm[n - 1], BAND, axis=1)
     ahead = np.quantile(done.before_wsm[-1], BAND, axis=1) if len(years_w) > n else None
-    head = ["species", "at the last count", "5 to 95 %"] + ([f"{_days(done, n):g} days on", "5 to 95 %"] if ahead is not None else [])
+    head = ["species", "at the last count", "5 to 95 %"] + (
+        [f"{_days(done, n):g} days on", "5 to 95 %"] if ahead is not None else []
+    )
     rows = []
     for s, name in enumerate(done.animals):
         row = [name, f"{last[1, s]:.4g}", f"{last[0, s]:.4g} to {last[2, s]:.4g}"]
-        rows.append(row + ([f"{ahead[1, s]:.4g}", f"{ahead[0, s]:.4g} to {ahead[2, s]:.4g}"] if ahead is not None else []))
-    lines = key([("corrected by the counts, then the forecast", BLUE, ""), ("before the counts of its span", GREEN, "2 3")])
+        rows.append(
+            row + ([f"{ahead[1, s]:.4g}", f"{ahead[0, s]:.4g} to {ahead[2, s]:.4g}"] if ahead is not None else [])
+        )
+    lines = key(
+        [("corrected by the counts, then the forecast", BLUE, ""), ("before the counts of its span", GREEN, "2 3")]
+    )
     learned = [row for row in parameters if row["validated"] != "never"]
-    factors = [(str(row["parameter"]), f"{row['factor']:.3g}", f"{row['factor_q05']:.3g} to {row['factor_q95']:.3g}") for row in learned]
+    factors = [
+        (str(row["parameter"]), f"{row['factor']:.3g}", f"{row['factor_q05']:.3g} to {row['factor_q95']:.3g}")
+        for row in learned
+    ]
     surprise = f"{np.nanmean(done.surprise_w):.1f}" if np.isfinite(done.surprise_w).any() else "not known"
-    told = [*notes, f"Counts differ from their forecasts {surprise} times as much as the spread allows; 1 is as expected.",
-            f"{len(parameters) - len(learned)} of {len(parameters)} parameters were never validated by these observations."]  # fmt: skip
+    told = [
+        *notes,
+        f"Counts differ from their forecasts {surprise} times as much as the spread allows; 1 is as expected.",
+        f"{len(parameters) - len(learned)} of {len(parameters)} parameters were never validated by these observations.",
+    ]
     parts = [
         answer(f"{n} spans of counts since {start[:10]}, {done.before_wsm.shape[2]} members.", told),
-        section("Densities through time", lines + figures(charts),
-                "Median and 5 to 95 % of the members; years since the start. Dots are counts, divided by what a unit of density "
-                "makes their sensors count before anything is known of their detection; a dot on the upper edge lies beyond. "
-                "On grey ground there were no counts: the forecast."),
+        section(
+            "Densities through time",
+            lines + figures(charts),
+            "Median and 5 to 95 % of the members; years since the start. Dots are counts, divided by what a unit of density "
+            "makes their sensors count before anything is known of their detection; a dot on the upper edge lies beyond. "
+            "On grey ground there were no counts: the forecast.",
+        ),
         section("Animals a km²", html_table(head, rows)),
-        section("What the counts told of the parameters", html_table(("parameter", "factor to the table", "5 to 95 %"), factors)
-                if factors else ""),
+        section(
+            "What the counts told of the parameters",
+            html_table(("parameter", "factor to the table", "5 to 95 %"), factors) if factors else "",
+        ),
         unverified(data.unmeasured()),
-    ]  # fmt: skip
+    ]
     return write_page(folder / "report.html", f"{data.name}: numbers corrected by observations", data.about, parts)
 
 

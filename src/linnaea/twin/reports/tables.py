@@ -56,7 +56,9 @@ def tables(run: Run) -> dict[str, object]:
     return {"members": member_table(run), **found, "unverified": unverified(run)}
 
 
-def _long(run: Run, names: Iterable[str], label: str, columns: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]):
+def _long(
+    run: Run, names: Iterable[str], label: str, columns: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
+):
     """A frame with a row a member, record and name, of what `columns` makes of records, [m, k, x] each.
 
     Members that failed have rows as far as they went.
@@ -79,9 +81,17 @@ def _long(run: Run, names: Iterable[str], label: str, columns: Callable[[dict[st
 
 def series(run: Run):
     """Numbers and biomass, births and deaths since the start, of every member, record and species."""
-    return _long(run, run.species, "species", lambda r: {
-        "animals": r["counts"], "biomass_kg": r["mass_kg"], "born_since_start": r["born"], "died_since_start": r["died"].sum(3),
-    })  # fmt: skip
+    return _long(
+        run,
+        run.species,
+        "species",
+        lambda r: {
+            "animals": r["counts"],
+            "biomass_kg": r["mass_kg"],
+            "born_since_start": r["born"],
+            "died_since_start": r["died"].sum(3),
+        },
+    )
 
 
 def bands(values_mks: np.ndarray, quantiles: tuple[float, ...] = BAND) -> np.ndarray:
@@ -151,8 +161,12 @@ def traits(run: Run):
 
     parts = []
     for index, name in enumerate(trait_names(run)):
-        frame = _long(run, run.species, "species",
-                      lambda r, index=index: {"mean": r["traits"][..., index, 0], "sd": r["traits"][..., index, 1]})  # fmt: skip
+        frame = _long(
+            run,
+            run.species,
+            "species",
+            lambda r, index=index: {"mean": r["traits"][..., index, 0], "sd": r["traits"][..., index, 1]},
+        )
         parts.append(frame.with_columns(pl.lit(name).alias("trait")).filter(pl.col("mean").is_not_nan()))
     return pl.concat(parts)
 
@@ -166,8 +180,12 @@ def hosts(run: Run) -> list[int]:
 def health(run: Run):
     """Susceptible, ill, recovered (immune) and vaccinated animals of the hosts, every member and record."""
     rows = hosts(run)
-    return _long(run, [run.species[row] for row in rows], "species",
-                 lambda r: {name: r["health"][:, :, rows, index] for index, name in enumerate(HEALTH)})  # fmt: skip
+    return _long(
+        run,
+        [run.species[row] for row in rows],
+        "species",
+        lambda r: {name: r["health"][:, :, rows, index] for index, name in enumerate(HEALTH)},
+    )
 
 
 def trait_names(run: Run) -> list[str]:
@@ -210,8 +228,12 @@ def _open(path: Path, title: str, run: Run, **attributes: str):
     from h5netcdf.legacyapi import Dataset
 
     file = Dataset(path, "w")
-    about = {"Conventions": "CF-1.8", "title": title, "history": f"written by linnaea {__version__}",
-             "source": f"simulation of world {run.data.name}, seed {run.plan.seed}"}  # fmt: skip
+    about = {
+        "Conventions": "CF-1.8",
+        "title": title,
+        "history": f"written by linnaea {__version__}",
+        "source": f"simulation of world {run.data.name}, seed {run.plan.seed}",
+    }
     for name, text in (about | attributes).items():
         file.setncattr(name, text)
     return file
@@ -230,7 +252,13 @@ def _names(file, dimension: str, names: Iterable[str], long_name: str) -> None:
 
 
 def _put(
-    file, name: str, dims: tuple[str, ...], values: np.ndarray, dtype: str = "f8", fill: float | None = None, **attributes
+    file,
+    name: str,
+    dims: tuple[str, ...],
+    values: np.ndarray,
+    dtype: str = "f8",
+    fill: float | None = None,
+    **attributes,
 ) -> None:
     variable = file.createVariable(name, dtype, dims, fill_value=fill, **COMPRESSION)
     variable[:] = np.asarray(values).astype(dtype)
@@ -240,8 +268,17 @@ def _put(
 
 def _put_time(file, name: str, hours: np.ndarray) -> None:
     file.createDimension(name, len(hours))
-    _put(file, name, (name,), np.asarray(hours) / 24, units="days since 2001-01-01 00:00:00", calendar="standard",
-         standard_name="time", axis="T", long_name="time since the start; the world's year has 365.25 days")  # fmt: skip
+    _put(
+        file,
+        name,
+        (name,),
+        np.asarray(hours) / 24,
+        units="days since 2001-01-01 00:00:00",
+        calendar="standard",
+        standard_name="time",
+        axis="T",
+        long_name="time since the start; the world's year has 365.25 days",
+    )
 
 
 def _put_ground(file, run: Run, shape: tuple[int, int]) -> tuple[float, float]:
@@ -250,8 +287,16 @@ def _put_ground(file, run: Run, shape: tuple[int, int]) -> tuple[float, float]:
     width, height = run.data.ground.width_km * side, run.data.ground.height_km * side
     for name, length, cells, way in (("y", height, shape[0], "north"), ("x", width, shape[1], "east")):
         file.createDimension(name, cells)
-        _put(file, name, (name,), (np.arange(cells) + 0.5) * length / cells, units="m", axis=name.upper(),
-             standard_name=f"projection_{name}_coordinate", long_name=f"metres {way} of the south-western corner")  # fmt: skip
+        _put(
+            file,
+            name,
+            (name,),
+            (np.arange(cells) + 0.5) * length / cells,
+            units="m",
+            axis=name.upper(),
+            standard_name=f"projection_{name}_coordinate",
+            long_name=f"metres {way} of the south-western corner",
+        )
     return width, height
 
 
@@ -261,7 +306,9 @@ def write_grids(run: Run, path: Path) -> None:
     file = _open(path, run.title, run)
     try:
         file.createDimension("member", len(run.members))
-        _put(file, "member", ("member",), np.array(run.members) + 1, "i4", long_name="member of the ensemble", units="1")
+        _put(
+            file, "member", ("member",), np.array(run.members) + 1, "i4", long_name="member of the ensemble", units="1"
+        )
         _put_time(file, "time", r["time_h"][0])
         _names(file, "species", run.species, "species")
         dims = ("member", "species", "time")
@@ -271,12 +318,27 @@ def write_grids(run: Run, path: Path) -> None:
         if hosts(run):
             _names(file, "state", HEALTH, "state of health; the recovered and the vaccinated are immune")
             states = r["health"].transpose(0, 2, 3, 1)
-            _put(file, "health", ("member", "species", "state", "time"), states, "i4", units="1",
-                 long_name="number of animals by state of health", coordinates="species_name state_name")  # fmt: skip
+            _put(
+                file,
+                "health",
+                ("member", "species", "state", "time"),
+                states,
+                "i4",
+                units="1",
+                long_name="number of animals by state of health",
+                coordinates="species_name state_name",
+            )
         if run.foods:
             _names(file, "food", run.foods, "plants, dead matter and animals kept as biomass")
-            _put(file, "food_biomass", ("member", "food", "time"), np.swapaxes(r["food_kg"], 1, 2), units="kg",
-                 coordinates="food_name", long_name="biomass of foods")  # fmt: skip
+            _put(
+                file,
+                "food_biomass",
+                ("member", "food", "time"),
+                np.swapaxes(r["food_kg"], 1, 2),
+                units="kg",
+                coordinates="food_name",
+                long_name="biomass of foods",
+            )
         for index, (name, (long_name, unit)) in enumerate(WEATHER.items()):
             if not np.isnan(r["weather"][..., index]).all():
                 units = {"°C": "degree_Celsius", "": "1"}.get(unit, unit)
@@ -284,13 +346,29 @@ def write_grids(run: Run, path: Path) -> None:
         shape = r["map"].shape[2:]
         width, height = _put_ground(file, run, shape)
         cell_km2 = width * height / 1e6 / (shape[0] * shape[1])
-        _put(file, "density", ("member", "species", "y", "x"), r["map"] / cell_km2, "f4", units="km-2",
-             long_name="animals, mean over the records", coordinates="species_name")  # fmt: skip
+        _put(
+            file,
+            "density",
+            ("member", "species", "y", "x"),
+            r["map"] / cell_km2,
+            "f4",
+            units="km-2",
+            long_name="animals, mean over the records",
+            coordinates="species_name",
+        )
         if "frames" in run.frames:
             _put_time(file, "frame", run.frames["frame_h"])
             frames = np.swapaxes(run.frames["frames"], 0, 1) / cell_km2
-            _put(file, "density_frames", ("species", "frame", "y", "x"), frames, "f4",
-                 units="km-2", long_name="animals of the first member", coordinates="species_name")  # fmt: skip
+            _put(
+                file,
+                "density_frames",
+                ("species", "frame", "y", "x"),
+                frames,
+                "f4",
+                units="km-2",
+                long_name="animals of the first member",
+                coordinates="species_name",
+            )
     finally:
         file.close()
 
@@ -303,11 +381,28 @@ def write_paths(run: Run, path: Path) -> None:
     file = _open(path, f"{run.title}: paths", run, featureType="trajectory")
     try:
         file.createDimension("trajectory", len(kept))
-        _put(file, "trajectory", ("trajectory",), followed[kept], "i4", cf_role="trajectory_id", long_name="animal", units="1")
+        _put(
+            file,
+            "trajectory",
+            ("trajectory",),
+            followed[kept],
+            "i4",
+            cf_role="trajectory_id",
+            long_name="animal",
+            units="1",
+        )
         _put_time(file, "obs", run.records["time_h"][0])
         for index, name, way in ((0, "x", "east"), (1, "y", "north")):
-            _put(file, name, ("trajectory", "obs"), paths[:, kept, index].T, "f4", units="m",
-                 fill=np.nan, standard_name=f"projection_{name}_coordinate",
-                 long_name=f"metres {way} of the south-western corner")  # fmt: skip
+            _put(
+                file,
+                name,
+                ("trajectory", "obs"),
+                paths[:, kept, index].T,
+                "f4",
+                units="m",
+                fill=np.nan,
+                standard_name=f"projection_{name}_coordinate",
+                long_name=f"metres {way} of the south-western corner",
+            )
     finally:
         file.close()

@@ -64,9 +64,19 @@ class Meet(Rule):
         start = np.zeros(cells.n_cells + 1, np.int64)
         np.cumsum(np.bincount(cells.cell_of[carriers], minlength=cells.n_cells), out=start[1:])
         _contact(
-            order, a.species, a.herd, a.x, a.y, a.health, world.arrays["hosts"], start, carriers, self.radius_m, cells.grid(),
+            order,
+            a.species,
+            a.herd,
+            a.x,
+            a.y,
+            a.health,
+            world.arrays["hosts"],
+            start,
+            carriers,
+            self.radius_m,
+            cells.grid(),
             a.exposure,
-        )  # fmt: skip
+        )
 
 
 @kernel
@@ -104,9 +114,21 @@ class Sicken(Rule):
         if not (a.health[: a.n] > 0).any():
             return
         _sicken(
-            world.cells.order, a.species, a.key, a.health, a.exposure, world.arrays["hosts"], infection, recover, lethality,
-            forget, world.dt_h, world.seed64, world.step, a.dying,
-        )  # fmt: skip
+            world.cells.order,
+            a.species,
+            a.key,
+            a.health,
+            a.exposure,
+            world.arrays["hosts"],
+            infection,
+            recover,
+            lethality,
+            forget,
+            world.dt_h,
+            world.seed64,
+            world.step,
+            a.dying,
+        )
 
 
 def set_disease(
@@ -129,7 +151,9 @@ def set_disease(
     if not 0 <= lethality <= 1:
         raise ValueError(f"lethality: {lethality} is not between 0 and 1")
     if not (infection_per_h >= 0 and illness_d > 0 and immunity_y > 0):
-        raise ValueError(f"disease: {infection_per_h} infections/h, {illness_d} d ill, {immunity_y} y immune; give rates above 0")
+        raise ValueError(
+            f"disease: {infection_per_h} infections/h, {illness_d} d ill, {immunity_y} y immune; give rates above 0"
+        )
     before = [world.arrays[name].copy() for name in ("disease", "hosts")]
     world.arrays["disease"][:] = infection_per_h, 1 / (24 * illness_d), lethality, 1 / (immunity_y * HOURS_A_YEAR)
     world.arrays["hosts"][:] = [hosts.get(name, 0.0) for name in world.species]

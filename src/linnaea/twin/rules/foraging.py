@@ -65,9 +65,40 @@ def vigour(seed, key):
 
 @kernel
 def _graze(
-    order, species, key, x, y, mass, energy, traits, herd, size, pace, food, foods, n_foods, weight, half, hill, most,
-    efficiency, store, best_trait, trait_width, trait_column, watches, feeding, grid, bout, dt, seed, step, head_up, bite, demand,
-):  # fmt: skip
+    order,
+    species,
+    key,
+    x,
+    y,
+    mass,
+    energy,
+    traits,
+    herd,
+    size,
+    pace,
+    food,
+    foods,
+    n_foods,
+    weight,
+    half,
+    hill,
+    most,
+    efficiency,
+    store,
+    best_trait,
+    trait_width,
+    trait_column,
+    watches,
+    feeding,
+    grid,
+    bout,
+    dt,
+    seed,
+    step,
+    head_up,
+    bite,
+    demand,
+):
     n_columns, n_rows, cell_w, cell_h = grid
     n_cells = n_columns * n_rows
     for k in numba.prange(len(order)):
@@ -86,7 +117,9 @@ def _graze(
         value = np.float64(traits[i, trait_column]) if trait_column >= 0 else 0.0
         there = 0.0
         for f in range(n):
-            there += weight[s, f] * food[foods[s, f] * n_cells + c] * trait_fit(value, best_trait[s, f], trait_width[s, f])
+            there += (
+                weight[s, f] * food[foods[s, f] * n_cells + c] * trait_fit(value, best_trait[s, f], trait_width[s, f])
+            )
         if there <= 0.0:
             continue
         chosen = foods[s, 0]
@@ -94,7 +127,9 @@ def _graze(
             left = uniform(seed, step, FEEDING, key[i], 0) * there
             for f in range(n):
                 chosen = foods[s, f]
-                left -= weight[s, f] * food[chosen * n_cells + c] * trait_fit(value, best_trait[s, f], trait_width[s, f])
+                left -= (
+                    weight[s, f] * food[chosen * n_cells + c] * trait_fit(value, best_trait[s, f], trait_width[s, f])
+                )
                 if left < 0.0:
                     break
         rate = most[s] * quarter_power(np.float64(mass[i])) * intake(there, half[s], hill[s])
@@ -132,13 +167,40 @@ class Graze(Rule):
         a, p, arrays = world.agents, world.parameters, world.arrays
         trait_column = world.traits.index(self.trait) if self.trait else -1
         _graze(
-            world.cells.order, a.species, a.key, a.x, a.y, a.mass, a.energy, a.traits, a.herd, arrays["herd_size"],
-            pace_now(world), arrays["food"].ravel(), p["graze_foods"], p["graze_n"], p["graze_weight"], p["graze_half_kj"],
-            p["graze_hill"], p["most_kj_h"], p["food_efficiency"], p["store_kj_kg"], p["best_trait"], p["trait_width"],
-            trait_column, p["watches"], p["usual_feeding"], layer_grid(world), max(1, round(self.bout_h / world.dt_h)), world.dt_h,
-            world.seed64, world.step, a.head_up,
-            a.bite, a.demand,
-        )  # fmt: skip
+            world.cells.order,
+            a.species,
+            a.key,
+            a.x,
+            a.y,
+            a.mass,
+            a.energy,
+            a.traits,
+            a.herd,
+            arrays["herd_size"],
+            pace_now(world),
+            arrays["food"].ravel(),
+            p["graze_foods"],
+            p["graze_n"],
+            p["graze_weight"],
+            p["graze_half_kj"],
+            p["graze_hill"],
+            p["most_kj_h"],
+            p["food_efficiency"],
+            p["store_kj_kg"],
+            p["best_trait"],
+            p["trait_width"],
+            trait_column,
+            p["watches"],
+            p["usual_feeding"],
+            layer_grid(world),
+            max(1, round(self.bout_h / world.dt_h)),
+            world.dt_h,
+            world.seed64,
+            world.step,
+            a.head_up,
+            a.bite,
+            a.demand,
+        )
 
 
 @serial
@@ -185,8 +247,17 @@ class Eat(Rule):
         np.maximum(flat, 0.0, out=flat)
         dung = food_index(world, "dung")
         lost = _swallow(
-            world.cells.order, a.species, a.bite, granted, p["food_efficiency"], food[0].size, a.energy,
-            food[max(dung, 0)].reshape(-1), dung >= 0, p["food_is_plant"], world.tallies["grazed_kj"],
-        )  # fmt: skip
+            world.cells.order,
+            a.species,
+            a.bite,
+            granted,
+            p["food_efficiency"],
+            food[0].size,
+            a.energy,
+            food[max(dung, 0)].reshape(-1),
+            dung >= 0,
+            p["food_is_plant"],
+            world.tallies["grazed_kj"],
+        )
         a.won[: a.n] = granted
         accounts(world)[DECAYED] += lost

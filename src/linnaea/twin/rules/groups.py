@@ -25,9 +25,15 @@ FREE = -1
 # Places are added up in whole parts of the world's size, so that the sum does not depend on the order.
 _PARTS = float(1 << 30)
 _STATE = (
-    ("herd_key", np.uint64, 0), ("herd_species", np.int16, 0), ("herd_home", np.float64, 2), ("herd_goal", np.float64, 2),
-    ("herd_size", np.int64, 0), ("herd_adults", np.int64, 0), ("herd_middle", np.float64, 2), ("herd_store", np.float64, 0),
-)  # fmt: skip
+    ("herd_key", np.uint64, 0),
+    ("herd_species", np.int16, 0),
+    ("herd_home", np.float64, 2),
+    ("herd_goal", np.float64, 2),
+    ("herd_size", np.int64, 0),
+    ("herd_adults", np.int64, 0),
+    ("herd_middle", np.float64, 2),
+    ("herd_store", np.float64, 0),
+)
 
 
 def add_herds(world: World, keys: np.ndarray, species: np.ndarray, home: np.ndarray) -> np.ndarray:
@@ -59,9 +65,26 @@ def add_herds(world: World, keys: np.ndarray, species: np.ndarray, home: np.ndar
 
 @serial
 def _gather(
-    order, herd, species, x, y, energy, mass, born_h, store, mature_h, now_h, width, height, sums, size, adults, middle, filled,
+    order,
+    herd,
+    species,
+    x,
+    y,
+    energy,
+    mass,
+    born_h,
+    store,
+    mature_h,
+    now_h,
+    width,
+    height,
+    sums,
+    size,
+    adults,
+    middle,
+    filled,
     herd_species,
-):  # fmt: skip
+):
     sums[:] = 0
     size[:] = 0
     adults[:] = 0
@@ -94,10 +117,26 @@ class Gather(Rule):
         p = world.parameters
         sums = np.zeros((len(arrays["herd_size"]), 3), np.int64)
         _gather(
-            world.cells.order, a.herd, a.species, a.x, a.y, a.energy, a.mass, a.born_h, p["store_kj_kg"], p["mature_h"],
-            world.now_h, space.width_m, space.height_m, sums, arrays["herd_size"], arrays["herd_adults"],
-            arrays["herd_middle"], arrays["herd_store"], arrays["herd_species"],
-        )  # fmt: skip
+            world.cells.order,
+            a.herd,
+            a.species,
+            a.x,
+            a.y,
+            a.energy,
+            a.mass,
+            a.born_h,
+            p["store_kj_kg"],
+            p["mature_h"],
+            world.now_h,
+            space.width_m,
+            space.height_m,
+            sums,
+            arrays["herd_size"],
+            arrays["herd_adults"],
+            arrays["herd_middle"],
+            arrays["herd_store"],
+            arrays["herd_species"],
+        )
 
 
 def most_adults(herd_size: np.ndarray) -> np.ndarray:
@@ -180,7 +219,9 @@ class Follow(Rule):
         kinds = np.maximum(species, 0)
         way = arrays["herd_goal"] - home
         far = np.sqrt((way**2).sum(1))
-        gone = np.flatnonzero((species != FREE) & p["resident"][kinds] & p["hunts"][kinds] & (far > p["range_m"][kinds]))
+        gone = np.flatnonzero(
+            (species != FREE) & p["resident"][kinds] & p["hunts"][kinds] & (far > p["range_m"][kinds])
+        )
         for herd in gone[np.argsort(arrays["herd_key"][gone], kind="stable")]:
             kind = species[herd]
             place = home[herd] + way[herd] * (1 - p["range_m"][kind] / far[herd])
@@ -355,7 +396,9 @@ class Join(Rule):
         arrays, n = world.arrays, len(others)
         (x, y), middle = arrays["herd_middle"][herd], arrays["herd_middle"][others]
         # a herd that half of the crossings lead to is in reach
-        return _parted(np.full(n, x), np.full(n, y), middle[:, 0].copy(), middle[:, 1].copy(), arrays["fences"], np.full(n, 0.5))
+        return _parted(
+            np.full(n, x), np.full(n, y), middle[:, 0].copy(), middle[:, 1].copy(), arrays["fences"], np.full(n, 0.5)
+        )
 
     @staticmethod
     def _move(world: World, into: np.ndarray) -> None:

@@ -28,7 +28,7 @@ from linnaea.twin.engine.rng import (
     uniform,
     uniform2,
     uniforms,
-)  # fmt: skip
+)
 from linnaea.twin.engine.world import CAUSE, Rule, World
 from linnaea.twin.rules.energy_budget import INTRODUCED, REMOVED, TISSUE_KJ_PER_KG, accounts, animal_kj
 from linnaea.twin.rules.groups import add_herds, is_taken, most_adults
@@ -53,7 +53,24 @@ def death_rate(age_h, year_h, life_h, young, adult):
 
 @kernel
 def _age(
-    order, species, key, x, y, born_h, now_h, every, day_h, young, adult, life_h, poached, where, grid, seed, step, dying
+    order,
+    species,
+    key,
+    x,
+    y,
+    born_h,
+    now_h,
+    every,
+    day_h,
+    young,
+    adult,
+    life_h,
+    poached,
+    where,
+    grid,
+    seed,
+    step,
+    dying,
 ):
     n_columns, n_rows, cell_w, cell_h = grid
     for k in numba.prange(len(order)):
@@ -95,17 +112,53 @@ class Age(Rule):
         a, p = world.agents, world.parameters
         every = max(1, round(self.every_h / world.dt_h))
         _age(
-            world.cells.order, a.species, a.key, a.x, a.y, a.born_h, world.now_h, every, every * world.dt_h,
-            p["young_death_h"], p["adult_death_h"], p["life_h"], world.arrays["poaching_per_h"],
-            world.fields["poaching"].ravel(), layer_grid(world), world.seed64, world.step, a.dying,
-        )  # fmt: skip
+            world.cells.order,
+            a.species,
+            a.key,
+            a.x,
+            a.y,
+            a.born_h,
+            world.now_h,
+            every,
+            every * world.dt_h,
+            p["young_death_h"],
+            p["adult_death_h"],
+            p["life_h"],
+            world.arrays["poaching_per_h"],
+            world.fields["poaching"].ravel(),
+            layer_grid(world),
+            world.seed64,
+            world.step,
+            a.dying,
+        )
 
 
 @kernel
 def _mate(
-    order, species, key, sex, mass, energy, born_h, due_h, herd, adults, limit, resident, has_male, mature_h, conceive_h,
-    gestation_h, season, store, now_h, every, day_h, seed, step,
-):  # fmt: skip
+    order,
+    species,
+    key,
+    sex,
+    mass,
+    energy,
+    born_h,
+    due_h,
+    herd,
+    adults,
+    limit,
+    resident,
+    has_male,
+    mature_h,
+    conceive_h,
+    gestation_h,
+    season,
+    store,
+    now_h,
+    every,
+    day_h,
+    seed,
+    step,
+):
     for k in numba.prange(len(order)):
         i = order[k]
         if sex[i] != FEMALE or due_h[i] > 0.0 or (np.int64(key[i] % np.uint64(1 << 20)) + step) % every != 0:
@@ -177,15 +230,46 @@ class Mate(Rule):
             sex = sex.copy()
             sex[subordinates(world, order)] = MALE
         _mate(
-            order, a.species, a.key, sex, a.mass, a.energy, a.born_h, a.due_h, a.herd, world.arrays["herd_adults"],
-            most_adults(p["herd_size"]), p["resident"], world.arrays["has_male"],
-            p["mature_h"], p["conceive_per_h"], p["gestation_h"],
-            p["birth_season"], p["store_kj_kg"], world.now_h, every, every * world.dt_h, world.seed64, world.step,
-        )  # fmt: skip
+            order,
+            a.species,
+            a.key,
+            sex,
+            a.mass,
+            a.energy,
+            a.born_h,
+            a.due_h,
+            a.herd,
+            world.arrays["herd_adults"],
+            most_adults(p["herd_size"]),
+            p["resident"],
+            world.arrays["has_male"],
+            p["mature_h"],
+            p["conceive_per_h"],
+            p["gestation_h"],
+            p["birth_season"],
+            p["store_kj_kg"],
+            world.now_h,
+            every,
+            every * world.dt_h,
+            world.seed64,
+            world.step,
+        )
         _drop(
-            order, a.species, a.key, a.mass, a.energy, a.due_h, world.now_h + world.dt_h, p["litter_size"], p["young_kg"],
-            p["store_kj_kg"], world.seed64, world.step, a.litter, a.dying,
-        )  # fmt: skip
+            order,
+            a.species,
+            a.key,
+            a.mass,
+            a.energy,
+            a.due_h,
+            world.now_h + world.dt_h,
+            p["litter_size"],
+            p["young_kg"],
+            p["store_kj_kg"],
+            world.seed64,
+            world.step,
+            a.litter,
+            a.dying,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -296,8 +380,10 @@ def introduce(
     if count < 1:
         return np.zeros(0, np.int64)
     space = world.space
-    if any(at is not None and not np.all((np.asarray(at) >= 0) & (np.asarray(at) <= length))
-           for at, length in ((x, space.width_m), (y, space.height_m))):  # fmt: skip
+    if any(
+        at is not None and not np.all((np.asarray(at) >= 0) & (np.asarray(at) <= length))
+        for at, length in ((x, space.width_m), (y, space.height_m))
+    ):
         raise ValueError(f"({x}, {y}) lies outside the ground of {space.width_m:g} by {space.height_m:g} metres")
     a, p, kind = world.agents, world.parameters, world.species.index(name)
     slots = a.add(count, species=kind)
@@ -353,7 +439,9 @@ def _places(world: World, keys: np.ndarray, x, y, radius_m: float, kind: int) ->
             squares = -squares
         square = np.argsort(squares, kind="stable")[:count][np.argsort(np.argsort(order, kind="stable"), kind="stable")]
         row, column = np.divmod(square, n_columns)
-        return np.stack([(column + 0.2 + 0.6 * u) / n_columns * space.width_m, (row + 0.2 + 0.6 * v) / n_rows * space.height_m], 1)
+        return np.stack(
+            [(column + 0.2 + 0.6 * u) / n_columns * space.width_m, (row + 0.2 + 0.6 * v) / n_rows * space.height_m], 1
+        )
     angle, far = 2 * math.pi * u, radius_m * np.sqrt(v)
     places = np.stack([x + far * np.cos(angle), y + far * np.sin(angle)], 1)
     return np.clip(places, 0, (space.width_m * (1 - 1e-6), space.height_m * (1 - 1e-6)))
@@ -384,8 +472,12 @@ def founder_ages(u: np.ndarray, parameters, kind: int) -> np.ndarray:
     """Ages in hours [n] for uniform numbers, as of a population that neither grows nor shrinks."""
     life = parameters["life_h"][kind]
     ages = np.linspace(0, 1.1 * life, 400)
-    rate = [death_rate.py_func(age, HOURS_A_YEAR, life, parameters["young_death_h"][kind], parameters["adult_death_h"][kind])
-            for age in ages]  # fmt: skip
+    rate = [
+        death_rate.py_func(
+            age, HOURS_A_YEAR, life, parameters["young_death_h"][kind], parameters["adult_death_h"][kind]
+        )
+        for age in ages
+    ]
     alive = np.exp(-np.concatenate([[0], np.cumsum(rate[1:]) * (ages[1] - ages[0])]))
     share = np.cumsum(alive) / alive.sum()
     return np.interp(u, share, ages)
@@ -423,8 +515,12 @@ class Arrive(Rule):
         p, rate = world.parameters, world.arrays["arrivals_per_y"]
         counts = world.counts()
         for kind in np.flatnonzero(rate > 0):
-            rare = max(0.0, 1 - counts[kind] / p["usual_number"][kind]) * min(1.0, p["usual_number"][kind] / p["herd_size"][kind])
-            u, v, w = (uniforms(world.seed, world.step, MIGRATION, np.array([kind], np.uint64), 100 + q)[0] for q in range(3))
+            rare = max(0.0, 1 - counts[kind] / p["usual_number"][kind]) * min(
+                1.0, p["usual_number"][kind] / p["herd_size"][kind]
+            )
+            u, v, w = (
+                uniforms(world.seed, world.step, MIGRATION, np.array([kind], np.uint64), 100 + q)[0] for q in range(3)
+            )
             if u >= -math.expm1(-rate[kind] * rare * elapsed / HOURS_A_YEAR):
                 continue
             space, side = world.space, int(v * 4)

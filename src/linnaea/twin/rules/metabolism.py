@@ -48,9 +48,30 @@ def starving_share(share, stores):
 
 @kernel
 def _metabolise(
-    order, species, key, x, y, mass, energy, moved_m, maintain, walk, store, adult_kg, growth_h, cold, warm, to_water, drinks,
-    grid, dt, seed, step, spent, dying,
-):  # fmt: skip
+    order,
+    species,
+    key,
+    x,
+    y,
+    mass,
+    energy,
+    moved_m,
+    maintain,
+    walk,
+    store,
+    adult_kg,
+    growth_h,
+    cold,
+    warm,
+    to_water,
+    drinks,
+    grid,
+    dt,
+    seed,
+    step,
+    spent,
+    dying,
+):
     n_columns, n_rows, cell_w, cell_h = grid
     for k in numba.prange(len(order)):
         i = order[k]
@@ -103,17 +124,39 @@ class Metabolise(Rule):
     )
 
     def prepare(self, world: World) -> None:
-        world.agents.add_column(Column(name="spent", dtype=np.float64, help="energy respired in the step, kJ", proposal=True))
+        world.agents.add_column(
+            Column(name="spent", dtype=np.float64, help="energy respired in the step, kJ", proposal=True)
+        )
         world.add_tally("respired_kj", (len(world.species),), np.float64)
 
     def apply(self, world: World) -> None:
         a, p = world.agents, world.parameters
         warm = (warmth(world.fields["temperature_c"]) / warmth(p["usual_temperature_c"][0])).ravel()
         _metabolise(
-            world.cells.order, a.species, a.key, a.x, a.y, a.mass, a.energy, a.moved_m, p["maintain_kj_h"], p["walk_kj_m"],
-            p["store_kj_kg"], p["adult_kg"], p["growth_h"], p["cold_blooded"], warm, world.fields["to_water_km"].ravel(),
-            p["drink_every_h"], layer_grid(world), world.dt_h, world.seed64, world.step, a.spent, a.dying,
-        )  # fmt: skip
+            world.cells.order,
+            a.species,
+            a.key,
+            a.x,
+            a.y,
+            a.mass,
+            a.energy,
+            a.moved_m,
+            p["maintain_kj_h"],
+            p["walk_kj_m"],
+            p["store_kj_kg"],
+            p["adult_kg"],
+            p["growth_h"],
+            p["cold_blooded"],
+            warm,
+            world.fields["to_water_km"].ravel(),
+            p["drink_every_h"],
+            layer_grid(world),
+            world.dt_h,
+            world.seed64,
+            world.step,
+            a.spent,
+            a.dying,
+        )
         by_species = np.zeros(len(world.species))
         _sum_by_species(world.cells.order, a.species, a.spent, by_species)
         world.tallies["respired_kj"] += by_species

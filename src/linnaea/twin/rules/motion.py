@@ -98,9 +98,21 @@ class Walk(Rule):
     def apply(self, world: World) -> None:
         a = world.agents
         _walk(
-            world.cells.order, a.species, self.species, a.dir_x, a.dir_y, a.key, self.mean_cosine, self.speed_m_h,
-            int(self.exponential), world.seed64, world.step, a.pull_x, a.pull_y, a.speed_m_h,
-        )  # fmt: skip
+            world.cells.order,
+            a.species,
+            self.species,
+            a.dir_x,
+            a.dir_y,
+            a.key,
+            self.mean_cosine,
+            self.speed_m_h,
+            int(self.exponential),
+            world.seed64,
+            world.step,
+            a.pull_x,
+            a.pull_y,
+            a.speed_m_h,
+        )
 
 
 @kernel
@@ -127,9 +139,19 @@ class Move(Rule):
     def apply(self, world: World) -> None:
         a, space = world.agents, world.space
         _move(
-            world.cells.order, a.x, a.y, a.dir_x, a.dir_y, a.pull_x, a.pull_y, a.speed_m_h, world.dt_h,
-            space.width_m, space.height_m, space.torus,
-        )  # fmt: skip
+            world.cells.order,
+            a.x,
+            a.y,
+            a.dir_x,
+            a.dir_y,
+            a.pull_x,
+            a.pull_y,
+            a.speed_m_h,
+            world.dt_h,
+            space.width_m,
+            space.height_m,
+            space.torus,
+        )
 
 
 @kernel
@@ -160,9 +182,21 @@ class HomeRange(Rule):
     def apply(self, world: World) -> None:
         a, space = world.agents, world.space
         _home(
-            world.cells.order, a.species, self.species, a.x, a.y, a.home_x, a.home_y, self.range_m, self.weight,
-            space.width_m, space.height_m, space.torus, a.pull_x, a.pull_y,
-        )  # fmt: skip
+            world.cells.order,
+            a.species,
+            self.species,
+            a.x,
+            a.y,
+            a.home_x,
+            a.home_y,
+            self.range_m,
+            self.weight,
+            space.width_m,
+            space.height_m,
+            space.torus,
+            a.pull_x,
+            a.pull_y,
+        )
 
 
 @kernel
@@ -251,9 +285,24 @@ class Flee(Rule):
         mark_cells(cells.start, cells.order, a.species, threat, marks)
         speed = np.full(len(world.species), self.flight_m_h)
         _flee(
-            cells.order, a.species, prey, threat, a.x, a.y, cells.start, cells.x, cells.y, marks, self.radius_m,
-            self.weight, speed, cells.grid(), a.pull_x, a.pull_y, a.speed_m_h,
-        )  # fmt: skip
+            cells.order,
+            a.species,
+            prey,
+            threat,
+            a.x,
+            a.y,
+            cells.start,
+            cells.x,
+            cells.y,
+            marks,
+            self.radius_m,
+            self.weight,
+            speed,
+            cells.grid(),
+            a.pull_x,
+            a.pull_y,
+            a.speed_m_h,
+        )
 
 
 def species_mask(world: World, rows: tuple[int, ...]) -> np.ndarray:

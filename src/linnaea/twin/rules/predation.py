@@ -54,11 +54,47 @@ def kill_rate(density, usual, hill, attack, rivals, interference):
 
 @kernel
 def _seek(
-    order, species, key, x, y, mass, energy, born_h, herd, size, filled, until_h, now_h, pace, hunts, feeds_young, eats, prey_weight, radius,
-    attack, usual, hill, interference, hunger, common, store, mature_h, life_h, prime, adult_kg, watches, care, start, xs, ys,
+    order,
+    species,
+    key,
+    x,
+    y,
+    mass,
+    energy,
+    born_h,
+    herd,
+    size,
+    filled,
+    until_h,
+    now_h,
+    pace,
+    hunts,
+    feeds_young,
+    eats,
+    prey_weight,
+    radius,
+    attack,
+    usual,
+    hill,
+    interference,
+    hunger,
+    common,
+    store,
+    mature_h,
+    life_h,
+    prime,
+    adult_kg,
+    watches,
+    care,
+    start,
+    xs,
+    ys,
     grid,
-    dt, seed, step, target,
-):  # fmt: skip
+    dt,
+    seed,
+    step,
+    target,
+):
     n_columns, n_rows, _, _, width, height, torus = grid
     for k in numba.prange(len(order)):
         i = order[k]
@@ -155,12 +191,47 @@ class Seek(Rule):
             # No kind is ever more than three times as conspicuous as usual, and none is overlooked altogether.
             common = np.clip(world.arrays["census"].sum(1) / p["usual_number"], 0.01, 3.0) ** self.switching
         _seek(
-            cells.order, a.species, a.key, a.x, a.y, a.mass, a.energy, a.born_h, a.herd, world.arrays["herd_size"],
-            world.arrays["herd_store"], a.until_h, world.now_h, pace_now(world), p["hunts"], p["feeds_young"], p["eats"], p["prey_weight"], p["search_m"], p["attack_km2_h"],
-            p["usual_prey_km2"], p["prey_hill"], self.interference, self.hunger, common, p["store_kj_kg"], p["mature_h"], p["life_h"],
-            p["prime"], p["adult_kg"], p["watches"], self.care, cells.start, cells.x, cells.y, cells.grid(), world.dt_h, world.seed64,
-            world.step, a.target,
-        )  # fmt: skip
+            cells.order,
+            a.species,
+            a.key,
+            a.x,
+            a.y,
+            a.mass,
+            a.energy,
+            a.born_h,
+            a.herd,
+            world.arrays["herd_size"],
+            world.arrays["herd_store"],
+            a.until_h,
+            world.now_h,
+            pace_now(world),
+            p["hunts"],
+            p["feeds_young"],
+            p["eats"],
+            p["prey_weight"],
+            p["search_m"],
+            p["attack_km2_h"],
+            p["usual_prey_km2"],
+            p["prey_hill"],
+            self.interference,
+            self.hunger,
+            common,
+            p["store_kj_kg"],
+            p["mature_h"],
+            p["life_h"],
+            p["prime"],
+            p["adult_kg"],
+            p["watches"],
+            self.care,
+            cells.start,
+            cells.x,
+            cells.y,
+            cells.grid(),
+            world.dt_h,
+            world.seed64,
+            world.step,
+            a.target,
+        )
 
 
 @serial
@@ -180,7 +251,9 @@ class Seize(Rule):
     """Of those who chose one prey one kills it; its group near by eats its fill and stays, the rest is left to all."""
 
     moment: ClassVar[str] = "resolve"
-    leaves_out: ClassVar[tuple[str, ...]] = ("No kill is taken away by stronger hunters of another kind; they come for the leavings.",)
+    leaves_out: ClassVar[tuple[str, ...]] = (
+        "No kill is taken away by stronger hunters of another kind; they come for the leavings.",
+    )
     edible: float = 0.7
     "share of a body's energy that hunters can eat; the rest is left as carcass"
     hunger: float = 0.6
@@ -211,13 +284,19 @@ class Seize(Rule):
         for victim in prey:
             killer = int(best[victim])
             # A predator may itself have been killed in this step by a larger one, and a group that has eaten hunts no more.
-            if a.dying[victim] == 0 and a.dying[killer] == 0 and not (a.herd[killer] in fed and self._is_full(world, killer)):
+            if (
+                a.dying[victim] == 0
+                and a.dying[killer] == 0
+                and not (a.herd[killer] in fed and self._is_full(world, killer))
+            ):
                 self._feast(world, killer, int(victim), members)
                 fed.add(int(a.herd[killer]))
 
     def _is_full(self, world: World, killer: int) -> bool:
         a = world.agents
-        return a.energy[killer] > self.hunger * world.parameters["store_kj_kg"][a.species[killer]] * float(a.mass[killer])
+        return a.energy[killer] > self.hunger * world.parameters["store_kj_kg"][a.species[killer]] * float(
+            a.mass[killer]
+        )
 
     def _feast(self, world: World, killer: int, victim: int, members: np.ndarray) -> None:
         a, p = world.agents, world.parameters

@@ -55,7 +55,21 @@ class Census(Rule):
 
 @scalar
 def attraction(
-    s, c, hunting, food, foods, n_foods, weight, half, green, moisture, prey_weight, census, usual_prey, to_water, drink_km
+    s,
+    c,
+    hunting,
+    food,
+    foods,
+    n_foods,
+    weight,
+    half,
+    green,
+    moisture,
+    prey_weight,
+    census,
+    usual_prey,
+    to_water,
+    drink_km,
 ):
     """How good a cell is for a species, 0 to 2: food as its intake sees it, greenness, prey, and water within reach."""
     there = 0.0
@@ -75,10 +89,41 @@ def attraction(
 
 @kernel
 def _plan(
-    herd_key, herd_species, size, home, goal, middle, filled, hunts, hunger, beyond, search_m, goal_m, resident, range_m,
-    plan_steps, food, foods, n_foods, weight, half, green, moisture, prey_weight, census, usual_prey, to_water, drink_km,
-    fences, grid, width, height, torus, seed, step,
-):  # fmt: skip
+    herd_key,
+    herd_species,
+    size,
+    home,
+    goal,
+    middle,
+    filled,
+    hunts,
+    hunger,
+    beyond,
+    search_m,
+    goal_m,
+    resident,
+    range_m,
+    plan_steps,
+    food,
+    foods,
+    n_foods,
+    weight,
+    half,
+    green,
+    moisture,
+    prey_weight,
+    census,
+    usual_prey,
+    to_water,
+    drink_km,
+    fences,
+    grid,
+    width,
+    height,
+    torus,
+    seed,
+    step,
+):
     n_columns, n_rows, cell_w, cell_h = grid
     for h in numba.prange(len(herd_species)):
         s = herd_species[h]
@@ -95,8 +140,23 @@ def _plan(
             hunting = math.hypot(best_x - middle[h, 0], best_y - middle[h, 1]) > goal_m[s] + search_m[s]
         c = layer_cell(best_x, best_y, cell_w, cell_h, n_columns, n_rows)
         # The goal at hand counts a tenth more, so that herds do not dither.
-        best = 1.1 * attraction(s, c, hunting, food, foods, n_foods, weight, half, green, moisture, prey_weight, census,
-                                usual_prey, to_water, drink_km)  # fmt: skip
+        best = 1.1 * attraction(
+            s,
+            c,
+            hunting,
+            food,
+            foods,
+            n_foods,
+            weight,
+            half,
+            green,
+            moisture,
+            prey_weight,
+            census,
+            usual_prey,
+            to_water,
+            drink_km,
+        )
         at_x, at_y = middle[h, 0], middle[h, 1]
         # A herd knows the fences of its land: the fewer pass one, the seldomer it plans across it.
         venture = 0.0 if len(fences) == 0 else uniform(seed, step, MIGRATION, herd_key[h], CANDIDATES + 1)
@@ -110,8 +170,23 @@ def _plan(
             if len(fences) > 0 and fenced(at_x, at_y, x, y, fences, venture):
                 continue
             c = layer_cell(x, y, cell_w, cell_h, n_columns, n_rows)
-            score = attraction(s, c, True, food, foods, n_foods, weight, half, green, moisture, prey_weight, census,
-                               usual_prey, to_water, drink_km)  # fmt: skip
+            score = attraction(
+                s,
+                c,
+                True,
+                food,
+                foods,
+                n_foods,
+                weight,
+                half,
+                green,
+                moisture,
+                prey_weight,
+                census,
+                usual_prey,
+                to_water,
+                drink_km,
+            )
             if score > best:
                 best_x, best_y, best = x, y, score
         goal[h, 0], goal[h, 1] = best_x, best_y
@@ -139,12 +214,41 @@ class Plan(Rule):
         a, p = world.arrays, world.parameters
         n_cells = world.fields["elevation_m"].size
         _plan(
-            a["herd_key"], a["herd_species"], a["herd_size"], a["herd_home"], a["herd_goal"], a["herd_middle"],
-            a["herd_store"], p["hunts"], self.hunger, self.beyond, p["search_m"], p["goal_m"], p["resident"], p["range_m"], p["plan_steps"], a["food"].reshape(-1, n_cells), p["graze_foods"], p["graze_n"],
-            p["graze_weight"], p["graze_half_kj"], p["green"], world.fields["moisture_mm"].ravel(), p["prey_weight"],
-            a["census"], p["usual_prey"], world.fields["to_water_km"].ravel(), p["drink_km"], a["fences"], layer_grid(world),
-            world.space.width_m, world.space.height_m, world.space.torus, world.seed64, world.step,
-        )  # fmt: skip
+            a["herd_key"],
+            a["herd_species"],
+            a["herd_size"],
+            a["herd_home"],
+            a["herd_goal"],
+            a["herd_middle"],
+            a["herd_store"],
+            p["hunts"],
+            self.hunger,
+            self.beyond,
+            p["search_m"],
+            p["goal_m"],
+            p["resident"],
+            p["range_m"],
+            p["plan_steps"],
+            a["food"].reshape(-1, n_cells),
+            p["graze_foods"],
+            p["graze_n"],
+            p["graze_weight"],
+            p["graze_half_kj"],
+            p["green"],
+            world.fields["moisture_mm"].ravel(),
+            p["prey_weight"],
+            a["census"],
+            p["usual_prey"],
+            world.fields["to_water_km"].ravel(),
+            p["drink_km"],
+            a["fences"],
+            layer_grid(world),
+            world.space.width_m,
+            world.space.height_m,
+            world.space.torus,
+            world.seed64,
+            world.step,
+        )
 
 
 @scalar
@@ -185,10 +289,42 @@ def in_disc(radius, u, v):
 
 @kernel
 def _roam(
-    order, species, key, x, y, dir_x, dir_y, herd, herd_key, until_h, now_h, speed, pace, keep, net, area, spacing, goal,
-    middle, size, eats, flight_m, flight_speed, start, hunter, grid, dt, flight_h, spread, seed, step, pull_x, pull_y, speed_m_h,
+    order,
+    species,
+    key,
+    x,
+    y,
+    dir_x,
+    dir_y,
+    herd,
+    herd_key,
+    until_h,
+    now_h,
+    speed,
+    pace,
+    keep,
+    net,
+    area,
+    spacing,
+    goal,
+    middle,
+    size,
+    eats,
+    flight_m,
+    flight_speed,
+    start,
+    hunter,
+    grid,
+    dt,
+    flight_h,
+    spread,
+    seed,
+    step,
+    pull_x,
+    pull_y,
+    speed_m_h,
     way_m,
-):  # fmt: skip
+):
     n_columns, n_rows, _, _, width, height, torus = grid
     for k in numba.prange(len(order)):
         i = order[k]
@@ -274,13 +410,42 @@ class Roam(Rule):
         start, hunter = np.zeros(cells.n_cells + 1, np.int64), np.empty(cells.m, np.int64)
         _hunters(cells.order, a.species, cells.cell_of, p["hunts"], start, hunter)
         _roam(
-            cells.order, a.species, a.key, a.x, a.y, a.dir_x, a.dir_y, a.herd, arrays["herd_key"], a.until_h, world.now_h,
-            p["speed_m_h"], pace_now(world), math.exp(-world.dt_h / self.persistence_h),
-            net_share(world.dt_h, self.persistence_h), p["goal_m"], p["herd_spacing_m"],
-            arrays["herd_goal"], arrays["herd_middle"], arrays["herd_size"], p["eats"], p["flight_m"], p["flight_m_h"],
-            start, hunter, cells.grid(), world.dt_h, self.flight_h, 1.0 / math.sqrt(max(world.dt_h, 1.0)),
-            world.seed64, world.step, a.pull_x, a.pull_y, a.speed_m_h, a.way_m,
-        )  # fmt: skip
+            cells.order,
+            a.species,
+            a.key,
+            a.x,
+            a.y,
+            a.dir_x,
+            a.dir_y,
+            a.herd,
+            arrays["herd_key"],
+            a.until_h,
+            world.now_h,
+            p["speed_m_h"],
+            pace_now(world),
+            math.exp(-world.dt_h / self.persistence_h),
+            net_share(world.dt_h, self.persistence_h),
+            p["goal_m"],
+            p["herd_spacing_m"],
+            arrays["herd_goal"],
+            arrays["herd_middle"],
+            arrays["herd_size"],
+            p["eats"],
+            p["flight_m"],
+            p["flight_m_h"],
+            start,
+            hunter,
+            cells.grid(),
+            world.dt_h,
+            self.flight_h,
+            1.0 / math.sqrt(max(world.dt_h, 1.0)),
+            world.seed64,
+            world.step,
+            a.pull_x,
+            a.pull_y,
+            a.speed_m_h,
+            a.way_m,
+        )
 
 
 def net_share(hours: float, persistence_h: float) -> float:
@@ -300,7 +465,23 @@ def pace_now(world: World) -> np.ndarray:
 
 @kernel
 def _travel(
-    order, key, x, y, dir_x, dir_y, pull_x, pull_y, speed_m_h, way_m, dt_h, fences, width, height, torus, seed, step,
+    order,
+    key,
+    x,
+    y,
+    dir_x,
+    dir_y,
+    pull_x,
+    pull_y,
+    speed_m_h,
+    way_m,
+    dt_h,
+    fences,
+    width,
+    height,
+    torus,
+    seed,
+    step,
     moved_m,
 ):
     for k in numba.prange(len(order)):
@@ -336,14 +517,34 @@ class Travel(Rule):
     moment: ClassVar[str] = "move"
 
     def prepare(self, world: World) -> None:
-        world.agents.add_column(Column(name="moved_m", dtype=np.float32, help="path of the step, metres", proposal=True))
         world.agents.add_column(
-            Column(name="way_m", dtype=np.float32, help="how far it gets in the step, metres", proposal=True, blank=np.inf)
+            Column(name="moved_m", dtype=np.float32, help="path of the step, metres", proposal=True)
+        )
+        world.agents.add_column(
+            Column(
+                name="way_m", dtype=np.float32, help="how far it gets in the step, metres", proposal=True, blank=np.inf
+            )
         )
 
     def apply(self, world: World) -> None:
         a, space = world.agents, world.space
         _travel(
-            world.cells.order, a.key, a.x, a.y, a.dir_x, a.dir_y, a.pull_x, a.pull_y, a.speed_m_h, a.way_m, world.dt_h,
-            world.arrays["fences"], space.width_m, space.height_m, space.torus, world.seed64, world.step, a.moved_m,
-        )  # fmt: skip
+            world.cells.order,
+            a.key,
+            a.x,
+            a.y,
+            a.dir_x,
+            a.dir_y,
+            a.pull_x,
+            a.pull_y,
+            a.speed_m_h,
+            a.way_m,
+            world.dt_h,
+            world.arrays["fences"],
+            space.width_m,
+            space.height_m,
+            space.torus,
+            world.seed64,
+            world.step,
+            a.moved_m,
+        )

@@ -245,9 +245,13 @@ class Burn(Rule):
 
     def prepare(self, world: World) -> None:
         if not self.ignition_per_km2_y >= 0:
-            raise ValueError(f"ignition_per_km2_y: {self.ignition_per_km2_y} is below 0; give 0 for no fire or a number above")
+            raise ValueError(
+                f"ignition_per_km2_y: {self.ignition_per_km2_y} is below 0; give 0 for no fire or a number above"
+            )
         if not self.fuel_kg_km2 > 0:
-            raise ValueError(f"fuel_kg_km2: {self.fuel_kg_km2} is no mass of fuel; give kilograms on a square kilometre above 0")
+            raise ValueError(
+                f"fuel_kg_km2: {self.fuel_kg_km2} is no mass of fuel; give kilograms on a square kilometre above 0"
+            )
         world.add_field("burned_times", np.zeros(world.fields["elevation_m"].shape))
 
     def apply(self, world: World) -> None:
@@ -263,8 +267,18 @@ class Burn(Rule):
         burning = np.zeros(dry.shape, bool)
         chance = self.ignition_per_km2_y * area * elapsed / HOURS_A_YEAR
         queue = np.zeros(dry.size, np.int64)
-        if not _burn(fuel, dry, fields["fire_factor"], chance, self.fuel_kg_km2, self.spread, world.seed64, world.step,
-                     burning, queue):  # fmt: skip
+        if not _burn(
+            fuel,
+            dry,
+            fields["fire_factor"],
+            chance,
+            self.fuel_kg_km2,
+            self.spread,
+            world.seed64,
+            world.step,
+            burning,
+            queue,
+        ):
             return
         fields["burned_times"] += burning
         for index in np.flatnonzero(p["food_burns"] > 0):

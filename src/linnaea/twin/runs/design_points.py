@@ -78,7 +78,9 @@ def run_points(
 
     `of_what` begins the lines of progress, as in "round 2, batch 1: 3 of 8 runs done".
     """
-    todo = [(plan, member) for plan in plans for member in range(plan.members) if not _file(folder, plan, member).is_file()]
+    todo = [
+        (plan, member) for plan in plans for member in range(plan.members) if not _file(folder, plan, member).is_file()
+    ]
     processes = min(processes or os.cpu_count() or 1, max(len(todo), 1))
     if todo:
         world, _ = build_member(todo[0][0], folder, 0, threads=1)

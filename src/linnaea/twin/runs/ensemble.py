@@ -148,9 +148,13 @@ def first_step(world: World, report: Callable[[str], None]) -> None:
 
 
 def run_member(
-    plan: Plan, folder: Path, member: int, threads: int = 1, checkpoint_s: float = 60.0,
+    plan: Plan,
+    folder: Path,
+    member: int,
+    threads: int = 1,
+    checkpoint_s: float = 60.0,
     report: Callable[[str], None] | None = None,
-) -> str:  # fmt: skip
+) -> str:
     """Runs a member to its end, from its checkpoint if there is one: "" or the reason of its failure.
 
     Where another process computes it, this one waits, and computes only what is left.
@@ -164,7 +168,13 @@ def run_member(
 def _run_member(plan: Plan, folder: Path, member: int, threads: int, checkpoint_s: float, say: Callable) -> None:
     started = time.monotonic()
     checkpoint = _checkpoint_dir(folder, member)
-    manifest = {"kind": MEMBER_KIND, "member": member, "seed": member_seed(plan.seed, member), "hours": plan.hours, "failure": ""}
+    manifest = {
+        "kind": MEMBER_KIND,
+        "member": member,
+        "seed": member_seed(plan.seed, member),
+        "hours": plan.hours,
+        "failure": "",
+    }
     arrays: dict[str, np.ndarray] = {}
     world = None
     try:
@@ -206,8 +216,10 @@ def _advance(world: World, steps: int, checkpoint: Path, checkpoint_s: float, sa
             saved = time.monotonic()
         if now - said >= SAY_EVERY_S:
             said = now
-            say(f"member {member + 1}: {100 * world.step / steps:.0f} %, year {world.now_h / HOURS_A_YEAR:.2f}, "
-                f"{len(world.agents):,} animals{left.after(world.step - first)} of this member")  # fmt: skip
+            say(
+                f"member {member + 1}: {100 * world.step / steps:.0f} %, year {world.now_h / HOURS_A_YEAR:.2f}, "
+                f"{len(world.agents):,} animals{left.after(world.step - first)} of this member"
+            )
 
 
 def member_dir(folder: Path, member: int) -> Path:
@@ -250,7 +262,9 @@ def prepare_folder(folder: Path, plan: Plan, scenario: Path | None, resume: bool
     if kept is not None:
         for lock in sorted((folder / "checkpoints").glob("*.lock")):
             if process := holder(lock):
-                raise ValueError(f"{folder} is being computed by process {process}; wait for it, end it, or choose another --out")
+                raise ValueError(
+                    f"{folder} is being computed by process {process}; wait for it, end it, or choose another --out"
+                )
         if replace:
             for name in ("members", "checkpoints"):
                 shutil.rmtree(folder / name, ignore_errors=True)
@@ -260,7 +274,9 @@ def prepare_folder(folder: Path, plan: Plan, scenario: Path | None, resume: bool
                 if (read_manifest(member_dir(folder, member)) or {}).get("failure"):
                     shutil.rmtree(member_dir(folder, member))
         elif read_manifest(folder) is None:
-            raise ValueError(f"{folder} holds an unfinished run; --resume goes on with it, --replace deletes it, or choose another --out")
+            raise ValueError(
+                f"{folder} holds an unfinished run; --resume goes on with it, --replace deletes it, or choose another --out"
+            )
         elif kept != plan:
             raise ValueError(
                 f"{folder} holds a finished run ({Path(kept.world).stem}, seed {kept.seed}, {kept.members} members of "
@@ -276,13 +292,19 @@ def prepare_folder(folder: Path, plan: Plan, scenario: Path | None, resume: bool
 
 
 _SAID = {
-    "world": "of the world {}", "seed": "with --seed {}", "every_h": "with {} h between records", "followed": "with --follow {}",
-    "area_share": "with --area {}", "settings": "with the settings {}", "scenario": "with the scenario {}",
-}  # fmt: skip
+    "world": "of the world {}",
+    "seed": "with --seed {}",
+    "every_h": "with {} h between records",
+    "followed": "with --follow {}",
+    "area_share": "with --area {}",
+    "settings": "with the settings {}",
+    "scenario": "with the scenario {}",
+}
 _OTHER = {
-    "world_hash": "with other data of its world", "scenario_hash": "with another content of its scenario",
+    "world_hash": "with other data of its world",
+    "scenario_hash": "with another content of its scenario",
     "code_hash": "by another version of the rules",
-}  # fmt: skip
+}
 
 
 def _check_same(kept: Plan, plan: Plan, folder: Path) -> None:
@@ -293,12 +315,20 @@ def _check_same(kept: Plan, plan: Plan, folder: Path) -> None:
         if found == wanted or key in ("members", "hours"):
             continue
         if key in _OTHER:
-            raise ValueError(f"{folder} was begun {_OTHER[key]}; --replace deletes it and begins again, or choose another --out")
-        shown = [", ".join(f"{n}={v:g}" for n, v in value) if key == "settings" else str(value) for value in (found, wanted)]
-        raise ValueError(f"{folder} was begun {_SAID[key].format(shown[0] or 'none')}, not {shown[1] or 'none'}; {remedy}")
+            raise ValueError(
+                f"{folder} was begun {_OTHER[key]}; --replace deletes it and begins again, or choose another --out"
+            )
+        shown = [
+            ", ".join(f"{n}={v:g}" for n, v in value) if key == "settings" else str(value) for value in (found, wanted)
+        ]
+        raise ValueError(
+            f"{folder} was begun {_SAID[key].format(shown[0] or 'none')}, not {shown[1] or 'none'}; {remedy}"
+        )
     if plan.hours < kept.hours:
-        raise ValueError(f"{folder} is to live {duration(kept.hours)}, more than {duration(plan.hours)}; "
-                         "a run can be prolonged, not shortened; choose another --out")  # fmt: skip
+        raise ValueError(
+            f"{folder} is to live {duration(kept.hours)}, more than {duration(plan.hours)}; "
+            "a run can be prolonged, not shortened; choose another --out"
+        )
 
 
 def unfinished(folder: Path, plan: Plan) -> list[int]:
@@ -307,9 +337,14 @@ def unfinished(folder: Path, plan: Plan) -> list[int]:
 
 
 def run_members(
-    plan: Plan, folder: Path, *, processes: int = 0, over: str = "processes", checkpoint_s: float = 60.0,
+    plan: Plan,
+    folder: Path,
+    *,
+    processes: int = 0,
+    over: str = "processes",
+    checkpoint_s: float = 60.0,
     report: Callable[[str], None] = print,
-) -> dict[int, str]:  # fmt: skip
+) -> dict[int, str]:
     """Runs all members that are not finished: the reasons of those that failed, by member.
 
     ChildProcessError when a process was killed; what was finished, and the checkpoints of the others, stay.

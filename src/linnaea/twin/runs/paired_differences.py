@@ -11,9 +11,13 @@ import math
 from dataclasses import dataclass, replace
 
 SAME = {
-    "world_hash": "the world's data", "code_hash": "the program's rules", "seed": "seed", "hours": "hours of the run",
-    "every_h": "hours between records", "area_share": "area",
-}  # fmt: skip
+    "world_hash": "the world's data",
+    "code_hash": "the program's rules",
+    "seed": "seed",
+    "hours": "hours of the run",
+    "every_h": "hours between records",
+    "area_share": "area",
+}
 "fields of a plan that two compared runs share, by what they are to a user"
 
 
@@ -77,9 +81,16 @@ def paired(base_m, whatif_m, level: float = 0.9) -> Difference:
     half = float(t.ppf(0.5 + level / 2, n - 1)) * spread / np.sqrt(n) if n > 1 else float("nan")
     apart = float(np.sqrt(base_m.var(ddof=1) + whatif_m.var(ddof=1))) if n > 1 else float("nan")
     found = Difference(
-        base=float(base_m.mean()), whatif=float(whatif_m.mean()), difference=mean, low=mean - half, high=mean + half,
-        unpaired_sd=apart, paired_sd=spread, p=math.nan, pairs=n,
-    )  # fmt: skip
+        base=float(base_m.mean()),
+        whatif=float(whatif_m.mean()),
+        difference=mean,
+        low=mean - half,
+        high=mean + half,
+        unpaired_sd=apart,
+        paired_sd=spread,
+        p=math.nan,
+        pairs=n,
+    )
     if n < 2:
         return found
     if found.uniform:
@@ -110,18 +121,24 @@ def check_pair(base, whatif) -> list[int]:
     """The members that both runs finished. ValueError unless they are two runs of one world, seed, length and size."""
     for run in (base, whatif):
         if not run.whole:
-            raise ValueError(f"{run.folder}: no member reached its end; the first said: {next(iter(run.failures.values()))}; "
-                             "look at its report, then go on with --resume")  # fmt: skip
+            raise ValueError(
+                f"{run.folder}: no member reached its end; the first said: {next(iter(run.failures.values()))}; "
+                "look at its report, then go on with --resume"
+            )
     if base.folder.resolve() == whatif.folder.resolve():
         raise ValueError(f"{base.folder} is compared with itself; give the folders of two runs, BASE and WHATIF")
     for key, name in SAME.items():
         ours, theirs = getattr(base.plan, key), getattr(whatif.plan, key)
         if ours != theirs:
-            raise ValueError(f"{base.folder} and {whatif.folder} differ in {name} ({ours} and {theirs}); "
-                             "a comparison needs all the same but the scenario: run one of them again")  # fmt: skip
+            raise ValueError(
+                f"{base.folder} and {whatif.folder} differ in {name} ({ours} and {theirs}); "
+                "a comparison needs all the same but the scenario: run one of them again"
+            )
     common = sorted(set(base.members) & set(whatif.members))
     if not common:
-        raise ValueError(f"{base.folder} and {whatif.folder} have no member in common; run both with the same --ensemble")
+        raise ValueError(
+            f"{base.folder} and {whatif.folder} have no member in common; run both with the same --ensemble"
+        )
     return common
 
 
@@ -144,12 +161,16 @@ def compare(base, whatif, last_years: float = 1.0, level: float = 0.9) -> dict[s
     stand = beyond_chance([one.p for one in found], 1 - level)
     return {
         name: replace(
-            found[i], beyond_chance=bool(stand[i]), start=float(start_m[:, i].mean()),
-            base_end=float(base_end_m[:, i].mean()), whatif_end=float(whatif_end_m[:, i].mean()),
-            base_gone=int((base_end_m[:, i] == 0).sum()), whatif_gone=int((whatif_end_m[:, i] == 0).sum()),
+            found[i],
+            beyond_chance=bool(stand[i]),
+            start=float(start_m[:, i].mean()),
+            base_end=float(base_end_m[:, i].mean()),
+            whatif_end=float(whatif_end_m[:, i].mean()),
+            base_gone=int((base_end_m[:, i] == 0).sum()),
+            whatif_gone=int((whatif_end_m[:, i] == 0).sum()),
         )
         for i, name in enumerate(base.species)
-    }  # fmt: skip
+    }
 
 
 def comparison_table(found: dict[str, Difference]):
@@ -157,9 +178,23 @@ def comparison_table(found: dict[str, Difference]):
     import polars as pl
 
     columns = (
-        "base", "whatif", "difference", "low", "high", "relative", "paired_sd", "unpaired_sd", "p", "beyond_chance", "start",
-        "base_end", "whatif_end", "base_gone", "whatif_gone", "pairs",
-    )  # fmt: skip
+        "base",
+        "whatif",
+        "difference",
+        "low",
+        "high",
+        "relative",
+        "paired_sd",
+        "unpaired_sd",
+        "p",
+        "beyond_chance",
+        "start",
+        "base_end",
+        "whatif_end",
+        "base_gone",
+        "whatif_gone",
+        "pairs",
+    )
     rows = [{"species": name} | {column: getattr(one, column) for column in columns} for name, one in found.items()]
     return pl.DataFrame(rows)
 

@@ -55,16 +55,24 @@ class Record(Rule):
 
     def prepare(self, world: World) -> None:
         if self.every_h < world.dt_h:
-            raise ValueError(f"every_h: {self.every_h:g} is shorter than a step of {world.dt_h:g} h; write down less often")
+            raise ValueError(
+                f"every_h: {self.every_h:g} is shorter than a step of {world.dt_h:g} h; write down less often"
+            )
         s, t, shape = len(world.species), len(world.traits), map_shape(world, self.map_side)
         world.add_array("record_n", np.zeros(1, np.int64))
         world.add_array("record_map", np.zeros((s, *shape)))
         for name, width, dtype in (
-            ("time_h", (), np.float64), ("counts", (s,), np.int64), ("mass_kg", (s,), np.float64), ("born", (s,), np.int64),
-            ("died", (s, len(CAUSES)), np.int64), ("health", (s, len(HEALTH)), np.int64), ("weather", (len(WEATHER),), np.float64),
-            ("traits", (s, t, 2), np.float64), ("food_kg", (len(self._foods(world)),), np.float64),
+            ("time_h", (), np.float64),
+            ("counts", (s,), np.int64),
+            ("mass_kg", (s,), np.float64),
+            ("born", (s,), np.int64),
+            ("died", (s, len(CAUSES)), np.int64),
+            ("health", (s, len(HEALTH)), np.int64),
+            ("weather", (len(WEATHER),), np.float64),
+            ("traits", (s, t, 2), np.float64),
+            ("food_kg", (len(self._foods(world)),), np.float64),
             ("paths_m", (self.followed, 2), np.float32),
-        ):  # fmt: skip
+        ):
             world.add_array(f"record_{name}", np.zeros((_FIRST_ROOM, *width), dtype))
         world.add_array("record_followed", np.zeros(self.followed, np.int64))
         world.add_array("record_frame_n", np.array([0, 1], np.int64))

@@ -89,21 +89,31 @@ def load_run(folder: Path | str) -> Run:
         if len(arrays.get("time_h", ())):
             found[member] = arrays
     if not found:
-        raise ValueError(f"{folder}: no member wrote anything down; the first said: {next(iter(failures.values()), 'nothing')}")
+        raise ValueError(
+            f"{folder}: no member wrote anything down; the first said: {next(iter(failures.values()), 'nothing')}"
+        )
     data = with_values(load_world(plan.world), plan.settings)
     if world_hash(data) != plan.world_hash:
-        raise ValueError(f"{folder} was made with other data of world {plan.world!r}; run it again, or read it with the "
-                         "version that made it")  # fmt: skip
+        raise ValueError(
+            f"{folder} was made with other data of world {plan.world!r}; run it again, or read it with the "
+            "version that made it"
+        )
     members, rows = _used(found, failures)
     cut = [_cut(found[member], rows) for member in members]
     whole = members[0] not in failures
     return Run(
-        folder=folder, plan=plan, data=data, species=tuple(animal_species(data)), foods=tuple(food_species(data)),
-        members=members, failures=failures, records=_stack([_without(one, _ONE_MEMBER) for one in cut]),
+        folder=folder,
+        plan=plan,
+        data=data,
+        species=tuple(animal_species(data)),
+        foods=tuple(food_species(data)),
+        members=members,
+        failures=failures,
+        records=_stack([_without(one, _ONE_MEMBER) for one in cut]),
         frames={name: cut[0][name] for name in _ONE_MEMBER if name in cut[0]},
         broken={member: _without(found[member], _ONE_MEMBER) for member in failures if member in found},
         hours=plan.hours if whole else float(cut[0]["time_h"][-1]),
-    )  # fmt: skip
+    )
 
 
 def _used(found: dict[int, dict[str, np.ndarray]], failures: dict[int, str]) -> tuple[tuple[int, ...], int]:

@@ -81,7 +81,11 @@ def species_row(world: World, name: str, at: str) -> int:
     from difflib import get_close_matches
 
     near = get_close_matches(name, world.species, 2)
-    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"it has {', '.join(world.species)}, or their scientific names"
+    hint = (
+        f"did you mean {' or '.join(map(repr, near))}?"
+        if near
+        else f"it has {', '.join(world.species)}, or their scientific names"
+    )
     raise ValueError(f"{at}: species {name!r} is not in this world; {hint}")
 
 
@@ -147,8 +151,10 @@ class Introduce(Intervention):
             usual = float(world.parameters["usual_number"][world.species.index(name)])
             most = max(MOST_INTRODUCED, MOST_TIMES_USUAL * usual)
             if self.count > most:
-                raise ValueError(f"{at}: count {self.count} of {name!r} is more than this ground can hold, where {usual:.0f} are "
-                                 f"usual; give at most {most:.0f}, or take more ground with --area")  # fmt: skip
+                raise ValueError(
+                    f"{at}: count {self.count} of {name!r} is more than this ground can hold, where {usual:.0f} are "
+                    f"usual; give at most {most:.0f}, or take more ground with --area"
+                )
 
     def begin(self, world: World, index: int) -> None:
         # Imported here: it brings the rules of whole worlds along, which small ones do without.
@@ -308,9 +314,13 @@ class Disease(Intervention):
         from linnaea.twin.rules.disease import set_disease
 
         set_disease(
-            world, dict.fromkeys(self.species, 1.0), infection_per_h=self.infections_per_day / 24,
-            illness_d=self.illness_days, lethality=self.lethality, immunity_y=self.immunity_years,
-        )  # fmt: skip
+            world,
+            dict.fromkeys(self.species, 1.0),
+            infection_per_h=self.infections_per_day / 24,
+            illness_d=self.illness_days,
+            lethality=self.lethality,
+            immunity_y=self.immunity_years,
+        )
         slots = drawn(world, members(world, self.species, self.place), self.share, index)
         health = world.agents.health
         health[slots[health[slots] == SUSCEPTIBLE]] = INFECTIOUS

@@ -25,7 +25,7 @@ from linnaea.twin.scenarios.interventions import (
     Warming,
     Water,
     step_of,
-)  # fmt: skip
+)
 from linnaea.twin.scenarios.regions import EVERYWHERE
 
 
@@ -80,7 +80,11 @@ def _may_be_there(name: str, one: Intervention, world: World, all_of: Sequence[I
     for other in sorted(all_of, key=lambda other: other.start_h):
         if other is one:
             # What lasts may also find those that are brought in later.
-            later = [x for x in all_of if isinstance(x, Introduce) and name in x.species and one.start_h <= x.start_h < one.end_h]
+            later = [
+                x
+                for x in all_of
+                if isinstance(x, Introduce) and name in x.species and one.start_h <= x.start_h < one.end_h
+            ]
             return bool(there or coming or (one.lasts and later))
         if isinstance(other, Introduce) and name in other.species:
             there = True
@@ -154,6 +158,14 @@ def _vaccination(one: Vaccination, world: World, all_of: Sequence[Intervention])
 
 
 _REASONS: dict[type[Intervention], Callable[..., str]] = {
-    Disease: _disease, Drought: _drought, Fence: _fence, Fire: _fire, Growth: _growth, Poaching: _poaching, Remove: _share,
-    Vaccination: _vaccination, Warming: _warming, Water: _water,
-}  # fmt: skip
+    Disease: _disease,
+    Drought: _drought,
+    Fence: _fence,
+    Fire: _fire,
+    Growth: _growth,
+    Poaching: _poaching,
+    Remove: _share,
+    Vaccination: _vaccination,
+    Warming: _warming,
+    Water: _water,
+}

@@ -122,7 +122,9 @@ def read_place(form: str, unit: str, value: object, at: str) -> Place:
         raise wrong
     points = [(x * scale, y * scale) for x, y in value]
     if form == "line" and (same := [a for a, b in pairwise(value) if a == b]):
-        raise ValueError(f"{at}: {same[0]} follows upon itself, a line without length; leave one of them out or move it")
+        raise ValueError(
+            f"{at}: {same[0]} follows upon itself, a line without length; leave one of them out or move it"
+        )
     if form == "polygon":
         _check_polygon(points, value, at)
     return Place(form=form, points_m=tuple(points))
@@ -135,7 +137,9 @@ def _check_polygon(points: list[tuple[float, float]], value: list, at: str) -> N
     for i, one in enumerate(sides):
         for j in range(i + 2, len(sides) - (i == 0)):
             if _cross(*one, *sides[j]):
-                raise ValueError(f"{at}: side {i + 1} crosses side {j + 1}; give the corners in the order of the border")
+                raise ValueError(
+                    f"{at}: side {i + 1} crosses side {j + 1}; give the corners in the order of the border"
+                )
     if sum(ax * by - bx * ay for (ax, ay), (bx, by) in sides) == 0:
         raise ValueError(f"{at}: {value} has no area; its corners must not lie on one line")
 

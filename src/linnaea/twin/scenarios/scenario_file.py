@@ -159,7 +159,9 @@ def _read_value(one: Field, table: Mapping, at: str) -> object:
         return given
     is_number = isinstance(given, int | float) and not isinstance(given, bool) and math.isfinite(given)
     if not is_number or (one.type == "int" and given != int(given)):
-        raise ValueError(f"{at} is no {'whole ' if one.type == 'int' else ''}number; write one from {low:g} to {high:g}")
+        raise ValueError(
+            f"{at} is no {'whole ' if one.type == 'int' else ''}number; write one from {low:g} to {high:g}"
+        )
     if not low <= given <= high:
         raise ValueError(f"{at} is not between {low:g} and {high:g}; {field_help(type_of(one, table))[one.name]}")
     return int(given) if one.type == "int" else float(given)
@@ -179,13 +181,17 @@ def _read_times(table: Mapping, kind: type[Intervention], at: str) -> dict[str, 
         for key in given:
             time = table[key]
             if isinstance(time, bool) or not isinstance(time, int | float) or not math.isfinite(time) or time < 0:
-                raise ValueError(f"{at}: {key} {time!r} is no time; write a number of {key.removeprefix(end)[1:]}s from 0 on")
+                raise ValueError(
+                    f"{at}: {key} {time!r} is no time; write a number of {key.removeprefix(end)[1:]}s from 0 on"
+                )
             found[name] = time * _HOURS[key.removeprefix(f"{end}_")]
     if "start_h" not in found:
         raise ValueError(f"{at}: its beginning is missing; write from_year (0 is the start of the run) or from_day")
     if found.get("end_h", math.inf) <= found["start_h"]:
         last, first = (next(key for key in table if key.startswith(end)) for end in ("to_", "from_"))
-        raise ValueError(f"{at}: {last} {table[last]} is not after {first} {table[first]}; write a later end or leave it out")
+        raise ValueError(
+            f"{at}: {last} {table[last]} is not after {first} {table[first]}; write a later end or leave it out"
+        )
     return found
 
 
@@ -213,8 +219,10 @@ def attach(world: World, scenario: Scenario, hours: float, scientific: Mapping[s
         at = f"{scenario.where}: intervention {number} ({one.kind})"
         one.check(world, at)
         if one.start_h >= hours:
-            raise ValueError(f"{at}: it begins {duration(one.start_h)} after the start, after the end of the run of "
-                             f"{duration(hours)}; begin earlier or run longer with --years")  # fmt: skip
+            raise ValueError(
+                f"{at}: it begins {duration(one.start_h)} after the start, after the end of the run of "
+                f"{duration(hours)}; begin earlier or run longer with --years"
+            )
     if interventions:
         world.add_rule(Intervene(interventions=interventions))
 
@@ -230,8 +238,13 @@ def schema_table() -> str:
     """What a scenario file may hold, as Markdown; made from the classes."""
     lines = ["| key | what |", "| --- | --- |"]
     lines += [f"| `{key}` | {text} |" for key, text in TOP_KEYS.items()]
-    lines += ["", "Each `[[intervention]]` has a `kind`, a time, and where it makes sense a place:", "", "| key | what |",
-              "| --- | --- |"]  # fmt: skip
+    lines += [
+        "",
+        "Each `[[intervention]]` has a `kind`, a time, and where it makes sense a place:",
+        "",
+        "| key | what |",
+        "| --- | --- |",
+    ]
     lines += [f"| `{key}` | {text} |" for key, text in TIME_KEYS.items()]
     lines += [f"| `{form}_km`, `{form}_m` | {text} |" for form, text in FORMS.items()]
     lines += ["", "| kind | what it does | keys | place | end |", "| --- | --- | --- | --- | --- |"]
@@ -245,6 +258,8 @@ def schema_table() -> str:
 
 def _describe(one: Field, kind: type[Intervention]) -> str:
     low, high = one.metadata.get("low"), one.metadata.get("high")
-    span = f", {low:g} to {high:g}" if low is not None else ", one or a list" if one.type.startswith("tuple[str") else ""
+    span = (
+        f", {low:g} to {high:g}" if low is not None else ", one or a list" if one.type.startswith("tuple[str") else ""
+    )
     default = "" if one.default is MISSING else f", default {json.dumps(one.default)}"
     return f"`{one.name}`: {field_help(kind)[one.name]}{span}{default}"
