@@ -110,7 +110,7 @@ def timed(owner: object, name: str, seconds: dict[str, float], key: str) -> Iter
 def time_parts(folder: Path, model, namer, work: Path, batch_size: int) -> dict[str, float]:
     """Milliseconds an image of each part, one after another."""
     from linnaea.embed.images.image_vectors import read_pixels
-    from linnaea.embed.runs.journal import Journal
+    from linnaea.embed.journal import Journal
     from linnaea.identify.output.writers import pack, unpack, write_output
     from linnaea.records import ImageRecord
 

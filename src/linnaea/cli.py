@@ -12,6 +12,7 @@ from pathlib import Path
 from linnaea import __doc__ as SUMMARY
 from linnaea import __version__
 from linnaea.options import UsageError, build_config, describe, nearest, read_options
+from linnaea.terminal import show_log
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,6 +211,7 @@ def run_stage(command: str, argv: Sequence[str]) -> int:
     try:
         config_class, stage_main = stage.load()
         config = build_config(f"linnaea {command}", describe(config_class, stage.help), config_class, argv)
+        show_log(quiet=getattr(config, "quiet", False))
         result = stage_main(stage.complete(config))
         sys.stdout.flush()
         return result if isinstance(result, int) else 0

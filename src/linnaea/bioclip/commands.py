@@ -268,7 +268,7 @@ def _opened(output: str) -> Iterator[TextIO]:
 
 def _progress():
     """What shows on stderr how many photographs are done, where that is a terminal."""
-    from linnaea.embed.runs.progress import Progress
+    from linnaea.terminal import Progress
 
     progress: Progress | None = None
 

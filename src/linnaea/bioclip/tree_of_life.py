@@ -15,9 +15,9 @@ from linnaea.embed.names.published_table import (
     published_beside,
     published_files,
 )
-from linnaea.embed.runs.progress import Progress
 from linnaea.model.core.contract import Model
 from linnaea.taxonomy.vocabulary import Vocabulary, load_vocabulary
+from linnaea.terminal import Progress
 
 
 def load_tree_of_life(

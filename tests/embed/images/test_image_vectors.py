@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from linnaea.embed.images.image_vectors import LOOK_AHEAD, EmbedConfig, embed_batches, embed_images, read_pixels
-from linnaea.embed.runs.journal import journal_dir
+from linnaea.embed.journal import journal_dir
 from linnaea.model.core.contract import Preprocess
 from linnaea.model.core.placeholder import PlaceholderModel
 from linnaea.records import Box, ImageRecord

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from linnaea.embed.runs.journal import journal_dir
+from linnaea.embed.journal import journal_dir
 from linnaea.identify.commands import identify as run
 from linnaea.identify.commands.config import IdentifyConfig
 from linnaea.identify.commands.identify import count, identify, main, summary

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from linnaea.embed.runs.journal import BATCHES, journal_dir
+from linnaea.embed.journal import BATCHES, journal_dir
 
 # The program itself, with a model that takes its time.
 SLOW = """

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from linnaea.embed.runs.journal import journal_dir
+from linnaea.embed.journal import journal_dir
 from linnaea.identify.commands import identify as run_module
 from linnaea.identify.commands import watch as watch_module
 from linnaea.identify.commands.config import IdentifyConfig

@@ -18,8 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from linnaea.embed.runs.journal import Journal, journal_dir, read_state
-from linnaea.embed.runs.progress import Progress, format_duration
+from linnaea.embed.journal import Journal, journal_dir, read_state
 from linnaea.model.core.contract import Model, ModelCard, Preprocess
 from linnaea.model.core.preprocessing import preprocess_image
 from linnaea.model.runtimes.image_encoders import CHOICES as RUNTIMES
@@ -28,6 +27,7 @@ from linnaea.photos.decoding import Unreadable, memory, use_image
 from linnaea.photos.photo_files import find_images, printable_path
 from linnaea.records import ImageRecord
 from linnaea.store import VECTORS, Vectors, check_replaceable, hash_bytes, load_vectors, read_manifest, write_artifact
+from linnaea.terminal import Progress, format_duration
 
 BATCH_SIZE = 32
 LOOK_AHEAD = 3

@@ -24,9 +24,9 @@ from linnaea.embed.names.name_table import (
     table_manifest,
 )
 from linnaea.embed.names.published_table import convert_published, load_published, missing_leaves, published_beside
-from linnaea.embed.runs.progress import Progress, format_duration
 from linnaea.model.core.contract import Model
 from linnaea.store import MANIFEST, VECTORS, read_manifest
+from linnaea.terminal import Progress, format_duration
 
 # Vectors that nobody asked for by name are used if the model need not embed more names than this beside them.
 MOST_MISSING = 5000

@@ -26,8 +26,7 @@ import numpy as np
 
 from linnaea import __version__
 from linnaea.embed.images.image_vectors import EmbeddedBatch, embed_batches, read_pixels
-from linnaea.embed.runs.journal import Journal, journal_dir, read_state
-from linnaea.embed.runs.progress import Progress, format_duration
+from linnaea.embed.journal import Journal, journal_dir, read_state
 from linnaea.identify.commands.config import IdentifyConfig
 from linnaea.identify.commands.run_identity import (
     already_finished,
@@ -56,6 +55,7 @@ from linnaea.photos.photo_files import FoundFile, FoundFiles, find_images
 from linnaea.records import RANKS, ImageRecord, Prediction
 from linnaea.search.scorer import WAYS, Scorer, add_summaries
 from linnaea.store import write_json
+from linnaea.terminal import Progress, format_duration
 
 # Up to so many photographs are named from the staged table while the full one is not there; for more, the minute that the
 # full one takes is well spent first.

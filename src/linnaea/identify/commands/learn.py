@@ -19,7 +19,6 @@ import numpy as np
 
 from linnaea.embed.images.image_vectors import BATCH_SIZE, embed_batches, image_manifest
 from linnaea.embed.images.runtime_sample import settle_on_files
-from linnaea.embed.runs.progress import Progress
 from linnaea.identify.naming.label_set import Label, centred, name_of_folder, resolve_labels
 from linnaea.model.core.contract import Model
 from linnaea.model.runtimes.image_encoders import CHOICES as RUNTIMES
@@ -27,6 +26,7 @@ from linnaea.model.runtimes.image_encoders import DEFAULT, check_runtime
 from linnaea.photos.photo_files import find_images
 from linnaea.records import RANKS, ImageRecord
 from linnaea.store import Vectors, read_manifest, save_vectors
+from linnaea.terminal import Progress
 
 # The share of the examples, each left out once, that the least similarity may refuse.
 REFUSED = 0.02

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from linnaea import __version__
-from linnaea.embed.runs.journal import journal_dir, read_state
+from linnaea.embed.journal import journal_dir, read_state
 from linnaea.identify.commands.config import IdentifyConfig
 from linnaea.identify.naming.namer import Namer
 from linnaea.model.core.contract import Model

@@ -32,8 +32,7 @@ from functools import partial
 from itertools import chain, groupby
 from operator import itemgetter
 
-from linnaea.embed.runs.journal import journal_dir, read_state
-from linnaea.embed.runs.progress import LOG_S, Progress
+from linnaea.embed.journal import journal_dir, read_state
 from linnaea.identify.commands.config import IdentifyConfig
 from linnaea.identify.commands.identify import (
     MANIFEST_KEYS,
@@ -65,6 +64,7 @@ from linnaea.search.scorer import Scorer
 from linnaea.standards.exif import PhotoFacts, read_photo_facts
 from linnaea.standards.tables import COLUMNS, row_of, write_csv_rows
 from linnaea.store import write_json
+from linnaea.terminal import LOG_INTERVAL_S, Progress
 
 # Looking at the folders takes at most a fifth of the time, writing the output a twenty-first.
 LOOK_SHARE = 4
@@ -143,7 +143,7 @@ class Output:
             self.stale, self._said = False, ""
         end = time.monotonic()
         self._next_s = end + max(self._every_s, WRITE_SHARE * (end - start))
-        if not last and not self.stale and end - self._said_s >= LOG_S and self._journal.n > self._said_n:
+        if not last and not self.stale and end - self._said_s >= LOG_INTERVAL_S and self._journal.n > self._said_n:
             self._say(f"{self._journal.n:,} photographs in {self._config.out} (+{self._journal.n - self._said_n:,})")
             self._said_s, self._said_n = end, self._journal.n
 

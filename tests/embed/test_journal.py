@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linnaea.embed.runs.journal import BATCHES, Journal, read_state
+from linnaea.embed.journal import BATCHES, Journal, read_state
 
 
 @pytest.fixture
@@ -52,6 +52,6 @@ def test_a_journal_that_was_removed_leaves_nothing(written):
 
 
 def test_what_a_kill_leaves_of_a_removal_is_no_run_to_go_on_with(written, monkeypatch):
-    monkeypatch.setattr("linnaea.embed.runs.journal.shutil.rmtree", lambda *a, **k: None)
+    monkeypatch.setattr("linnaea.embed.journal.shutil.rmtree", lambda *a, **k: None)
     Journal.reopen(written).remove()
     assert written.exists() and read_state(written) is None

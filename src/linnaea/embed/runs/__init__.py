@@ -1,1 +1,0 @@
-"""The journal and the progress of a long run."""

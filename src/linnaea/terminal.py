@@ -1,0 +1,129 @@
+"""What a person at the terminal sees while a command runs: notices and progress.
+
+Modules write notices with `logging.getLogger(__name__)`; only the command line attaches the handler below, so that a
+program that imports Linnaea decides itself what it shows. Both use rich, which is imported when the first line comes.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress as RichProgress
+
+logger = logging.getLogger(__name__)
+
+# Where nobody watches a terminal, a line of progress appears this often.
+LOG_INTERVAL_S = 30.0
+# The rate is that of the last half minute, so that a slow start (a model that loads) does not spoil the estimate.
+RATE_WINDOW_S = 30.0
+
+
+@functools.cache
+def error_console() -> Console:
+    """The one console on stderr. Log lines that go through it do not break a progress bar."""
+    from rich.console import Console
+
+    return Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
+
+
+class TerminalHandler(logging.Handler):
+    """Writes each record as one line to stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print the message above the progress bar, if there is one."""
+        try:
+            error_console().print(self.format(record))
+        except Exception:  # noqa: BLE001 (the contract of logging: a log line never ends the program)
+            self.handleError(record)
+
+
+def show_log(*, quiet: bool = False) -> None:
+    """Show Linnaea's log on stderr: notices and warnings, or with `quiet` only warnings."""
+    package = logging.getLogger("linnaea")
+    if not any(isinstance(handler, TerminalHandler) for handler in package.handlers):
+        package.addHandler(TerminalHandler())
+    package.setLevel(logging.WARNING if quiet else logging.INFO)
+
+
+class Progress:
+    """How far a run over `total` items is, its rate and the time left.
+
+    On a terminal this is a bar that disappears at `close`; elsewhere a log line every half minute. `quiet` shows
+    neither.
+    """
+
+    def __init__(self, total: int, unit: str = "images", *, done: int = 0, quiet: bool = False):
+        self.total, self.unit, self.done, self.failed = total, unit, done, 0
+        self._quiet = quiet
+        self._bar: RichProgress | None = None
+        self._logged_s = time.monotonic()
+        self._marks: list[tuple[float, int]] = [(self._logged_s, done)]
+
+    def advance(self, n: int, failed: int = 0) -> None:
+        """Count `n` more items as done, `failed` of them without a result."""
+        self.done += n
+        self.failed += failed
+        now_s = time.monotonic()
+        if now_s - self._marks[-1][0] >= 1:
+            # A step that comes once a minute has a rate, too: keep at least one mark.
+            recent = [mark for mark in self._marks if now_s - mark[0] < RATE_WINDOW_S]
+            self._marks = (recent or self._marks[-1:]) + [(now_s, self.done)]
+        if self._quiet:
+            return
+        if error_console().is_terminal:
+            self._draw(now_s)
+        elif now_s - self._logged_s >= LOG_INTERVAL_S:
+            self._logged_s = now_s
+            logger.info(self.line(now_s))
+
+    def line(self, now_s: float) -> str:
+        """The state as text at `now_s` (seconds of the monotonic clock)."""
+        since_s, count = self._marks[0]
+        rate = (self.done - count) / max(now_s - since_s, 1e-9)
+        parts = [f"{self.done:,} / {self.total:,} {self.unit}"]
+        if self.done > count:
+            parts.append(f"{rate:,.1f} {self.unit}/s")
+            parts.append(f"{format_duration((self.total - self.done) / rate)} left")
+        if self.failed:
+            parts.append(f"{self.failed:,} unreadable")
+        return ", ".join(parts)
+
+    def close(self) -> None:
+        """Remove the bar. The next `advance` draws it again."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _draw(self, now_s: float) -> None:
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as RichProgress
+
+        if self._bar is None:
+            # What is printed to stdout may go into a file: it must not pass through this console.
+            self._bar = RichProgress(
+                BarColumn(),
+                TextColumn("{task.description}"),
+                console=error_console(),
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+                refresh_per_second=5,
+            )
+            self._bar.start()
+            self._bar.add_task(self.line(now_s), total=self.total)
+        self._bar.update(self._bar.task_ids[0], completed=self.done, description=self.line(now_s))
+
+
+def format_duration(duration_s: float) -> str:
+    """`45 s`, `3 min 20 s` or `2 h 5 min`."""
+    seconds = max(0, round(duration_s))
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
