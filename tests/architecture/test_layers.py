@@ -33,18 +33,29 @@ def test_each_layer_imports_only_the_layers_below_it(root):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_contract_covers_every_module_of_the_package(root):
-    contracts = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
-        "contracts"
-    ]
-    (layers,) = [contract for contract in contracts if contract["type"] == "layers"]
-    assert layers["exhaustive"] is True
-    named = {name.strip(" ()") for line in layers["layers"] for name in line.split("|")}
-    package = root / "src" / "linnaea"
-    present = {path.stem for path in package.glob("*.py")} | {
-        path.parent.name for path in package.glob("*/__init__.py")
+def contracts(root) -> list[dict]:
+    """The layer contracts of pyproject.toml."""
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    return [contract for contract in project["tool"]["importlinter"]["contracts"] if contract["type"] == "layers"]
+
+
+def test_the_contracts_cover_every_room_and_every_package_inside_a_room(root):
+    source = root / "src"
+    containers = {}
+    for contract in contracts(root):
+        named = {name.strip(" ()") for line in contract["layers"] for name in line.split("|")}
+        for container in contract["containers"]:
+            containers[container] = named
+            folder = source / container.replace(".", "/")
+            present = {path.parent.name for path in folder.glob("*/__init__.py")}
+            if contract.get("exhaustive"):
+                present |= {path.stem for path in folder.glob("*.py")} - {"__init__"}
+            assert present <= named, container
+    assert "linnaea" in containers
+    rooms_with_packages = {
+        f"linnaea.{path.parent.parent.name}" for path in (source / "linnaea").glob("*/*/__init__.py")
     }
-    assert present - {"__init__", "linnaea"} <= named
+    assert rooms_with_packages <= set(containers)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["evaluate", "--help"], ["idnetify"], []])
