@@ -129,7 +129,7 @@ def seconds_of(tower, images: np.ndarray, repeats: int) -> float:
 def measure(checkpoint: Path, python: Path, runtimes: list[str], rounds: int) -> list[str]:
     """The lines of the result for one checkpoint."""
     from linnaea.model.loading import load_model
-    from linnaea.model.runtimes.image_encoders import open_image_tower
+    from linnaea.model.runtimes.encoder_factory import open_image_encoder
 
     model = load_model(str(checkpoint))
     source, size = model.image_source, model.card.preprocess.size
@@ -140,7 +140,7 @@ def measure(checkpoint: Path, python: Path, runtimes: list[str], rounds: int) ->
         opened, open_s, cosines = {}, {}, {}
         for runtime in runtimes:
             start = time.perf_counter()
-            opened[runtime] = open_image_tower(source, runtime, images=lambda: calibrate)
+            opened[runtime] = open_image_encoder(source, runtime, images=lambda: calibrate)
             open_s[runtime] = time.perf_counter() - start
             cosines[runtime] = cosine_rows(theirs, opened[runtime].encode(agree))
         speeds: dict[tuple[str, int], list[float]] = {(name, b): [] for name in (PEER, *runtimes) for b in BATCHES}
@@ -201,7 +201,7 @@ def main() -> None:
         serve(options.serve)
         return
     from hardware import describe_hardware, measure_sgemm, show_command, write_result
-    from linnaea.model.runtimes.image_encoders import engine_version
+    from linnaea.model.runtimes.runtime_names import engine_version
 
     runtimes = options.runtimes.split(",")
     from peers import peer_python

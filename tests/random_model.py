@@ -49,7 +49,12 @@ def make_random_model(directory):
     familiar = ("Animalia", "Chordata", "Aves", "Passeriformes", "Passeridae", "Passer", "Passer domesticus")
     (directory / FAMILIAR).write_text("|".join(familiar) + "\n", encoding="utf-8")
     card = ModelCard(
-        name="random", hash="", dim=8, logit_scale=10.0, preprocess=Preprocess(size=8), refusals=("no organism stone",)
+        name="random",
+        hash="",
+        dim=8,
+        logit_scale=10.0,
+        preprocess=Preprocess(size=8),
+        negative_prompts=("no organism stone",),
     )
     write_config(directory, card, config)
     return directory

@@ -6,10 +6,10 @@ import numpy as np
 
 from linnaea.model.core.safetensors import read_safetensors, write_safetensors
 from linnaea.model.graphs.vision_transformer import VisionConfig, expected_weights
-from linnaea.model.runtimes.image_encoders import Transformer
+from linnaea.model.runtimes.image_encoders import TransformerSource
 
 
-def make_transformer(directory, *, seed: int = 0, change=None, name: str = "tower", **fields) -> Transformer:
+def make_transformer(directory, *, seed: int = 0, change=None, name: str = "tower", **fields) -> TransformerSource:
     """A tower of three blocks. `change(weights)` may alter the arrays before they are written."""
     shape_fields = {"size": 32, "patch": 8, "width": 64, "n_layers": 3, "n_heads": 2, "dim": 24}
     config = VisionConfig(**shape_fields | fields)
@@ -24,10 +24,10 @@ def make_transformer(directory, *, seed: int = 0, change=None, name: str = "towe
         change(weights)
     write_safetensors(directory / f"{name}.safetensors", weights)
     stored = read_safetensors(directory / f"{name}.safetensors")
-    return Transformer(weights=stored, config=config, hash=f"{name}-{seed}")
+    return TransformerSource(weights=stored, config=config, hash=f"{name}-{seed}")
 
 
-def images_for(source: Transformer, n: int, seed: int = 1) -> np.ndarray:
+def images_for(source: TransformerSource, n: int, seed: int = 1) -> np.ndarray:
     """uint8 [n, size, size, 3] images of differing brightness and contrast."""
     rng = np.random.default_rng(seed)
     size = source.config.size

@@ -76,7 +76,7 @@ def test_quiet_shows_warnings_and_no_progress(console, log):
     logging.getLogger("linnaea.somewhere").info("a notice")
     assert stream.getvalue() == ""
     logging.getLogger("linnaea.somewhere").warning("a loss")
-    assert stream.getvalue() == "a loss\n"
+    assert stream.getvalue() == "warning: a loss\n"
 
 
 def test_a_log_line_is_not_wrapped_and_brackets_are_no_markup(console, log):

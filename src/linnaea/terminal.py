@@ -32,12 +32,13 @@ def error_console() -> Console:
 
 
 class TerminalHandler(logging.Handler):
-    """Writes each record as one line to stderr."""
+    """Writes each record as one line to stderr; warnings and errors begin with their level."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print the message above the progress bar, if there is one."""
+        level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
         try:
-            error_console().print(self.format(record))
+            error_console().print(level + self.format(record))
         except Exception:  # noqa: BLE001 (the contract of logging: a log line never ends the program)
             self.handleError(record)
 

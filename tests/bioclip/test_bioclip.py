@@ -22,7 +22,7 @@ from linnaea.bioclip.classifiers import (
     CustomLabelsClassifier,
     TreeOfLifeClassifier,
 )
-from linnaea.bioclip.pixels import FloatTower, squash
+from linnaea.bioclip.pixels import FloatImageEncoder, squash
 from linnaea.bioclip.recorder import attach_prediction_recorder, save_recorded_predictions
 from linnaea.model.loading import load_model
 
@@ -173,14 +173,14 @@ def test_squashed_pixels_lie_within_one_rounding_of_pillows_eight_bits(photos):
 def test_the_tower_of_floats_gives_the_models_own_vectors_for_whole_pixels(tree):
     pixels = np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3), np.uint8)
     np.testing.assert_allclose(
-        FloatTower(tree.model).encode_images(pixels), tree.model.encode_images(pixels), atol=1e-6
+        FloatImageEncoder(tree.model).encode_images(pixels), tree.model.encode_images(pixels), atol=1e-6
     )
 
 
 def test_torch_gives_the_same_vectors_of_squashed_pixels(tree, made, photos):
     pytest.importorskip("torch")
     on_torch = TreeOfLifeClassifier(model_str=str(made / "model"), table=made / "table", runtime="torch")
-    if on_torch._torch_tower.encode_images.__self__.device != "cpu":
+    if on_torch._torch_encoder.encode_images.__self__.device != "cpu":
         pytest.skip("bfloat16 on a GPU differs by more")
     np.testing.assert_allclose(on_torch.create_image_features(photos), tree.create_image_features(photos), atol=1e-5)
 
@@ -409,7 +409,7 @@ def test_a_device_that_torch_has_not_is_refused_in_one_line_whatever_the_pixels(
 
 def test_a_device_without_torch_names_the_extra_and_the_processor_asks_no_torch(made, photos, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.setattr("linnaea.model.runtimes.image_encoders.is_installed", lambda runtime: runtime != "torch")
+    monkeypatch.setattr("linnaea.model.runtimes.runtime_names.is_installed", lambda runtime: runtime != "torch")
     assert BaseClassifier(str(made / "model"), device="cpu").create_image_features(photos[:1]).shape[0] == 1
     with pytest.raises(ValueError, match=r"pip install 'linnaea\[torch\]'"):
         BaseClassifier(str(made / "model"), device="cuda")
@@ -422,11 +422,11 @@ def test_a_device_of_torch_runs_the_model_whatever_the_pixels(made, photos, monk
     # a name that torch knows for the processor and that is not the default
     there = BaseClassifier(str(made / "model"), pixels=pixels, device="cpu:0")
     wanted = [here.create_image_features(photos, normalize=unit) for unit in (True, False)]
-    monkeypatch.setattr(classifiers, "FloatTower", None)
-    there.model.use_image_tower(None, "")
+    monkeypatch.setattr(classifiers, "FloatImageEncoder", None)
+    there.model.use_image_encoder(None, "")
     for unit, vectors in zip((True, False), wanted, strict=True):
         np.testing.assert_allclose(there.create_image_features(photos, normalize=unit), vectors, atol=1e-4)
-    assert there._torch_tower.device == "cpu:0"
+    assert there._torch_encoder.device == "cpu:0"
 
 
 @pytest.mark.parametrize("model", ("bundled", "placeholder"))

@@ -41,7 +41,7 @@ def test_the_card_says_what_the_stages_need():
     assert card.logit_scale > 1
     assert 0.5 <= card.calibration["floor"] < 1
     assert set(card.calibration["ranks"]) == {"kingdom", "phylum", "class", "order", "family", "genus", "species"}
-    assert len(card.refusals) > 500
+    assert len(card.negative_prompts) > 500
 
 
 def test_every_familiar_species_and_common_name_is_in_the_vocabulary(model, inat):

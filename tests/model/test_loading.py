@@ -6,7 +6,7 @@ import pytest
 
 from linnaea.model import loading as checkpoint
 from linnaea.model.core.placeholder import PlaceholderModel
-from linnaea.model.formats.model_folder import CONFIG, PackagedModel
+from linnaea.model.formats.model_folder import CONFIG, FolderModel
 from linnaea.model.formats.open_clip_config import OPEN_CLIP_CONFIG
 
 
@@ -37,7 +37,7 @@ def runs(tmp_path):
 
 def test_a_name_or_a_folder_gives_its_model(random_model_dir, tmp_path, monkeypatch):
     assert isinstance(checkpoint.load_model("placeholder"), PlaceholderModel)
-    assert isinstance(checkpoint.load_model(str(random_model_dir)), PackagedModel)
+    assert isinstance(checkpoint.load_model(str(random_model_dir)), FolderModel)
     shutil.copytree(random_model_dir, tmp_path / "bundled")
     monkeypatch.setattr(checkpoint, "BUNDLED_DIR", tmp_path / "bundled")
     assert checkpoint.load_model().card == checkpoint.load_model(str(random_model_dir)).card

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from linnaea.records import RANKS
 from linnaea.taxonomy.name_suggestions import edit_distances
-from linnaea.taxonomy.sources import Source
+from linnaea.taxonomy.sources import TaxonomySource
 from linnaea.taxonomy.strings import Strings
 from linnaea.taxonomy.vocabulary import build_vocabulary
 
@@ -38,7 +38,7 @@ def vocabulary():
     rows = [line.split() for line in LINEAGES]
     columns = {rank: [row[i] for row in rows] for i, rank in enumerate(RANKS)}
     columns["species"] = [f"{row[5]} {row[6]}" for row in rows]
-    source = Source(
+    source = TaxonomySource(
         kind="table",
         rows=columns,
         synonyms=[("Leo leo", 2), ("Felis leo", 2)],

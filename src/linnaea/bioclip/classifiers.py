@@ -18,7 +18,7 @@ from functools import cached_property, partial
 import numpy as np
 from PIL import Image
 
-from linnaea.bioclip.pixels import FloatTower, TorchFloatTower, check_device, squash
+from linnaea.bioclip.pixels import FloatImageEncoder, TorchFloatImageEncoder, check_device, squash
 from linnaea.bioclip.ranks import (
     BATCH_SIZE,
     BIOCLIP_MODEL_STR,
@@ -35,8 +35,8 @@ from linnaea.embed.images.runtime_sample import settle_on_records, spread
 from linnaea.model.core.preprocessing import preprocess_image
 from linnaea.model.core.templates import IMAGENET_TEMPLATES
 from linnaea.model.loading import load_model
-from linnaea.model.runtimes.image_encoders import DEFAULT, check_runtime
 from linnaea.model.runtimes.runtime_check import Label
+from linnaea.model.runtimes.runtime_names import DEFAULT_RUNTIME, check_runtime
 from linnaea.photos.decoding import Unreadable, decode_image
 from linnaea.records import RANKS, ImageRecord
 from linnaea.search.scorer import Scorer
@@ -83,7 +83,7 @@ class BaseClassifier:
         device: str = "cpu",
         *,
         pixels: str = "auto",
-        runtime: str = DEFAULT,
+        runtime: str = DEFAULT_RUNTIME,
     ):
         if pixels not in PIXELS:
             raise ValueError(f"unknown pixels {pixels!r}; choose one of {', '.join(PIXELS)}")
@@ -92,16 +92,16 @@ class BaseClassifier:
         self.model_str, self.pretrained_str, self.device = model_str or BIOCLIP_MODEL_STR, None, str(device)
         self.pixels = ("squash" if self._squashes() else "model") if pixels == "auto" else pixels
         if self.device != "cpu":
-            if runtime not in (DEFAULT, "torch"):
+            if runtime not in (DEFAULT_RUNTIME, "torch"):
                 raise ValueError(
                     f"device {self.device!r} is for torch and runtime {runtime!r} is not; leave one of them out"
                 )
             check_device(self.device)
             runtime = "torch"
-        if self.pixels == "squash" and runtime not in (DEFAULT, "torch"):
+        if self.pixels == "squash" and runtime not in (DEFAULT_RUNTIME, "torch"):
             raise ValueError(f"runtime {runtime!r} sees the model's own pixels only; add pixels 'model'")
         check_runtime(runtime)
-        self._runtime, self._settled = runtime, runtime == DEFAULT
+        self._runtime, self._settled = runtime, runtime == DEFAULT_RUNTIME
         self.model = load_model(self.model_str.removeprefix(LOCAL_DIR))
         if runtime == "torch":
             _check_is_transformer(self.model)
@@ -120,19 +120,19 @@ class BaseClassifier:
             self.recorder.add_prediction(images, **details)
 
     @cached_property
-    def _float_tower(self) -> FloatTower:
-        return FloatTower(self.model)
+    def _float_encoder(self) -> FloatImageEncoder:
+        return FloatImageEncoder(self.model)
 
     @cached_property
-    def _torch_tower(self) -> TorchFloatTower:
-        return TorchFloatTower(self.model, "" if self.device == "cpu" else self.device)
+    def _torch_encoder(self) -> TorchFloatImageEncoder:
+        return TorchFloatImageEncoder(self.model, "" if self.device == "cpu" else self.device)
 
     def _tower(self, photos: list[_Photo]):
         """What makes unit vectors; a runtime that wants photographs first (for a check, a calibration) takes these."""
         if self.device != "cpu":
-            return self._torch_tower
+            return self._torch_encoder
         if self.pixels == "squash":
-            return self._float_tower if self._runtime == DEFAULT else self._torch_tower
+            return self._float_encoder if self._runtime == DEFAULT_RUNTIME else self._torch_encoder
         if not self._settled:
             label, names = self._first_names()
             settle_on_records(
@@ -163,18 +163,20 @@ class BaseClassifier:
             return image
         return squash(image, preprocess.size) if self.pixels == "squash" else preprocess_image(image, preprocess)
 
-    def _raw_tower(self) -> _RawFeatures:
+    def _raw_encoder(self) -> _RawFeatures:
         """What makes vectors that keep their length."""
-        if self._runtime not in (DEFAULT, "torch", "auto"):
-            raise ValueError(f"runtime {self._runtime!r} gives unit vectors only; choose {DEFAULT} or torch for others")
-        return _RawFeatures(self._torch_tower if self._runtime == "torch" else self._float_tower)
+        if self._runtime not in (DEFAULT_RUNTIME, "torch", "auto"):
+            raise ValueError(
+                f"runtime {self._runtime!r} gives unit vectors only; choose {DEFAULT_RUNTIME} or torch for others"
+            )
+        return _RawFeatures(self._torch_encoder if self._runtime == "torch" else self._float_encoder)
 
     def embed(
         self, images: Picture | Sequence[Picture], *, batch_size: int | None = BATCH_SIZE, normalize: bool = True
     ):
         """Gives (keys, vectors float32 [b, d] of those that could be read, {position: reason}) of each batch."""
         photos = _photos(images)
-        tower = self._tower(photos) if normalize else self._raw_tower()
+        tower = self._tower(photos) if normalize else self._raw_encoder()
         batches = embed_batches(tower, photos, batch_size=batch_size or max(1, len(photos)), decode=self._read)
         return (([photo.key for photo in batch.records], batch.vectors_bd, batch.failures) for batch in batches)
 
@@ -216,7 +218,7 @@ class BaseClassifier:
 class _RawFeatures:
     """A tower whose vectors keep their length, for the batched loop."""
 
-    def __init__(self, tower: FloatTower | TorchFloatTower):
+    def __init__(self, tower: FloatImageEncoder | TorchFloatImageEncoder):
         self.card, self.encode_images = tower.card, tower.features
 
 

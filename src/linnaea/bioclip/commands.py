@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TextIO
 
 from linnaea.bioclip.ranks import BATCH_SIZE, BIOCLIP_MODEL_STR, PIXELS, TOL_MODELS, Rank, name_keys
-from linnaea.model.runtimes.image_encoders import CHOICES as RUNTIMES
+from linnaea.model.runtimes.runtime_names import RUNTIME_CHOICES
 from linnaea.records import RANKS
 
 STDOUT = "stdout"
@@ -44,7 +44,7 @@ class _ImagesConfig(_ModelConfig):
     pixels: str = field(default="auto", metadata={"choices": PIXELS})
     "`squash`: the whole photograph without its proportions; `model`: as the model's config says; `auto`: what pybioclip shows "
     "to this model"
-    runtime: str = field(default="onnxruntime", metadata={"choices": RUNTIMES})
+    runtime: str = field(default="onnxruntime", metadata={"choices": RUNTIME_CHOICES})
     "where the model runs, see `linnaea identify`; others than onnxruntime and torch need --pixels model"
 
     def __post_init__(self):

@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image
 
 from linnaea.model.core.contract import Model
-from linnaea.model.runtimes.image_encoders import GraphFile, OnnxTower, check_runtime, weights_dir
+from linnaea.model.runtimes.image_encoders import GraphFile, OnnxImageEncoder, find_weights_dir
+from linnaea.model.runtimes.runtime_names import check_runtime
 
 
 def squash(image: Image.Image, size: int) -> np.ndarray:
@@ -26,7 +27,7 @@ def squash(image: Image.Image, size: int) -> np.ndarray:
     return np.stack([np.asarray(channel) for channel in channels], axis=-1)
 
 
-class FloatTower:
+class FloatImageEncoder:
     """A model's image tower in full precision on onnxruntime, from pixels in 0..255 that need not be whole."""
 
     def __init__(self, model: Model):
@@ -47,10 +48,14 @@ class FloatTower:
         else:
             from linnaea.model.graphs.vision_transformer import build_vision_graph
 
-            graph, folder, chunk = build_vision_graph(source.weights, source.config), weights_dir(source.weights), 1
+            graph, folder, chunk = (
+                build_vision_graph(source.weights, source.config),
+                find_weights_dir(source.weights),
+                1,
+            )
         self._chunk = chunk
         self._features = _take_floats(graph)
-        self._tower = OnnxTower(graph, weights_dir=folder, chunk=chunk)
+        self._tower = OnnxImageEncoder(graph, weights_dir=folder, chunk=chunk)
 
     def encode_images(self, pixels_bhwc: np.ndarray) -> np.ndarray:
         """Unit vectors float32 [b, d]."""
@@ -65,18 +70,18 @@ class FloatTower:
         return np.concatenate(found) if found else np.zeros((0, self.card.dim), np.float32)
 
 
-class TorchFloatTower:
+class TorchFloatImageEncoder:
     """A transformer's image tower on torch, from pixels in 0..255 that need not be whole: bfloat16 on a GPU.
 
     `device` is one that torch knows; where it is empty a GPU, if there is one, else the processor.
     """
 
     def __init__(self, model: Model, device: str):
-        from linnaea.model.runtimes.torch_encoder import TorchTower
+        from linnaea.model.runtimes.torch_encoder import TorchImageEncoder
 
         source = model.image_source
         check_runtime("torch", source)
-        tower = TorchTower(source.weights, source.config, device=device)
+        tower = TorchImageEncoder(source.weights, source.config, device=device)
         self.card, self.device = model.card, tower.device
         self.encode_images, self.features = tower.encode, tower.features
 

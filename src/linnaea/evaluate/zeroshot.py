@@ -22,8 +22,7 @@ from linnaea.identify.naming.decision import DEFAULT_FLOOR, deepest_rank, raised
 from linnaea.identify.naming.namer import BARE
 from linnaea.model.core.contract import Model
 from linnaea.model.loading import load_model
-from linnaea.model.runtimes.image_encoders import CHOICES as RUNTIMES
-from linnaea.model.runtimes.image_encoders import DEFAULT, check_runtime
+from linnaea.model.runtimes.runtime_names import DEFAULT_RUNTIME, RUNTIME_CHOICES, check_runtime
 from linnaea.records import RANK_INDEX, RANKS, ImageRecord
 from linnaea.search.scorer import Scorer, Scores
 from linnaea.store import write_json
@@ -68,7 +67,7 @@ class ZeroshotConfig:
     "write a row a photograph there, as Parquet"
     batch_size: int = 32
     "images the model sees at once"
-    runtime: str = field(default="onnxruntime", metadata={"choices": RUNTIMES})
+    runtime: str = field(default="onnxruntime", metadata={"choices": RUNTIME_CHOICES})
     "where the model runs: `onnxruntime` in full precision; `auto` takes the fastest that passes a check on 32 photographs"
 
     def __post_init__(self):
@@ -286,7 +285,7 @@ def evaluate_full(
     """What `identify` does with the whole vocabulary; see `ZeroshotConfig` for the calibration."""
     tree = vocabulary.tree
     table = load_name_table(model, vocabulary)
-    refusals = embed_texts(model, list(model.card.refusals)) if model.card.refusals else None
+    refusals = embed_texts(model, list(model.card.negative_prompts)) if model.card.negative_prompts else None
     scorer = Scorer(tree, table, model.card.logit_scale, refusals)
     parts = [
         scorer.score(vectors_nd[start : start + config.batch_size], top=5)
@@ -366,7 +365,7 @@ def benchmark(config: ZeroshotConfig) -> tuple[dict, list[dict]]:
         )
     examples, unresolved = to_examples(labelled, vocabulary)
     check = {}
-    if config.runtime != DEFAULT:
+    if config.runtime != DEFAULT_RUNTIME:
         records = [ImageRecord(path=str(config.root / example.file)) for example in examples]
         check = settle_on_records(model, config.runtime, lambda n: spread(records, n), len(records))
     vectors_nd, failures = embed_examples(model, examples, config.root, config.batch_size)
@@ -384,7 +383,7 @@ def benchmark(config: ZeroshotConfig) -> tuple[dict, list[dict]]:
         "task": "zeroshot",
         "model": model.card.name,
         "model_hash": model.card.hash,
-        "runtime": getattr(model, "runtime", DEFAULT),
+        "runtime": getattr(model, "runtime", DEFAULT_RUNTIME),
         "runtime_check": check,
         "vocabulary": config.vocabulary,
         "text": config.text if config.vocabulary == "labels" else model.card.text_type,

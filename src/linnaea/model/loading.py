@@ -29,7 +29,7 @@ def load_model(name: str = "bundled") -> Model:
 
         return PlaceholderModel()
     from linnaea.model.formats.hub import HUB, fetch_checkpoint
-    from linnaea.model.formats.model_folder import CONFIG, PackagedModel
+    from linnaea.model.formats.model_folder import CONFIG, FolderModel
     from linnaea.model.formats.open_clip import OPEN_CLIP_CONFIG, WEIGHTS, OpenClipModel
 
     plain = name if os.path.isdir(name) else name.removesuffix(SECOND)
@@ -50,7 +50,7 @@ def load_model(name: str = "bundled") -> Model:
             f"{name!r} is no open_clip checkpoint, and only those can have a {SECOND} projector; leave it out"
         )
     if (directory / CONFIG).is_file():
-        return PackagedModel(directory)
+        return FolderModel(directory)
     if name == "bundled":
         raise FileNotFoundError(
             f"this installation lacks the bundled weights (no {CONFIG} in {BUNDLED_DIR}); "

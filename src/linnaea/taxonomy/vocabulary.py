@@ -24,7 +24,7 @@ from linnaea.taxonomy.common_names import CommonNames
 from linnaea.taxonomy.name_index import HashIndex, Lookup, stem_index
 from linnaea.taxonomy.name_suggestions import Nearest
 from linnaea.taxonomy.resolver import Resolution, Resolver, only_taxon
-from linnaea.taxonomy.sources import INAT_PACKAGE, TEXT_SUFFIXES, Source, inat_path
+from linnaea.taxonomy.sources import INAT_PACKAGE, TEXT_SUFFIXES, TaxonomySource, inat_path
 from linnaea.taxonomy.strings import load_array
 from linnaea.taxonomy.tree import Tree
 
@@ -230,7 +230,7 @@ def load_vocabulary(source: str | Path = "inat", common_names: Mapping[str, str]
     return vocabulary.with_common_names(common_names) if common_names else vocabulary
 
 
-def find_source(source: str | Path) -> tuple[str, tuple[str, ...], Callable[[], Source]]:
+def find_source(source: str | Path) -> tuple[str, tuple[str, ...], Callable[[], TaxonomySource]]:
     """The kind of a source, what identifies its content, and the function that reads it."""
     from importlib import metadata
 
@@ -266,7 +266,7 @@ def _remedy(path: Path) -> str:
     return f"did you mean {' or '.join(close)}?" if close else "give a file or folder that exists, or inat"
 
 
-def build_vocabulary(source: Source, label: str) -> Vocabulary:
+def build_vocabulary(source: TaxonomySource, label: str) -> Vocabulary:
     """The vocabulary of a source, in memory."""
     tree, leaf_of_row = Tree.from_lineages(source.rows, key=source.key)
     vocabulary = Vocabulary(tree, source=label, leaf_of_row=leaf_of_row)

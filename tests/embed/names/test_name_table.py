@@ -15,7 +15,7 @@ from linnaea.embed.names.name_table import (
     table_dir,
 )
 from linnaea.model.core.placeholder import PlaceholderModel
-from linnaea.model.formats.model_folder import PackagedModel
+from linnaea.model.formats.model_folder import FolderModel
 from linnaea.store import load_vectors
 from linnaea.taxonomy.name_text import taxon_text
 from linnaea.taxonomy.tree import Tree
@@ -48,7 +48,7 @@ def vocabulary():
 
 @pytest.fixture(scope="module")
 def packaged(random_model_dir):
-    return PackagedModel(random_model_dir)
+    return FolderModel(random_model_dir)
 
 
 def texts_of(tree):

@@ -10,13 +10,13 @@ from linnaea.identify.commands.config import IdentifyConfig
 from linnaea.identify.commands.identify import main
 from linnaea.model.core.contract import ModelCard, Preprocess
 from linnaea.model.core.placeholder import PlaceholderModel
-from linnaea.model.runtimes.image_encoders import HasImageTower
+from linnaea.model.runtimes.encoder_factory import ImageEncoderMixin
 from random_transformer import images_for, make_transformer
 
 INT8 = "onnxruntime-int8"
 
 
-class MixedModel(HasImageTower):
+class MixedModel(ImageEncoderMixin):
     """A transformer's image tower beside the placeholder's texts."""
 
     def __init__(self, source):

@@ -21,7 +21,7 @@ from linnaea.model.formats.open_clip import OpenClipModel
 from linnaea.model.formats.open_clip_config import OPEN_CLIP_CONFIG, read_config
 from linnaea.model.graphs.vision_transformer import build_vision_graph
 from linnaea.model.loading import load_model
-from linnaea.model.runtimes.image_encoders import OnnxTower
+from linnaea.model.runtimes.image_encoders import OnnxImageEncoder
 
 ROOT = Path(__file__).resolve().parents[3]
 WEIGHTS = "open_clip_model.safetensors"
@@ -133,7 +133,7 @@ def test_weights_of_16_bits_are_widened(kind, checkpoint, copy):
     assert np.abs(model.encode_images(pixels) - whole.encode_images(pixels)).max() < 0.05
     # exactly what the numbers in the file give, widened beforehand
     widened = {name: np.asarray(tensor.array(), np.float32) for name, tensor in model.image_source.weights.items()}
-    exact = OnnxTower(build_vision_graph(widened, model.config.vision)).encode(pixels)
+    exact = OnnxImageEncoder(build_vision_graph(widened, model.config.vision)).encode(pixels)
     np.testing.assert_allclose(model.encode_images(pixels), exact, atol=1e-6)
     assert np.abs(model.encode_texts(texts) - whole.encode_texts(texts)).max() < 0.05
 
@@ -376,7 +376,9 @@ def test_standard_operators_alone_compute_the_same(checkpoint):
     whole = {name: np.array(tensor.array()) for name, tensor in model.image_source.weights.items()}
     graph = build_vision_graph(whole, model.config.vision, fused=False)
     assert {node.domain for node in graph.graph.node} == {""}
-    np.testing.assert_allclose(OnnxTower(graph).encode(images(model)), model.encode_images(images(model)), atol=1e-6)
+    np.testing.assert_allclose(
+        OnnxImageEncoder(graph).encode(images(model)), model.encode_images(images(model)), atol=1e-6
+    )
 
 
 def test_names_of_the_hub_are_suggested():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from linnaea.model.formats.model_folder import PackagedModel
+from linnaea.model.formats.model_folder import FolderModel
 from linnaea.model.graphs.text_transformer import TextConfig, build_text_graph, expected_weights
 
 TEXTS = [
@@ -18,7 +18,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def model(random_model_dir):
-    return PackagedModel(random_model_dir)
+    return FolderModel(random_model_dir)
 
 
 def test_a_text_after_its_prefix_has_the_vector_of_the_whole_text(model):

@@ -4,9 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from linnaea.model.runtimes import image_encoders as runtimes
-from linnaea.model.runtimes import runtime_check as self_check
-from linnaea.model.runtimes.image_encoders import GraphFile, HasImageTower, Transformer, check_runtime, open_image_tower
+from linnaea.model.runtimes import runtime_check
+from linnaea.model.runtimes import runtime_names as runtimes
+from linnaea.model.runtimes.encoder_factory import ImageEncoderMixin, open_image_encoder
+from linnaea.model.runtimes.image_encoders import GraphFile, TransformerSource
+from linnaea.model.runtimes.runtime_names import check_runtime
 from random_transformer import images_for, make_transformer
 
 needs_openvino = pytest.mark.skipif(not runtimes.is_installed("openvino"), reason="openvino is not installed")
@@ -25,7 +27,7 @@ def own_cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory) -> Transformer:
+def source(tmp_path_factory) -> TransformerSource:
     return make_transformer(tmp_path_factory.mktemp("weights"))
 
 
@@ -36,47 +38,45 @@ def images(source) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def full(source, images) -> np.ndarray:
-    return open_image_tower(source).encode(images)
+    return open_image_encoder(source).encode(images)
 
 
 @pytest.mark.parametrize(("runtime", "most"), OTHERS)
 def test_every_runtime_gives_the_vectors_of_full_precision(source, images, full, runtime, most):
-    vectors = open_image_tower(source, runtime, images=lambda: images).encode(images)
+    vectors = open_image_encoder(source, runtime, images=lambda: images).encode(images)
     assert vectors.dtype == np.float32 and vectors.shape == full.shape
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
     assert np.abs(vectors - full).max() < most
-    assert self_check.centred_cosine(full, vectors) > 0.995
+    assert runtime_check.centred_cosine(full, vectors) > 0.995
 
 
 @needs_openvino
 def test_bfloat16_is_near_full_precision_and_refused_where_the_processor_has_none(source, images, full, monkeypatch):
-    from linnaea.model.runtimes import openvino_encoder as openvino_tower
-
-    if openvino_tower.supports_bfloat16():
-        vectors = open_image_tower(source, "openvino-bf16").encode(images)
-        assert self_check.centred_cosine(full, vectors) > 0.998
-    monkeypatch.setattr(openvino_tower, "supports_bfloat16", lambda: False)
+    if runtimes.supports_bfloat16():
+        vectors = open_image_encoder(source, "openvino-bf16").encode(images)
+        assert runtime_check.centred_cosine(full, vectors) > 0.998
+    monkeypatch.setattr(runtimes, "supports_bfloat16", lambda: False)
     with pytest.raises(ValueError, match="no bfloat16; choose openvino"):
-        open_image_tower(source, "openvino-bf16")
+        open_image_encoder(source, "openvino-bf16")
 
 
 @needs_openvino
-def test_a_tower_gives_back_the_pages_of_its_file_and_answers_as_before(source, images, monkeypatch):
-    from linnaea.model.runtimes import openvino_encoder as openvino_tower
+def test_an_encoder_releases_the_pages_of_its_file_and_answers_as_before(source, images, monkeypatch):
+    from linnaea.model.runtimes import openvino_encoder
 
     given = []
-    give_back = openvino_tower.give_back_pages
-    monkeypatch.setattr(openvino_tower, "give_back_pages", lambda path: given.append((path, give_back(path))))
-    tower = open_image_tower(source, "openvino-w8a8", images=lambda: images)
-    first = tower.encode(images[:8])
+    release = openvino_encoder.release_pages
+    monkeypatch.setattr(openvino_encoder, "release_pages", lambda path: given.append((path, release(path))))
+    encoder = open_image_encoder(source, "openvino-w8a8", images=lambda: images)
+    first = encoder.encode(images[:8])
     assert [path.name for path, _ in given] == ["image.bin"] and given[0][0].exists()
-    assert np.array_equal(tower.encode(images[:8]), first) and len(given) == 1
-    assert np.allclose(tower.encode(images[:3]), first[:3], atol=1e-5) and len(given) == 2
+    assert np.array_equal(encoder.encode(images[:8]), first) and len(given) == 1
+    assert np.allclose(encoder.encode(images[:3]), first[:3], atol=1e-5) and len(given) == 2
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux tells what of a file is in memory")
-def test_given_back_pages_leave_the_memory_and_are_read_again(tmp_path):
-    from linnaea.model.runtimes.openvino_encoder import give_back_pages
+def test_released_pages_leave_the_memory_and_are_read_again(tmp_path):
+    from linnaea.model.runtimes.openvino_encoder import release_pages
 
     path = tmp_path / "weights.bin"
     values = np.arange(1 << 20, dtype=np.int64)
@@ -90,19 +90,19 @@ def test_given_back_pages_leave_the_memory_and_are_read_again(tmp_path):
         )
 
     assert mapped.sum() == values.sum() and held() > 8000
-    assert give_back_pages(path) == values.nbytes
+    assert release_pages(path) == values.nbytes
     assert held() < 800
     assert np.array_equal(mapped, values)
     changed = np.memmap(path, np.int64, "r+")
     changed[0] = 7
-    assert give_back_pages(tmp_path / "other.bin") == 0 and changed[0] == 7
+    assert release_pages(tmp_path / "other.bin") == 0 and changed[0] == 7
 
 
 @needs_openvino
 def test_openvino_multiplies_in_8_bits_where_it_is_told_to(source, images):
     kernels = [
         kernel
-        for kind, kernel in open_image_tower(source, "openvino-w8a8", images=lambda: images).layers()
+        for kind, kernel in open_image_encoder(source, "openvino-w8a8", images=lambda: images).layers()
         if kind.startswith("FullyConnected")
     ]
     in_8_bits = [kernel for kernel in kernels if kernel.lower().endswith("i8")]
@@ -111,48 +111,48 @@ def test_openvino_multiplies_in_8_bits_where_it_is_told_to(source, images):
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "onnxruntime-int8"])
 def test_an_image_has_the_same_vector_in_every_batch(source, images, runtime):
-    tower = open_image_tower(source, runtime, images=lambda: images)
-    together = tower.encode(images[:5])
-    assert np.array_equal(together[3:4], tower.encode(images[3:4]))
+    encoder = open_image_encoder(source, runtime, images=lambda: images)
+    together = encoder.encode(images[:5])
+    assert np.array_equal(together[3:4], encoder.encode(images[3:4]))
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", *[param.values[0] for param in OTHERS]])
 def test_no_image_gives_no_vector(source, images, runtime):
     if not runtimes.is_installed(runtime):
         pytest.skip(f"{runtime} is not installed")
-    assert open_image_tower(source, runtime, images=lambda: images).encode(images[:0]).shape == (0, source.config.dim)
+    assert open_image_encoder(source, runtime, images=lambda: images).encode(images[:0]).shape == (0, source.config.dim)
 
 
 def test_quick_gelu_is_kept_by_every_runtime(tmp_path):
     source = make_transformer(tmp_path, activation="quick_gelu")
     images = images_for(source, 16)
-    full = open_image_tower(source).encode(images)
+    full = open_image_encoder(source).encode(images)
     exact = [name for name in ("openvino", "torch") if runtimes.is_installed(name)]
     for runtime in exact:
-        assert np.abs(open_image_tower(source, runtime).encode(images) - full).max() < 1e-5
-    vectors = open_image_tower(source, "onnxruntime-int8", images=lambda: images).encode(images)
-    assert self_check.centred_cosine(full, vectors) > 0.995
+        assert np.abs(open_image_encoder(source, runtime).encode(images) - full).max() < 1e-5
+    vectors = open_image_encoder(source, "onnxruntime-int8", images=lambda: images).encode(images)
+    assert runtime_check.centred_cosine(full, vectors) > 0.995
 
 
 def test_a_calibration_is_made_once_and_shared_by_the_8_bit_forms(source, images):
     from linnaea.model.runtimes.int8_calibration import calibration_hash
 
-    open_image_tower(source, "onnxruntime-int8", images=lambda: images)
+    open_image_encoder(source, "onnxruntime-int8", images=lambda: images)
     made = calibration_hash(source)
     assert made
 
     def forbidden():
         raise AssertionError("the photographs were asked for again")
 
-    open_image_tower(source, "onnxruntime-int8", images=forbidden)
+    open_image_encoder(source, "onnxruntime-int8", images=forbidden)
     if runtimes.is_installed("openvino"):
-        open_image_tower(source, "openvino-w8a8", images=forbidden)
+        open_image_encoder(source, "openvino-w8a8", images=forbidden)
     assert calibration_hash(source) == made
 
 
 def test_too_few_photographs_to_calibrate_on_are_an_error_with_a_remedy(source, images):
-    with pytest.raises(ValueError, match="8 photographs or more and 3 can be read"):
-        open_image_tower(source, "onnxruntime-int8", images=lambda: images[:3])
+    with pytest.raises(ValueError, match="at least 8 photographs, but only 3 can be read"):
+        open_image_encoder(source, "onnxruntime-int8", images=lambda: images[:3])
 
 
 def test_what_is_missing_is_named_with_the_extra_that_brings_it(monkeypatch):
@@ -167,8 +167,8 @@ def test_what_is_missing_is_named_with_the_extra_that_brings_it(monkeypatch):
 
 def test_a_graph_file_has_no_8_bit_form(random_model_dir):
     source = GraphFile(path=random_model_dir / "image.onnx", hash="random", chunk=4)
-    with pytest.raises(ValueError, match="for transformers and this model is none; choose onnxruntime, openvino"):
-        open_image_tower(source, "onnxruntime-int8")
+    with pytest.raises(ValueError, match="needs a transformer model; choose onnxruntime, openvino"):
+        open_image_encoder(source, "onnxruntime-int8")
 
 
 @needs_openvino
@@ -176,17 +176,19 @@ def test_a_graph_file_runs_in_openvino_too(random_model_dir):
     source = GraphFile(path=random_model_dir / "image.onnx", hash="random", chunk=4)
     images = np.random.default_rng(0).integers(0, 256, (9, 8, 8, 3), np.uint8)
     assert np.allclose(
-        open_image_tower(source, "openvino").encode(images), open_image_tower(source).encode(images), atol=1e-5
+        open_image_encoder(source, "openvino").encode(images), open_image_encoder(source).encode(images), atol=1e-5
     )
 
 
-def test_a_model_opens_its_tower_when_first_asked_and_says_what_runs_it(source, images, full):
-    class Model(HasImageTower):
+def test_a_model_opens_its_encoder_when_first_asked_and_says_what_runs_it(source, images, full):
+    class Model(ImageEncoderMixin):
         image_source = source
 
     model = Model()
-    assert model.runtime == "onnxruntime" and "_image_tower" not in vars(model)
+    assert model.runtime == "onnxruntime" and "_image_encoder" not in vars(model)
     assert np.array_equal(model.encode_images(images), full)
-    model.use_image_tower(open_image_tower(source, "onnxruntime-int8", images=lambda: images), "onnxruntime-int8:abc")
+    model.use_image_encoder(
+        open_image_encoder(source, "onnxruntime-int8", images=lambda: images), "onnxruntime-int8:abc"
+    )
     assert model.runtime == "onnxruntime-int8:abc"
     assert not np.array_equal(model.encode_images(images), full)

@@ -3,7 +3,7 @@ import pytest
 
 from linnaea.model.graphs.quantization import (
     MOST_NOISE,
-    Observed,
+    InputStatistics,
     ProbeGraph,
     observe,
     plan_layer,
@@ -12,7 +12,8 @@ from linnaea.model.graphs.quantization import (
     smooth_norms,
 )
 from linnaea.model.graphs.vision_transformer import build_vision_graph
-from linnaea.model.runtimes.image_encoders import OnnxTower, open_image_tower, weights_dir
+from linnaea.model.runtimes.encoder_factory import open_image_encoder
+from linnaea.model.runtimes.image_encoders import OnnxImageEncoder, find_weights_dir
 from linnaea.model.runtimes.int8_calibration import calibrate, load_plans
 from linnaea.model.runtimes.runtime_check import centred_cosine
 from linnaea.store import read_manifest
@@ -24,8 +25,8 @@ def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("LINNAEA_CACHE", str(tmp_path / "cache"))
 
 
-def seen(low, high, mean, square) -> Observed:
-    return Observed(low_i=np.array(low), high_i=np.array(high), mean_i=np.array(mean), square_i=np.array(square))
+def seen(low, high, mean, square) -> InputStatistics:
+    return InputStatistics(low_i=np.array(low), high_i=np.array(high), mean_i=np.array(mean), square_i=np.array(square))
 
 
 def test_rows_are_scaled_to_127_each_by_itself():
@@ -79,9 +80,9 @@ def test_observed_statistics_are_those_of_all_images(tmp_path):
     source = make_transformer(tmp_path)
     images = images_for(source, 7)  # no multiple of the batch that they are observed in
     graph = build_vision_graph(source.weights, source.config, make_graph=ProbeGraph)
-    tower = OnnxTower(graph, weights_dir=weights_dir(source.weights))
-    all_seen = observe(tower.outputs, images)
-    whole = tower.outputs(images)
+    encoder = OnnxImageEncoder(graph, weights_dir=find_weights_dir(source.weights))
+    all_seen = observe(encoder.outputs, images)
+    whole = encoder.outputs(images)
     assert len(all_seen) == 4 * source.config.n_layers
     for layer, observed in all_seen.items():
         assert np.allclose(observed.low_i, whole[f"{layer}.low"]) and np.allclose(
@@ -93,20 +94,20 @@ def test_observed_statistics_are_those_of_all_images(tmp_path):
     assert hidden.low_i.min() > -0.18 and len(hidden.low_i) == 4 * source.config.width  # GELU has its least value there
 
 
-def test_smoothed_norms_and_multiplied_matrices_are_the_same_tower(tmp_path):
+def test_smoothed_norms_and_multiplied_matrices_are_the_same_encoder(tmp_path):
     source = make_transformer(tmp_path)
     images = images_for(source, 9)
     plans = calibrate(source, images)
     weights = smooth_norms(source.weights, plans)
     for layer, plan in plans.items():
         weights[f"{layer}.weight"] = source.weights[f"{layer}.weight"].array() * plan.smooth_i
-    changed = OnnxTower(build_vision_graph(weights, source.config), weights_dir=weights_dir(source.weights))
-    assert np.abs(changed.encode(images) - open_image_tower(source).encode(images)).max() < 1e-5
+    changed = OnnxImageEncoder(build_vision_graph(weights, source.config), weights_dir=find_weights_dir(source.weights))
+    assert np.abs(changed.encode(images) - open_image_encoder(source).encode(images)).max() < 1e-5
     assert any(plan.smooth_i.max() > 1 for plan in plans.values())
 
 
 def with_outliers(weights):
-    """What trained towers have: a few channels far larger than the rest, among gains, values and hidden units."""
+    """What trained encoders have: a few channels far larger than the rest, among gains, values and hidden units."""
     rng = np.random.default_rng(5)
     width = len(weights["class"])
     for block in range(3):
@@ -123,8 +124,8 @@ def test_outliers_are_smoothed_or_left_in_floating_point(tmp_path, runtime):
         pytest.importorskip("openvino")
     source = make_transformer(tmp_path, change=with_outliers, name="outliers")
     images = images_for(source, 48)
-    vectors = open_image_tower(source, runtime, images=lambda: images[:16]).encode(images[16:])
-    assert centred_cosine(open_image_tower(source).encode(images[16:]), vectors) > 0.995
+    vectors = open_image_encoder(source, runtime, images=lambda: images[:16]).encode(images[16:])
+    assert centred_cosine(open_image_encoder(source).encode(images[16:]), vectors) > 0.995
     plans = load_plans(source)
     kept = [layer for layer, plan in plans.items() if plan.keep]
     assert kept and all(layer.endswith(".out") for layer in kept)

@@ -14,7 +14,7 @@ pytest.importorskip("onnx")
 
 from linnaea.model.core.contract import ModelCard, Preprocess
 from linnaea.model.core.tokenizer import Tokenizer, fit_tokenizer
-from linnaea.model.formats.model_folder import PackagedModel
+from linnaea.model.formats.model_folder import FolderModel
 from linnaea.model.graphs.text_transformer import TextConfig
 from linnaea.taxonomy.tree import Tree
 from linnaea.taxonomy.vocabulary import Vocabulary
@@ -187,7 +187,7 @@ def test_a_recipe_runs_from_photographs_to_a_model_that_names_them(root, tmp_pat
         loop=LoopConfig(steps=40, warm_up=5),
     )
     out = run_recipe(recipe, tmp_path / "model", tmp_path / "work", lambda _: None)
-    model = PackagedModel(out)
+    model = FolderModel(out)
     photographs = np.stack([np.asarray(Image.open(images / f"{i}.png").resize((224, 224))) for i in range(4)])
     vectors = model.encode_images(photographs)
     names = model.encode_texts(["Mico argentatus", "Cacajao calvus"])
@@ -196,7 +196,7 @@ def test_a_recipe_runs_from_photographs_to_a_model_that_names_them(root, tmp_pat
     assert (
         "Animalia|Chordata|Mammalia|Primates|Pitheciidae|Cacajao|Cacajao calvus" in (out / "familiar.txt").read_text()
     )
-    assert len(model.card.refusals) == 565
+    assert len(model.card.negative_prompts) == 565
     assert json.loads((out / "training.json").read_text())["held_out"] == []
     assert isinstance(inat, Vocabulary)
 

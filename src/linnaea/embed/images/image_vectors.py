@@ -21,8 +21,7 @@ import numpy as np
 from linnaea.embed.journal import Journal, journal_dir, read_state
 from linnaea.model.core.contract import Model, ModelCard, Preprocess
 from linnaea.model.core.preprocessing import preprocess_image
-from linnaea.model.runtimes.image_encoders import CHOICES as RUNTIMES
-from linnaea.model.runtimes.image_encoders import DEFAULT, check_runtime
+from linnaea.model.runtimes.runtime_names import DEFAULT_RUNTIME, RUNTIME_CHOICES, check_runtime
 from linnaea.photos.decoding import Unreadable, memory, use_image
 from linnaea.photos.photo_files import find_images, printable_path
 from linnaea.records import ImageRecord
@@ -125,7 +124,7 @@ class EmbedConfig:
     "`bundled`, the folder of a model or of an open_clip checkpoint, or one on the hub, e.g. hf-hub:imageomics/bioclip-2"
     batch_size: int = BATCH_SIZE
     "images the model sees at once"
-    runtime: str = field(default="onnxruntime", metadata={"choices": RUNTIMES})
+    runtime: str = field(default="onnxruntime", metadata={"choices": RUNTIME_CHOICES})
     "where the model runs: `onnxruntime` in full precision; `auto` takes the fastest that passes a check on 32 photographs"
     decoding: str = field(default="exact", metadata={"choices": DECODING})
     "`exact` takes every pixel; `scaled` shrinks photographs while it decodes them: large ones twice as fast"
@@ -151,7 +150,7 @@ def check_decoding(decoding: str) -> None:
         raise ValueError(f"unknown --decoding {decoding!r}; choose {' or '.join(DECODING)}")
 
 
-def image_manifest(card: ModelCard, runtime: str = DEFAULT) -> dict:
+def image_manifest(card: ModelCard, runtime: str = DEFAULT_RUNTIME) -> dict:
     """What a vectors artifact of images says of the model that made it."""
     return {
         "model": card.name,
@@ -181,7 +180,7 @@ def embed_images(
     there already, ValueError where a broken run was about something else.
     """
     out, given = Path(out), [os.fspath(path) for path in paths]
-    runtime = getattr(model, "runtime", DEFAULT)
+    runtime = getattr(model, "runtime", DEFAULT_RUNTIME)
     state = {"paths": given, "model_hash": model.card.hash, "batch_size": batch_size, "decoding": decoding}
     state["runtime"] = runtime
     state["hash"] = hash_bytes(json.dumps(state, sort_keys=True))
@@ -272,7 +271,7 @@ def main(config: EmbedConfig) -> int:
 
     start = time.monotonic()
     model = load_model(config.model)
-    if config.runtime != DEFAULT:
+    if config.runtime != DEFAULT_RUNTIME:
         from linnaea.embed.images.runtime_sample import settle_on_files
 
         settle_on_files(model, config.runtime, config.paths, quiet=config.quiet)

@@ -15,7 +15,7 @@ import numpy as np
 
 from linnaea.embed.images.image_vectors import Decode, read_pixels
 from linnaea.model.core.contract import Model
-from linnaea.model.runtimes.runtime_check import Label, settle_runtime
+from linnaea.model.runtimes.runtime_check import Label, select_runtime
 from linnaea.photos.decoding import Unreadable
 from linnaea.photos.photo_files import find_images
 from linnaea.records import ImageRecord
@@ -65,7 +65,7 @@ def settle_on_records(
     names: str = "",
     say: Callable[[str], None] = lambda line: None,
 ) -> dict:
-    """Gives the model the runtime that is wanted, checked on its run's own photographs; see `settle_runtime`.
+    """Gives the model the runtime that is wanted, checked on its run's own photographs; see `select_runtime`.
 
     `records(n)` gives at least n of the run's `n_images` records where there are so many, spread over the run.
     """
@@ -75,4 +75,4 @@ def settle_on_records(
     def sample(n: int) -> np.ndarray:
         return sample_pixels(records(TRIES * n), n, decode, model.card.preprocess.size)
 
-    return settle_runtime(model, wanted, sample=sample, n_images=n_images, label=label, names=names, say=say)
+    return select_runtime(model, wanted, sample=sample, n_images=n_images, label=label, names=names)

@@ -10,8 +10,7 @@ from linnaea.embed.images.image_vectors import BATCH_SIZE, DECODING, check_decod
 from linnaea.identify.naming.detections import BOX_CONFIDENCE
 from linnaea.identify.naming.namer import NamerOptions
 from linnaea.identify.output.writers import AS, check_out
-from linnaea.model.runtimes.image_encoders import CHOICES as RUNTIMES
-from linnaea.model.runtimes.image_encoders import check_runtime
+from linnaea.model.runtimes.runtime_names import RUNTIME_CHOICES, check_runtime
 from linnaea.records import RANKS
 from linnaea.search.scorer import SCORING
 
@@ -65,7 +64,7 @@ class IdentifyConfig:
     "also print the table when it is written to a file"
     batch_size: int = BATCH_SIZE
     "photographs that the model sees at once"
-    runtime: str = field(default="onnxruntime", metadata={"choices": RUNTIMES})
+    runtime: str = field(default="onnxruntime", metadata={"choices": RUNTIME_CHOICES})
     "where the model runs: `onnxruntime` in full precision; `auto` takes the fastest that passes a check on 32 photographs"
     decoding: str = field(default="exact", metadata={"choices": DECODING})
     "`exact` takes every pixel; `scaled` shrinks photographs while it decodes them: large ones twice as fast"

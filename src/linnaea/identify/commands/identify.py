@@ -49,7 +49,7 @@ from linnaea.identify.naming.namer import Namer, calibration_warning, load_namer
 from linnaea.identify.output.terminal_table import TerminalTable
 from linnaea.identify.output.writers import pack, unpack, write_output
 from linnaea.model.core.contract import Model, Preprocess
-from linnaea.model.runtimes.image_encoders import DEFAULT
+from linnaea.model.runtimes.runtime_names import DEFAULT_RUNTIME
 from linnaea.photos.decoding import Unreadable
 from linnaea.photos.photo_files import FoundFile, FoundFiles, find_images
 from linnaea.records import RANKS, ImageRecord, Prediction
@@ -99,7 +99,7 @@ def identify(
     namer = namer or load_namer(config.namer_options(), loaded)
     files = find_images(config.paths)
     boxes = load_boxes(config.boxes, config.box_confidence) if config.boxes else None
-    settle_runtime_of(config, loaded, namer, files.files, boxes)
+    select_runtime_of(config, loaded, namer, files.files, boxes)
     batches = name_batches(config, loaded, namer, jobs_of(config, files.files, boxes, detector))
     return (prediction for batch in batches for _path, prediction in batch)
 
@@ -135,7 +135,7 @@ def name_batches(
         yield _name_batch(namer, batch)
 
 
-def settle_runtime_of(
+def select_runtime_of(
     config: IdentifyConfig,
     model: Model,
     namer: Namer,
@@ -160,7 +160,7 @@ def settle_runtime_of(
         names=namer.hash,
         say=say_for(config),
     )
-    learnt_with, runtime = getattr(namer, "learnt_with", ""), getattr(model, "runtime", DEFAULT)
+    learnt_with, runtime = getattr(namer, "learnt_with", ""), getattr(model, "runtime", DEFAULT_RUNTIME)
     if learnt_with and learnt_with != runtime:
         say_for(config)(
             f"{config.labels} was learnt with --runtime {learnt_with} and is used with {runtime}: confidences differ a "
@@ -214,7 +214,7 @@ def main(config: IdentifyConfig, *, namer: Namer | None = None, model: Model | N
         options = dataclasses.replace(config.namer_options(), names=mode)
         namer = load_namer(options, model, say=say_for(config), report=name_progress(config))
     before = waiting or (read_finished(config.out) if config.writes_file and config.resume else {})
-    check = settle_runtime_of(config, model, namer, files.files, boxes, before=before) if files.files else {}
+    check = select_runtime_of(config, model, namer, files.files, boxes, before=before) if files.files else {}
     identity = run_identity(config, model, namer) | {"runtime_check": check} | namer_facts(namer)
     if waiting is not None and waiting["hash"] != identity["hash"]:
         raise ValueError(difference(journal_dir(config.out), waiting, identity))

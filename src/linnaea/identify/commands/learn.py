@@ -21,8 +21,7 @@ from linnaea.embed.images.image_vectors import BATCH_SIZE, embed_batches, image_
 from linnaea.embed.images.runtime_sample import settle_on_files
 from linnaea.identify.naming.label_set import Label, centred, name_of_folder, resolve_labels
 from linnaea.model.core.contract import Model
-from linnaea.model.runtimes.image_encoders import CHOICES as RUNTIMES
-from linnaea.model.runtimes.image_encoders import DEFAULT, check_runtime
+from linnaea.model.runtimes.runtime_names import DEFAULT_RUNTIME, RUNTIME_CHOICES, check_runtime
 from linnaea.photos.photo_files import find_images
 from linnaea.records import RANKS, ImageRecord
 from linnaea.store import Vectors, read_manifest, save_vectors
@@ -49,7 +48,7 @@ class LearnConfig:
     "where class names are looked up, to fill in the lineage"
     batch_size: int = BATCH_SIZE
     "photographs that the model sees at once"
-    runtime: str = field(default="onnxruntime", metadata={"choices": RUNTIMES})
+    runtime: str = field(default="onnxruntime", metadata={"choices": RUNTIME_CHOICES})
     "where the model runs: `onnxruntime` in full precision; `auto` takes the fastest that passes a check on 32 photographs"
     overwrite: bool = False
     "replace --out if it is there already"
@@ -164,7 +163,7 @@ def learn_labels(
         "common_name": [label.common_name for label in labels],
         "n_examples": np.bincount(label_n).tolist(),
     } | {rank: [label.lineage[i] for label in labels] for i, rank in enumerate(RANKS)}
-    manifest = image_manifest(model.card, getattr(model, "runtime", DEFAULT)) | {
+    manifest = image_manifest(model.card, getattr(model, "runtime", DEFAULT_RUNTIME)) | {
         "role": "labels",
         "logit_scale": fit.logit_scale,
         "least_similarity": fit.least_similarity,
@@ -203,7 +202,7 @@ def main(config: LearnConfig) -> int:
     from linnaea.taxonomy.vocabulary import load_vocabulary
 
     model = load_model(config.model)
-    if config.runtime != DEFAULT:
+    if config.runtime != DEFAULT_RUNTIME:
         settle_on_files(model, config.runtime, [config.folder], quiet=config.quiet)
     manifest = learn_labels(
         config.folder,

@@ -12,7 +12,7 @@ from linnaea.embed.journal import journal_dir, read_state
 from linnaea.identify.commands.config import IdentifyConfig
 from linnaea.identify.naming.namer import Namer
 from linnaea.model.core.contract import Model
-from linnaea.model.runtimes.image_encoders import DEFAULT
+from linnaea.model.runtimes.runtime_names import DEFAULT_RUNTIME
 from linnaea.photos.photo_files import printable_path
 from linnaea.store import MANIFEST, hash_bytes
 
@@ -40,7 +40,7 @@ def run_identity(config: IdentifyConfig, model: Model, namer: Namer) -> dict:
         "options": options,
         "model": model.card.hash,
         "card": hash_bytes(json.dumps(dataclasses.asdict(model.card), sort_keys=True, default=str)),
-        "runtime": getattr(model, "runtime", DEFAULT),
+        "runtime": getattr(model, "runtime", DEFAULT_RUNTIME),
         "names": namer.kind,
         "vocabulary": namer.hash,
         "version": __version__,

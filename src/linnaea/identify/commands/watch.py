@@ -45,7 +45,7 @@ from linnaea.identify.commands.identify import (
     name_progress,
     now,
     say_for,
-    settle_runtime_of,
+    select_runtime_of,
     summary,
 )
 from linnaea.identify.commands.run_identity import check_free, difference, manifest_path, run_identity
@@ -56,7 +56,7 @@ from linnaea.identify.naming.namer import Namer, calibration_warning, load_namer
 from linnaea.identify.output.terminal_table import TerminalTable
 from linnaea.identify.output.writers import write_output
 from linnaea.model.core.contract import Model
-from linnaea.model.runtimes.image_encoders import DEFAULT
+from linnaea.model.runtimes.runtime_names import DEFAULT_RUNTIME
 from linnaea.photos.decoding import HEIC, NO_MEMORY, NO_PERMISSION, NOT_REGULAR, OUTSIDE, RAW
 from linnaea.photos.photo_files import FoundFile, find_images
 from linnaea.records import Prediction
@@ -304,8 +304,8 @@ def watch(
             mode = "full" if config.names == "auto" else config.names
             options = dataclasses.replace(config.namer_options(), names=mode)
             namer = load_namer(options, model, say=say_for(config), report=name_progress(config))
-        files = find_images(config.paths).files if config.runtime != DEFAULT else ()
-        check = settle_runtime_of(config, model, namer, files, before=waiting or {})
+        files = find_images(config.paths).files if config.runtime != DEFAULT_RUNTIME else ()
+        check = select_runtime_of(config, model, namer, files, before=waiting or {})
         identity = run_identity(config, model, namer) | {"runtime_check": check} | namer_facts(namer)
         state = _begin(config, journal, waiting, identity)
         output = Output(config, journal, state, identified_by(model), pace.write_every_s, fast_scorer(config, namer))

@@ -121,7 +121,7 @@ def load_namer(
     )
     if getattr(table, "kind", "") == "staged":
         say(STAGED)
-    refusals_fd = embed_texts(model, list(model.card.refusals)) if model.card.refusals else None
+    refusals_fd = embed_texts(model, list(model.card.negative_prompts)) if model.card.negative_prompts else None
     scorer = Scorer(
         vocabulary.tree, table, model.card.logit_scale, refusals_fd, leaves, prior_n, scoring=options.scoring
     )

@@ -50,7 +50,7 @@ class ModelCard:
     "each name is embedded in each template; the unit vectors are averaged and made unit again"
     label_templates: tuple[str, ...] = ()
     "the same for labels of the user's own, which are few; empty where they are written as names are"
-    refusals: tuple[str, ...] = ()
+    negative_prompts: tuple[str, ...] = ()
     "names of what is no organism; they stand in the softmax beside the taxa"
     calibration: dict = field(default_factory=dict)
     "parameters for `linnaea.identify.naming.calibration`; empty where none were fitted"

@@ -16,14 +16,14 @@ class PlaceholderModel:
     taxon.
     """
 
-    def __init__(self, dim: int = 64, logit_scale: float = 50.0, refusals: tuple[str, ...] = ("no organism",)):
+    def __init__(self, dim: int = 64, logit_scale: float = 50.0, negative_prompts: tuple[str, ...] = ("no organism",)):
         self.card = ModelCard(
             name="placeholder",
             hash=f"placeholder-{dim}",
             dim=dim,
             logit_scale=logit_scale,
             preprocess=Preprocess(size=16, resize="squash", interpolation="bilinear"),
-            refusals=refusals,
+            negative_prompts=negative_prompts,
         )
 
     def _word(self, word: str) -> np.ndarray:

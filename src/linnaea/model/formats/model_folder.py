@@ -15,8 +15,9 @@ from pathlib import Path
 from linnaea.model.core.contract import ModelCard, Preprocess
 from linnaea.model.core.tokenizer import Tokenizer
 from linnaea.model.graphs.text_transformer import TextConfig
-from linnaea.model.runtimes.image_encoders import GraphFile, HasImageTower
-from linnaea.model.runtimes.text_encoder import TextTower
+from linnaea.model.runtimes.encoder_factory import ImageEncoderMixin
+from linnaea.model.runtimes.image_encoders import GraphFile
+from linnaea.model.runtimes.text_encoder import TextEncoderMixin
 from linnaea.store import hash_files
 
 CONFIG = "config.json"
@@ -52,13 +53,13 @@ def load_card(directory: Path) -> ModelCard:
         ),
         text_type=config["text_type"],
         templates=tuple(config["templates"]),
-        refusals=tuple(config["refusals"]),
+        negative_prompts=tuple(config["refusals"]),
         calibration=calibration,
         common_names=config["common_names"],
     )
 
 
-class PackagedModel(HasImageTower, TextTower):
+class FolderModel(ImageEncoderMixin, TextEncoderMixin):
     """The contract on onnxruntime. Sessions open when first used, so names can be read without the image tower."""
 
     def __init__(self, directory: Path, *, n_threads: int = 0):
@@ -118,7 +119,7 @@ def write_config(directory: Path, card: ModelCard, text: TextConfig) -> None:
         "text": asdict(text),
         "text_type": card.text_type,
         "templates": list(card.templates),
-        "refusals": list(card.refusals),
+        "refusals": list(card.negative_prompts),
         "common_names": card.common_names,
     }
     write_json(Path(directory) / CONFIG, value)

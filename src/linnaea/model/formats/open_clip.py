@@ -24,8 +24,9 @@ from linnaea.model.core.templates import IMAGENET_TEMPLATES
 from linnaea.model.core.tokenizer import ClipTokenizer
 from linnaea.model.formats.model_folder import read_familiar
 from linnaea.model.formats.open_clip_config import N_CLIP_TOKENS, OPEN_CLIP_CONFIG, CheckpointConfig, read_config
-from linnaea.model.runtimes.image_encoders import HasImageTower, Transformer, weights_dir
-from linnaea.model.runtimes.text_encoder import TextTower
+from linnaea.model.runtimes.encoder_factory import ImageEncoderMixin
+from linnaea.model.runtimes.image_encoders import TransformerSource, find_weights_dir
+from linnaea.model.runtimes.text_encoder import TextEncoderMixin
 from linnaea.model.runtimes.token_trie import encode_texts
 from linnaea.store import atomic_path, default_cache_dir, hash_bytes
 from linnaea.taxonomy.name_text import TEXT_TYPES
@@ -93,7 +94,7 @@ BLOCK_NAMES = {
 }
 
 
-class OpenClipModel(HasImageTower, TextTower):
+class OpenClipModel(ImageEncoderMixin, TextEncoderMixin):
     """The contract on an open_clip checkpoint. Its towers open when first used.
 
     `second` takes the checkpoint's second image projector instead of the one for organisms.
@@ -127,8 +128,8 @@ class OpenClipModel(HasImageTower, TextTower):
         return read_familiar(self.directory)
 
     @property
-    def image_source(self) -> Transformer:
-        return Transformer(weights=self._vision, config=self.config.vision, hash=self.card.hash)
+    def image_source(self) -> TransformerSource:
+        return TransformerSource(weights=self._vision, config=self.config.vision, hash=self.card.hash)
 
     @cached_property
     def tokenizer(self) -> ClipTokenizer:
@@ -161,7 +162,7 @@ class OpenClipModel(HasImageTower, TextTower):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._n_threads
         options.log_severity_level = 3
-        folder = weights_dir(self._text)
+        folder = find_weights_dir(self._text)
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
         return onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
 

@@ -48,7 +48,7 @@ def quantize_rows(matrix_oi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Observed:
+class InputStatistics:
     """What came into a linear layer, channel by channel: lowest, highest, mean and mean square, all [i]."""
 
     low_i: np.ndarray
@@ -84,7 +84,9 @@ class ProbeGraph(Graph):
         return super().model(name, inputs, [*outputs, *more])
 
 
-def observe(run: Callable[[np.ndarray], Mapping[str, np.ndarray]], images_bhwc: np.ndarray) -> dict[str, Observed]:
+def observe(
+    run: Callable[[np.ndarray], Mapping[str, np.ndarray]], images_bhwc: np.ndarray
+) -> dict[str, InputStatistics]:
     """The statistics of every layer over the images. `run` gives all outputs of a ProbeGraph by name."""
     total: dict[str, np.ndarray] = {}
     for start in range(0, len(images_bhwc), OBSERVE_BATCH):
@@ -98,7 +100,7 @@ def observe(run: Callable[[np.ndarray], Mapping[str, np.ndarray]], images_bhwc: 
                 total[name] = value if before is None else widest(before, value)
     layers = [name.removesuffix(".low") for name in total if name.endswith(".low")]
     return {
-        layer: Observed(
+        layer: InputStatistics(
             low_i=total[f"{layer}.low"],
             high_i=total[f"{layer}.high"],
             mean_i=total[f"{layer}.mean"] / len(images_bhwc),
@@ -128,7 +130,7 @@ class LayerPlan:
         return not self.noise <= MOST_NOISE
 
 
-def plan_layer(matrix_oi: np.ndarray, seen: Observed, *, smoothable: bool) -> LayerPlan:
+def plan_layer(matrix_oi: np.ndarray, seen: InputStatistics, *, smoothable: bool) -> LayerPlan:
     """The plan with the least expected noise among the shares of `SMOOTHING`.
 
     Rounding to a step Δ adds Δ²/12, independent of the rest: a rounded input is multiplied by its weights, a rounded weight
@@ -163,7 +165,7 @@ def representable(low: float, high: float) -> tuple[float, float]:
     return -n_below * step, (LEVELS - 1 - n_below) * step
 
 
-def plan_layers(weights: Weights, seen: Mapping[str, Observed]) -> dict[str, LayerPlan]:
+def plan_layers(weights: Weights, seen: Mapping[str, InputStatistics]) -> dict[str, LayerPlan]:
     """The plan of every layer that was observed."""
     return {
         layer: plan_layer(

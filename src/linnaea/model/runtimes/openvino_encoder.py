@@ -1,4 +1,4 @@
-"""Image towers in OpenVINO: transformers built from their weights, other graphs read from their ONNX file.
+"""Image encoders in OpenVINO: transformers built from their weights, other graphs read from their ONNX file.
 
 Shape suffixes: b images, h w pixels, c channels, d vector dimensions, o outputs, i inputs, t tokens, w width.
 """
@@ -16,17 +16,19 @@ from linnaea.model.core.safetensors import Weights
 from linnaea.model.graphs.onnx_builder import NORM_EPS, Graph
 from linnaea.model.graphs.quantization import LEVELS, LayerPlan, quantize_rows, smooth_norms
 from linnaea.model.graphs.vision_transformer import CHANNELS, VisionConfig, build_vision_graph
+from linnaea.model.runtimes.encoder_cache import encoder_dir
+from linnaea.model.runtimes.image_encoders import TransformerSource
 from linnaea.store import read_manifest, write_artifact
 
-# Enough images for the weights to be read once for many rows, few enough for the activations to stay in the caches.
+# Large enough to read the weights once for many rows, small enough to keep the activations in the caches.
 CHUNK = 8
 GRAPH = "image.xml"
 
 
 class OpenvinoGraph(Graph):
-    """The methods of Graph, with OpenVINO's nodes where that has the names of outputs.
+    """A `Graph` whose methods return OpenVINO nodes instead of names of outputs.
 
-    Subclasses say how weights are kept and how linear layers are made; `size` is the side of the images.
+    Subclasses choose how weights are stored and how linear layers are built; `size` is the side of the images.
     """
 
     size = 224
@@ -91,7 +93,10 @@ class OpenvinoGraph(Graph):
 
 
 class Bfloat16Graph(OpenvinoGraph):
-    """Products in bfloat16, with matrices kept so: widened ones would be held in float32 beside what the kernels made of them."""
+    """Matrix products in bfloat16, with bfloat16 matrices.
+
+    Float32 matrices would stay in memory beside the packed copies that the kernels make.
+    """
 
     def matmul(self, x, name: str, *, rows_out: bool = False):
         from openvino import Shape, Tensor, Type
@@ -99,14 +104,14 @@ class Bfloat16Graph(OpenvinoGraph):
         array = np.ascontiguousarray(self.array(name))
         bits = array.view(np.uint32)
         matrix = Tensor(Type.bf16, Shape(array.shape))
-        # to the nearest, ties to even; numpy knows no bfloat16, and OpenVINO's own conversion takes seconds
+        # Round to nearest, ties to even. NumPy has no bfloat16, and OpenVINO's own conversion takes seconds.
         matrix.data.view(np.uint16)[...] = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
         product = self.ops.matmul(self.ops.convert(x, "bf16"), self.ops.constant(matrix), False, rows_out)
         return self.ops.convert(product, "f32")
 
 
 class QuantizedGraph(OpenvinoGraph):
-    """8-bit linear layers by the plans of `linnaea.model.graphs.quantization`."""
+    """Linear layers in 8 bits, as planned by `linnaea.model.graphs.quantization`."""
 
     plans: Mapping[str, LayerPlan] = {}
 
@@ -123,23 +128,24 @@ class QuantizedGraph(OpenvinoGraph):
 
 
 def build(weights: Weights, config: VisionConfig, graph: type[OpenvinoGraph], **fields):
-    """An OpenVINO model of the tower; `fields` become those of the graph's class."""
+    """An OpenVINO model of the encoder; `fields` become class attributes of the graph."""
     kind = type(graph.__name__, (graph,), {"size": config.size, **fields})
     return build_vision_graph(weights, config, make_graph=kind)
 
 
 def build_quantized(weights: Weights, config: VisionConfig, plans: Mapping[str, LayerPlan]):
-    """An OpenVINO model of the tower with 8-bit layers."""
+    """An OpenVINO model of the encoder with 8-bit layers."""
     return build(smooth_norms(weights, plans), config, QuantizedGraph, plans=plans)
 
 
-def bfloat16_model(source) -> Path:
-    """The file of a transformer's bfloat16 tower, made if need be: its pages can be given back, a graph in memory cannot."""
+def bfloat16_model(source: TransformerSource) -> Path:
+    """The file of a transformer's bfloat16 encoder, built if the cache lacks it.
+
+    The memory pages of a file can be released after compilation; those of a graph in memory cannot.
+    """
     from openvino import save_model
 
-    from linnaea.model.runtimes.int8_calibration import tower_folder
-
-    folder = tower_folder(source, "openvino-bf16")
+    folder = encoder_dir(source, "openvino-bf16")
     if read_manifest(folder) is None:
         manifest = {"kind": "image tower", "model_hash": source.hash, "runtime": "openvino-bf16"}
         with write_artifact(folder, manifest, owned=True) as made:
@@ -147,43 +153,39 @@ def bfloat16_model(source) -> Path:
     return folder / GRAPH
 
 
-def give_back_pages(path: Path) -> int:
-    """Bytes of a mapped file that this process no longer holds in memory; read again if they are asked for. 0 where not on Linux."""
+def release_pages(path: Path) -> int:
+    """Release this process's memory pages of a mapped file and return the number of bytes.
+
+    The pages are read again on the next access. Returns 0 on systems other than Linux.
+    """
     maps = Path("/proc/self/maps")
     if not hasattr(mmap, "MADV_DONTNEED") or not maps.exists():
         return 0
-    advise, given = ctypes.CDLL(None).madvise, 0
+    advise, released = ctypes.CDLL(None).madvise, 0
     for line in maps.read_text(encoding="utf-8", errors="replace").splitlines():
         span, rights, _offset, _device, _inode, *name = line.split(maxsplit=5)
-        # pages that were written to, or could be, are left alone
+        # Skip writable pages.
         if "w" in rights or name != [str(path)]:
             continue
         first, last = (int(end, 16) for end in span.split("-"))
         if advise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), mmap.MADV_DONTNEED) == 0:
-            given += last - first
-    return given
+            released += last - first
+    return released
 
 
-def supports_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 numbers itself."""
-    from openvino import Core
-
-    return "BF16" in Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-
-
-class OpenvinoTower:
-    """An image tower compiled for this processor. `model` is OpenVINO's, or the path of one (.xml, .onnx)."""
+class OpenvinoImageEncoder:
+    """An image encoder compiled for this processor. `model` is an OpenVINO model or the path of one (.xml, .onnx)."""
 
     def __init__(self, model, *, precision: str, n_threads: int = 0, chunk: int = CHUNK):
         from openvino import Core
 
-        # The threads that decode photographs share the cores, so none of OpenVINO's may be bound to one.
+        # Do not pin OpenVINO's threads: they share the cores with the threads that decode photographs.
         properties = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision, "ENABLE_CPU_PINNING": False}
         if n_threads:
             properties["INFERENCE_NUM_THREADS"] = n_threads
         core = Core()
         self._chunk, self._sizes = chunk, set()
-        # the kernels' own, packed weights are made when a size first runs; what they were made of is then not needed
+        # The kernels pack their weights when a batch size first runs; the source weights are not needed afterwards.
         self._source = model.with_suffix(".bin").resolve() if isinstance(model, Path) else None
         self._compiled = core.compile_model(
             core.read_model(model) if isinstance(model, Path) else model, "CPU", properties
@@ -199,10 +201,10 @@ class OpenvinoTower:
             parts.append(np.array(self._request.infer({0: part})[output], np.float32))
             if self._source is not None and len(part) not in self._sizes:
                 self._sizes.add(len(part))
-                give_back_pages(self._source)
+                release_pages(self._source)
         return np.concatenate(parts)
 
     def layers(self) -> list[tuple[str, str]]:
-        """Kind and kernel of every node that runs, e.g. ("FullyConnected", "brgemm_avx512_amx_I8")."""
+        """Kind and kernel of every node at run time, e.g. ("FullyConnected", "brgemm_avx512_amx_I8")."""
         facts = [node.get_rt_info() for node in self._compiled.get_runtime_model().get_ordered_ops()]
         return [(fact["layerType"].astype(str), fact["primitiveType"].astype(str)) for fact in facts]

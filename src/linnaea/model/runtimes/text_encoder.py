@@ -26,7 +26,7 @@ class TextPrefix:
     length_m: np.ndarray
 
 
-class TextTower:
+class TextEncoderMixin:
     """The text half of a model. A subclass has `card`, `text_config`, `tokenizer` and `_text_session`, a session on a graph
     of `linnaea.model.graphs.text_transformer`."""
 

@@ -1,4 +1,4 @@
-"""A transformer image tower in torch, for graphics processors: bfloat16 there, float32 on the processor.
+"""A transformer image encoder in torch: bfloat16 on a GPU, float32 on the CPU.
 
 Shape suffixes: b images, h w pixels, c channels, d vector dimensions, t tokens, e head width.
 """
@@ -14,8 +14,8 @@ from linnaea.model.graphs.vision_transformer import CHANNELS, VisionConfig, fold
 CHUNK = {"cuda": 256, "cpu": 8}
 
 
-class TorchTower:
-    """The tower of `linnaea.model.graphs.vision_transformer`, run by torch."""
+class TorchImageEncoder:
+    """The encoder of `linnaea.model.graphs.vision_transformer`, run by torch."""
 
     def __init__(self, weights: Weights, config: VisionConfig, *, device: str = ""):
         import torch
@@ -54,7 +54,7 @@ class TorchTower:
     def _block(self, x, layer: int):
         functional, c, name = self._torch.nn.functional, self._config, f"block{layer}"
         q, k, v = self._linear(self._norm(x, f"{name}.norm1"), f"{name}.qkv").chunk(3, -1)
-        if layer == c.n_layers - 1:  # nothing reads the other tokens' last states
+        if layer == c.n_layers - 1:  # only the class token's last state is read
             q, x = q[:, :1], x[:, :1]
         q, k, v = (part.unflatten(-1, (c.n_heads, -1)).transpose(1, 2) for part in (q, k, v))
         mixed = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
@@ -69,7 +69,7 @@ class TorchTower:
         return features_bd / np.maximum(np.linalg.norm(features_bd, axis=1, keepdims=True), 1e-12)
 
     def features(self, images_bhwc: np.ndarray) -> np.ndarray:
-        """Features float32 [b, d] as they leave the projection."""
+        """Features float32 [b, d]: the output of the projection, before normalisation."""
         torch, parts = self._torch, []
         chunk = CHUNK["cuda" if self.device.startswith("cuda") else "cpu"]
         with torch.inference_mode():

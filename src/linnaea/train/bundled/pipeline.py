@@ -339,7 +339,7 @@ def run_recipe(recipe: Recipe, out: Path, work: Path, report: Callable[[str], No
         logit_scale=round(model.log_scale.exp().item(), 4),
         preprocess=replace(recipe.preprocess, resize=recipe.resize, interpolation=recipe.interpolation),
         text_type="taxonomic",
-        refusals=tuple(assembly.candidates.refusals),
+        negative_prompts=tuple(assembly.candidates.refusals),
         common_names=common_names(assembly),
     )
     familiar = [tree.lineage(int(tree.leaf_node_n[leaf])) for leaf in assembly.candidates.known]
