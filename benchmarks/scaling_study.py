@@ -66,10 +66,10 @@ def start_from_nothing(trunk, pixels_bchw, seed: int) -> None:
     """
     import torch
 
-    from linnaea.train.bundled.trunk import Block, FoldedConv
+    from linnaea.train.bundled.trunk import FoldedConv, InvertedResidual
 
     torch.manual_seed(seed)
-    tenth = {id(block.layers[-1]) for block in trunk.modules() if isinstance(block, Block) and block.keep}
+    tenth = {id(block.layers[-1]) for block in trunk.modules() if isinstance(block, InvertedResidual) and block.keep}
 
     def settle(layer, inputs):
         with torch.no_grad():
@@ -128,22 +128,29 @@ def train_one(recipe, share: float, seed: int, start: str, n_crops: int, picture
     from linnaea.taxonomy.vocabulary import Vocabulary
     from linnaea.train.bundled.batches import TextSource
     from linnaea.train.bundled.pipeline import load_trunk_weights
-    from linnaea.train.bundled.recipe import LabelBook, read_table, species_to_hold_out
-    from linnaea.train.bundled.trunk_finetuning import Crops, FinetuneConfig, Finetuning, Pack, Stage, run_finetuning
-    from linnaea.train.bundled.trunk_stage import trunk_pack
+    from linnaea.train.bundled.recipe import LabelBook, read_label_table, species_to_hold_out
+    from linnaea.train.bundled.trunk_finetuning import (
+        CropLoader,
+        FinetuneConfig,
+        FinetuneStage,
+        Finetuning,
+        PhotoPack,
+        run_finetuning,
+    )
+    from linnaea.train.bundled.trunk_stage import make_photo_pack
 
     vocabulary = Vocabulary.default()
     book = LabelBook(vocabulary, recipe.labels)
     held_out = set(species_to_hold_out(recipe, book, vocabulary.tree, recipe.held_out_of_trunk))
-    whole, rows = trunk_pack(recipe, book, held_out)
+    whole, rows = make_photo_pack(recipe, book, held_out)
     part = part_of(whole.labels, whole.files, share, seed)
-    pack = Pack(
+    pack = PhotoPack(
         files=[whole.files[i] for i in part],
         labels=[whole.labels[i] for i in part],
         turned_n=whole.turned_n[part],
         usual_n=whole.usual_n[part],
     )
-    stages = (Stage(images=n_crops, size=SIZE, first=0),)
+    stages = (FinetuneStage(images=n_crops, size=SIZE, first=0),)
     rate = 0.02 if start == "nothing" else 0.004
     decay = 1.0 if start == "nothing" else 0.9
     config = FinetuneConfig(stages=stages, keep=0.0, teach=0.0, trunk_rate=rate, part_decay=decay)
@@ -151,7 +158,7 @@ def train_one(recipe, share: float, seed: int, start: str, n_crops: int, picture
     run = Finetuning(
         weights, pack, TextSource(vocabulary.tree), [], np.arange(1000), config, dim=192, hidden=512, seed=seed
     )
-    crops = Crops(pack, config, recipe.preprocess.mean, recipe.preprocess.std, seed, pictures.of(pack.files))
+    crops = CropLoader(pack, config, recipe.preprocess.mean, recipe.preprocess.std, seed, pictures.of(pack.files))
     if start == "nothing":
         start_from_nothing(run.trunk, crops.batch(0, SIZE)[1], seed)
         run.mean.load_state_dict(run.trunk.state_dict())
@@ -159,9 +166,11 @@ def train_one(recipe, share: float, seed: int, start: str, n_crops: int, picture
     run_finetuning(run, crops, path.with_suffix(".pt"), report=lambda line: print(" ", line, flush=True), every=200)
     left_out = {vocabulary.tree.name(node) for node in held_out}
     val = [
-        r for r in read_table(recipe.images / "manifest.csv") if r["split"] == "val" and r["scientific"] not in left_out
+        r
+        for r in read_label_table(recipe.images / "manifest.csv")
+        if r["split"] == "val" and r["scientific"] not in left_out
     ]
-    unseen = [r for r in read_table(recipe.images / "manifest.csv") if r["scientific"] in left_out]
+    unseen = [r for r in read_label_table(recipe.images / "manifest.csv") if r["scientific"] in left_out]
     kinds = {"train": [rows[i] for i in part], "val": val, "unseen": unseen}
     arrays = {
         name: features_of(run.mean, pictures.of([recipe.images / r["file"] for r in of]), recipe.preprocess)

@@ -309,12 +309,12 @@ def draw_ids(n: int) -> list[list[int]]:
 def planned(name: str, found: dict, options) -> tuple[float, float]:
     """Operations and seconds of the step as `linnaea train --plan` has them."""
     from linnaea.train.clip.cost_model import Sequences, step_flops
-    from linnaea.train.clip.plan import KINDS, plan_run
+    from linnaea.train.clip.plan import ACCELERATORS, plan_run
     from linnaea.train.clip.recipe import ClipRecipe, SamplesConfig
 
     kind = "cpu"
     if options.device == "cuda":
-        kind = next((kind for kind in KINDS if kind in found["gpu"].lower()), "h100")
+        kind = next((kind for kind in ACCELERATORS if kind in found["gpu"].lower()), "h100")
     recipe = ClipRecipe(
         name=name,
         towers=towers_path(name),

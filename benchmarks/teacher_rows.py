@@ -19,7 +19,7 @@ from linnaea.store import default_cache_dir
 from linnaea.taxonomy.vocabulary import Vocabulary
 from linnaea.train.bundled.class_features import scatter_within
 from linnaea.train.bundled.pipeline import find_recipe, load_trunk_weights, open_trunk
-from linnaea.train.bundled.recipe import LabelBook, photograph_labels, read_table
+from linnaea.train.bundled.recipe import LabelBook, photograph_labels, read_label_table
 from linnaea.train.bundled.tflite_teacher import TfliteTeacher, mapped_class_means
 from linnaea.train.bundled.trunk_features import extract_features
 
@@ -33,7 +33,7 @@ def main() -> None:
     options = parser.parse_args()
     recipe = replace(find_recipe("bundled", ROOT / "recipes"), images=options.images)
     book = LabelBook(Vocabulary.default(), recipe.labels)
-    rows = [row for row in read_table(options.images / "manifest.csv") if row["set"] == "cub100"]
+    rows = [row for row in read_label_table(options.images / "manifest.csv") if row["set"] == "cub100"]
     photo_set = next(found for found in recipe.photo_sets if found.name == "cub100")
     node = np.array([label.node for label in photograph_labels(book, rows, photo_set)])
     is_val = np.array([row["split"] == "val" for row in rows])

@@ -8,8 +8,8 @@ Photographs are looked for in ../shared/data/images unless `--images` says other
 from dataclasses import replace
 from pathlib import Path
 
-from linnaea.train.bundled.recipe import HeldOut, PhotoSet, Recipe, Teacher
-from linnaea.train.bundled.trunk_finetuning import FinetuneConfig, Stage
+from linnaea.train.bundled.recipe import BundledRecipe, HeldOut, PhotoSet, TeacherConfig
+from linnaea.train.bundled.trunk_finetuning import FinetuneConfig, FinetuneStage
 
 RECIPES = ("bundled", "bundled_ablation", "bundled_permissive")
 HERE = Path(__file__).parent
@@ -20,18 +20,18 @@ UNSEEN = (HeldOut(set="cub100", count=20), HeldOut(set="leeds_butterfly", count=
 # A second round of the trunk: gentler, longer at full size; sets in which it was weakest are drawn more often.
 LONGER = FinetuneConfig(
     stages=(
-        Stage(images=6_400, size=160, first=18),
-        Stage(images=83_200, size=160, first=7),
-        Stage(images=25_600, size=224, first=7),
+        FinetuneStage(images=6_400, size=160, first=18),
+        FinetuneStage(images=83_200, size=160, first=7),
+        FinetuneStage(images=25_600, size=224, first=7),
     ),
     trunk_rate=0.003,
     drawn=(("plant_seedlings", 2.0), ("monkeys10", 2.0)),
 )
 
 
-def bundled() -> Recipe:
+def bundled() -> BundledRecipe:
     """All photographs, ImageNet's class rows, and the iNaturalist bird and insect classifiers as teachers."""
-    return Recipe(
+    return BundledRecipe(
         name="linnaea-lite0",
         images=DATA / "images",
         labels=HERE / "labels",
@@ -51,13 +51,13 @@ def bundled() -> Recipe:
             PhotoSet(name="no_organism", table="imagenet.csv", key="wnid"),
         ),
         teachers=(
-            Teacher(
+            TeacherConfig(
                 path=DATA / "teachers" / "mobilenet_v2_1.0_224_inat_bird_quant.tflite",
                 table="inat_birds.csv",
                 taught_on=("cub100",),
                 answers_on=("cub100",),
             ),
-            Teacher(
+            TeacherConfig(
                 path=DATA / "teachers" / "mobilenet_v2_1.0_224_inat_insect_quant.tflite",
                 table="inat_insects.csv",
                 taught_on=("leeds_butterfly", "heliconius_hcgsd", "tiny_imagenet_animals"),
@@ -67,7 +67,7 @@ def bundled() -> Recipe:
     )
 
 
-def bundled_ablation() -> Recipe:
+def bundled_ablation() -> BundledRecipe:
     """`bundled` without 20 bird and 2 butterfly species in any signal."""
     return replace(
         bundled(),
@@ -76,7 +76,7 @@ def bundled_ablation() -> Recipe:
     )
 
 
-def bundled_permissive() -> Recipe:
+def bundled_permissive() -> BundledRecipe:
     """Only sources under permissive licences: the trunk with its class rows (Apache-2.0) and Heliconius wings (CC0)."""
     return replace(
         bundled(),

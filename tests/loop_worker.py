@@ -47,12 +47,14 @@ def main() -> None:
     if job == "replay":
         recipe = replace(recipe, replay=replace(recipe.organisms, drawn=48), replay_batch=4)
     try:
-        with join("cpu", timeout_s=recipe.timeout_s) as ranks:
+        with join("cpu", timeout_s=recipe.timeout_s) as processes:
             if job in ("nan", "vanish"):
-                spoil(job, ranks.rank)
+                spoil(job, processes.rank)
             resume = (folder / "work").exists() and job == "resume"
-            towers = clip_loop.train_clip(recipe, folder / "work", ranks=ranks, resume=resume, validate=mean_vectors)
-            if ranks.is_first:
+            towers = clip_loop.train_clip(
+                recipe, folder / "work", processes=processes, resume=resume, validate=mean_vectors
+            )
+            if processes.is_first:
                 torch.save(towers.state_dict(), folder / "towers.pt")
     except (FloatingPointError, ConnectionError, ValueError) as error:
         print(f"{type(error).__name__}: {error}", flush=True)

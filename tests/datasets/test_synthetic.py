@@ -4,12 +4,12 @@ from collections import Counter
 
 import numpy as np
 
-from linnaea.datasets.synthetic import COLOURS, MARKS, SHAPES, DrawnSource, draw, made_taxa
+from linnaea.datasets.synthetic import COLOURS, MARKS, SHAPES, SyntheticSource, draw, synthetic_taxa
 from linnaea.train.data.augmentation import decode_bytes
 
 
 def test_there_is_a_taxon_for_every_shape_colour_and_mark():
-    taxa = made_taxa()
+    taxa = synthetic_taxa()
     assert len({lineage for lineage, _ in taxa}) == len({common for _, common in taxa}) == 48
     assert len(taxa) == len(SHAPES) * len(COLOURS) * len(MARKS)
     assert taxa[0] == (
@@ -30,19 +30,19 @@ def test_a_red_picture_is_redder_than_a_green_one():
         return pixels[0] - pixels[1]
 
     red, green = 0, 2 * len(MARKS)
-    assert made_taxa()[red][1] == "plain red circulus"
-    assert made_taxa()[green][1] == "plain green circulus"
+    assert synthetic_taxa()[red][1] == "plain red circulus"
+    assert synthetic_taxa()[green][1] == "plain green circulus"
     assert redness(red) > redness(green) + 20
 
 
 def test_the_source_gives_each_taxon_its_turn_with_the_text_that_is_asked_for():
-    source = DrawnSource(96)
+    source = SyntheticSource(96)
     assert set(Counter(source.taxa(0).tolist()).values()) == {2}
     sample = source.read(0, 49, "taxonomic")
-    lineage, common = made_taxa()[1]
+    lineage, common = synthetic_taxa()[1]
     assert sample.lineage == lineage
     assert sample.text == f"a photo of {' '.join(lineage[:-1])} anulatus."
     assert source.read(0, 49, "common").text == f"a photo of {common}."
     assert source.read(0, 49, "common").data == sample.data
     assert source.read(0, 1, "common").data != sample.data
-    assert DrawnSource(96).fingerprint != DrawnSource(95).fingerprint
+    assert SyntheticSource(96).fingerprint != SyntheticSource(95).fingerprint

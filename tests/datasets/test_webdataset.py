@@ -14,10 +14,18 @@ import polars as pl
 import pytest
 
 from linnaea.datasets import webdataset as shards
-from linnaea.datasets.manifests import TableSource, normal_names, read_table
+from linnaea.datasets.manifests import TableSource, normalize_names, read_image_table
 from linnaea.datasets.rejects import RejectJournal
-from linnaea.datasets.samples import NO_IMAGE, NO_TEXT, NOTHING_ABOVE, Reject, bare_text, choose_text, lineage_of_tag
-from linnaea.datasets.shard_writer import pack_table, texts_of, write_shards
+from linnaea.datasets.samples import (
+    NO_IMAGE,
+    NO_TEXT,
+    NOTHING_ABOVE,
+    Reject,
+    choose_text,
+    parse_lineage_tag,
+    strip_template,
+)
+from linnaea.datasets.shard_writer import member_texts, pack_table, write_shards
 from linnaea.datasets.webdataset import TWICE, TarSource, load_index
 from made_shards import CAT, LION, image_bytes, made_shards
 
@@ -204,7 +212,7 @@ def test_what_is_no_archive_is_named(tmp_path, data):
 
 def test_samples_without_image_or_name_are_left_out_and_bare_names_noticed(tmp_path):
     image = image_bytes(1)
-    texts = {ending: text.encode() for ending, text in texts_of(CAT, "cat").items()}
+    texts = {ending: text.encode() for ending, text in member_texts(CAT, "cat").items()}
     path = write_tar(
         tmp_path / "odd.tar",
         [
@@ -258,12 +266,12 @@ def test_a_shard_that_shrinks_during_the_run_is_a_reject(tmp_path):
 
 
 def test_captions_lose_their_template_and_tags_become_lineages():
-    assert bare_text("a photo of Felis catus.") == "Felis catus"
-    assert bare_text("Felis sp.", "{}") == "Felis sp."
-    assert bare_text("a photo of .") == ""
+    assert strip_template("a photo of Felis catus.") == "Felis catus"
+    assert strip_template("Felis sp.", "{}") == "Felis sp."
+    assert strip_template("a photo of .") == ""
     tag = "a photo of kingdom Animalia class Mammalia genus Felis species catus."
-    assert lineage_of_tag(tag) == ("Animalia", "", "Mammalia", "", "", "Felis", "Felis catus")
-    assert lineage_of_tag("") == ("",) * 7
+    assert parse_lineage_tag(tag) == ("Animalia", "", "Mammalia", "", "", "Felis", "Felis catus")
+    assert parse_lineage_tag("") == ("",) * 7
 
 
 def test_an_empty_text_falls_back_to_its_nearest():
@@ -290,7 +298,7 @@ def row(file, split="train", lineage=CAT, **more):
 def test_a_folder_with_a_table_gives_its_rows_of_a_split(tmp_path):
     (tmp_path / "a.jpg").write_bytes(image_bytes(1))
     rows = [row("a.jpg", common="cat"), row("b.jpg", "val"), row("gone.jpg", lineage=LION)]
-    source = TableSource(read_table(table(tmp_path, rows), split="train"), tmp_path, name="manifest.csv")
+    source = TableSource(read_image_table(table(tmp_path, rows), split="train"), tmp_path, name="manifest.csv")
     assert source.sizes_p.tolist() == [2]
     sample = source.read(0, 0, "scientific_common")
     assert (sample.text, sample.lineage) == ("a photo of Felis catus with common name cat.", CAT)
@@ -302,7 +310,7 @@ def test_a_folder_with_a_table_gives_its_rows_of_a_split(tmp_path):
 def test_rows_without_a_name_are_rejects_and_bare_names_notices(tmp_path):
     nothing, bare = ("",) * 7, (*[""] * 5, "Felis", "Felis catus")
     rows = [row("a.jpg", lineage=nothing), row("b.jpg", lineage=bare), row("c.jpg", lineage=nothing, common="cat")]
-    source = TableSource(read_table(table(tmp_path, rows)), tmp_path)
+    source = TableSource(read_image_table(table(tmp_path, rows)), tmp_path)
     assert [(reject.key, reject.reason) for reject in source.rejects] == [("a.jpg", NO_TEXT)]
     assert [notice.key for notice in source.notices] == ["b.jpg", "c.jpg"]
     assert {notice.reason for notice in source.notices} == {NOTHING_ABOVE}
@@ -323,7 +331,7 @@ def test_a_catalog_finds_its_images_in_the_shards(tmp_path):
         }
     )
     frame.write_parquet(tmp_path / "catalog.parquet")
-    catalog = read_table(tmp_path / "catalog.parquet")
+    catalog = read_image_table(tmp_path / "catalog.parquet")
     source = TableSource(catalog, tmp_path, cache_dir=tmp_path / "cache")
     assert source.sizes_p.tolist() == [2, 1]
     assert [(reject.part, reject.key) for reject in source.rejects] == [("shard-00000.tar", "lost")]
@@ -343,7 +351,7 @@ def test_names_become_binomials():
             "scientific_name": [None, "Felis margarita", "Aves", "x"],
         }
     )
-    assert normal_names(frame)["species"].to_list() == ["Felis catus", "Felis margarita", "Aves", "Felis catus"]
+    assert normalize_names(frame)["species"].to_list() == ["Felis catus", "Felis margarita", "Aves", "Felis catus"]
 
 
 def test_tables_that_say_nothing_are_refused_with_what_they_have(tmp_path):
@@ -351,16 +359,16 @@ def test_tables_that_say_nothing_are_refused_with_what_they_have(tmp_path):
         TableSource(pl.DataFrame({"genus": ["Felis"]}), tmp_path)
     path = table(tmp_path, [row("a.jpg")])
     with pytest.raises(ValueError, match=r"manifest.csv has no row whose split is 'trian'"):
-        read_table(path, split="trian")
+        read_image_table(path, split="trian")
     with pytest.raises(FileNotFoundError, match=r"gone.csv does not exist"):
-        read_table(tmp_path / "gone.csv")
+        read_image_table(tmp_path / "gone.csv")
 
 
 def test_shards_and_tables_tell_the_lineages_that_they_name(tmp_path):
     for name in "ab":
         (tmp_path / f"{name}.jpg").write_bytes(image_bytes(ord(name)))
     rows = [row("a.jpg", common="cat"), row("a.jpg"), row("b.jpg", lineage=LION)]
-    source = TableSource(read_table(table(tmp_path, rows)), tmp_path)
+    source = TableSource(read_image_table(table(tmp_path, rows)), tmp_path)
     assert source.lineages() == {CAT, LION}
     assert open_tars(pack_table(source, tmp_path / "shards")[0], tmp_path).lineages() == {CAT, LION}
 
@@ -406,7 +414,7 @@ def test_shards_and_tables_tell_the_lineages_that_they_name(tmp_path):
 def test_tables_as_people_save_them_are_refused_in_one_line_with_the_remedy(tmp_path, name, content, said):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=said) as found:
-        read_table(tmp_path / name, split="train")
+        read_image_table(tmp_path / name, split="train")
     assert "\n" not in str(found.value)
 
 
@@ -414,7 +422,7 @@ def test_a_table_packs_into_shards_that_hold_the_same(tmp_path):
     for name in "ab":
         (tmp_path / f"{name}.jpg").write_bytes(image_bytes(ord(name)))
     rows = [row("a.jpg", common="cat"), row("gone.jpg"), row("b.jpg", lineage=LION)]
-    source = TableSource(read_table(table(tmp_path, rows)), tmp_path)
+    source = TableSource(read_image_table(table(tmp_path, rows)), tmp_path)
     paths, rejects = pack_table(source, tmp_path / "shards")
     assert [reject.key for reject in rejects] == ["gone.jpg"]
     packed = open_tars(paths, tmp_path, lineages=True)
@@ -463,4 +471,4 @@ def test_a_second_image_of_a_key_is_a_reject_and_the_first_stays(tmp_path):
 
 def test_a_table_of_files_has_nothing_truncated_to_keep(tmp_path):
     with pytest.raises(ValueError, match="keep_truncated is of shards; leave keep_truncated out"):
-        TableSource(read_table(table(tmp_path, [row("a.jpg")])), tmp_path, keep_truncated=True)
+        TableSource(read_image_table(table(tmp_path, [row("a.jpg")])), tmp_path, keep_truncated=True)

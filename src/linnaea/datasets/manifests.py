@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from linnaea.datasets.group_ids import stable_number
+from linnaea.datasets.group_ids import stable_id
 from linnaea.datasets.samples import (
     NO_TEXT,
     NOTHING_ABOVE,
@@ -34,7 +34,7 @@ ROWS_A_PART = 100_000
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
-def read_table(path: Path, *, split: str = ""):
+def read_image_table(path: Path, *, split: str = ""):
     """A polars frame of a CSV or Parquet file, all columns text; with `split` only the rows of that value of
     `split`. ValueError says what of a file is no table of this kind."""
     import polars as pl
@@ -131,7 +131,7 @@ class TableSource:
             raise ValueError(f"{name} names files, and keep_truncated is of shards; leave keep_truncated out")
         self._key = self._file or KEY
         self.rejects, self.notices, self._tars = [], [], None
-        kept = self._check_names(normal_names(frame))
+        kept = self._check_names(normalize_names(frame))
         self._keys = kept[self._key].fill_null("").to_list()
         self._names = kept.select(*RANKS, COMMON)
         if self._file:
@@ -144,7 +144,7 @@ class TableSource:
         of_shards = self._tars.fingerprint if self._tars else ""
         self.fingerprint = hash_bytes("\n".join(whole.to_series().to_list()), *map(str, self.sizes_p), of_shards)
         lineages = kept.select(_joined(*RANKS)).to_series()
-        number_of = {lineage: stable_number(lineage) for lineage in lineages.unique().to_list()}
+        number_of = {lineage: stable_id(lineage) for lineage in lineages.unique().to_list()}
         self._taxon_n = np.array([number_of[lineage] for lineage in lineages.to_list()], np.int64)
 
     def _check_names(self, frame):
@@ -216,7 +216,7 @@ def _joined(*columns: str):
     return pl.concat_str(columns, separator="\0", ignore_nulls=True).alias("joined")
 
 
-def normal_names(frame):
+def normalize_names(frame):
     """The frame with all seven ranks and `common`, "" where unknown, and species as binomials.
 
     An epithet alone gets its genus. Where the species is missing, a scientific name that begins with the genus is it;
@@ -242,7 +242,7 @@ def normal_names(frame):
     return frame.with_columns(full.otherwise(species).alias("species"))
 
 
-def text_types(names: Sequence[str]) -> tuple[str, ...]:
+def check_text_types(names: Sequence[str]) -> tuple[str, ...]:
     """The names, if all are text types; else ValueError."""
     for name in names:
         if name not in TEXT_TYPES:

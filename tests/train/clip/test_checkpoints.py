@@ -21,7 +21,7 @@ torch = pytest.importorskip("torch")
 from linnaea.store import read_manifest
 from linnaea.train.clip.checkpoints import Checkpoints, finished
 from linnaea.train.clip.loop import make_optimizer, open_model, train_clip
-from linnaea.train.distributed.process_group import Ranks
+from linnaea.train.distributed.process_group import ProcessGroup
 from made_clip import HERE, curve_of, losses, run_ranks, silent, tiny_recipe
 
 
@@ -158,14 +158,14 @@ def test_a_checkpoint_is_the_run_as_it_was_when_it_was_asked_for(tmp_path):
     recipe = tiny_recipe(tmp_path)
     model = open_model(recipe)
     optimizer = make_optimizer(model, recipe)
-    checkpoints = Checkpoints(tmp_path / "kept", recipe, Ranks(), report=silent)
+    checkpoints = Checkpoints(tmp_path / "kept", recipe, ProcessGroup(), report=silent)
     before = {name: value.clone() for name, value in model.named_parameters()}
     checkpoints.save(1, model, optimizer, {})
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(1.0)
     checkpoints.finish()
-    again = Checkpoints(tmp_path / "kept", recipe, Ranks(), report=silent)
+    again = Checkpoints(tmp_path / "kept", recipe, ProcessGroup(), report=silent)
     assert again.resume(model, optimizer)["step"] == 1
     assert all(torch.equal(value, before[name]) for name, value in model.named_parameters())
 
@@ -215,7 +215,7 @@ def test_a_full_disk_is_named_keeps_the_earlier_checkpoint_and_the_next_one_trie
     model = open_model(recipe)
     optimizer = make_optimizer(model, recipe)
     said = []
-    checkpoints = Checkpoints(tmp_path / "kept", recipe, Ranks(), report=said.append)
+    checkpoints = Checkpoints(tmp_path / "kept", recipe, ProcessGroup(), report=said.append)
     checkpoints.save(1, model, optimizer, {})
     checkpoints._await()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -235,7 +235,7 @@ def test_a_full_disk_is_named_keeps_the_earlier_checkpoint_and_the_next_one_trie
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, before)
-    checkpoints = Checkpoints(tmp_path / "kept", recipe, Ranks(), report=said.append)
+    checkpoints = Checkpoints(tmp_path / "kept", recipe, ProcessGroup(), report=said.append)
     checkpoints.save(4, model, optimizer, {})
     checkpoints.finish()
     assert [path.name for path in finished(tmp_path / "kept")] == ["step-00000001", "step-00000004"]

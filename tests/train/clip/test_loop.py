@@ -14,12 +14,12 @@ torch = pytest.importorskip("torch")
 from linnaea.datasets.shard_writer import write_shards
 from linnaea.model.formats.open_clip import OpenClipModel
 from linnaea.train.clip.checkpoints import Checkpoints, finished
-from linnaea.train.clip.loop import Objective, make_optimizer, open_model, rate_at, stop_unless_finite, train_clip
+from linnaea.train.clip.loop import Objective, check_finite, make_optimizer, open_model, rate_at, train_clip
 from linnaea.train.clip.open_clip_io import load_open_clip, make_model, save_open_clip
 from linnaea.train.clip.pipeline import run_clip
 from linnaea.train.clip.recipe import ClipRecipe, SamplesConfig
-from linnaea.train.distributed.process_group import Ranks, said_of_loss
-from linnaea.train.runtime.metrics_log import Curve
+from linnaea.train.distributed.process_group import ProcessGroup, describe_lost_rank
+from linnaea.train.runtime.metrics_log import MetricsLog
 from made_clip import curve_of, losses, mean_vectors, run_ranks, silent, tiny_recipe, validations
 from made_shards import CAT, image_bytes, made_shards
 
@@ -169,11 +169,11 @@ def test_a_loss_that_is_not_finite_on_one_rank_stops_all_before_the_step(tmp_pat
 
 
 def test_a_gradient_that_is_not_finite_is_named_with_its_loss():
-    stop_unless_finite(4, [1.0, 2.0], 3.0)
+    check_finite(4, [1.0, 2.0], 3.0)
     with pytest.raises(FloatingPointError, match=r"step 4: the gradient's length is inf, at a loss of 1.5"):
-        stop_unless_finite(4, [1.0, 2.0], float("inf"))
+        check_finite(4, [1.0, 2.0], float("inf"))
     with pytest.raises(FloatingPointError, match=r"inf on rank 1, nan on rank 2"):
-        stop_unless_finite(4, [1.0, float("inf"), float("nan")], 3.0)
+        check_finite(4, [1.0, float("inf"), float("nan")], 3.0)
 
 
 def test_a_rank_that_vanishes_ends_the_others_by_name_and_the_checkpoint_is_whole(tmp_path):
@@ -191,7 +191,7 @@ def test_a_rank_that_vanishes_ends_the_others_by_name_and_the_checkpoint_is_whol
 
 
 def test_of_more_than_two_ranks_the_lost_one_is_to_be_looked_for_in_torchruns_report():
-    said = said_of_loss(2, 4, RuntimeError("Connection closed by peer"))
+    said = describe_lost_rank(2, 4, RuntimeError("Connection closed by peer"))
     assert said.startswith(
         "rank 2 of 4 no longer reaches the others (Connection closed by peer); the rank that ended first says why"
     )
@@ -199,9 +199,9 @@ def test_of_more_than_two_ranks_the_lost_one_is_to_be_looked_for_in_torchruns_re
 
 
 def test_a_batch_that_cannot_be_shared_is_named():
-    assert Ranks(n=4).share_of(12, "batch") == 3
+    assert ProcessGroup(world_size=4).share_of(12, "batch") == 3
     with pytest.raises(ValueError, match="batch 10 cannot be shared evenly by 4 ranks; use 8 or 12"):
-        Ranks(n=4).share_of(10, "batch")
+        ProcessGroup(world_size=4).share_of(10, "batch")
 
 
 def test_validation_comes_from_outside_every_so_often_and_at_the_end(tmp_path):
@@ -335,7 +335,7 @@ def test_checkpoints_are_written_whole_whatever_ends_badly_before_them(tmp_path,
     def fail(_self):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Curve, "close", fail)
+    monkeypatch.setattr(MetricsLog, "close", fail)
     closed, plain = [], Checkpoints.close
     monkeypatch.setattr(Checkpoints, "close", lambda self: (closed.append(True), plain(self)))
     with pytest.raises(OSError, match="No space"):

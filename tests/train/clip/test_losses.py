@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 
 from torch.nn import functional as F
 
-from linnaea.datasets.group_ids import group_numbers
+from linnaea.datasets.group_ids import group_ids
 from linnaea.train.clip import losses as contrastive
 from linnaea.train.clip.gradient_caching import cached_backward
 from linnaea.train.clip.losses import LevelConfig, info_nce, level_loss, sigmoid_loss, teacher_cosine_loss
@@ -238,7 +238,7 @@ def test_numbers_of_genus_and_family_tell_kingdoms_apart_and_leave_gaps_unknown(
     oenanthe = ("Plantae", "", "", "Apiales", "Apiaceae", "Oenanthe", "Oenanthe crocata")
     wheatear = ("Animalia", "Chordata", "Aves", "", "Muscicapidae", "Oenanthe", "Oenanthe oenanthe")
     other = ("Animalia", "Chordata", "Aves", "", "Muscicapidae", "Oenanthe", "Oenanthe deserti")
-    numbers = group_numbers([oenanthe, wheatear, other, ("Animalia", *[""] * 6)])
+    numbers = group_ids([oenanthe, wheatear, other, ("Animalia", *[""] * 6)])
     genus, family = numbers["genus"], numbers["family"]
     assert genus[0] != genus[1] == genus[2] and genus[3] == -1
     assert family[0] != family[1] == family[2] and family[3] == -1

@@ -278,7 +278,7 @@ def test_texts_are_drawn_from_real_lineages(inat):
 
 
 def test_a_processor_is_measured():
-    kind = plan.find_kind("cpu", "fp32")
+    kind = plan.find_accelerator("cpu", "fp32")
     assert kind.peak > 1e8
     assert kind.memory > 1e8
 
@@ -392,9 +392,11 @@ def test_the_recipe_of_the_training_document_is_one(tmp_path):
 
 def test_a_kind_that_nobody_asked_for_is_the_recipes_own_and_is_said_to_be_assumed(tmp_path, capsys, inat):
     shards = small_recipe(tmp_path, organisms=SamplesConfig(shards=("a.tar",)))
-    kinds = [plan.usual_kind(recipe, gpus) for recipe, gpus in ((shards, 1), (replace(shards, device="cpu"), 1))]
+    kinds = [
+        plan.default_accelerator(recipe, gpus) for recipe, gpus in ((shards, 1), (replace(shards, device="cpu"), 1))
+    ]
     assert kinds == ["h100", "cpu"]
-    assert [plan.usual_kind(small_recipe(tmp_path), gpus) for gpus in (1, 2)] == ["cpu", "h100"]
+    assert [plan.default_accelerator(small_recipe(tmp_path), gpus) for gpus in (1, 2)] == ["cpu", "h100"]
     said = []
     for recipe, asked in ((shards, {}), (small_recipe(tmp_path), {}), (shards, {"gpu_kind": "h100"})):
         assert plan.main(recipe, **asked) == 0

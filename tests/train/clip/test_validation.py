@@ -10,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from linnaea.datasets.synthetic import draw, made_taxa
+from linnaea.datasets.synthetic import draw, synthetic_taxa
 from linnaea.model.core.tokenizer import ClipTokenizer
 from linnaea.photos.decoding import UNKNOWN
 from linnaea.train.clip.loop import open_model
@@ -18,7 +18,7 @@ from linnaea.train.clip.pipeline import run_clip
 from linnaea.train.clip.recipe import SamplesConfig
 from linnaea.train.clip.towers import pack_texts
 from linnaea.train.clip.validation import N_DRAWN, Validation, open_validation
-from linnaea.train.distributed.process_group import Ranks
+from linnaea.train.distributed.process_group import ProcessGroup
 from made_clip import curve_of, silent, tiny_recipe
 
 COLUMNS = ("file", "kingdom", "phylum", "class", "order", "family", "genus", "species", "common_name", "split")
@@ -27,7 +27,7 @@ COLUMNS = ("file", "kingdom", "phylum", "class", "order", "family", "genus", "sp
 def table_of_pictures(folder: Path, *, broken: int = 0) -> SamplesConfig:
     """48 pictures to train on and 12 for validation, of which some are broken."""
     folder.mkdir()
-    taxa = made_taxa()
+    taxa = synthetic_taxa()
     with (folder / "labels.csv").open("w", encoding="utf-8", newline="") as handle:
         rows = csv.writer(handle)
         rows.writerow(COLUMNS)
@@ -41,7 +41,7 @@ def table_of_pictures(folder: Path, *, broken: int = 0) -> SamplesConfig:
 
 def slow_figures(recipe, towers) -> tuple[float, float]:
     """Top-1 and loss, photograph by photograph and name by name."""
-    validation = Validation(recipe, Path(recipe.towers.parent), Ranks())
+    validation = Validation(recipe, Path(recipe.towers.parent), ProcessGroup())
     found = [validation._read((0, row)) for row in range(12)]
     names = sorted({name for _, name in found})
     ids = ClipTokenizer(towers.text_config.context).ids(names)
@@ -62,7 +62,7 @@ def test_the_figures_are_those_of_a_slow_count(tmp_path):
     towers = open_model(recipe).clip.eval()
     with torch.no_grad():
         top1, loss = slow_figures(recipe, towers)
-        found = Validation(recipe, tmp_path, Ranks())(towers)
+        found = Validation(recipe, tmp_path, ProcessGroup())(towers)
     assert found["top1"] == pytest.approx(top1)
     assert found["loss"] == pytest.approx(loss, rel=1e-5)
 
@@ -109,4 +109,4 @@ def test_a_table_without_rows_for_validation_is_refused(tmp_path):
 def test_drawn_pictures_are_validated_on_others_of_the_same_species(tmp_path):
     source = open_validation(replace(tiny_recipe(tmp_path), validate_every=1))
     assert source.sizes_p.tolist() == [N_DRAWN]
-    assert source.read(0, 5, "common").lineage == made_taxa()[5][0]
+    assert source.read(0, 5, "common").lineage == synthetic_taxa()[5][0]

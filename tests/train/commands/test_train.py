@@ -16,7 +16,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from linnaea.cli import main
-from linnaea.datasets.synthetic import draw, made_taxa
+from linnaea.datasets.synthetic import draw, synthetic_taxa
 from linnaea.model.loading import load_model
 from linnaea.train.clip.loop import train_clip
 from linnaea.train.clip.pipeline import run_clip
@@ -157,7 +157,7 @@ def test_the_folder_says_how_names_were_written_and_which_species_were_named(rec
     model = load_model(str(out))
     assert (model.card.templates, model.card.label_templates) == (("a drawing of {}.",),) * 2
     assert model.card.text_type == "taxonomic"
-    assert set(model.familiar) == {lineage for lineage, _ in made_taxa()}
+    assert set(model.familiar) == {lineage for lineage, _ in synthetic_taxa()}
     again = tmp_path / "again"
     own = (
         "--start",

@@ -18,8 +18,8 @@ from linnaea.datasets.samples import NO_TEXT, RawSample
 from linnaea.datasets.webdataset import TarSource
 from linnaea.taxonomy.name_text import TEXT_TYPES
 from linnaea.train.data.augmentation import AugmentConfig, augment, decode_bytes, draw_crop
-from linnaea.train.data.epoch_order import EpochOrder
-from linnaea.train.data.sample_stream import Stream, StreamConfig
+from linnaea.train.data.epoch_order import EpochSampler
+from linnaea.train.data.sample_stream import DeterministicLoader, LoaderConfig
 from made_shards import image_bytes, made_shards
 
 IMAGES = AugmentConfig(size=8)
@@ -33,8 +33,8 @@ def source(tmp_path_factory):
 
 def stream(source, batch_size=4, rank=0, n_ranks=1, **options):
     more = {name: options.pop(name) for name in ("tokenize", "rejects") if name in options}
-    config = StreamConfig(batch_size=batch_size, images=IMAGES, n_threads=3, window=2, **options)
-    return Stream(source, config, rank=rank, n_ranks=n_ranks, **more)
+    config = LoaderConfig(batch_size=batch_size, images=IMAGES, n_threads=3, window=2, **options)
+    return DeterministicLoader(source, config, rank=rank, n_ranks=n_ranks, **more)
 
 
 def take(batches, n):
@@ -78,7 +78,7 @@ def test_another_seed_gives_another_run_and_the_same_seed_the_same(source):
 
 
 def test_the_number_of_threads_and_of_batches_ahead_changes_nothing(source):
-    few = Stream(source, StreamConfig(batch_size=4, images=IMAGES, n_threads=1, n_ahead=0, window=2))
+    few = DeterministicLoader(source, LoaderConfig(batch_size=4, images=IMAGES, n_threads=1, n_ahead=0, window=2))
     assert all(map(same, take(few, 6), take(stream(source), 6)))
 
 
@@ -157,7 +157,9 @@ def test_only_the_drawn_text_is_made_and_tokenised(source):
         asked.append(texts)
         return [[len(text)] for text in texts]
 
-    (batch,) = take(Stream(Counting(), StreamConfig(batch_size=4, images=IMAGES, n_ahead=0), tokenize=tokenize), 1)
+    (batch,) = take(
+        DeterministicLoader(Counting(), LoaderConfig(batch_size=4, images=IMAGES, n_ahead=0), tokenize=tokenize), 1
+    )
     assert asked == [batch.texts] and batch.tokens == [[len(text)] for text in batch.texts]
     assert len(read) == 4
 
@@ -220,7 +222,7 @@ def test_what_is_left_out_from_the_start_is_in_the_journal_of_the_first_rank(tmp
 
 
 def order_of(sizes, taxa, balance, seed=0, window=2):
-    return EpochOrder(np.array(sizes), seed, window=window, balance=balance, taxa=lambda part: taxa[part])
+    return EpochSampler(np.array(sizes), seed, window=window, balance=balance, taxa=lambda part: taxa[part])
 
 
 def draws(order, epoch):
@@ -289,15 +291,15 @@ def test_where_no_sample_can_be_used_the_error_says_why_and_the_journal_names_ea
     with pytest.raises(
         ValueError, match=rf"no usable sample: 2 x {NO_TEXT} \(each is named in .*organisms-0.csv\); check"
     ):
-        Stream(TableSource(frame, tmp_path), StreamConfig(batch_size=1), rejects=journal)
+        DeterministicLoader(TableSource(frame, tmp_path), LoaderConfig(batch_size=1), rejects=journal)
     assert [line.split(",")[1] for line in journal.path.read_text().splitlines()] == ["key", "a.jpg", "b.jpg"]
     with pytest.raises(ValueError, match="no usable sample; check the data"):
-        Stream(TableSource(frame, tmp_path), StreamConfig(batch_size=1), rank=1, n_ranks=2)
+        DeterministicLoader(TableSource(frame, tmp_path), LoaderConfig(batch_size=1), rank=1, n_ranks=2)
 
 
 def test_no_sample_at_all_is_an_error():
     with pytest.raises(ValueError, match="no usable sample"):
-        EpochOrder(np.zeros(2, np.int64), 0)
+        EpochSampler(np.zeros(2, np.int64), 0)
 
 
 @pytest.mark.parametrize(
@@ -311,7 +313,7 @@ def test_no_sample_at_all_is_an_error():
 )
 def test_what_cannot_be_asked_for_is_said(options, message):
     with pytest.raises(ValueError, match=message):
-        StreamConfig(**{"batch_size": 1, **options})
+        LoaderConfig(**{"batch_size": 1, **options})
 
 
 def test_crops_keep_their_share_of_the_area_and_their_shape():

@@ -8,12 +8,12 @@ import pytest
 
 from linnaea.datasets.rejects import RejectJournal
 from linnaea.datasets.samples import Reject
-from linnaea.train.runtime.metrics_log import COLUMNS, Curve, go_on, read_curve
+from linnaea.train.runtime.metrics_log import COLUMNS, MetricsLog, go_on, read_curve
 
 
 def made_curve(tmp_path, done=0, said=None, tensorboard=False):
     report = said.append if said is not None else (lambda _: None)
-    return Curve(tmp_path, done=done, steps=4, log_every=2, tensorboard=tensorboard, report=report)
+    return MetricsLog(tmp_path, done=done, steps=4, log_every=2, tensorboard=tensorboard, report=report)
 
 
 def values(loss):

@@ -20,16 +20,21 @@ NO_ORGANISM = "no organism"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Label:
+class ClassLabel:
     """A class of one source. `node` is its taxon in the tree, -1 for no organism; `names` are its readable names."""
 
     source: str
     node: int
     names: tuple[str, ...]
 
+    @property
+    def cache_key(self) -> str:
+        """The label as text for the hash of a cached result. It must not change, or cached trunks are trained again."""
+        return f"Label(source={self.source!r}, node={self.node!r}, names={self.names!r})"
+
 
 @dataclass(frozen=True, kw_only=True)
-class Text:
+class LabelText:
     """A text and what it names: a taxon (`name` empty), or a label of `source` called `name`."""
 
     text: str
@@ -39,12 +44,12 @@ class Text:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batch:
+class FeatureBatch:
     """Features of images, and labels with a text each: the images' own, then those of the prototypes that join them."""
 
     features_bw: np.ndarray
-    labels: list[Label]
-    texts: list[Text]
+    labels: list[ClassLabel]
+    texts: list[LabelText]
 
 
 def refusal_text(name: str) -> str:
@@ -62,13 +67,13 @@ class TextSource:
     def __init__(self, tree):
         self.tree = tree
 
-    def draw(self, label: Label, rng: np.random.Generator) -> Text:
+    def draw(self, label: ClassLabel, rng: np.random.Generator) -> LabelText:
         """One of the five text types of BioCLIP 2, or now and then the name of a taxon above the label's."""
         name = label.names[rng.integers(len(label.names))] if label.names else ""
         kind = self.TYPES[rng.choice(len(self.TYPES), p=self.SHARES)]
         if label.node < 0:
             text = name if "common" in kind else refusal_text(name)
-            return Text(text=text, node=-1, name=name.casefold(), source=label.source)
+            return LabelText(text=text, node=-1, name=name.casefold(), source=label.source)
         node = label.node
         if rng.random() < self.ANCESTOR_SHARE:
             above = self.tree.ancestors(node)
@@ -76,10 +81,10 @@ class TextSource:
                 node, kind = int(above[rng.integers(len(above))]), self.TYPES[rng.integers(2)]
         if "common" in kind and name:
             text = taxon_text(self.tree.lineage(node), kind, name)
-            return Text(text=text, node=node, name=name.casefold(), source=label.source)
-        return Text(text=taxon_text(self.tree.lineage(node), kind.removesuffix("_common"), ""), node=node)
+            return LabelText(text=text, node=node, name=name.casefold(), source=label.source)
+        return LabelText(text=taxon_text(self.tree.lineage(node), kind.removesuffix("_common"), ""), node=node)
 
-    def true(self, labels: list[Label], texts: list[Text]) -> np.ndarray:
+    def true(self, labels: list[ClassLabel], texts: list[LabelText]) -> np.ndarray:
         """bool [b, u]: whether each text holds for each label's images.
 
         The name of a taxon holds for all below it. A label's own name holds for that name alone (a Persian cat is no tabby), and
@@ -115,31 +120,31 @@ class Photographs:
     """Features [n, v, w] in v views of n photographs, each with a label."""
 
     features_nvw: np.ndarray
-    labels: list[Label]
+    labels: list[ClassLabel]
 
 
 @dataclass(frozen=True, kw_only=True)
-class RowClasses:
+class LabelledClassRows:
     """A classifier's class rows, each with a label; None where a class is left out."""
 
     rows: ClassRows
-    labels: list[Label | None]
+    labels: list[ClassLabel | None]
 
 
-class Sampler:
+class FeatureSampler:
     """Draws batches: photographs by one over the root of their class's size, refusals and class rows at set shares."""
 
     def __init__(
         self,
         text_source: TextSource,
         photographs: list[tuple[Photographs, int]],
-        row_classes: list[tuple[RowClasses, int]],
+        row_classes: list[tuple[LabelledClassRows, int]],
     ):
         """Each source comes with its number of images a batch."""
         self._texts = text_source
         self._photographs, self._rows = [], []
         for pack, count in photographs:
-            sizes: dict[Label, int] = {}
+            sizes: dict[ClassLabel, int] = {}
             for label in pack.labels:
                 sizes[label] = sizes.get(label, 0) + 1
             weight = np.array([sizes[label] ** -0.5 for label in pack.labels])
@@ -147,7 +152,7 @@ class Sampler:
         for pack, count in row_classes:
             self._rows.append((pack, count, np.flatnonzero([label is not None for label in pack.labels])))
 
-    def draw_images(self, rng: np.random.Generator) -> tuple[np.ndarray, list[Label]]:
+    def draw_images(self, rng: np.random.Generator) -> tuple[np.ndarray, list[ClassLabel]]:
         """Features float32 [b, w] and labels; a pure function of the generator's state."""
         features, labels = [], []
         for pack, count, cumulative in self._photographs:
@@ -161,15 +166,17 @@ class Sampler:
             labels += [pack.labels[i] for i in index]
         return np.concatenate(features), labels
 
-    def draw(self, rng: np.random.Generator, more: list[Label] = ()) -> Batch:
+    def draw(self, rng: np.random.Generator, more: list[ClassLabel] = ()) -> FeatureBatch:
         """The next batch, with a text for each image; `more` labels get a text too, after the images' own."""
         features_bw, labels = self.draw_images(rng)
         labels = [*labels, *more]
-        return Batch(features_bw=features_bw, labels=labels, texts=[self._texts.draw(label, rng) for label in labels])
+        return FeatureBatch(
+            features_bw=features_bw, labels=labels, texts=[self._texts.draw(label, rng) for label in labels]
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Candidates:
+class VocabularySample:
     """A sample of the whole vocabulary: leaves and refusals, and the log of how many each stands for."""
 
     leaves: np.ndarray
@@ -178,7 +185,7 @@ class Candidates:
     true_bc: np.ndarray
 
 
-class CandidateSampler:
+class VocabularySampler:
     """Draws candidates for the vocabulary loss: all leaves of the batch, some other labelled ones, and some of the million.
 
     Unlabelled leaves come half from the relatives (genus, family, order) of the batch's taxa and half from everywhere; each is
@@ -187,9 +194,11 @@ class CandidateSampler:
 
     EVERYWHERE = 0.4
 
-    def __init__(self, tree, labels: list[Label], *, never: np.ndarray, n_known: int, n_unknown: int, n_refusals: int):
+    def __init__(
+        self, tree, labels: list[ClassLabel], *, excluded: np.ndarray, n_known: int, n_unknown: int, n_refusals: int
+    ):
         """`never` are leaves that may not be drawn (held-out species)."""
-        self._tree, self._never = tree, np.asarray(never, int)
+        self._tree, self._excluded = tree, np.asarray(excluded, int)
         species = RANK_INDEX["species"]
         nodes = np.unique([label.node for label in labels if label.node >= 0 and tree.rank_k[label.node] == species])
         self.known = np.sort(tree.start_k[nodes.astype(int)]).astype(int)
@@ -222,10 +231,10 @@ class CandidateSampler:
         density = self.EVERYWHERE / tree.n_leaves + (1 - self.EVERYWHERE) / len(spans) * (
             inside / (spans[:, 1] - spans[:, 0])
         ).sum(1)
-        keep = ~np.isin(leaves, self.known) & ~np.isin(leaves, self._never)
+        keep = ~np.isin(leaves, self.known) & ~np.isin(leaves, self._excluded)
         return leaves[keep], -np.log(n * density[keep])
 
-    def draw(self, labels: list[Label], rng: np.random.Generator) -> Candidates:
+    def draw(self, labels: list[ClassLabel], rng: np.random.Generator) -> VocabularySample:
         """Candidates for a batch with these labels."""
         tree = self._tree
         node_b = np.array([label.node for label in labels])
@@ -240,7 +249,7 @@ class CandidateSampler:
         in_taxon = (leaves >= start_b[:, None]) & (leaves < end_b[:, None]) & (node_b >= 0)[:, None]
         # any refusal is right for what is no organism: which thing it shows is the contrastive loss's business
         is_refusal = np.broadcast_to((row_b >= 0)[:, None], (len(labels), len(refusals)))
-        return Candidates(
+        return VocabularySample(
             leaves=leaves,
             refusals=[self.refusals[row] for row in refusals],
             log_weight_c=np.concatenate([known_weight, unknown_weight, refusal_weight]).astype(np.float32),

@@ -15,10 +15,10 @@ import torch
 
 from linnaea.model.core.tokenizer import Tokenizer, pad
 from linnaea.taxonomy.name_text import taxon_text
-from linnaea.train.bundled.batches import Batch, CandidateSampler, Label, Sampler, TextSource
+from linnaea.train.bundled.batches import ClassLabel, FeatureBatch, FeatureSampler, TextSource, VocabularySampler
 from linnaea.train.bundled.losses import contrastive_loss, vocabulary_loss
 from linnaea.train.bundled.prototypes import Schedule, rate_at
-from linnaea.train.bundled.towers import ImageProjector, TextTower
+from linnaea.train.bundled.towers import ImageProjector, TextTransformer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,16 +37,16 @@ class LoopConfig(Schedule):
     "of every random choice"
 
 
-class Model(torch.nn.Module):
+class DualEncoder(torch.nn.Module):
     """Projector, text tower and the learned logit scale."""
 
-    def __init__(self, projector: ImageProjector, text: TextTower, scale: float = 20.0):
+    def __init__(self, projector: ImageProjector, text: TextTransformer, scale: float = 20.0):
         super().__init__()
         self.projector, self.text = projector, text
         self.log_scale = torch.nn.Parameter(torch.tensor(math.log(scale)))
 
 
-def encode_texts(tower: TextTower, tokenizer: Tokenizer, texts: list[str], n_groups: int = 4) -> torch.Tensor:
+def encode_texts(tower: TextTransformer, tokenizer: Tokenizer, texts: list[str], n_groups: int = 4) -> torch.Tensor:
     """Unit vectors [n, d], computed in groups of like length so that little is spent on padding."""
     ids = tokenizer.ids(texts)
     order = sorted(range(len(ids)), key=lambda row: len(ids[row]))
@@ -63,17 +63,17 @@ def encode_texts(tower: TextTower, tokenizer: Tokenizer, texts: list[str], n_gro
 class Prototypes:
     """A unit vector [l, d] for each label, from `linnaea.train.bundled.prototypes`."""
 
-    labels: list[Label]
+    labels: list[ClassLabel]
     vectors_ld: torch.Tensor
 
 
 def batch_losses(
-    model: Model,
+    model: DualEncoder,
     tokenizer: Tokenizer,
-    batch: Batch,
+    batch: FeatureBatch,
     prototype_pd: torch.Tensor,
     source: TextSource,
-    candidates: CandidateSampler,
+    candidates: VocabularySampler,
     rng: np.random.Generator,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The contrastive and the vocabulary loss of a batch, in nats. `prototype_pd` belong to the batch's last labels."""
@@ -103,16 +103,16 @@ def batch_losses(
 
 
 def train(
-    model: Model,
+    model: DualEncoder,
     tokenizer: Tokenizer,
-    sampler: Sampler,
+    sampler: FeatureSampler,
     source: TextSource,
-    candidates: CandidateSampler,
+    candidates: VocabularySampler,
     prototypes: Prototypes,
     config: LoopConfig,
     *,
     report: Callable[[str], None] = print,
-    validate: Callable[[Model], str] | None = None,
+    validate: Callable[[DualEncoder], str] | None = None,
     every: int = 250,
 ) -> list[tuple[float, float]]:
     """Trains in place; returns the (contrastive, vocabulary) loss of each step. A loss that is not finite stops the run."""

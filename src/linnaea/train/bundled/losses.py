@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-NEVER = -1e9
+MASKED_LOGIT = -1e9
 
 
 def contrastive_loss(
@@ -22,7 +22,7 @@ def contrastive_loss(
     """
     logits_bu = scale * image_bd @ text_ud.T
     own_bu = F.one_hot(own_b, logits_bu.shape[1]).bool()
-    image_to_text = F.cross_entropy(logits_bu.masked_fill(true_bu & ~own_bu, NEVER), own_b)
+    image_to_text = F.cross_entropy(logits_bu.masked_fill(true_bu & ~own_bu, MASKED_LOGIT), own_b)
     log_share_bu = logits_bu.log_softmax(dim=0)
     n_true_u = true_bu.sum(0)
     per_text_u = -(log_share_bu * true_bu).sum(0) / n_true_u.clamp(min=1) - n_true_u.clamp(min=1).log()
@@ -42,5 +42,5 @@ def vocabulary_loss(
     sampling, Bengio & Senécal 2008). The probability of a taxon above species is the sum over its leaves in `true_bc`.
     """
     logits_bc = scale * image_bd @ candidate_cd.T + log_weight_c
-    inside_b = logits_bc.masked_fill(~true_bc, NEVER).logsumexp(dim=1)
+    inside_b = logits_bc.masked_fill(~true_bc, MASKED_LOGIT).logsumexp(dim=1)
     return (logits_bc.logsumexp(dim=1) - inside_b).mean()

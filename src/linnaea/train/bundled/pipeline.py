@@ -13,12 +13,19 @@ import numpy as np
 from linnaea.model.core.contract import ModelCard
 from linnaea.store import hash_bytes
 from linnaea.taxonomy.vocabulary import Vocabulary
-from linnaea.train.bundled.batches import CandidateSampler, Label, Photographs, RowClasses, Sampler, TextSource
+from linnaea.train.bundled.batches import (
+    ClassLabel,
+    FeatureSampler,
+    LabelledClassRows,
+    Photographs,
+    TextSource,
+    VocabularySampler,
+)
 from linnaea.train.bundled.class_features import ClassRows, class_means, scatter_within, typical_margin
 from linnaea.train.bundled.recipe import (
+    BundledRecipe,
     LabelBook,
-    Recipe,
-    Teacher,
+    TeacherConfig,
     class_row_labels,
     species_to_hold_out,
     training_photographs,
@@ -26,11 +33,11 @@ from linnaea.train.bundled.recipe import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class LabelledFeatures:
     """The photographs of a recipe: manifest rows of the training split, their labels and features, set by set."""
 
     rows: list[dict[str, str]]
-    labels: list[Label]
+    labels: list[ClassLabel]
     features_nvw: np.ndarray
     refused: bool
 
@@ -78,7 +85,9 @@ def open_trunk(
     return trunk, key
 
 
-def load_sources(recipe: Recipe, book: LabelBook, trunk, trunk_hash: str, work: Path, report) -> list[Source]:
+def load_sources(
+    recipe: BundledRecipe, book: LabelBook, trunk, trunk_hash: str, work: Path, report
+) -> list[LabelledFeatures]:
     """Photographs of no organism and all others, with labels and features."""
     from linnaea.train.bundled.trunk_features import extract_features
 
@@ -98,16 +107,16 @@ def load_sources(recipe: Recipe, book: LabelBook, trunk, trunk_hash: str, work: 
                 any_side_up=[row["set"] in turned for row in rows],
                 report=report,
             )
-            sources.append(Source(rows=rows, labels=labels, features_nvw=features, refused=refused))
+            sources.append(LabelledFeatures(rows=rows, labels=labels, features_nvw=features, refused=refused))
     return sources
 
 
-def drop_held_out(source: Source, held_out: set[int]) -> Source:
+def drop_held_out(source: LabelledFeatures, held_out: set[int]) -> LabelledFeatures:
     """The source without the held-out species."""
     keep = np.array([label.node not in held_out for label in source.labels])
     if keep.all():
         return source
-    return Source(
+    return LabelledFeatures(
         rows=[row for row, kept in zip(source.rows, keep, strict=True) if kept],
         labels=[label for label, kept in zip(source.labels, keep, strict=True) if kept],
         features_nvw=source.features_nvw[keep],
@@ -116,8 +125,15 @@ def drop_held_out(source: Source, held_out: set[int]) -> Source:
 
 
 def teacher_rows(
-    teacher: Teacher, book: LabelBook, source: Source, images: Path, work: Path, held_out: set[int], scatter_nw, report
-) -> RowClasses:
+    teacher: TeacherConfig,
+    book: LabelBook,
+    source: LabelledFeatures,
+    images: Path,
+    work: Path,
+    held_out: set[int],
+    scatter_nw,
+    report,
+) -> LabelledClassRows:
     """A teacher's classes as classes of the trunk, tied by the photographs that both may see."""
     from linnaea.train.bundled.tflite_teacher import mapped_class_means, teacher_features
 
@@ -128,7 +144,9 @@ def teacher_rows(
     means_cw = mapped_class_means(weight_ct, teacher_nt, trunk_nw)
     centre_w = trunk_nw.mean(0)
     means_cw = centre_w + teacher.gain * (means_cw - centre_w)
-    return RowClasses(rows=ClassRows(means_cw, scatter_nw), labels=class_row_labels(book, teacher.table, held_out))
+    return LabelledClassRows(
+        rows=ClassRows(means_cw, scatter_nw), labels=class_row_labels(book, teacher.table, held_out)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,16 +155,16 @@ class Assembly:
 
     vocabulary: Vocabulary
     source: TextSource
-    sampler: Sampler
-    candidates: CandidateSampler
-    labels: list[Label]
+    sampler: FeatureSampler
+    candidates: VocabularySampler
+    labels: list[ClassLabel]
     held_out: list[int]
     mean_w: np.ndarray
     std_w: np.ndarray
 
 
 def assemble(
-    recipe: Recipe, trunk_weights: dict, work: Path, report: Callable[[str], None], *, half: bool = False
+    recipe: BundledRecipe, trunk_weights: dict, work: Path, report: Callable[[str], None], *, half: bool = False
 ) -> Assembly:
     """Features, labels and samplers of a recipe; `half` as for `open_trunk`."""
     vocabulary = Vocabulary.default()
@@ -158,7 +176,7 @@ def assemble(
     held_out = species_to_hold_out(recipe, book, tree, recipe.held_out)
     sources = [drop_held_out(source, set(held_out)) for source in sources]
     plain_nw = np.concatenate([source.features_nvw[:, 0] for source in sources]).astype(np.float32)
-    numbers: dict[Label, int] = {}
+    numbers: dict[ClassLabel, int] = {}
     classes = np.array([numbers.setdefault(label, len(numbers)) for source in sources for label in source.labels])
     # microscopy and views from above scatter unlike the photographs that the rows were learnt from
     turned = {photo_set.name for photo_set in recipe.photo_sets if photo_set.any_side_up}
@@ -169,7 +187,7 @@ def assemble(
     margin = typical_margin(weight_cw, plain_nw[usual])
     rows = [
         (
-            RowClasses(
+            LabelledClassRows(
                 rows=ClassRows(class_means(weight_cw, mean_w, margin), scatter_nw),
                 labels=class_row_labels(book, recipe.class_rows, set(held_out)),
             ),
@@ -188,16 +206,21 @@ def assemble(
         for source in sources
     ]
     labels = list(dict.fromkeys([*numbers, *(label for pack, _ in rows for label in pack.labels if label is not None)]))
-    never = tree.leaves_within(held_out)
+    excluded = tree.leaves_within(held_out)
     text_source = TextSource(tree)
-    candidates = CandidateSampler(
-        tree, labels, never=never, n_known=recipe.n_known, n_unknown=recipe.n_unknown, n_refusals=recipe.n_refusals
+    candidates = VocabularySampler(
+        tree,
+        labels,
+        excluded=excluded,
+        n_known=recipe.n_known,
+        n_unknown=recipe.n_unknown,
+        n_refusals=recipe.n_refusals,
     )
     every_view = np.concatenate([source.features_nvw[:, -1] for source in sources]).astype(np.float32)
     return Assembly(
         vocabulary=vocabulary,
         source=text_source,
-        sampler=Sampler(text_source, photographs, rows),
+        sampler=FeatureSampler(text_source, photographs, rows),
         candidates=candidates,
         labels=labels,
         held_out=held_out,
@@ -206,7 +229,7 @@ def assemble(
     )
 
 
-def tokenizer_path(recipe: Recipe, assembly: Assembly, work: Path) -> Path:
+def tokenizer_path(recipe: BundledRecipe, assembly: Assembly, work: Path) -> Path:
     """The fitted tokenizer; its texts are the vocabulary's species and the labels' names."""
     from linnaea.model.core.tokenizer import fit_tokenizer
 
@@ -232,12 +255,12 @@ def common_names(assembly: Assembly) -> dict[str, str]:
     return {spelling[name]: next(iter(found)) for name, found in sorted(taxa.items()) if len(found) == 1}
 
 
-def describe(recipe: Recipe) -> dict:
+def describe(recipe: BundledRecipe) -> dict:
     """A recipe as JSON values; of a path its last name alone, as the rest is a matter of the machine."""
     return json.loads(json.dumps(asdict(recipe), default=lambda path: path.name))
 
 
-def new_projector(recipe: Recipe, assembly: Assembly):
+def new_projector(recipe: BundledRecipe, assembly: Assembly):
     """An untrained projector that standardises the assembly's features."""
     import torch
 
@@ -249,18 +272,18 @@ def new_projector(recipe: Recipe, assembly: Assembly):
     return projector
 
 
-def train_towers(recipe: Recipe, assembly: Assembly, tokens: Path, work: Path, report: Callable[[str], None]):
+def train_towers(recipe: BundledRecipe, assembly: Assembly, tokens: Path, work: Path, report: Callable[[str], None]):
     """Projector and text tower, and the curve of their training; kept in `work`."""
     import torch
 
     from linnaea.model.core.tokenizer import Tokenizer
-    from linnaea.train.bundled.loop import Model, Prototypes, train
+    from linnaea.train.bundled.loop import DualEncoder, Prototypes, train
     from linnaea.train.bundled.prototypes import fit_prototypes
-    from linnaea.train.bundled.towers import TextTower
+    from linnaea.train.bundled.towers import TextTransformer
 
     says = describe(replace(recipe, name="", finetune=(), held_out_of_trunk=(), settle=None))
     kept = work / f"towers-{hash_bytes(json.dumps(says), tokens.name, repr(assembly.held_out))}.pt"
-    model = Model(new_projector(recipe, assembly), TextTower(recipe.text))
+    model = DualEncoder(new_projector(recipe, assembly), TextTransformer(recipe.text))
     if kept.exists():
         state = torch.load(kept, weights_only=True)
         model.load_state_dict(state["model"])
@@ -290,14 +313,14 @@ def train_towers(recipe: Recipe, assembly: Assembly, tokens: Path, work: Path, r
     return model, curve
 
 
-def run_recipe(recipe: Recipe, out: Path, work: Path, report: Callable[[str], None] = print) -> Path:
+def run_recipe(recipe: BundledRecipe, out: Path, work: Path, report: Callable[[str], None] = print) -> Path:
     """Trains a recipe and writes the model folder, with `training.json` beside the weights; returns the folder."""
     import torch
 
     from linnaea.model.core.tokenizer import Tokenizer
     from linnaea.train.bundled.export import export_model
-    from linnaea.train.bundled.projector_tuning import settle
-    from linnaea.train.bundled.trunk_stage import finetuned_weights
+    from linnaea.train.bundled.projector_tuning import tune_projector
+    from linnaea.train.bundled.trunk_stage import finetune_trunk
 
     torch.manual_seed(recipe.loop.seed)
     trunk_weights = load_trunk_weights()
@@ -311,7 +334,7 @@ def run_recipe(recipe: Recipe, out: Path, work: Path, report: Callable[[str], No
     model, curve = train_towers(recipe, assembly, tokens, work, report)
     curves = {"curve": curve[::25]}
     if recipe.finetune:
-        trunk_weights = finetuned_weights(recipe, trunk_weights, work, report)
+        trunk_weights = finetune_trunk(recipe, trunk_weights, work, report)
         # the projector now learns from what the exported model sees
         seen = replace(
             recipe,
@@ -321,7 +344,7 @@ def run_recipe(recipe: Recipe, out: Path, work: Path, report: Callable[[str], No
         )
         assembly = assemble(seen, trunk_weights, work, report, half=True)
         model.projector = new_projector(recipe, assembly)
-        curves["settling"] = settle(
+        curves["settling"] = tune_projector(
             model,
             Tokenizer(tokens, recipe.text.context),
             assembly.sampler,

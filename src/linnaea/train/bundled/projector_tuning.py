@@ -20,14 +20,14 @@ from torch.nn import functional as F
 from linnaea.model.core.tokenizer import Tokenizer
 from linnaea.records import RANK_INDEX
 from linnaea.taxonomy.name_text import taxon_text
-from linnaea.train.bundled.batches import CandidateSampler, Label, Sampler, TextSource, refusal_text
-from linnaea.train.bundled.loop import Model, encode_texts
-from linnaea.train.bundled.losses import NEVER, vocabulary_loss
-from linnaea.train.bundled.prototypes import Schedule, not_negative, rate_at
+from linnaea.train.bundled.batches import ClassLabel, FeatureSampler, TextSource, VocabularySampler, refusal_text
+from linnaea.train.bundled.loop import DualEncoder, encode_texts
+from linnaea.train.bundled.losses import MASKED_LOGIT, vocabulary_loss
+from linnaea.train.bundled.prototypes import Schedule, mask_relatives, rate_at
 
 
 @dataclass(frozen=True, kw_only=True)
-class SettleConfig(Schedule):
+class ProjectorTuningConfig(Schedule):
     """The optimisation of the projector towards fixed texts."""
 
     steps: int = 2500
@@ -44,7 +44,7 @@ class SettleConfig(Schedule):
     "views of each photograph of no organism"
 
 
-def own_texts(label: Label, tree, n_with_node: int) -> list[str]:
+def own_texts(label: ClassLabel, tree, n_with_node: int) -> list[str]:
     """How a label is written among labels: its names, and its taxonomic name where it is its source's only one of a species."""
     if label.node < 0:
         return [refusal_text(label.names[0]), *label.names]
@@ -54,12 +54,12 @@ def own_texts(label: Label, tree, n_with_node: int) -> list[str]:
 
 
 @torch.no_grad()
-def _encode(model: Model, tokenizer: Tokenizer, texts: list[str]) -> torch.Tensor:
+def _encode(model: DualEncoder, tokenizer: Tokenizer, texts: list[str]) -> torch.Tensor:
     parts = [texts[start : start + 1024] for start in range(0, len(texts), 1024)]
     return torch.cat([encode_texts(model.text, tokenizer, part) for part in parts])
 
 
-def label_vectors(model: Model, tokenizer: Tokenizer, labels: list[Label], tree) -> torch.Tensor:
+def label_vectors(model: DualEncoder, tokenizer: Tokenizer, labels: list[ClassLabel], tree) -> torch.Tensor:
     """Unit vectors [l, d]: the mean of the vectors of each label's own texts."""
     with_node: dict[tuple[str, int], int] = {}
     for label in labels:
@@ -71,14 +71,14 @@ def label_vectors(model: Model, tokenizer: Tokenizer, labels: list[Label], tree)
     return F.normalize(sums_ld, dim=-1)
 
 
-def settle(
-    model: Model,
+def tune_projector(
+    model: DualEncoder,
     tokenizer: Tokenizer,
-    sampler: Sampler,
+    sampler: FeatureSampler,
     source: TextSource,
-    labels: list[Label],
-    never: np.ndarray,
-    config: SettleConfig,
+    labels: list[ClassLabel],
+    excluded: np.ndarray,
+    config: ProjectorTuningConfig,
     *,
     seed: int = 0,
     report: Callable[[str], None] = print,
@@ -91,9 +91,9 @@ def settle(
     number = {label: row for row, label in enumerate(labels)}
     model.eval()
     own_ld = label_vectors(model, tokenizer, labels, tree)
-    ignored_ll = torch.from_numpy(not_negative(labels, source))
-    candidates = CandidateSampler(
-        tree, labels, never=never, n_known=len(labels), n_unknown=config.n_unknown, n_refusals=len(labels)
+    ignored_ll = torch.from_numpy(mask_relatives(labels, source))
+    candidates = VocabularySampler(
+        tree, labels, excluded=excluded, n_known=len(labels), n_unknown=config.n_unknown, n_refusals=len(labels)
     )
     matrices = [p for p in model.projector.parameters() if p.ndim > 1]
     others = [model.log_scale] + [p for p in model.projector.parameters() if p.ndim <= 1]
@@ -112,7 +112,7 @@ def settle(
         features_bw, drawn = sampler.draw_images(rng)
         label_b = torch.tensor([number[label] for label in drawn])
         image_bd, scale = model.projector(torch.from_numpy(features_bw)), model.log_scale.exp()
-        own = F.cross_entropy((scale * image_bd @ own_ld.T).masked_fill(ignored_ll[label_b], NEVER), label_b)
+        own = F.cross_entropy((scale * image_bd @ own_ld.T).masked_fill(ignored_ll[label_b], MASKED_LOGIT), label_b)
         true_bc = true_lc[label_b]
         reached = true_bc.any(1)
         vocabulary = vocabulary_loss(image_bd[reached], candidate_cd, scale, log_weight_c, true_bc[reached])

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from linnaea.train.bundled.batches import Label, Sampler, TextSource
-from linnaea.train.bundled.losses import NEVER
+from linnaea.train.bundled.batches import ClassLabel, FeatureSampler, TextSource
+from linnaea.train.bundled.losses import MASKED_LOGIT
 from linnaea.train.bundled.towers import ImageProjector
 
 
@@ -52,7 +52,7 @@ def rate_at(step: int, steps: int, warm_up: int) -> float:
     return min(1.0, (step + 1) / warm_up) * (0.02 + 0.98 * (1 + math.cos(math.pi * progress)) / 2)
 
 
-def not_negative(labels: list[Label], source: TextSource) -> np.ndarray:
+def mask_relatives(labels: list[ClassLabel], source: TextSource) -> np.ndarray:
     """bool [l, l]: labels of other sources whose taxon contains the label's, or lies in it: neither right nor wrong."""
     node_l = np.array([label.node for label in labels])
     contains = source.contains(node_l[None, :], node_l[:, None])
@@ -63,9 +63,9 @@ def not_negative(labels: list[Label], source: TextSource) -> np.ndarray:
 
 def fit_prototypes(
     projector: ImageProjector,
-    sampler: Sampler,
+    sampler: FeatureSampler,
     source: TextSource,
-    labels: list[Label],
+    labels: list[ClassLabel],
     config: PrototypeConfig,
     *,
     seed: int = 0,
@@ -81,7 +81,7 @@ def fit_prototypes(
     others = [prototype_ld, log_scale] + [p for p in projector.parameters() if p.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
-    ignored_ll = torch.from_numpy(not_negative(labels, source))
+    ignored_ll = torch.from_numpy(mask_relatives(labels, source))
     projector.train()
     losses = []
     for step in range(config.steps):
@@ -91,7 +91,7 @@ def fit_prototypes(
         label_b = torch.tensor([number[label] for label in drawn])
         image_bd = projector(torch.from_numpy(features_bw))
         logits_bl = log_scale.exp() * image_bd @ F.normalize(prototype_ld, dim=-1).T
-        loss = F.cross_entropy(logits_bl.masked_fill(ignored_ll[label_b], NEVER), label_b)
+        loss = F.cross_entropy(logits_bl.masked_fill(ignored_ll[label_b], MASKED_LOGIT), label_b)
         if not torch.isfinite(loss):
             raise FloatingPointError(
                 f"the loss is {loss.item()} at step {step} of the prototypes; nothing was changed by it"

@@ -13,9 +13,9 @@ from pathlib import Path
 from linnaea.model.core.contract import Preprocess
 from linnaea.model.graphs.text_transformer import TextConfig
 from linnaea.taxonomy.vocabulary import Vocabulary
-from linnaea.train.bundled.batches import Label
+from linnaea.train.bundled.batches import ClassLabel
 from linnaea.train.bundled.loop import LoopConfig
-from linnaea.train.bundled.projector_tuning import SettleConfig
+from linnaea.train.bundled.projector_tuning import ProjectorTuningConfig
 from linnaea.train.bundled.prototypes import PrototypeConfig
 from linnaea.train.bundled.trunk_finetuning import FinetuneConfig
 from linnaea.train.runtime.overrides import read_plain
@@ -36,7 +36,7 @@ class PhotoSet:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Teacher:
+class TeacherConfig:
     """A classifier whose classes become classes of the trunk."""
 
     path: Path
@@ -65,7 +65,7 @@ class HeldOut:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class BundledRecipe:
     """Everything that makes a model, data included."""
 
     name: str
@@ -90,7 +90,7 @@ class Recipe:
     "images a batch from photographs of no organism"
     n_class_rows: int = 64
     "images a batch from the trunk's class rows"
-    teachers: tuple[Teacher, ...] = ()
+    teachers: tuple[TeacherConfig, ...] = ()
     "classifiers of species of which there are no photographs"
     n_views: int = 5
     "views of each photograph, the plain one included"
@@ -112,7 +112,7 @@ class Recipe:
     "the projector's first training"
     loop: LoopConfig = field(default_factory=LoopConfig)
     "the training of both towers, on the trunk as published"
-    settle: SettleConfig = field(default_factory=SettleConfig)
+    settle: ProjectorTuningConfig = field(default_factory=ProjectorTuningConfig)
     "the projector's training on a trunk that was trained further, towards the texts learnt before"
     preprocess: Preprocess = field(
         default_factory=lambda: Preprocess(size=224, resize="squash", mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
@@ -127,7 +127,7 @@ class Recipe:
         read_plain(self)
 
 
-def read_table(path: Path) -> list[dict[str, str]]:
+def read_label_table(path: Path) -> list[dict[str, str]]:
     """Rows of a CSV file as dicts."""
     with path.open(encoding="utf-8", newline="") as lines:
         return list(csv.DictReader(lines))
@@ -147,7 +147,7 @@ class LabelBook:
 
     def rows(self, table: str) -> list[dict[str, str]]:
         if table not in self._tables:
-            self._tables[table] = read_table(self._directory / table)
+            self._tables[table] = read_label_table(self._directory / table)
         return self._tables[table]
 
     def _node(self, row: dict[str, str]) -> int:
@@ -163,10 +163,10 @@ class LabelBook:
             )
         return found[0].node
 
-    def label(self, source: str, row: dict[str, str]) -> Label:
+    def label(self, source: str, row: dict[str, str]) -> ClassLabel:
         """The label of a table's row."""
         names = dict.fromkeys(name for name in (row["common"], _short(row["label"], row["taxon"])) if name)
-        return Label(source=source, node=self._node(row), names=tuple(names))
+        return ClassLabel(source=source, node=self._node(row), names=tuple(names))
 
 
 def _short(label: str, taxon: str) -> str:
@@ -175,7 +175,7 @@ def _short(label: str, taxon: str) -> str:
     return "" if "," in words or "(" in words or words == taxon or words == "background" else words
 
 
-def photograph_labels(book: LabelBook, rows: list[dict[str, str]], photo_set: PhotoSet) -> list[Label]:
+def photograph_labels(book: LabelBook, rows: list[dict[str, str]], photo_set: PhotoSet) -> list[ClassLabel]:
     """The label of each manifest row of a set."""
     table = {row["wnid" if photo_set.key == "wnid" else "label"]: row for row in book.rows(photo_set.table)}
     keys = [Path(row["file"]).name.split("_")[0] if photo_set.key == "wnid" else row[photo_set.key] for row in rows]
@@ -186,7 +186,7 @@ def photograph_labels(book: LabelBook, rows: list[dict[str, str]], photo_set: Ph
     return [labels[key] for key in keys]
 
 
-def class_row_labels(book: LabelBook, table: str, held_out: set[int]) -> list[Label | None]:
+def class_row_labels(book: LabelBook, table: str, held_out: set[int]) -> list[ClassLabel | None]:
     """A label for each row of a classifier; None for held-out species and for classes that name nothing."""
     labels = [
         None if row["label"] == "background" else book.label(table.removesuffix(".csv"), row)
@@ -195,14 +195,16 @@ def class_row_labels(book: LabelBook, table: str, held_out: set[int]) -> list[La
     return [None if label is None or label.node in held_out else label for label in labels]
 
 
-def training_photographs(recipe: Recipe, book: LabelBook, *, refused: bool) -> tuple[list[dict[str, str]], list[Label]]:
+def training_photographs(
+    recipe: BundledRecipe, book: LabelBook, *, refused: bool
+) -> tuple[list[dict[str, str]], list[ClassLabel]]:
     """Manifest rows of the training split, and their labels; of no organism (`refused`) or all others."""
     manifest = recipe.images / "manifest.csv"
     if not manifest.exists():
         raise FileNotFoundError(f"{manifest} is missing; name the folder of photographs with --images")
     sets = {photo_set.name: photo_set for photo_set in recipe.photo_sets if (photo_set.key == "wnid") == refused}
-    rows = [row for row in read_table(manifest) if row["split"] == "train" and row["set"] in sets]
-    labels: list[Label] = [None] * len(rows)
+    rows = [row for row in read_label_table(manifest) if row["split"] == "train" and row["set"] in sets]
+    labels: list[ClassLabel] = [None] * len(rows)
     for name, photo_set in sets.items():
         own = [i for i, row in enumerate(rows) if row["set"] == name]
         for i, label in zip(own, photograph_labels(book, [rows[i] for i in own], photo_set), strict=True):
@@ -210,16 +212,16 @@ def training_photographs(recipe: Recipe, book: LabelBook, *, refused: bool) -> t
     return rows, labels
 
 
-def species_to_hold_out(recipe: Recipe, book: LabelBook, tree, held_out: tuple[HeldOut, ...]) -> list[int]:
+def species_to_hold_out(recipe: BundledRecipe, book: LabelBook, tree, held_out: tuple[HeldOut, ...]) -> list[int]:
     """Nodes of the species that `held_out` names, of the recipe's photographs."""
-    labels_of_set: dict[str, list[Label]] = {}
+    labels_of_set: dict[str, list[ClassLabel]] = {}
     for refused in (True, False):
         for row, label in zip(*training_photographs(recipe, book, refused=refused), strict=True):
             labels_of_set.setdefault(row["set"], []).append(label)
     return held_out_species(tree, labels_of_set, held_out)
 
 
-def held_out_species(tree, labels_of_set: dict[str, list[Label]], held_out: tuple[HeldOut, ...]) -> list[int]:
+def held_out_species(tree, labels_of_set: dict[str, list[ClassLabel]], held_out: tuple[HeldOut, ...]) -> list[int]:
     """Nodes of the species to keep out, in the order of the SHA-256 of their names."""
     nodes: list[int] = []
     for rule in held_out:

@@ -32,7 +32,7 @@ class ImageProjector(nn.Module):
         return F.normalize(self.linear(x) + self.down(self.dropout(F.relu(self.up(x)))), dim=-1)
 
 
-class TextTower(nn.Module):
+class TextTransformer(nn.Module):
     """Unit vectors [n, d] of token sequences: a causal transformer, pooled at the last token of each text."""
 
     def __init__(self, config: TextConfig):

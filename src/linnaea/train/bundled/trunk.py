@@ -65,7 +65,7 @@ class FoldedConv(nn.Conv2d):
         return F.relu6(x, inplace=True) if self.activate else x
 
 
-class Block(nn.Module):
+class InvertedResidual(nn.Module):
     """An inverted residual: expand, filter each channel, project; the input is added where the shape stays."""
 
     def __init__(self, name: str, weights: Mapping[str, np.ndarray], stride: int, expand: bool, keep: bool):
@@ -93,7 +93,7 @@ class Trunk(nn.Module):
             for repeat in range(repeats):
                 step = stride if repeat == 0 else 1
                 name = f"_blocks.{len(parts) - 1}"
-                parts.append(Block(name, weights, step, expansion != 1, step == 1 and channels == out))
+                parts.append(InvertedResidual(name, weights, step, expansion != 1, step == 1 and channels == out))
                 channels = out
         parts.append(FoldedConv("_conv_head", "_bn1", weights, 1, activate=True))
         self.parts = nn.ModuleList(parts)

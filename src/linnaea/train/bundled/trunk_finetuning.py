@@ -26,9 +26,9 @@ from PIL import Image
 from torch.nn import functional as F
 
 from linnaea.model.core.preprocessing import FILTERS
-from linnaea.train.bundled.batches import Label, TextSource
-from linnaea.train.bundled.losses import NEVER
-from linnaea.train.bundled.prototypes import not_negative, rate_at
+from linnaea.train.bundled.batches import ClassLabel, TextSource
+from linnaea.train.bundled.losses import MASKED_LOGIT
+from linnaea.train.bundled.prototypes import mask_relatives, rate_at
 from linnaea.train.bundled.towers import ImageProjector
 from linnaea.train.bundled.trunk import FoldedConv, Trunk
 
@@ -37,7 +37,7 @@ SAVE_EVERY_S = 120.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage:
+class FinetuneStage:
     """A stretch of the training: how much, at what size, and from which part of the trunk on."""
 
     images: int
@@ -52,11 +52,11 @@ class Stage:
 class FinetuneConfig:
     """How the trunk is trained further."""
 
-    stages: tuple[Stage, ...] = field(
+    stages: tuple[FinetuneStage, ...] = field(
         default_factory=lambda: (
-            Stage(images=12_800, size=160, first=18),
-            Stage(images=70_400, size=160, first=7),
-            Stage(images=4_096, size=224, first=7),
+            FinetuneStage(images=12_800, size=160, first=18),
+            FinetuneStage(images=70_400, size=160, first=7),
+            FinetuneStage(images=4_096, size=224, first=7),
         )
     )
     "head alone, later parts on small crops, then at full size"
@@ -93,7 +93,7 @@ class FinetuneConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaughtBy:
+class TeacherLogits:
     """A teacher's answers: logits [n, k] to photographs of the pack, and their rows there."""
 
     rows_n: np.ndarray
@@ -101,11 +101,11 @@ class TaughtBy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pack:
+class PhotoPack:
     """Photographs with labels and sets; `turned` may lie on any side, `usual` are like those that the trunk was first trained on."""
 
     files: list[Path]
-    labels: list[Label]
+    labels: list[ClassLabel]
     turned_n: np.ndarray
     usual_n: np.ndarray
     sets: list[str] | None = None
@@ -144,18 +144,24 @@ def colour_changes(n: int, rng: np.random.Generator, config: FinetuneConfig) -> 
     return strength * (saturation * torch.eye(3) + (1 - saturation) * LUMA.expand(3, 3))
 
 
-class Crops:
+class CropLoader:
     """Batches of crops, each a pure function of (seed, step); photographs by one over the root of their class's size.
 
     `pictures` are the pack's photographs where they have been read already, uint8 [h, w, 3] each.
     """
 
     def __init__(
-        self, pack: Pack, config: FinetuneConfig, mean, std, seed: int, pictures: Sequence[np.ndarray] | None = None
+        self,
+        pack: PhotoPack,
+        config: FinetuneConfig,
+        mean,
+        std,
+        seed: int,
+        pictures: Sequence[np.ndarray] | None = None,
     ):
         self._pack, self._config, self._seed = pack, config, seed
         self._pictures = read_pictures(pack.files) if pictures is None else pictures
-        sizes: dict[Label, int] = {}
+        sizes: dict[ClassLabel, int] = {}
         for label in pack.labels:
             sizes[label] = sizes.get(label, 0) + 1
         often = dict(config.drawn)
@@ -204,7 +210,7 @@ class Head(torch.nn.Module):
         return self.log_scale.exp() * self.projector(features_bd) @ F.normalize(self.prototypes, dim=-1).T
 
 
-def as_taught(student_bk: torch.Tensor, teacher_bk: torch.Tensor, temperature: float) -> torch.Tensor:
+def distillation_divergence(student_bk: torch.Tensor, teacher_bk: torch.Tensor, temperature: float) -> torch.Tensor:
     """Mean divergence (nats, times the squared temperature) of the student's answers from the teacher's."""
     teacher = F.log_softmax(teacher_bk / temperature, dim=-1)
     student = F.log_softmax(student_bk / temperature, dim=-1)
@@ -217,9 +223,9 @@ class Finetuning:
     def __init__(
         self,
         weights: Mapping[str, np.ndarray],
-        pack: Pack,
+        pack: PhotoPack,
         source: TextSource,
-        teachers: Sequence[TaughtBy],
+        teachers: Sequence[TeacherLogits],
         kept_classes: np.ndarray,
         config: FinetuneConfig,
         *,
@@ -237,10 +243,10 @@ class Finetuning:
         """
         torch.manual_seed(seed)
         self.config, self.pack, self.step = config, pack, 0
-        numbers: dict[Label, int] = {}
+        numbers: dict[ClassLabel, int] = {}
         self.label_n = torch.tensor([numbers.setdefault(label, len(numbers)) for label in pack.labels])
         labels = list(numbers)
-        self._ignored_ll = torch.from_numpy(not_negative(labels, source))
+        self._ignored_ll = torch.from_numpy(mask_relatives(labels, source))
         names = {name: number for number, name in enumerate({label.source: None for label in labels})}
         source_l = torch.tensor([names[label.source] for label in labels])
         self._elsewhere_ll = source_l[:, None] != source_l[None, :]
@@ -322,20 +328,22 @@ class Finetuning:
             features_bd = self.trunk.late(early, first)
         label_b = self.label_n[rows]
         logits_bl = self.head.logits(features_bd)
-        among_all = logits_bl.masked_fill(self._ignored_ll[label_b], NEVER)
-        among_own = logits_bl.masked_fill(self._elsewhere_ll[label_b], NEVER)
+        among_all = logits_bl.masked_fill(self._ignored_ll[label_b], MASKED_LOGIT)
+        among_own = logits_bl.masked_fill(self._elsewhere_ll[label_b], MASKED_LOGIT)
         losses = {
             "names": F.cross_entropy(among_all, label_b),
             "own": config.within_set * F.cross_entropy(among_own, label_b),
         }
         if before_bd is not None and len(before_bd):
             answers = [x @ self._rows_kd.T + self._bias_k for x in (features_bd[usual], before_bd)]
-            losses["keep"] = config.keep * len(before_bd) / len(rows) * as_taught(*answers, config.temperature)
+            losses["keep"] = (
+                config.keep * len(before_bd) / len(rows) * distillation_divergence(*answers, config.temperature)
+            )
         for layer, (place_n, logits_nk) in zip(self.head.taught, self._teachers, strict=True):
             place = place_n[rows]
             chosen = place >= 0
             if chosen.any():
-                own = as_taught(layer(features_bd[chosen]), logits_nk[place[chosen]], config.temperature)
+                own = distillation_divergence(layer(features_bd[chosen]), logits_nk[place[chosen]], config.temperature)
                 losses["teach"] = losses.get("teach", 0.0) + config.teach * chosen.float().mean() * own
         return losses
 
@@ -411,7 +419,7 @@ class Finetuning:
 
 
 def run_finetuning(
-    run: Finetuning, crops: Crops, saved: Path, *, report: Callable[[str], None] = print, every: int = 50
+    run: Finetuning, crops: CropLoader, saved: Path, *, report: Callable[[str], None] = print, every: int = 50
 ) -> dict[str, np.ndarray]:
     """Trains to the end, saving now and then into `saved`; returns the averaged weights."""
     if saved.exists():

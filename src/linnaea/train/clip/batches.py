@@ -18,21 +18,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from linnaea.datasets.group_ids import group_numbers
+from linnaea.datasets.group_ids import group_ids
 from linnaea.datasets.rejects import RejectJournal
-from linnaea.datasets.samples import Source
+from linnaea.datasets.samples import SampleSource
 from linnaea.model.core.tokenizer import ClipTokenizer
 from linnaea.train.clip.recipe import ClipRecipe, SamplesConfig
 from linnaea.train.clip.towers import PackedTexts, pack_texts
-from linnaea.train.data.sample_stream import Stream, StreamConfig, TrainingBatch
-from linnaea.train.distributed.process_group import Ranks
+from linnaea.train.data.sample_stream import DeterministicLoader, LoaderConfig, TrainingBatch
+from linnaea.train.distributed.process_group import ProcessGroup
 
 ORGANISMS, REPLAY = "organisms", "replay"
 MANY_SHARDS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class Micro:
+class MicroBatch:
     """Pairs that go through the towers together; `replay` are images and texts, too."""
 
     images: torch.Tensor
@@ -41,11 +41,11 @@ class Micro:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pairs:
+class StepBatch:
     """A rank's part of a step. `groups` say which of them share a text, a genus, a family; `positions` where each
     stream stands once the step is taken."""
 
-    micro: list[Micro]
+    micro: list[MicroBatch]
     groups: dict[str, torch.Tensor]
     positions: dict[str, int]
 
@@ -62,13 +62,13 @@ def shard_paths(patterns: tuple[str, ...]) -> list[Path]:
     return paths
 
 
-def open_source(config: SamplesConfig, *, lineages: bool, n_processes: int = 1) -> Source:
+def open_source(config: SamplesConfig, *, lineages: bool, n_processes: int = 1) -> SampleSource:
     """The samples that a recipe names; with `lineages` each comes with its own. `n_processes` look through many shards
     when they are met for the first time."""
     if config.drawn:
-        from linnaea.datasets.synthetic import DrawnSource
+        from linnaea.datasets.synthetic import SyntheticSource
 
-        return DrawnSource(config.drawn, template=config.template)
+        return SyntheticSource(config.drawn, template=config.template)
     if config.shards:
         from linnaea.datasets.webdataset import TarSource
 
@@ -81,10 +81,10 @@ def open_source(config: SamplesConfig, *, lineages: bool, n_processes: int = 1) 
             n_open=2 * config.window + 32,
             n_processes=n_processes if len(paths) >= MANY_SHARDS else 1,
         )
-    from linnaea.datasets.manifests import TableSource, read_table
+    from linnaea.datasets.manifests import TableSource, read_image_table
 
     return TableSource(
-        read_table(config.table, split=config.split),
+        read_image_table(config.table, split=config.split),
         config.root or config.table.parent,
         template=config.template,
         name=config.table.name,
@@ -93,32 +93,32 @@ def open_source(config: SamplesConfig, *, lineages: bool, n_processes: int = 1) 
     )
 
 
-class Feed:
+class BatchLoader:
     """The pairs of one rank from where the run stands, made ahead by threads. What could not be used, and
     what was used though odd, is journalled below `work`."""
 
-    def __init__(self, recipe: ClipRecipe, ranks: Ranks, *, context: int, work: Path):
-        self._recipe, self._ranks = recipe, ranks
+    def __init__(self, recipe: ClipRecipe, processes: ProcessGroup, *, context: int, work: Path):
+        self._recipe, self._processes = recipe, processes
         batches = {ORGANISMS: recipe.batch, REPLAY: recipe.replay_batch}
         samples = {ORGANISMS: recipe.organisms, REPLAY: recipe.replay}
         tokenizer = ClipTokenizer(context)
-        self.streams: dict[str, Stream] = {}
+        self.streams: dict[str, DeterministicLoader] = {}
         for name, config in samples.items():
             if config is None:
                 continue
-            own = ranks.share_of(batches[name], "batch" if name == ORGANISMS else "replay_batch")
+            own = processes.share_of(batches[name], "batch" if name == ORGANISMS else "replay_batch")
             lineages = recipe.loss == "levels" and name == ORGANISMS
             make = partial(open_source, config, lineages=lineages, n_processes=recipe.n_threads)
-            source = ranks.in_turn(make)
-            self.streams[name] = Stream(
+            source = processes.in_turn(make)
+            self.streams[name] = DeterministicLoader(
                 source,
                 _stream_config(recipe, config, own),
-                rank=ranks.rank,
-                n_ranks=ranks.n,
+                rank=processes.rank,
+                n_ranks=processes.world_size,
                 tokenize=tokenizer.ids,
-                rejects=RejectJournal(work / "rejects" / f"{name}-{ranks.rank}.csv"),
+                rejects=RejectJournal(work / "rejects" / f"{name}-{processes.rank}.csv"),
                 notices=RejectJournal(work / "notices" / f"{name}-0.csv")
-                if ranks.is_first and source.notices
+                if processes.is_first and source.notices
                 else None,
             )
 
@@ -131,11 +131,11 @@ class Feed:
         for name, stream in self.streams.items():
             stream.restore(states[name])
 
-    def __iter__(self) -> Iterator[Pairs]:
+    def __iter__(self) -> Iterator[StepBatch]:
         """Pairs without end; the next are made while the last are trained on."""
         streams = {name: iter(stream) for name, stream in self.streams.items()}
 
-        def make() -> Pairs:
+        def make() -> StepBatch:
             return self._pairs({name: next(batches) for name, batches in streams.items()})
 
         pool = ThreadPoolExecutor(1, thread_name_prefix="feed")
@@ -150,7 +150,7 @@ class Feed:
             for batches in streams.values():
                 batches.close()
 
-    def _pairs(self, batches: dict[str, TrainingBatch]) -> Pairs:
+    def _pairs(self, batches: dict[str, TrainingBatch]) -> StepBatch:
         organisms, replayed = batches[ORGANISMS], batches.get(REPLAY)
         n = len(organisms.texts) + (len(replayed.texts) if replayed else 0)
         n_micro = max(1, -(-n // self._recipe.micro_batch)) if self._recipe.micro_batch else 1
@@ -158,13 +158,13 @@ class Feed:
         if replayed:
             parts.append(self._parts(replayed, n_micro))
         micro = [
-            Micro(images=own[0], texts=own[1], replay=rest[0] if rest else None)
+            MicroBatch(images=own[0], texts=own[1], replay=rest[0] if rest else None)
             for own, *rest in zip(*parts, strict=True)
         ]
-        groups = group_numbers(organisms.lineages)
-        return Pairs(
+        groups = group_ids(organisms.lineages)
+        return StepBatch(
             micro=micro,
-            groups={name: torch.from_numpy(value).to(self._ranks.device) for name, value in groups.items()},
+            groups={name: torch.from_numpy(value).to(self._processes.device) for name, value in groups.items()},
             positions={name: batch.position + self.streams[name].global_batch for name, batch in batches.items()},
         )
 
@@ -174,7 +174,7 @@ class Feed:
                 f"micro_batch {self._recipe.micro_batch} makes {n} parts of {len(batch.texts)} pairs; raise it"
             )
         bounds = np.linspace(0, len(batch.texts), n + 1).astype(int)
-        device = self._ranks.device
+        device = self._processes.device
         found = []
         for start, stop in pairwise(bounds):
             images_bhwc = torch.from_numpy(batch.images[start:stop])
@@ -184,8 +184,8 @@ class Feed:
         return found
 
 
-def _stream_config(recipe: ClipRecipe, samples: SamplesConfig, own: int) -> StreamConfig:
-    return StreamConfig(
+def _stream_config(recipe: ClipRecipe, samples: SamplesConfig, own: int) -> LoaderConfig:
+    return LoaderConfig(
         batch_size=own,
         seed=recipe.seed,
         window=samples.window,

@@ -19,7 +19,7 @@ import torch
 from linnaea.model.core.safetensors import StoredTensor, read_safetensors, write_safetensors
 from linnaea.store import MANIFEST, UNFINISHED, read_manifest, write_artifact
 from linnaea.train.clip.recipe import MACHINE, ClipRecipe, defining, describe
-from linnaea.train.distributed.process_group import Ranks, bare, is_sharded
+from linnaea.train.distributed.process_group import ProcessGroup, is_sharded, unwrap
 
 KIND = "training checkpoint"
 STATE = "state.safetensors"
@@ -76,7 +76,7 @@ def _whole(tensor: torch.Tensor, keep: bool) -> torch.Tensor | None:
 
 def _tensors(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     """Every tensor of the run by its name; AdamW's once a step was taken."""
-    named = dict(bare(model).named_parameters())
+    named = dict(unwrap(model).named_parameters())
     found = {f"{WEIGHT}/{name}": parameter for name, parameter in named.items()}
     for name, parameter in named.items():
         for key, value in optimizer.state.get(parameter, {}).items():
@@ -104,12 +104,12 @@ class Checkpoints:
     the last one failed.
     """
 
-    def __init__(self, directory: Path, recipe: ClipRecipe, ranks: Ranks, *, report: Callable[[str], None]):
-        self.directory, self._recipe, self._ranks, self._report = directory, recipe, ranks, report
+    def __init__(self, directory: Path, recipe: ClipRecipe, processes: ProcessGroup, *, report: Callable[[str], None]):
+        self.directory, self._recipe, self._processes, self._report = directory, recipe, processes, report
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future | None = None
         self._failed: OSError | None = None
-        if ranks.is_first and directory.is_dir():
+        if processes.is_first and directory.is_dir():
             # What a killed run was writing, or removing.
             unfinished = [path for path in directory.glob("step-*") if not (path / MANIFEST).is_file()]
             for left in (*directory.glob(f".*{UNFINISHED}"), *unfinished):
@@ -123,20 +123,20 @@ class Checkpoints:
             self._writing = self._pool.submit(self._write, step, snapshot)
 
     def _snapshot(self, step, model, optimizer, streams) -> Snapshot | None:
-        ranks = self._ranks
-        randoms = ranks.everyones(_random_state(ranks.device))
-        tensors = {name: _whole(value, ranks.is_first) for name, value in _tensors(model, optimizer).items()}
-        if not ranks.is_first:
+        processes = self._processes
+        randoms = processes.all_gather_object(_random_state(processes.device))
+        tensors = {name: _whole(value, processes.is_first) for name, value in _tensors(model, optimizer).items()}
+        if not processes.is_first:
             return None
-        if ranks.device.type == "cuda":
-            torch.cuda.synchronize(ranks.device)
+        if processes.device.type == "cuda":
+            torch.cuda.synchronize(processes.device)
         for rank, states in enumerate(randoms):
             for kind, state in zip(("cpu", "cuda"), states, strict=False):
                 tensors[f"{RANDOM}/{kind}/{rank}"] = torch.tensor(state)
         manifest = {
             "kind": KIND,
             "step": step,
-            "ranks": ranks.n,
+            "ranks": processes.world_size,
             "streams": streams,
             "recipe": describe(self._recipe),
             "defining": defining(self._recipe),
@@ -189,10 +189,10 @@ class Checkpoints:
             return None
         manifest, stored = read_newest(found)
         refuse_changes(manifest, self._recipe, found[-1].name)
-        _restore(stored, model, optimizer, self._ranks)
-        if manifest["ranks"] != self._ranks.n:
+        _restore(stored, model, optimizer, self._processes)
+        if manifest["ranks"] != self._processes.world_size:
             self._report(
-                f"the run had {manifest['ranks']} ranks and goes on with {self._ranks.n}: the batches stay the same, "
+                f"the run had {manifest['ranks']} ranks and goes on with {self._processes.world_size}: the batches stay the same, "
                 "sums differ by rounding"
             )
         return manifest
@@ -211,8 +211,8 @@ def refuse_changes(manifest: dict, recipe: ClipRecipe, name: str) -> None:
         )
 
 
-def _restore(stored: dict, model: torch.nn.Module, optimizer: torch.optim.Optimizer, ranks: Ranks) -> None:
-    named = dict(bare(model).named_parameters())
+def _restore(stored: dict, model: torch.nn.Module, optimizer: torch.optim.Optimizer, processes: ProcessGroup) -> None:
+    named = dict(unwrap(model).named_parameters())
     with torch.no_grad():
         for name, parameter in named.items():
             parameter.copy_(_laid_out(stored.pop(f"{WEIGHT}/{name}"), parameter))
@@ -222,8 +222,8 @@ def _restore(stored: dict, model: torch.nn.Module, optimizer: torch.optim.Optimi
                 optimizer.state[parameter] = {key: _moment(value, parameter) for key, value in values.items()}
     for kind, restore in (("cpu", torch.set_rng_state), ("cuda", torch.cuda.set_rng_state)):
         # With other ranks than before there may be none for this one; nothing in a step is left to chance.
-        state = stored.get(f"{RANDOM}/{kind}/{ranks.rank}")
-        if state is not None and (kind == "cpu" or ranks.device.type == "cuda"):
+        state = stored.get(f"{RANDOM}/{kind}/{processes.rank}")
+        if state is not None and (kind == "cpu" or processes.device.type == "cuda"):
             restore(torch.from_numpy(state.array().astype(np.uint8)))
 
 

@@ -8,7 +8,7 @@ from linnaea.model.formats.open_clip_config import OPEN_CLIP_CONFIG, read_config
 from linnaea.train.clip.recipe import ClipRecipe
 
 
-def check_folders(recipe: ClipRecipe) -> None:
+def check_model_folders(recipe: ClipRecipe) -> None:
     """Nothing, where the towers' description and the folders of weights are there and a teacher sees what the towers see; else
     FileNotFoundError or ValueError says how to get there."""
     check_towers(recipe.towers)

@@ -18,49 +18,49 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from linnaea.train.clip.batches import Feed, Micro, Pairs
+from linnaea.train.clip.batches import BatchLoader, MicroBatch, StepBatch
 from linnaea.train.clip.checkpoints import Checkpoints, finished
 from linnaea.train.clip.gradient_caching import cached_backward
-from linnaea.train.clip.input_checks import check_folders
+from linnaea.train.clip.input_checks import check_model_folders
 from linnaea.train.clip.losses import LevelConfig, distillation_loss, info_nce, level_loss, sigmoid_loss
 from linnaea.train.clip.open_clip_io import load_open_clip, make_model
 from linnaea.train.clip.recipe import ClipRecipe
 from linnaea.train.clip.towers import ClipModel
 from linnaea.train.distributed.process_group import (
-    Ranks,
+    ProcessGroup,
     average_scalars,
-    bare,
-    gradient_length,
+    gradient_norm,
     is_sharded,
     no_sync,
-    spread,
+    unwrap,
+    wrap_parallel,
 )
 from linnaea.train.runtime.graceful_stop import StopRequest
-from linnaea.train.runtime.metrics_log import Curve
+from linnaea.train.runtime.metrics_log import MetricsLog
 
 # Zhai et al. 2023 begin there, so that the many negatives do not drown the first steps.
-FIRST_BIAS = -10.0
+INITIAL_BIAS = -10.0
 PARTS = ("loss", "contrast", "replay", "distillation")
 Validate = Callable[[ClipModel], dict[str, float]]
 
 
-class Trained(nn.Module):
+class TrainableClip(nn.Module):
     """The towers with what their loss learns beside them: a bias, where it is the sigmoid's."""
 
     def __init__(self, clip: ClipModel, *, biased: bool):
         super().__init__()
         self.clip = clip
-        self.bias = nn.Parameter(torch.tensor(FIRST_BIAS)) if biased else None
+        self.bias = nn.Parameter(torch.tensor(INITIAL_BIAS)) if biased else None
 
-    def forward(self, micro: Micro) -> tuple[torch.Tensor, ...]:
+    def forward(self, micro: MicroBatch) -> tuple[torch.Tensor, ...]:
         """Vectors [b, d] of images and texts, of the replayed ones if there are any; the scale, and the bias if any."""
         found = self.clip(micro.images, micro.texts, micro.replay)
         return found if self.bias is None else (*found, self.bias.clone())
 
 
-def open_model(recipe: ClipRecipe) -> Trained:
+def open_model(recipe: ClipRecipe) -> TrainableClip:
     """The model that a recipe starts from, the same in every process."""
-    check_folders(recipe)
+    check_model_folders(recipe)
     torch.manual_seed(recipe.seed)
     clip = make_model(recipe.towers, second=recipe.second)
     if clip.visual.config.size != recipe.crop.size:
@@ -78,7 +78,7 @@ def open_model(recipe: ClipRecipe) -> Trained:
     clip.set_checkpointing(recipe.activation_checkpointing)
     if recipe.compile:
         compile_towers(clip)
-    return Trained(clip, biased=recipe.loss == "sigmoid")
+    return TrainableClip(clip, biased=recipe.loss == "sigmoid")
 
 
 def compile_towers(clip: ClipModel) -> None:
@@ -94,7 +94,7 @@ def compile_towers(clip: ClipModel) -> None:
 
 def make_optimizer(model: nn.Module, recipe: ClipRecipe) -> torch.optim.AdamW:
     """AdamW in one pass over all weights; matrices decay, norms, biases and scalars do not."""
-    parameters = list(bare(model).parameters())
+    parameters = list(unwrap(model).parameters())
     groups = (
         ([p for p in parameters if p.ndim > 1], recipe.weight_decay),
         ([p for p in parameters if p.ndim == 1], 0.0),
@@ -128,7 +128,7 @@ class Objective:
         self.parts: dict[str, torch.Tensor] = {}
 
     def __call__(self, features: tuple[torch.Tensor, ...], groups: dict, taught: tuple[torch.Tensor, ...] | None):
-        """The loss of all pairs, from what `Trained` gives of them and what a teacher does."""
+        """The loss of all pairs, from what `TrainableClip` gives of them and what a teacher does."""
         recipe, tile = self._recipe, self._recipe.tile
         image_bd, text_bd, *rest = features
         scale = rest[-2] if recipe.loss == "sigmoid" else rest[-1]
@@ -149,21 +149,21 @@ class Objective:
         return loss
 
 
-class Teacher:
+class TeacherTowers:
     """Towers that do not learn, whose likenesses the student's are drawn to."""
 
     def __init__(self, directory: Path, device: torch.device):
         self._clip = load_open_clip(directory).to(device).eval().requires_grad_(False)
 
     @torch.no_grad()
-    def __call__(self, pairs: Pairs) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def __call__(self, pairs: StepBatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Its vectors of images and texts of a step's organisms, and its scale."""
         found = [self._clip(micro.images, micro.texts) for micro in pairs.micro]
         return torch.cat([image for image, _, _ in found]), torch.cat([text for _, text, _ in found]), found[0][2]
 
 
 def backward(
-    model: nn.Module, pairs: Pairs, objective: Objective, teacher: Teacher | None, *, precision: str
+    model: nn.Module, pairs: StepBatch, objective: Objective, teacher: TeacherTowers | None, *, precision: str
 ) -> dict[str, torch.Tensor]:
     """Adds the gradients of a step's loss to the weights'; the terms of the loss on this rank.
 
@@ -174,7 +174,7 @@ def backward(
     def mixed():
         return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
-    def encode(micro: Micro) -> tuple[torch.Tensor, ...]:
+    def encode(micro: MicroBatch) -> tuple[torch.Tensor, ...]:
         with mixed():
             return model(micro)
 
@@ -191,7 +191,7 @@ def backward(
     return objective.parts
 
 
-def stop_unless_finite(step: int, losses: list[float], gradient: float) -> None:
+def check_finite(step: int, losses: list[float], gradient: float) -> None:
     """FloatingPointError naming step, rank and loss, where a loss of a rank or the gradient's length is not finite."""
     wrong = [(rank, loss) for rank, loss in enumerate(losses) if not math.isfinite(loss)]
     if wrong:
@@ -213,7 +213,7 @@ def train_clip(
     recipe: ClipRecipe,
     work: Path,
     *,
-    ranks: Ranks | None = None,
+    processes: ProcessGroup | None = None,
     resume: bool = False,
     validate: Validate | None = None,
     report: Callable[[str], None] = print,
@@ -224,19 +224,19 @@ def train_clip(
     early, with a checkpoint; so does SIGTERM or Ctrl-C in any rank, and then KeyboardInterrupt is raised in all.
     FloatingPointError names a step whose loss or gradient is not finite.
     """
-    ranks = ranks or Ranks()
-    report = report if ranks.is_first else (lambda _: None)
+    processes = processes or ProcessGroup()
+    report = report if processes.is_first else (lambda _: None)
     kept = work / "checkpoints"
     if not resume and finished(kept):
         raise ValueError(f"{kept} holds {finished(kept)[-1].name}; go on with --resume, or choose another --out")
-    model = spread(open_model(recipe), ranks, parallel=recipe.parallel, precision=recipe.precision)
+    model = wrap_parallel(open_model(recipe), processes, parallel=recipe.parallel, precision=recipe.precision)
     optimizer = make_optimizer(model, recipe)
-    feed = Feed(recipe, ranks, context=bare(model).clip.text_config.context, work=work)
-    teacher = Teacher(recipe.teacher, ranks.device) if recipe.teacher else None
-    checkpoints = Checkpoints(kept, recipe, ranks, report=report)
+    feed = BatchLoader(recipe, processes, context=unwrap(model).clip.text_config.context, work=work)
+    teacher = TeacherTowers(recipe.teacher, processes.device) if recipe.teacher else None
+    checkpoints = Checkpoints(kept, recipe, processes, report=report)
     done = _go_on(checkpoints, model, optimizer, feed, report) if resume else 0
     end = min(recipe.steps, recipe.stop_after or recipe.steps)
-    curve = _open_curve(recipe, work, done, report) if ranks.is_first else None
+    curve = _open_curve(recipe, work, done, report) if processes.is_first else None
     objective, pairs_of_steps, asked = Objective(recipe), iter(feed), StopRequest()
     with ExitStack() as ending:
         # From the last to the first; where one fails, the others still end: checkpoints above all.
@@ -250,17 +250,17 @@ def train_clip(
                 group["lr"] = rate_at(step, recipe)
             pairs = next(pairs_of_steps)
             parts = backward(model, pairs, objective, teacher, precision=recipe.precision)
-            average_scalars(model, ranks)
-            length = gradient_length(model.parameters(), ranks)
-            figures = _gather_figures(parts, length, ranks, stop=bool(asked.name))
+            average_scalars(model, processes)
+            length = gradient_norm(model.parameters(), processes)
+            figures = _gather_figures(parts, length, processes, stop=bool(asked.name))
             stop = any(figures.pop("stop"))
-            stop_unless_finite(step, figures["loss"], figures["gradient"][0])
-            _shorten(model, recipe.clip_norm, figures["gradient"][0])
+            check_finite(step, figures["loss"], figures["gradient"][0])
+            clip_gradients(model, recipe.clip_norm, figures["gradient"][0])
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            scale = _hold_scale(model, recipe.max_scale)
+            scale = clamp_logit_scale(model, recipe.max_scale)
             if curve:
-                means = {name: sum(every) / ranks.n for name, every in figures.items()}
+                means = {name: sum(every) / processes.world_size for name, every in figures.items()}
                 means |= {"scale": scale, "learning_rate": rate_at(step, recipe)}
                 curve.add(step + 1, means, recipe.batch + recipe.replay_batch)
             if stop or _is_due(step + 1, recipe.checkpoint_every, end):
@@ -270,11 +270,11 @@ def train_clip(
             if stop and step + 1 < end:
                 raise KeyboardInterrupt(f"asked to stop after step {step + 1}")
     checkpoints.finish()
-    _report_rejects(feed, ranks, report)
+    _report_rejects(feed, processes, report)
     return whole_towers(model, recipe)
 
 
-def _go_on(checkpoints: Checkpoints, model, optimizer, feed: Feed, report) -> int:
+def _go_on(checkpoints: Checkpoints, model, optimizer, feed: BatchLoader, report) -> int:
     """Steps taken before, with everything as it was then."""
     manifest = checkpoints.resume(model, optimizer)
     if manifest is None:
@@ -285,54 +285,61 @@ def _go_on(checkpoints: Checkpoints, model, optimizer, feed: Feed, report) -> in
     return manifest["step"]
 
 
-def _open_curve(recipe: ClipRecipe, work: Path, done: int, report: Callable[[str], None]) -> Curve:
+def _open_curve(recipe: ClipRecipe, work: Path, done: int, report: Callable[[str], None]) -> MetricsLog:
     settings = {"log_every": recipe.log_every, "tensorboard": recipe.tensorboard}
-    return Curve(work, done=done, steps=recipe.steps, report=report, **settings)
+    return MetricsLog(work, done=done, steps=recipe.steps, report=report, **settings)
 
 
 def _is_due(done: int, every: int, end: int) -> bool:
     return done == end or (every > 0 and done % every == 0)
 
 
-def _gather_figures(parts: dict, length: torch.Tensor, ranks: Ranks, *, stop: bool) -> dict[str, list[float]]:
+def _gather_figures(
+    parts: dict, length: torch.Tensor, processes: ProcessGroup, *, stop: bool
+) -> dict[str, list[float]]:
     """The terms of the loss and the gradient's length by name, of each rank, and whether it was asked to stop."""
     own = {name: parts[name] for name in PARTS if name in parts} | {
         "gradient": length,
         "stop": length.new_tensor(float(stop)),
     }
-    every = ranks.numbers(torch.stack(list(own.values())).tolist())
+    every = processes.numbers(torch.stack(list(own.values())).tolist())
     return dict(zip(own, map(list, zip(*every, strict=True)), strict=True))
 
 
-def _shorten(model: nn.Module, most: float, length: float) -> None:
+def clip_gradients(model: nn.Module, most: float, length: float) -> None:
     if most and length > most:
         grads = [p.grad.to_local() if is_sharded(p.grad) else p.grad for p in model.parameters() if p.grad is not None]
         torch._foreach_mul_(grads, most / length)
 
 
 @torch.no_grad()
-def _hold_scale(model: nn.Module, most: float) -> float:
+def clamp_logit_scale(model: nn.Module, most: float) -> float:
     """The logit scale, held between 1 and its bound."""
-    scale = bare(model).clip.logit_scale
+    scale = unwrap(model).clip.logit_scale
     return scale.clamp_(0, math.log(most)).exp().item()
 
 
-def _validate(model: nn.Module, validate: Validate, step: int, curve: Curve | None) -> None:
+def _validate(model: nn.Module, validate: Validate, step: int, curve: MetricsLog | None) -> None:
     model.eval()
     with torch.no_grad():
-        found = validate(bare(model).clip)
+        found = validate(unwrap(model).clip)
     model.train()
     if curve:
         curve.add_validation(step, found)
 
 
-def _report_rejects(feed: Feed, ranks: Ranks, report: Callable[[str], None]) -> None:
+def _report_rejects(feed: BatchLoader, processes: ProcessGroup, report: Callable[[str], None]) -> None:
     """Says how many samples could not be used, and how many were used though odd, and why; each is named in `work/rejects`
     or `work/notices`."""
     for name, stream in feed.streams.items():
-        found = {row for rows in ranks.everyones(stream.rejects.rows) for row in rows}
+        found = {row for rows in processes.all_gather_object(stream.rejects.rows) for row in rows}
         lost = {(row.part, row.key) for row in found}
-        odd = {row for rows in ranks.everyones(stream.notices.rows) for row in rows if (row.part, row.key) not in lost}
+        odd = {
+            row
+            for rows in processes.all_gather_object(stream.notices.rows)
+            for row in rows
+            if (row.part, row.key) not in lost
+        }
         for rows, what in ((found, "not used"), (odd, "used, but")):
             for reason in sorted({row.reason for row in rows}):
                 report(f"{name}: {sum(row.reason == reason for row in rows):,} {what}: {reason}")
@@ -343,7 +350,7 @@ def whole_towers(model: nn.Module, recipe: ClipRecipe) -> ClipModel:
     towers = make_model(recipe.towers, second=recipe.second)
     state = {
         name: (value.full_tensor() if is_sharded(value) else value).cpu()
-        for name, value in bare(model).clip.state_dict().items()
+        for name, value in unwrap(model).clip.state_dict().items()
     }
     towers.load_state_dict(state)
     return towers.eval()

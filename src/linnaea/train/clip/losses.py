@@ -92,7 +92,7 @@ def level_loss(
     """Symmetric cross-entropy (nats) in which relatives are partial positives; InfoNCE where all shares are 0.
 
     `groups` gives for "genus" and "family" a number [b] int64 each, the same on all ranks for the same taxon
-    (`linnaea.datasets.group_ids.group_numbers`), negative where unknown: then that share stays with the pair. The
+    (`linnaea.datasets.group_ids.group_ids`), negative where unknown: then that share stays with the pair. The
     target of an image is its own text, plus the shares of `config` over the texts of its genus and family; as groups
     are the same for images and texts, the target of a text is the same. Per rank the value may differ from that of a
     matrix of soft targets by what the two directions exchange; the mean over ranks is equal, and so are all gradients.

@@ -29,7 +29,7 @@ def run_clip(
     Checkpoints, curves and the journals of samples that could not be used lie in `work`, by default `out`/training. With
     `validate_every` and no `validate` the towers are validated as `linnaea.train.clip.validation` does it.
     """
-    from linnaea.train.clip.input_checks import check_folders
+    from linnaea.train.clip.input_checks import check_model_folders
     from linnaea.train.clip.loop import train_clip
     from linnaea.train.clip.naming_card import save_names
     from linnaea.train.clip.open_clip_io import save_open_clip
@@ -37,28 +37,32 @@ def run_clip(
 
     if (out / CONFIG).exists():
         raise ValueError(f"{out} holds a model of another kind ({CONFIG}); choose another --out")
-    check_folders(recipe)
+    check_model_folders(recipe)
     work = work or out / RUN
-    with join(recipe.device, timeout_s=recipe.timeout_s) as ranks:
-        if ranks.is_first:
-            report(f"{recipe.name}: {ranks.n} {'rank' if ranks.n == 1 else 'ranks'} on {ranks.device.type}, {work}")
+    with join(recipe.device, timeout_s=recipe.timeout_s) as processes:
+        if processes.is_first:
+            report(
+                f"{recipe.name}: {processes.world_size} {'rank' if processes.world_size == 1 else 'ranks'} on {processes.device.type}, {work}"
+            )
         own = None
         if recipe.validate_every and validate is None:
             from linnaea.train.clip.validation import Validation
 
-            validate = own = Validation(recipe, work, ranks)
-        towers = train_clip(recipe, work, ranks=ranks, resume=resume, validate=validate, report=report)
-        if ranks.is_first and own is not None and own.rejects.counts:
+            validate = own = Validation(recipe, work, processes)
+        towers = train_clip(recipe, work, processes=processes, resume=resume, validate=validate, report=report)
+        if processes.is_first and own is not None and own.rejects.counts:
             report(f"validation: not used: {own.rejects.summary()}")
         stopped = 0 < recipe.stop_after < recipe.steps
-        if ranks.is_first and not stopped:
+        if processes.is_first and not stopped:
             with writing(out, "the model"):
                 save_open_clip(towers, recipe.towers, out)
-                write_json(out / RECORD, {"recipe": describe(recipe), "ranks": ranks.n, "curve": _figures(work)})
-        if ranks.is_first and stopped:
+                write_json(
+                    out / RECORD, {"recipe": describe(recipe), "ranks": processes.world_size, "curve": _figures(work)}
+                )
+        if processes.is_first and stopped:
             report(f"stopped after step {recipe.stop_after} as asked; --resume with stop_after 0 goes on")
     # No other rank waits for it: many shards take minutes to look through.
-    if ranks.is_first and not stopped:
+    if processes.is_first and not stopped:
         with writing(out, "the model"):
             save_names(recipe, out, report)
     return out

@@ -26,7 +26,7 @@ MOST_MEMORY = 0.94
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kind:
+class Accelerator:
     """A kind of processor: operations a second at most, the share of them that is assumed, bytes of memory, and bytes a
     second that AdamW can read and write (a GPU's are so many that it does not count)."""
 
@@ -37,12 +37,12 @@ class Kind:
     about: str = "published peak of dense bf16 products"
 
 
-def _gpu(peak_tflops: float, memory_gb: float) -> Kind:
-    return Kind(peak=peak_tflops * 1e12, memory=memory_gb * 1e9)
+def _gpu(peak_tflops: float, memory_gb: float) -> Accelerator:
+    return Accelerator(peak=peak_tflops * 1e12, memory=memory_gb * 1e9)
 
 
 # Manufacturers' figures for dense bfloat16 (half of those quoted with sparsity), as torchtitan collects them.
-KINDS = {
+ACCELERATORS = {
     "a100": _gpu(312, 80),
     "h100": _gpu(989, 80),
     "h100-pcie": _gpu(756, 80),
@@ -54,7 +54,7 @@ KINDS = {
 }
 
 
-def measure_cpu(precision: str) -> Kind:
+def measure_cpu(precision: str) -> Accelerator:
     """This machine: the fastest of some matrix products in the recipe's precision and of some copies, its whole memory."""
     import torch
 
@@ -67,7 +67,7 @@ def measure_cpu(precision: str) -> Kind:
     about = f"fastest {precision} product of {PRODUCT_SIDE}³ here, on {torch.get_num_threads()} threads"
     bandwidth = 2 * long.nbytes / copy_s
     peak, share = 2 * PRODUCT_SIDE**3 / product_s, CPU_SHARE[precision]
-    return Kind(peak=peak, memory=memory, bandwidth=bandwidth, utilisation=share, about=about)
+    return Accelerator(peak=peak, memory=memory, bandwidth=bandwidth, utilisation=share, about=about)
 
 
 def _fastest_s(work) -> float:
@@ -79,16 +79,16 @@ def _fastest_s(work) -> float:
     return min(seconds)
 
 
-def find_kind(name: str, precision: str) -> Kind:
+def find_accelerator(name: str, precision: str) -> Accelerator:
     """The kind of that name. Raises ValueError naming the known ones."""
     if name == CPU:
         return measure_cpu(precision)
-    if name not in KINDS:
-        raise ValueError(f"unknown gpu-kind {name!r}; choose one of {', '.join((*KINDS, CPU))}")
-    return KINDS[name]
+    if name not in ACCELERATORS:
+        raise ValueError(f"unknown gpu-kind {name!r}; choose one of {', '.join((*ACCELERATORS, CPU))}")
+    return ACCELERATORS[name]
 
 
-def usual_kind(recipe: ClipRecipe, gpus: int) -> str:
+def default_accelerator(recipe: ClipRecipe, gpus: int) -> str:
     """The kind that is assumed where none is asked for: this machine's processor for a recipe that is meant for one, and for
     trials on drawn pictures."""
     is_trial = bool(recipe.organisms.drawn) and gpus == 1
@@ -115,14 +115,14 @@ def text_lengths(samples: SamplesConfig, context: int, n: int = N_TEXTS) -> list
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class TrainingPlan:
     """What a recipe costs on some processors."""
 
     recipe: ClipRecipe
     shape: StepShape
     flops: StepFlops
     kind_name: str
-    kind: Kind
+    kind: Accelerator
     utilisation: float
     mean_length: float
 
@@ -146,7 +146,7 @@ def plan_run(
     gpu_kind: str = USUAL_GPU,
     utilisation: float = 0.0,
     lengths: Sequence[int] = (),
-) -> Plan:
+) -> TrainingPlan:
     """The plan of a recipe on `gpus` processors of a kind.
 
     `lengths` are tokens of texts like those of the run; without them they are those of drawn lineages. Every text is
@@ -183,8 +183,8 @@ def plan_run(
         teacher=(teacher.vision, teacher.text) if teacher else None,
         taught=own if teacher else None,
     )
-    kind = find_kind(gpu_kind, recipe.precision)
-    return Plan(
+    kind = find_accelerator(gpu_kind, recipe.precision)
+    return TrainingPlan(
         recipe=recipe,
         shape=shape,
         flops=step_flops(shape),
@@ -210,7 +210,7 @@ def show_number(value: float) -> str:
     return f"{value:.3g}"
 
 
-def show(plan: Plan, *, by_default: bool = False) -> list[str]:
+def show(plan: TrainingPlan, *, by_default: bool = False) -> list[str]:
     """The plan as lines of text; `by_default` where nobody asked for this kind of processor."""
     recipe, shape, flops, kind = plan.recipe, plan.shape, plan.flops, plan.kind
     each, n = shape.pairs + shape.replayed, shape.n_ranks
@@ -250,7 +250,7 @@ def _show_parts(parts: dict[str, float], unit: float) -> str:
     return ", ".join(f"{name} {show_number(value / unit)}" for name, value in parts.items() if value)
 
 
-def _show_teacher(plan: Plan) -> list[tuple[str, str]]:
+def _show_teacher(plan: TrainingPlan) -> list[tuple[str, str]]:
     """What a teacher adds, where there is one."""
     if plan.shape.teacher is None:
         return []
@@ -260,7 +260,7 @@ def _show_teacher(plan: Plan) -> list[tuple[str, str]]:
     ]
 
 
-def _show_memory(plan: Plan) -> list[tuple[str, str]]:
+def _show_memory(plan: TrainingPlan) -> list[tuple[str, str]]:
     """Memory as the recipe has it, part by part, and what the other ways would take."""
     shape, second, most = plan.shape, plan.recipe.second, plan.kind.memory
     parts = memory_bytes(shape, second=second)
@@ -279,7 +279,7 @@ def _show_memory(plan: Plan) -> list[tuple[str, str]]:
     return rows
 
 
-def largest_micro_batch(plan: Plan) -> int:
+def largest_micro_batch(plan: TrainingPlan) -> int:
     """The most pairs held at once whose step fits into the processor's memory; 0 if none do."""
 
     def fits(pairs: int) -> bool:
@@ -290,7 +290,7 @@ def largest_micro_batch(plan: Plan) -> int:
     return bisect_left(range(1, plan.shape.pairs + plan.shape.replayed + 1), True, key=lambda pairs: not fits(pairs))
 
 
-def _show_remedy(plan: Plan) -> str:
+def _show_remedy(plan: TrainingPlan) -> str:
     largest = largest_micro_batch(plan)
     if largest:
         return f"--micro-batch {largest} does, and what is smaller"
@@ -311,6 +311,6 @@ def main(recipe: ClipRecipe, *, gpus: int = 1, gpu_kind: str = "", utilisation: 
     if not hasattr(recipe, "towers"):
         raise ValueError(f"recipe {recipe.name!r} trains no towers, so it has no plan; {_why_none(recipe)}")
     check_towers(recipe.towers)
-    found = plan_run(recipe, gpus=gpus, gpu_kind=gpu_kind or usual_kind(recipe, gpus), utilisation=utilisation)
+    found = plan_run(recipe, gpus=gpus, gpu_kind=gpu_kind or default_accelerator(recipe, gpus), utilisation=utilisation)
     print("\n".join(show(found, by_default=not gpu_kind)))
     return 0

@@ -10,7 +10,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from linnaea.datasets.manifests import text_types
+from linnaea.datasets.manifests import check_text_types
 from linnaea.datasets.samples import TEMPLATE
 from linnaea.taxonomy.name_text import TEXT_TYPES
 from linnaea.train.data.augmentation import AugmentConfig
@@ -85,7 +85,7 @@ class SamplesConfig:
             found = " and ".join(given) or "none of them"
             raise ValueError(f"samples come from shards, a table or drawn pictures, but {found} is given; give one")
         check_bounds(self, SAMPLES_BOUNDS)
-        text_types(self.types)
+        check_text_types(self.types)
         if self.draw not in DRAWS:
             raise ValueError(f"unknown draw {self.draw!r}; choose one of {', '.join(DRAWS)}")
         before, mark, after = self.template.partition("{}")

@@ -83,7 +83,7 @@ def _split(rows: torch.Tensor, sizes: list[int]) -> Sequence[torch.Tensor]:
     return (rows,) if len(sizes) == 1 else rows.split(sizes)
 
 
-class Block(nn.Module):
+class ResidualAttentionBlock(nn.Module):
     """A pre-norm transformer block on packed rows."""
 
     def __init__(self, config: VisionConfig | TextConfig, *, causal: bool):
@@ -106,13 +106,13 @@ class Block(nn.Module):
         return x_rw + self.mlp(self.ln_2(x_rw))
 
 
-class Transformer(nn.Module):
+class TransformerStack(nn.Module):
     """Blocks, of which the last is computed for one row a sequence. With `checkpointing` activations are computed
     again."""
 
     def __init__(self, config: VisionConfig | TextConfig, *, causal: bool):
         super().__init__()
-        self.resblocks = nn.ModuleList(Block(config, causal=causal) for _ in range(config.n_layers))
+        self.resblocks = nn.ModuleList(ResidualAttentionBlock(config, causal=causal) for _ in range(config.n_layers))
         self.checkpointing = False
 
     def forward(self, x_rw: torch.Tensor, groups: Groups, pooled_n: torch.Tensor) -> torch.Tensor:
@@ -127,7 +127,7 @@ class Transformer(nn.Module):
         return x_rw
 
 
-class ImageTower(nn.Module):
+class VisionTransformer(nn.Module):
     """A vision transformer read at its class token, with a second projector where the training replays."""
 
     def __init__(self, config: VisionConfig, *, second: bool = False):
@@ -140,7 +140,7 @@ class ImageTower(nn.Module):
         self.continual_proj = nn.Parameter(self.proj.detach().clone()) if second else None
         self.conv1 = nn.Conv2d(CHANNELS, w, config.patch, config.patch, bias=False)
         self.ln_pre, self.ln_post = nn.LayerNorm(w), nn.LayerNorm(w)
-        self.transformer = Transformer(config, causal=False)
+        self.transformer = TransformerStack(config, causal=False)
         # Not in the state dict: they belong to the config.
         self.register_buffer("mean", 255 * torch.tensor(config.mean).view(-1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(config.std).view(-1, 1), persistent=False)
@@ -226,8 +226,8 @@ class ClipModel(nn.Module):
         self.positional_embedding = nn.Parameter(0.01 * torch.randn(text.context, text.width))
         self.text_projection = nn.Parameter(text.width**-0.5 * torch.randn(text.width, text.dim))
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
-        self.visual = ImageTower(vision, second=second)
-        self.transformer = Transformer(text, causal=True)
+        self.visual = VisionTransformer(vision, second=second)
+        self.transformer = TransformerStack(text, causal=True)
         self.token_embedding = nn.Embedding(text.n_tokens, text.width)
         nn.init.normal_(self.token_embedding.weight, std=0.02)
         self.ln_final = nn.LayerNorm(text.width)

@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 
 from linnaea.datasets.rejects import RejectJournal
-from linnaea.datasets.samples import RawSample, Reject, Source
-from linnaea.datasets.synthetic import DrawnSource
+from linnaea.datasets.samples import RawSample, Reject, SampleSource
+from linnaea.datasets.synthetic import SyntheticSource
 from linnaea.model.core.preprocessing import preprocess_image
 from linnaea.model.core.tokenizer import ClipTokenizer
 from linnaea.model.formats.open_clip_config import read_config
@@ -27,7 +27,7 @@ from linnaea.train.clip.batches import open_source
 from linnaea.train.clip.recipe import ClipRecipe
 from linnaea.train.clip.towers import ClipModel, pack_texts
 from linnaea.train.data.augmentation import decode_bytes
-from linnaea.train.distributed.process_group import Ranks
+from linnaea.train.distributed.process_group import ProcessGroup
 
 VAL = "val"
 # Drawn pictures to validate on, ten of each species, from another seed than those of training.
@@ -35,11 +35,11 @@ N_DRAWN, DRAWN_SEED = 480, 1
 PART = 64
 
 
-def open_validation(recipe: ClipRecipe) -> Source:
+def open_validation(recipe: ClipRecipe) -> SampleSource:
     """What a recipe is validated on. ValueError says what it lacks for that."""
     organisms = recipe.organisms
     if organisms.drawn:
-        return DrawnSource(N_DRAWN, template=organisms.template, seed=DRAWN_SEED)
+        return SyntheticSource(N_DRAWN, template=organisms.template, seed=DRAWN_SEED)
     asked = f"validate_every {recipe.validate_every} wants a table with rows whose split is {VAL!r}"
     if not organisms.table:
         raise ValueError(f"{asked}, and organisms come from shards; leave validate_every at 0")
@@ -60,13 +60,13 @@ class Validation:
     all. What cannot be read is left out; `rejects` journals it in `work`/rejects/validation-0.csv.
     """
 
-    def __init__(self, recipe: ClipRecipe, work: Path, ranks: Ranks):
+    def __init__(self, recipe: ClipRecipe, work: Path, processes: ProcessGroup):
         config = read_config(recipe.towers)
         self._preprocess, self._context = config.preprocess, config.text.context
         self._type = recipe.organisms.fullest_type
-        self._n_threads, self._device, self._bf16 = recipe.n_threads, ranks.device, recipe.precision == "bf16"
-        self._source = ranks.in_turn(partial(open_validation, recipe))
-        self.rejects = RejectJournal(work / "rejects" / "validation-0.csv" if ranks.is_first else None)
+        self._n_threads, self._device, self._bf16 = recipe.n_threads, processes.device, recipe.precision == "bf16"
+        self._source = processes.in_turn(partial(open_validation, recipe))
+        self.rejects = RejectJournal(work / "rejects" / "validation-0.csv" if processes.is_first else None)
         self.rejects.add(self._source.rejects)
 
     def _read(self, place: tuple[int, int]) -> tuple[np.ndarray, str] | Reject:

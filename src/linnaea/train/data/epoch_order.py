@@ -18,7 +18,7 @@ WINDOWS_KEPT = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class SampleIndex:
     """Where a sample lies, and which time in the epoch it is drawn (0 the first)."""
 
     epoch: int
@@ -37,7 +37,7 @@ class _Plan:
     offset: float
 
 
-class EpochOrder:
+class EpochSampler:
     """Every sample once an epoch, or with `balance` as often as its taxon's weight asks.
 
     `window` parts are shuffled together. With `balance` > 0 a sample's expected number of draws in an epoch is
@@ -88,23 +88,23 @@ class EpochOrder:
         order_w = np.random.default_rng((self._seed, epoch, 1 + window)).permutation(len(part_w))
         return part_w[order_w], np.concatenate(rows)[order_w], np.concatenate(repeats)[order_w]
 
-    def locate(self, position: int) -> Place:
+    def locate(self, position: int) -> SampleIndex:
         """The sample at a position of the run, counted from 0."""
         epoch, inside = divmod(position, self.n)
         starts = self._plan(epoch).starts
         window = int(np.searchsorted(starts, inside, side="right")) - 1
         part_w, row_w, repeat_w = self._entries(epoch, window)
         at = inside - int(starts[window])
-        return Place(epoch=epoch, part=int(part_w[at]), row=int(row_w[at]), repeat=int(repeat_w[at]))
+        return SampleIndex(epoch=epoch, part=int(part_w[at]), row=int(row_w[at]), repeat=int(repeat_w[at]))
 
-    def substitute(self, position: int, attempt: int) -> Place:
+    def substitute(self, position: int, attempt: int) -> SampleIndex:
         """Another sample for a position whose own cannot be read: one of its window, drawn; `attempt` counts from 1."""
         epoch, inside = divmod(position, self.n)
         window = int(np.searchsorted(self._plan(epoch).starts, inside, side="right")) - 1
         part_w, row_w, _ = self._entries(epoch, window)
         at = np.random.default_rng((self._seed, position, attempt)).integers(len(part_w))
         # The repeat tells its crop from that of the sample's own turn.
-        return Place(epoch=epoch, part=int(part_w[at]), row=int(row_w[at]), repeat=-attempt)
+        return SampleIndex(epoch=epoch, part=int(part_w[at]), row=int(row_w[at]), repeat=-attempt)
 
 
 class TaxonWeights:

@@ -15,21 +15,21 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from linnaea.datasets.group_ids import stable_number
-from linnaea.datasets.manifests import text_types
+from linnaea.datasets.group_ids import stable_id
+from linnaea.datasets.manifests import check_text_types
 from linnaea.datasets.rejects import RejectJournal
-from linnaea.datasets.samples import RawSample, Reject, Source
+from linnaea.datasets.samples import RawSample, Reject, SampleSource
 from linnaea.photos.decoding import Unreadable
 from linnaea.taxonomy.name_text import TEXT_TYPES
 from linnaea.train.data.augmentation import AugmentConfig, augment, decode_bytes
-from linnaea.train.data.epoch_order import EpochOrder, Place
+from linnaea.train.data.epoch_order import EpochSampler, SampleIndex
 
 DRAWS = ("sample", "step")
 MOST_SUBSTITUTES = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class StreamConfig:
+class LoaderConfig:
     """What a rank's batches are made of."""
 
     batch_size: int
@@ -52,7 +52,7 @@ class StreamConfig:
     "batches made before they are asked for"
 
     def __post_init__(self):
-        text_types(self.types)
+        check_text_types(self.types)
         if self.draw not in DRAWS:
             raise ValueError(f"unknown draw {self.draw!r}; choose one of {', '.join(DRAWS)}")
         for name in ("batch_size", "window", "n_threads"):
@@ -79,7 +79,7 @@ def _why(rejects: RejectJournal) -> str:
     return f": {rejects.summary()}" + (f" (each is named in {rejects.path})" if rejects.path else "")
 
 
-class Stream:
+class DeterministicLoader:
     """The batches of one rank, from a position on.
 
     `tokenize` turns the texts of a batch into lists of ids; of the five texts of a sample only the drawn one is ever
@@ -89,8 +89,8 @@ class Stream:
 
     def __init__(
         self,
-        source: Source,
-        config: StreamConfig,
+        source: SampleSource,
+        config: LoaderConfig,
         *,
         rank: int = 0,
         n_ranks: int = 1,
@@ -108,7 +108,7 @@ class Stream:
             self.notices.add(source.notices)
         if not source.sizes_p.sum():
             raise ValueError(f"there is no usable sample{_why(self.rejects)}; check the data")
-        self._order = EpochOrder(
+        self._order = EpochSampler(
             source.sizes_p, config.seed, window=config.window, balance=config.balance, taxa=source.taxa
         )
         self.position = 0
@@ -145,17 +145,17 @@ class Stream:
 
     def _text_type(self, position: int) -> str:
         drawn_for = position if self._config.draw == "sample" else position // self.global_batch * self.global_batch
-        number = stable_number("text", str(self._config.seed), self._config.draw, str(drawn_for))
+        number = stable_id("text", str(self._config.seed), self._config.draw, str(drawn_for))
         return self._config.types[number % len(self._config.types)]
 
-    def _try(self, place: Place, text_type: str) -> tuple[np.ndarray, RawSample] | Reject:
+    def _try(self, place: SampleIndex, text_type: str) -> tuple[np.ndarray, RawSample] | Reject:
         sample = self._source.read(place.part, place.row, text_type)
         if isinstance(sample, Reject):
             return sample
         image = decode_bytes(sample.data)
         if isinstance(image, Unreadable):
             return Reject(part=self._source.part_name(place.part), key=sample.key, reason=image.reason)
-        seed = stable_number("crop", str(self._config.seed), str(place.epoch), sample.key, str(place.repeat))
+        seed = stable_id("crop", str(self._config.seed), str(place.epoch), sample.key, str(place.repeat))
         return augment(image, self._config.images, random.Random(seed)), sample
 
     def sample(self, position: int) -> tuple[np.ndarray, RawSample]:

@@ -24,11 +24,11 @@ BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ranks:
+class ProcessGroup:
     """This process among all that train together."""
 
     rank: int = 0
-    n: int = 1
+    world_size: int = 1
     local_rank: int = 0
     device: torch.device = CPU
 
@@ -39,28 +39,33 @@ class Ranks:
 
     def share_of(self, batch: int, name: str) -> int:
         """This rank's part of a batch of all ranks. ValueError where it cannot be shared evenly."""
-        if batch % self.n:
-            near = sorted({max(self.n, batch // self.n * self.n), (batch // self.n + 1) * self.n})
+        if batch % self.world_size:
+            near = sorted(
+                {
+                    max(self.world_size, batch // self.world_size * self.world_size),
+                    (batch // self.world_size + 1) * self.world_size,
+                }
+            )
             raise ValueError(
-                f"{name} {batch} cannot be shared evenly by {self.n} ranks; use {' or '.join(map(str, near))}, "
+                f"{name} {batch} cannot be shared evenly by {self.world_size} ranks; use {' or '.join(map(str, near))}, "
                 "or another number of ranks"
             )
-        return batch // self.n
+        return batch // self.world_size
 
-    def everyones(self, value: object) -> list:
+    def all_gather_object(self, value: object) -> list:
         """What each rank gives, in the order of ranks; any picklable value."""
-        if self.n == 1:
+        if self.world_size == 1:
             return [value]
-        found = [None] * self.n
+        found = [None] * self.world_size
         distributed.all_gather_object(found, value)
         return found
 
     def numbers(self, values: list[float]) -> list[list[float]]:
         """The numbers of each rank, in the order of ranks."""
-        if self.n == 1:
+        if self.world_size == 1:
             return [values]
         own = torch.tensor(values, dtype=torch.float64, device=self.device)
-        return gather(own).view(self.n, -1).tolist()
+        return gather(own).view(self.world_size, -1).tolist()
 
     def in_turn(self, make: Callable[[], object]) -> object:
         """What `make` gives: on the first rank of each machine first, as it may fill a cache, then on the others.
@@ -71,7 +76,7 @@ class Ranks:
         for turn in (True, False):
             if (self.local_rank == 0) == turn:
                 made, found = _attempt(make)
-            for error in self.everyones(found):
+            for error in self.all_gather_object(found):
                 if error is not None:
                     raise error
         return made
@@ -85,7 +90,7 @@ def _attempt(make: Callable[[], object]) -> tuple[object, Exception | None]:
 
 
 @contextmanager
-def join(device: str = "auto", *, timeout_s: float = 1800.0) -> Iterator[Ranks]:
+def join(device: str = "auto", *, timeout_s: float = 1800.0) -> Iterator[ProcessGroup]:
     """This process's place among the ranks. ConnectionError names the rank that noticed that another one is lost, and
     of two the lost one."""
     n, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
@@ -96,27 +101,27 @@ def join(device: str = "auto", *, timeout_s: float = 1800.0) -> Iterator[Ranks]:
     place = torch.device(kind, local_rank) if kind == "cuda" else CPU
     if kind == "cuda":
         torch.cuda.set_device(place)
-    ranks = Ranks(rank=rank, n=n, local_rank=local_rank, device=place)
+    processes = ProcessGroup(rank=rank, world_size=n, local_rank=local_rank, device=place)
     if n == 1:
-        yield ranks
+        yield processes
         return
     # Ray has them joined already, and parts them itself.
     joined = distributed.is_initialized()
     if not joined:
         distributed.init_process_group(BACKENDS[kind], timeout=timedelta(seconds=timeout_s))
     try:
-        yield ranks
+        yield processes
         distributed.barrier()
     except RuntimeError as error:
-        if not is_loss_of_a_rank(error):
+        if not is_lost_rank(error):
             raise
-        raise ConnectionError(said_of_loss(rank, n, error)) from error
+        raise ConnectionError(describe_lost_rank(rank, n, error)) from error
     finally:
         if not joined:
             distributed.destroy_process_group()
 
 
-def said_of_loss(rank: int, n: int, error: BaseException) -> str:
+def describe_lost_rank(rank: int, n: int, error: BaseException) -> str:
     """What a rank says that no longer reaches another. Of two it knows which; of more, all that still run lose each other at
     the same time, and only who started them sees which ended first."""
     lost, first = (f"rank {1 - rank}",) * 2 if n == 2 else ("the others", "the rank that ended first")
@@ -127,30 +132,30 @@ def said_of_loss(rank: int, n: int, error: BaseException) -> str:
     )
 
 
-def is_loss_of_a_rank(error: BaseException) -> bool:
+def is_lost_rank(error: BaseException) -> bool:
     """Whether an error says that another process is gone."""
     if isinstance(error, torch.OutOfMemoryError):
         return False
     return isinstance(error, distributed.DistError) or any(word in str(error).lower() for word in LOST)
 
 
-def spread(model: torch.nn.Module, ranks: Ranks, *, parallel: str, precision: str) -> torch.nn.Module:
+def wrap_parallel(model: torch.nn.Module, processes: ProcessGroup, *, parallel: str, precision: str) -> torch.nn.Module:
     """The model on this rank's device, wrapped for several ranks: `ddp` whole on each, `fsdp` in shards."""
-    model = model.to(ranks.device)
-    if ranks.n == 1:
+    model = model.to(processes.device)
+    if processes.world_size == 1:
         return model
     if parallel == "ddp":
-        ids = [ranks.device.index] if ranks.device.type == "cuda" else None
+        ids = [processes.device.index] if processes.device.type == "cuda" else None
         return DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)
-    return _shard(model, ranks, precision)
+    return _shard(model, processes, precision)
 
 
-def _shard(model: torch.nn.Module, ranks: Ranks, precision: str) -> torch.nn.Module:
+def _shard(model: torch.nn.Module, processes: ProcessGroup, precision: str) -> torch.nn.Module:
     """Blocks are shared one by one and gathered when they are computed; the rest together. Scalars stay whole."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 
-    mesh = init_device_mesh(ranks.device.type, (ranks.n,))
+    mesh = init_device_mesh(processes.device.type, (processes.world_size,))
     # Weights of blocks travel as they are multiplied; gradients are summed in float32.
     dtype = torch.bfloat16 if precision == "bf16" else None
     policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False)
@@ -165,7 +170,7 @@ def _shard(model: torch.nn.Module, ranks: Ranks, precision: str) -> torch.nn.Mod
     return model
 
 
-def bare(model: torch.nn.Module) -> torch.nn.Module:
+def unwrap(model: torch.nn.Module) -> torch.nn.Module:
     """The model inside its wrapper."""
     return model.module if isinstance(model, DistributedDataParallel) else model
 
@@ -199,25 +204,25 @@ def no_sync(model: torch.nn.Module) -> Callable[[], AbstractContextManager]:
     return waiting
 
 
-def average_scalars(model: torch.nn.Module, ranks: Ranks) -> None:
+def average_scalars(model: torch.nn.Module, processes: ProcessGroup) -> None:
     """Averages over ranks the gradients that the sharding left alone."""
-    if ranks.n == 1 or isinstance(model, DistributedDataParallel):
+    if processes.world_size == 1 or isinstance(model, DistributedDataParallel):
         return
     for parameter in scalars(model):
         if parameter.grad is not None:
             distributed.all_reduce(parameter.grad)
-            parameter.grad /= ranks.n
+            parameter.grad /= processes.world_size
 
 
-def gradient_length(parameters: Iterable[torch.nn.Parameter], ranks: Ranks) -> torch.Tensor:
+def gradient_norm(parameters: Iterable[torch.nn.Parameter], processes: ProcessGroup) -> torch.Tensor:
     """The length of the whole gradient as a float64 scalar, equal on all ranks; not finite where any part of it is."""
     sharded, whole = [], []
     for parameter in parameters:
         if parameter.grad is not None:
             (sharded if is_sharded(parameter.grad) else whole).append(parameter.grad)
-    total = _squares(whole, ranks.device)
+    total = _squares(whole, processes.device)
     if sharded:
-        part = _squares([grad.to_local() for grad in sharded], ranks.device)
+        part = _squares([grad.to_local() for grad in sharded], processes.device)
         distributed.all_reduce(part)
         total = total + part
     return total.sqrt()

@@ -47,7 +47,7 @@ def gather(own: torch.Tensor, group=None) -> torch.Tensor:
     return every
 
 
-def sum_own(every: torch.Tensor, group=None) -> torch.Tensor:
+def reduce_scatter(every: torch.Tensor, group=None) -> torch.Tensor:
     """This rank's part [b, ...] of the sum over ranks of tensors [n, ...]."""
     if n_ranks(group) == 1:
         return every
@@ -64,7 +64,7 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
-        return sum_own(grad, ctx.group), None
+        return reduce_scatter(grad, ctx.group), None
 
 
 def gather_with_grad(own: torch.Tensor, group=None) -> torch.Tensor:
@@ -138,7 +138,7 @@ class _Gradients:
         grad_scale = (self.grad_image_bd * self.image_bd).sum().to(scale.dtype)
         wide = scale.to(self.grad_image_bd.dtype)
         grad_image = (self.grad_image_bd.mul_(wide)).to(self.image_bd.dtype)
-        grad_text = sum_own(self.grad_text_nd.mul_(wide), group).to(self.text_nd.dtype)
+        grad_text = reduce_scatter(self.grad_text_nd.mul_(wide), group).to(self.text_nd.dtype)
         return grad_image, grad_text, grad_scale
 
 
@@ -224,7 +224,7 @@ class _Expected(torch.autograd.Function):
             mean_n[columns] += (logits.sub_(column_n[columns]).exp_() * cosine).sum(0)
         ctx.save_for_backward(image_bd, text_nd, *teacher, row_b, column_n)
         ctx.tile, ctx.group = tile, group
-        return mean_b, sum_own(mean_n, group)
+        return mean_b, reduce_scatter(mean_n, group)
 
     @staticmethod
     def backward(ctx, grad_row_b, grad_column_b):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from linnaea.datasets.write_errors import writing
 from linnaea.store import atomic_path
-from linnaea.train.runtime.tensorboard import Events
+from linnaea.train.runtime.tensorboard import EventWriter
 
 CURVE, VALIDATION, EVENTS = "curve.csv", "validation.csv", "tensorboard"
 COLUMNS = ("step", "loss", "contrast", "replay", "distillation", "scale", "learning_rate", "gradient", "samples_per_s")
@@ -41,7 +41,7 @@ def read_curve(path: Path) -> list[dict[str, float]]:
         return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(lines)]
 
 
-class Curve:
+class MetricsLog:
     """Where a run's figures go. `done` are the steps that were taken before."""
 
     def __init__(
@@ -61,7 +61,7 @@ class Curve:
         self._steps, self._log_every, self._report = steps, log_every, report
         self._since, self._samples = time.perf_counter(), 0
         self._rate = 0.0
-        self._events = Events(directory / EVENTS, done, report) if tensorboard else None
+        self._events = EventWriter(directory / EVENTS, done, report) if tensorboard else None
 
     def add(self, step: int, values: Mapping[str, float], n_samples: int) -> None:
         """The figures of a step, counted from 1, and how many pairs it had."""

@@ -17,7 +17,7 @@ FLUSH_S = 10.0
 FILE_VERSION = "brain.Event:2"
 
 
-class Events:
+class EventWriter:
     """Figures as TensorBoard's events in `directory`, those of steps past `done` anew.
 
     No OSError leaves it: the first is reported in one line that names the folder, and nothing is written from then on.
