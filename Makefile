@@ -18,7 +18,7 @@ PHOTOS ?= build/demo/photos
 CONFIDENCE ?= 0.5
 export PHOTOS
 
-.PHONY: help demo test lint names docs clean
+.PHONY: help demo test lint names docs site mutants clean
 
 help: ## this list
 	@echo "Linnaea. Targets:"
@@ -41,11 +41,18 @@ lint: $(VENV)/.dev ## style and import layers only
 
 names: $(VENV)/.names ## install more common names (birds' English names, the NCBI tables)
 
-docs: $(VENV)/.dev ## write docs/cli.md and the tables of docs/training.md and docs/twin.md again from the stages' options
+docs: $(VENV)/.dev ## write docs/cli.md and the generated tables of docs/training.md and docs/twin.md again
 	@mkdir -p build
 	@$(VENV)/bin/linnaea --docs > build/cli.md && mv build/cli.md docs/cli.md
 	@$(VENV)/bin/python -m linnaea.train.commands.docs_writer docs/training.md
 	@$(VENV)/bin/python -m linnaea.twin.commands.docs_writer docs/twin.md
+
+site: $(VENV)/.site ## build the documentation site: build/site/docs/index.html, which opens from disk
+	@$(PY) -m sphinx -W --keep-going -q -c docs . build/site
+	@echo "build/site/docs/index.html"
+
+mutants: $(VENV)/.mutants ## change single operators and numbers, and list the changes that no test notices (an hour or more)
+	@$(PY) benchmarks/mutants.py
 
 clean: ## remove the virtual environment and everything built
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
@@ -72,6 +79,16 @@ $(VENV)/.names: $(VENV)/.core
 $(VENV)/.dev: $(VENV)/.names
 	@echo "Installing what the tests need …"
 	@$(PIP) --editable '.[all]'
+	@touch $@
+
+$(VENV)/.site: $(VENV)/.dev
+	@echo "Installing what the documentation site needs …"
+	@$(PIP) --editable '.[all,site]'
+	@touch $@
+
+$(VENV)/.mutants: $(VENV)/.dev
+	@echo "Installing cosmic-ray …"
+	@$(PIP) 'cosmic-ray>=8.4,<9'
 	@touch $@
 
 # Three photographs that two well-known packages carry (see docs/photographs.md). The packages themselves are not
