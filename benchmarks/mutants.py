@@ -153,11 +153,15 @@ def mutate(name: str, area: Area, options: argparse.Namespace, work: Path) -> li
     lines = [
         f"## {name}",
         "",
-        f"Modules: {', '.join(f'`{module}`' for module in area.modules)}. Tests: "
-        f"{', '.join(f'`{test}`' for test in area.tests)}.",
+        (
+            f"Modules: {', '.join(f'`{module}`' for module in area.modules)}. Tests: "
+            f"{', '.join(f'`{test}`' for test in area.tests)}."
+        ),
         "",
-        f"{tried} of {n_possible:,} possible mutants tried, {counts['killed']} killed, {counts['survived']} survived, "
-        f"{tried - counts['killed'] - counts['survived']} not runnable.",
+        (
+            f"{tried} of {n_possible:,} possible mutants tried, {counts['killed']} killed, {counts['survived']} survived, "
+            f"{tried - counts['killed'] - counts['survived']} not runnable."
+        ),
         "",
     ]
     if survivors:

@@ -8,7 +8,7 @@ from importlib.metadata import version as installed_version
 
 project = "Linnaea"
 author = "The Linnaea maintainers"
-copyright = "2026, The Linnaea maintainers"  # noqa: A001 (Sphinx's own name)
+copyright = "2026, The Linnaea maintainers"
 version = release = installed_version("linnaea")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]

@@ -46,7 +46,9 @@ def test_any_folder_of_photographs_reaches_the_command_whole(make, photos):
 
 def test_make_alone_lists_the_targets(make):
     listed = "\n".join(make())
-    assert all(f"make {target} " in listed for target in ("demo", "test", "lint", "names", "docs", "site", "mutants", "clean"))
+    assert all(
+        f"make {target} " in listed for target in ("demo", "test", "lint", "names", "docs", "site", "mutants", "clean")
+    )
 
 
 def test_a_stranger_to_the_machine_runs_what_we_run(root):
