@@ -19,7 +19,7 @@ from linnaea.twin.engine.world import CAUSE, Rule, World
 from linnaea.twin.rules.energy_budget import DECAYED, RESPIRED, TISSUE_KJ_PER_KG
 from linnaea.twin.rules.foraging import Eat, Graze
 from linnaea.twin.rules.metabolism import Metabolise
-from linnaea.twin.rules.predation import Seek, Seize
+from linnaea.twin.rules.predation import ResolveKills, SearchPrey
 from linnaea.twin.rules.vegetation import BOLTZMANN_EV, ENZYME_EV
 from linnaea.twin.rules.vigilance import ALONE, CROWDED, FALL
 
@@ -60,7 +60,7 @@ def judged(world: World, oracles: Mapping[type[Rule], Callable]) -> dict[type[Ru
         wrong = list(differing(expected, got, parts if isinstance(rule, Eat) else 0.0))
         assert not wrong, f"{type(rule).__name__}, step {world.step}: {', '.join(wrong)}"
 
-    for rules in world.by_moment.values():
+    for rules in world.by_phase.values():
         for place, rule in enumerate(rules):
             if type(rule) in oracles:
                 oracle = oracles[type(rule)]
@@ -172,7 +172,7 @@ def filling(w: SimpleNamespace, i: int) -> float:
     return w.a.energy[i] / full if full else math.inf
 
 
-def ease(rule: Seek, w: SimpleNamespace, i: int, j: int) -> float:
+def ease(rule: SearchPrey, w: SimpleNamespace, i: int, j: int) -> float:
     """Weight of the prey j for the hunter i: preference, mass, age, condition, its herd's eyes, and its size for a young one."""
     a, p, s, sj = w.a, w.p, w.a.species[i], w.a.species[j]
     age = w.now_h - a.born_h[j]
@@ -187,7 +187,7 @@ def ease(rule: Seek, w: SimpleNamespace, i: int, j: int) -> float:
     return weight
 
 
-def plain_seek(rule: Seek, w: SimpleNamespace) -> None:
+def plain_seek(rule: SearchPrey, w: SimpleNamespace) -> None:
     """The idle and hungry kill at a rate set by the prey around them; which one, chance says, by ease and by how common its kind is."""
     a, p = w.a, w.p
     common = [
@@ -225,7 +225,7 @@ def plain_seek(rule: Seek, w: SimpleNamespace) -> None:
             a.target[i] = prey[int(np.argmax(worth > v * worth[-1]))]
 
 
-def plain_seize(rule: Seize, w: SimpleNamespace) -> None:
+def plain_seize(rule: ResolveKills, w: SimpleNamespace) -> None:
     """Of those that chose one prey the one with the highest number of the step kills it, and its group near by eats."""
     a, p = w.a, w.p
     claims = {}
@@ -309,7 +309,7 @@ def plain_metabolise(rule: Metabolise, w: SimpleNamespace) -> None:
 ORACLES = {
     Graze: plain_graze,
     Eat: plain_eat,
-    Seek: plain_seek,
-    Seize: plain_seize,
+    SearchPrey: plain_seek,
+    ResolveKills: plain_seize,
     Metabolise: plain_metabolise,
 }

@@ -7,7 +7,7 @@ import numpy as np
 from linnaea.twin.engine import rng as philox
 from linnaea.twin.engine.neighbours import Space
 from linnaea.twin.engine.world import World
-from linnaea.twin.reference_models.birth_death import Bear, BirthDeath, Expose, Infect
+from linnaea.twin.reference_models.birth_death import BirthDeath, DeliverLitters, Expose, Infect
 from linnaea.twin.reference_models.flocking_rules import Align, Flock
 from linnaea.twin.reference_models.functional_response import Hunt, Kill
 from linnaea.twin.rules.motion import Flee, HomeRange, Move, Walk
@@ -30,7 +30,7 @@ def busy_world(
         Move(),
         Infect(infection_per_h=0.1, recovery_per_h=0.2, lethality=0.3),
         BirthDeath(birth_per_h=0.06, death_per_h=0.01, carrying_capacity=400, species=PREY),
-        Bear(),
+        DeliverLitters(),
     ]
     space = Space(width_m=side, height_m=side * 0.75, torus=torus, cell_m=4.0)
     settings = {"seed": 7, "traits": ("boldness",), "capacity": 64, "resort_every": 5} | settings

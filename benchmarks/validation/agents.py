@@ -34,8 +34,8 @@ from linnaea.twin.meanfield.textbook import ricker
 from linnaea.twin.reference_models.birth_death import (
     INFECTIOUS,
     RECOVERED,
-    Bear,
     BirthDeath,
+    DeliverLitters,
     Expose,
     Generation,
     Infect,
@@ -70,7 +70,7 @@ def logistic_growth(n_seeds: int = 40) -> Iterator[Result]:
     hours = (2, 4, 6, 10)
     counts = np.zeros((n_seeds, len(hours)))
     for seed in range(n_seeds):
-        rules = [BirthDeath(birth_per_h=1.0, death_per_h=1.0 - rate, carrying_capacity=capacity), Bear()]
+        rules = [BirthDeath(birth_per_h=1.0, death_per_h=1.0 - rate, carrying_capacity=capacity), DeliverLitters()]
         world = run_of(rules, seed=seed, dt_h=dt)
         world.agents.add(start)
         for k, hour in enumerate(hours):
@@ -154,7 +154,7 @@ def epidemics(n: int = 20_000, ratios: Sequence[float] = (1.5, 2.0, 3.0)) -> Ite
 
 def extinction(n_lines: int = 10_000) -> Iterator[Result]:
     """The share of families of three that die out when births are twice as likely as deaths."""
-    rules = [BirthDeath(birth_per_h=1.0, death_per_h=0.5), Bear()]
+    rules = [BirthDeath(birth_per_h=1.0, death_per_h=0.5), DeliverLitters()]
     world = run_of(rules, capacity=1 << 16, dt_h=0.5)
     world.agents.add(3 * n_lines, herd=np.repeat(np.arange(n_lines), 3))
     safe = np.zeros(n_lines, bool)
@@ -286,7 +286,7 @@ def invasions(numbers: Sequence[int] = (100, 1000), dt: float = 0.1, n_seeds: in
     walk = Walk(speed_m_h=2 / math.sqrt(dt))
     for number in numbers:
         breed = BirthDeath(birth_per_h=1.0, death_per_h=0.0, carrying_capacity=number, local=True)
-        rules, found = [walk, Move(), breed, Bear()], []
+        rules, found = [walk, Move(), breed, DeliverLitters()], []
         for seed in range(n_seeds):
             world = run_of(rules, space=Space(width_m=80, height_m=1, cell_m=1), seed=seed, dt_h=dt)
             rng = np.random.default_rng(seed)
@@ -330,7 +330,7 @@ def front_of_densities(dt: float, since: float, until: float, least: float = 0.0
 def patches(n_seeds: int = 8, dt: float = 0.01) -> Iterator[Result]:
     """Levins: the share of patches that are taken, when young go anywhere; and the species of an island."""
     colonise, die, n = 0.5, 0.2, 1600
-    rules = [BirthDeath(birth_per_h=colonise, death_per_h=die), Bear(), Settle()]
+    rules = [BirthDeath(birth_per_h=colonise, death_per_h=die), DeliverLitters(), Settle()]
     taken = []
     for seed in range(n_seeds):
         world = run_of(rules, space=Space(width_m=40, height_m=40, cell_m=1), seed=seed, dt_h=dt)
@@ -395,7 +395,7 @@ def life_histories(
     numbers, found = np.rint(start / 2 * stable_ages(matrix)).astype(int), []
     born = -np.repeat(age, numbers)
     for seed in range(n_seeds):
-        rules = [life.Age(every_h=dt), life.Mate(every_h=dt), life.Bear()]
+        rules = [life.BackgroundMortality(every_h=dt), life.Mate(every_h=dt), life.GiveBirth()]
         world = World(
             space=built.space,
             rules=rules,

@@ -20,7 +20,7 @@ from checks import Result
 
 from linnaea.twin.assembly.world_builder import build_world
 from linnaea.twin.engine.agents import HOURS_A_YEAR, INFECTIOUS, SUSCEPTIBLE
-from linnaea.twin.engine.world import MOMENTS, World, advance, step
+from linnaea.twin.engine.world import PHASES, World, advance, step
 from linnaea.twin.rules.disease import set_disease
 from linnaea.twin.rules.vigilance import head_up_share, herd_notices
 from linnaea.twin.scenarios.scenario_file import attach, parse_scenario
@@ -31,7 +31,7 @@ OWN = "the worlds' own rules: "
 def only(world: World, *names: str) -> World:
     """The world with those of its rules that have these names, as they are; all others are switched off."""
     world.rules[:] = [rule for rule in world.rules if type(rule).__name__ in names]
-    world.by_moment = {moment: [rule for rule in world.rules if rule.moment == moment] for moment in MOMENTS}
+    world.by_phase = {phase: [rule for rule in world.rules if rule.phase == phase] for phase in PHASES}
     return world
 
 
@@ -48,7 +48,9 @@ def grazing(days: int = 2, area_share: float = 2.0) -> Iterator[Result]:
     """
     from scipy.optimize import curve_fit
 
-    world = only(build_world("tutorial", seed=1, area_share=area_share), "Gather", "Roam", "Graze", "Eat", "Travel")
+    world = only(
+        build_world("tutorial", seed=1, area_share=area_share), "UpdateHerds", "Roam", "Graze", "Eat", "Travel"
+    )
     a, p, kind = world.agents, world.parameters, world.species.index("rabbit")
     rabbits = a.slots()[a.species[a.slots()] == kind]
     a.mass[rabbits] = p["adult_kg"][kind]
@@ -90,7 +92,12 @@ def kills(
     Rabbits are grown, well fed, of one herd, and stand anywhere anew in every step; those that are killed are replaced.
     """
     world = only(
-        build_world("tutorial", seed=1, area_share=area_share), "Gather", "Census", "Seek", "Seize", "Bequeath"
+        build_world("tutorial", seed=1, area_share=area_share),
+        "UpdateHerds",
+        "Census",
+        "SearchPrey",
+        "ResolveKills",
+        "DepositCarcass",
     )
     a, p = world.agents, world.parameters
     prey, hunter = world.species.index("rabbit"), world.species.index("red fox")
@@ -114,7 +121,7 @@ def kills(
         now.energy[mine], now.until_h[mine] = 0.1 * p["store_kj_kg"][hunter] * now.mass[mine], 0.0
 
     hours, attack = n_foxes * 24 * days, float(p["attack_km2_h"][hunter])
-    total, sought, claim = 0, 0.0, f"{OWN}Seek and Seize, {n_foxes} hungry foxes among few rabbits"
+    total, sought, claim = 0, 0.0, f"{OWN}SearchPrey and ResolveKills, {n_foxes} hungry foxes among few rabbits"
     for density in densities:
         number = round(density * area_km2)
         as_before(world)
@@ -140,7 +147,7 @@ def kills(
 
 def care_of(world: World) -> float:
     """How far a herd's eyes lower a hunter's success, of the world's own rule."""
-    return next(rule.care for rule in world.rules if type(rule).__name__ == "Seek")
+    return next(rule.care for rule in world.rules if type(rule).__name__ == "SearchPrey")
 
 
 def hunters_apart(world: World, kind: int) -> int:
@@ -170,7 +177,7 @@ def contagion(n: int = 5_000, first: float = 0.1, n_seeds: int = 30) -> Iterator
         ratios.append(ratio)
         expected.append(final_size(ratio, first))
     off = np.array(sizes) - np.array(expected)
-    claim = f"{OWN}Meet and Sicken, {n:,} well-mixed rabbits, final size of SIR for the R0 measured in the same run"
+    claim = f"{OWN}CountContacts and ProgressDisease, {n:,} well-mixed rabbits, final size of SIR for the R0 measured in the same run"
     yield Result(
         claim=f"{claim}, {np.mean(ratios):.2f} ({n_seeds} seeds; tolerance 3 s.e.)",
         expected=float(np.mean(expected)),
@@ -185,7 +192,7 @@ def outbreak(
     """(share ever ill, R0 of the first ill ones) of one outbreak among rabbits that all mix."""
     from scipy.spatial import cKDTree
 
-    world = only(build_world("tutorial", seed=seed, n_animals=n, dt_h=2.0), "Meet", "Sicken")
+    world = only(build_world("tutorial", seed=seed, n_animals=n, dt_h=2.0), "CountContacts", "ProgressDisease")
     a, rng, radius = world.agents, np.random.default_rng(seed), world.rules[0].radius_m
     a.remove(a.slots()[a.species[a.slots()] != world.species.index("rabbit")])
     rabbits = a.slots()

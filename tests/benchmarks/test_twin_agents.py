@@ -68,7 +68,7 @@ def test_only_the_named_rules_of_a_world_act_and_they_are_its_own(script):
     own = {type(rule).__name__: rule for rule in world.rules}
     kept = script("world_rules").only(world, "Graze", "Eat")
     assert [rule is own[name] for rule, name in zip(kept.rules, ("Graze", "Eat"), strict=True)] == [True, True]
-    assert sum(map(len, kept.by_moment.values())) == 2
+    assert sum(map(len, kept.by_phase.values())) == 2
 
 
 def test_the_final_size_of_an_epidemic_is_the_root_of_its_equation(script):

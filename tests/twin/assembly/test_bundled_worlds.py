@@ -262,3 +262,18 @@ def test_the_world_of_the_documents_lives(tmp_path):
     world = build_world(tmp_path / "w.toml", dt_h=24.0)
     assert world.counts().tolist() == [200, 2]
     step(world)
+
+
+FINGERPRINTS = {
+    "tutorial": "bfdb2018666b654b",
+    "savanna": "1046bce3861b422b",
+    "island": "ff7f7b96b3eb62fc",
+    "galapagos": "177877c8b6152069",
+    "post": "ad7dd4270b7c4ae4",
+}
+
+
+@pytest.mark.parametrize("name", FINGERPRINTS)
+def test_a_world_keeps_the_fingerprint_by_which_older_checkpoints_know_it(name):
+    area = 0.01 if name == "savanna" else 0.1 if name == "island" else 0.2
+    assert build_world(name, seed=3, area_share=area).fingerprint() == FINGERPRINTS[name]

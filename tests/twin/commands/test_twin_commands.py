@@ -8,10 +8,10 @@ import pytest
 
 from linnaea import cli
 from linnaea.twin.assembly.parameters import (
-    computed,
+    compute_defaults,
+    describe_out_of_range,
     get_value,
     grade_of,
-    outside,
     parameter_names,
     read_range,
     read_setting,
@@ -174,7 +174,7 @@ def documented(root, task: str) -> list[str]:
 
 def test_a_range_without_the_worlds_own_value_is_told_and_those_of_the_documents_hold_it():
     data = load_world("tutorial")
-    told = outside(
+    told = describe_out_of_range(
         data, [("settings.catch_margin", 1, 2), ("animals.rabbit.count", 1000, 2000), ("animals.rabbit.count", 1, 2)]
     )
     assert told[0] == "the range of settings.catch_margin, 1 to 2, does not hold the value of world 'tutorial', 6"
@@ -183,7 +183,7 @@ def test_a_range_without_the_worlds_own_value_is_told_and_those_of_the_documents
     for task in ("sensitivity", "calibrate"):
         ranges = documented(root, task)
         assert len(ranges) >= 2
-        assert outside(data, map(read_range, ranges)) == []
+        assert describe_out_of_range(data, map(read_range, ranges)) == []
 
 
 def test_values_in_use_are_shown_where_a_world_computes_them(capsys):
@@ -192,7 +192,7 @@ def test_values_in_use_are_shown_where_a_world_computes_them(capsys):
     assert "\tnan" not in listed
     assert "animals.rabbit.count\t1800\tunverified; from density_per_km2" in listed
     for name in bundled_worlds():
-        assert all(np.isfinite(value) for value, _ in computed(load_world(name)).values())
+        assert all(np.isfinite(value) for value, _ in compute_defaults(load_world(name)).values())
     assert get_value(load_world("tutorial"), "species.Vulpes vulpes.litter_size") == 4.5
 
 

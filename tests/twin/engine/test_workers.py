@@ -7,19 +7,19 @@ import time
 
 import pytest
 
-from linnaea.twin.engine.workers import TimeLeft, held, holder, in_words, spread
+from linnaea.twin.engine.workers import TimeLeft, find_lock_holder, format_duration, hold_lock, run_in_processes
 
 WORKER = """
 import sys, time
 from pathlib import Path
-from linnaea.twin.engine.workers import held, spread
+from linnaea.twin.engine.workers import hold_lock, run_in_processes
 
 def work(lock):
-    with held(Path(lock)):
+    with hold_lock(Path(lock)):
         time.sleep(120)
 
 if __name__ == "__main__":
-    list(spread(work, [(sys.argv[1],)], 1, "nothing"))
+    list(run_in_processes(work, [(sys.argv[1],)], 1, "nothing"))
 """
 
 
@@ -36,26 +36,26 @@ def test_a_worker_ends_and_its_lock_is_free_when_the_process_that_began_it_is_ki
     script.write_text(WORKER)
     parent = subprocess.Popen([sys.executable, script, lock], stderr=subprocess.DEVNULL)
     try:
-        assert until(lambda: holder(lock).isdigit())
-        assert int(holder(lock)) != parent.pid
+        assert until(lambda: find_lock_holder(lock).isdigit())
+        assert int(find_lock_holder(lock)) != parent.pid
     finally:
         parent.kill()
         parent.wait()
-    assert until(lambda: not holder(lock))
+    assert until(lambda: not find_lock_holder(lock))
 
 
 def test_every_job_comes_back_with_what_it_gave():
-    assert dict(spread(math.sqrt, [(4,), (9,), (25,)], 2, "")) == {(4,): 2, (9,): 3, (25,): 5}
+    assert dict(run_in_processes(math.sqrt, [(4,), (9,), (25,)], 2, "")) == {(4,): 2, (9,): 3, (25,): 5}
 
 
 def test_a_lock_leaves_nothing_behind_after_its_work_and_is_free_after_an_error(tmp_path):
     lock = tmp_path / "a" / "one.lock"
-    with held(lock):
-        assert holder(lock)
+    with hold_lock(lock):
+        assert find_lock_holder(lock)
     assert list(lock.parent.iterdir()) == []
-    with pytest.raises(RuntimeError), held(lock):
+    with pytest.raises(RuntimeError), hold_lock(lock):
         raise RuntimeError
-    assert holder(lock) == ""
+    assert find_lock_holder(lock) == ""
 
 
 def test_the_time_left_is_that_of_the_rounds_still_to_come():
@@ -71,4 +71,4 @@ def test_the_time_left_is_that_of_the_rounds_still_to_come():
 
 
 def test_times_are_told_in_units_that_one_would_use():
-    assert [in_words(s) for s in (0.2, 40, 300, 9000)] == ["1 s", "40 s", "5 minutes", "2.5 hours"]
+    assert [format_duration(s) for s in (0.2, 40, 300, 9000)] == ["1 s", "40 s", "5 minutes", "2.5 hours"]

@@ -1,4 +1,4 @@
-"""The step: its moments, its two phases, and what results may not depend on."""
+"""The step: its phases, claims and their resolution, and what results may not depend on."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from linnaea.twin.assembly.world_builder import build_world
 from linnaea.twin.engine import world as loop
 from linnaea.twin.engine.agents import COLUMNS
 from linnaea.twin.engine.checkpoint import load_checkpoint, save_checkpoint
-from linnaea.twin.engine.contention import shares, winners
+from linnaea.twin.engine.contention import resolve_claims, share_supply
 from linnaea.twin.engine.neighbours import Space
-from linnaea.twin.engine.world import MOMENTS, Rule, Steer, World, advance, step
-from linnaea.twin.reference_models.birth_death import Bear, BirthDeath, Expose, Infect
+from linnaea.twin.engine.world import PHASES, Rule, Steer, World, advance, step
+from linnaea.twin.reference_models.birth_death import BirthDeath, DeliverLitters, Expose, Infect
 from linnaea.twin.reference_models.flocking_rules import Align, Flock
 from linnaea.twin.reference_models.functional_response import Hunt, Kill
 from linnaea.twin.rules.motion import Move, Walk, arrive
@@ -26,15 +26,15 @@ from twin_worlds import PREY, busy_world, by_key, found, oracle_step, same
 
 def test_the_docstring_numbers_the_moments_that_run():
     told = re.findall(r"^ ?(\d+)\. (\w+): ", loop.__doc__, flags=re.MULTILINE)
-    assert told == [(str(i + 1), name) for i, name in enumerate(MOMENTS)]
+    assert told == [(str(i + 1), name) for i, name in enumerate(PHASES)]
     world = busy_world(n_prey=20, n_predators=2)
     world.trace = []
     step(world)
-    moments = [re.match(r"(\d+)\. (\w+): ", line).groups() for line in world.trace]
-    assert [int(number) for number, _ in moments] == sorted(int(number) for number, _ in moments)
-    assert set(moments) <= {(number, name) for number, name in told}
+    phases = [re.match(r"(\d+)\. (\w+): ", line).groups() for line in world.trace]
+    assert [int(number) for number, _ in phases] == sorted(int(number) for number, _ in phases)
+    assert set(phases) <= {(number, name) for number, name in told}
     for rule in world.rules:
-        assert f"{MOMENTS.index(rule.moment) + 1}. {rule.moment}: {type(rule).__name__}" in world.trace
+        assert f"{PHASES.index(rule.phase) + 1}. {rule.phase}: {type(rule).__name__}" in world.trace
     for own in ("3. index: index", "5. steer: steer", "9. die: bury", "11. tidy: sort", "12. observe: clock"):
         assert own in world.trace
     assert world.step == 1
@@ -122,7 +122,7 @@ def test_deciding_changes_no_state_under_any_shipped_rule():
 class LooksAhead(Rule):
     """Moves while others still decide."""
 
-    moment: ClassVar[str] = "decide"
+    phase: ClassVar[str] = "decide"
 
     def apply(self, world):
         world.agents.x[0] += 1
@@ -158,14 +158,14 @@ def test_energy_balances_between_food_births_and_the_dead():
     class CountTheDead(Rule):
         """Adds up what the dying take with them."""
 
-        moment: ClassVar[str] = "die"
+        phase: ClassVar[str] = "die"
 
         def apply(self, world):
             dying = world.agents.live[: a.n] & (world.agents.dying[: a.n] > 0)
             world.tallies["lost_kj"] += a.energy[: a.n][dying].sum()
 
     world.add_tally("lost_kj", (1,), np.float64)
-    world.by_moment["die"].append(CountTheDead())
+    world.by_phase["die"].append(CountTheDead())
     before = a.energy[a.slots()].sum()
     advance(world, 15)
     eaten_kj = world.tallies["eaten"].sum() * 10.0 * 2.0
@@ -183,7 +183,7 @@ def test_an_animal_that_an_intervention_does_not_reach_lives_the_same_life():
             Flock(radius_m=4.0, speed_m_h=0.2),
             Move(),
             BirthDeath(birth_per_h=0.1, death_per_h=0.1),
-            Bear(),
+            DeliverLitters(),
         ]
         world = World(space=Space(width_m=400, height_m=50, cell_m=4), rules=rules, seed=3)
         rng = np.random.default_rng(0)
@@ -251,7 +251,7 @@ def test_of_two_after_one_the_priority_decides_and_slots_do_not():
     world.agents.add(4)
     target = np.array([0, 0, 0, 1])
     for world.step in range(900):
-        best = winners(world, target, 3)
+        best = resolve_claims(world, target, 3)
         assert best[1] == 3
         assert best[2] == -1
         wins[best[0]] += 1
@@ -263,14 +263,16 @@ def test_shares_give_all_or_the_same_part_of_what_was_asked():
     world = World(space=Space(width_m=9, height_m=9), rules=[])
     world.agents.add(4)
     granted = np.zeros(4)
-    taken = shares(world, np.array([0, 0, 1, -1]), np.array([1.0, 3.0, 0.5, 9.0]), np.array([2.0, 5.0, 1.0]), granted)
+    taken = share_supply(
+        world, np.array([0, 0, 1, -1]), np.array([1.0, 3.0, 0.5, 9.0]), np.array([2.0, 5.0, 1.0]), granted
+    )
     assert granted.tolist() == [0.5, 1.5, 0.5, 0]
     assert taken.tolist() == [2.0, 0.5, 0.0]
 
 
 def test_the_first_step_says_that_it_compiles(monkeypatch):
     said = []
-    monkeypatch.setattr(loop, "is_cold", lambda files: True)
+    monkeypatch.setattr(loop, "needs_compilation", lambda files: True)
     monkeypatch.setattr(loop, "forget_stale_code", lambda: None)
     advance(busy_world(n_prey=5, n_predators=1), 2, report=said.append)
     assert len(said) == 1

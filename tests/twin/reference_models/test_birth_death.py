@@ -8,7 +8,7 @@ import pytest
 from linnaea.twin.data.life_table import growth_factor, leslie_matrix, stable_ages
 from linnaea.twin.engine.neighbours import Space
 from linnaea.twin.engine.world import CAUSE, World, advance
-from linnaea.twin.reference_models.birth_death import Bear, BirthDeath, Generation
+from linnaea.twin.reference_models.birth_death import BirthDeath, DeliverLitters, Generation
 from linnaea.twin.reference_models.metapopulation import Colonise, Settle, patch_of, place
 
 FERTILITY, SURVIVAL = (0.0, 1.2, 1.5, 0.7), (0.5, 0.8, 0.3)
@@ -84,7 +84,7 @@ def test_impossible_rates_are_named(rule, message):
 
 def test_a_local_capacity_thins_a_crowded_cell_and_lets_an_empty_one_fill():
     rule = BirthDeath(birth_per_h=1.0, death_per_h=0.0, carrying_capacity=400, local=True, species=-1)
-    world = world_of(rule, Bear(), space=grid(2, 1), species=("hare", "deer"), dt_h=0.05)
+    world = world_of(rule, DeliverLitters(), space=grid(2, 1), species=("hare", "deer"), dt_h=0.05)
     world.agents.add(1500, x=0.5, y=0.5, species=np.arange(1500) % 2)
     world.agents.add(20, x=1.5, y=0.5, species=np.arange(20) % 2)
     advance(world, 240)
@@ -94,7 +94,7 @@ def test_a_local_capacity_thins_a_crowded_cell_and_lets_an_empty_one_fill():
 
 
 def test_young_settle_where_nobody_lives_and_the_others_are_lost():
-    rules = BirthDeath(birth_per_h=2.0, death_per_h=0.0), Bear(), Settle()
+    rules = BirthDeath(birth_per_h=2.0, death_per_h=0.0), DeliverLitters(), Settle()
     world = world_of(*rules, space=grid(5, 4), dt_h=0.5)
     place(world, world.agents.add(8), np.arange(8))
     for _ in range(20):
@@ -108,7 +108,7 @@ def test_young_settle_where_nobody_lives_and_the_others_are_lost():
 
 
 def test_patches_are_taken_as_levins_says():
-    rules = BirthDeath(birth_per_h=0.5, death_per_h=0.2), Bear(), Settle()
+    rules = BirthDeath(birth_per_h=0.5, death_per_h=0.2), DeliverLitters(), Settle()
     world, taken = world_of(*rules, space=grid(40, 40), dt_h=0.05, seed=1), []
     place(world, world.agents.add(960), np.arange(960))
     advance(world, 600, each=lambda world: taken.append(len(world.agents) / 1600))

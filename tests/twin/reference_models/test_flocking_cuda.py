@@ -22,7 +22,7 @@ from linnaea.twin.engine.neighbours import Space
 from linnaea.twin.engine.world import World, step
 from linnaea.twin.reference_models import flocking_cuda as device
 from linnaea.twin.reference_models import flocking_rules as flocks
-from linnaea.twin.reference_models.birth_death import Bear, Generation
+from linnaea.twin.reference_models.birth_death import DeliverLitters, Generation
 from linnaea.twin.reference_models.flocking_rules import Align
 from linnaea.twin.reference_models.metapopulation import Settle
 from linnaea.twin.reference_models.patch_foraging import ChoosePatch, ForagePatches
@@ -115,7 +115,7 @@ def run_every_kernel():
         [
             ForagePatches(half_h=1.0, travel_h=1.0),
             Generation(fertility=(1.0,) * 200, survival=(1.0,) * 200),
-            Bear(),
+            DeliverLitters(),
             Settle(),
         ],
     ):

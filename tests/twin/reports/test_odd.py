@@ -1,4 +1,4 @@
-"""The ODD description against what runs: every moment, every rule, in order, with parameters and state variables."""
+"""The ODD description against what runs: every phase, every rule, in order, with parameters and state variables."""
 
 import inspect
 import re
@@ -11,8 +11,8 @@ from linnaea.twin.assembly.world_builder import build_world
 from linnaea.twin.commands.worlds import WorldsConfig, main
 from linnaea.twin.data.world_file import bundled_worlds, load_world
 from linnaea.twin.engine.rng import MOVEMENT
-from linnaea.twin.engine.world import MOMENTS, step
-from linnaea.twin.reports.odd import columns_of, describe, moments, streams_of
+from linnaea.twin.engine.world import PHASES, step
+from linnaea.twin.reports.odd import columns_of, describe, phases, streams_of
 from linnaea.twin.scenarios.scenario_file import attach, parse_scenario
 
 
@@ -29,18 +29,18 @@ def text(world):
 def scheduled(text: str) -> list[str]:
     """ "2. environment: Weather" … in the order of part 3."""
     part = text.split("## 3. Process")[1].split("## 4.")[0]
-    found, moment = [], ""
+    found, phase = [], ""
     for line in part.splitlines():
         if named := re.match(r"(\d+\. )\*\*(\w+)\*\*", line):
-            moment = named.group(1) + named.group(2)
+            phase = named.group(1) + named.group(2)
         elif rule := re.match(r"    - `(\w+)`", line):
-            found.append(f"{moment}: {rule.group(1)}")
+            found.append(f"{phase}: {rule.group(1)}")
     return found
 
 
 def test_the_moments_are_the_loops():
-    assert tuple(name for _, name, _ in moments()) == MOMENTS
-    assert [number for number, _, _ in moments()] == list(range(1, len(MOMENTS) + 1))
+    assert tuple(name for _, name, _ in phases()) == PHASES
+    assert [number for number, _, _ in phases()] == list(range(1, len(PHASES) + 1))
 
 
 def test_the_schedule_is_what_ran(world, text):
@@ -99,9 +99,9 @@ def test_random_processes_and_columns_are_read_from_the_code(world):
     by_name = {type(rule).__name__: rule for rule in world.rules}
     assert streams_of(by_name["Roam"]) == ["movement", "migration"]
     assert MOVEMENT == 3
-    assert streams_of(by_name["Gather"]) == []
-    assert {"herd", "x", "y"} <= set(columns_of(by_name["Gather"], world))
-    assert "litter" not in columns_of(by_name["Gather"], world)
+    assert streams_of(by_name["UpdateHerds"]) == []
+    assert {"herd", "x", "y"} <= set(columns_of(by_name["UpdateHerds"], world))
+    assert "litter" not in columns_of(by_name["UpdateHerds"], world)
 
 
 @pytest.mark.parametrize("name", bundled_worlds())
@@ -147,9 +147,9 @@ def test_the_purpose_names_no_pattern_of_rules_that_the_world_does_not_have(text
     # Each pattern of the first kind stands on rules that are there.
     patterns = {
         "grazers": "Graze",
-        "hunters": "Seize",
-        "epidemics": "Sicken",
-        "life table": "Bear",
+        "hunters": "ResolveKills",
+        "epidemics": "ProgressDisease",
+        "life table": "GiveBirth",
         "respiration": "Metabolise",
     }
     own = {type(rule).__name__ for rule in world.rules}

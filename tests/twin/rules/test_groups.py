@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from linnaea.twin.engine.world import step
-from linnaea.twin.rules.groups import FREE, Follow, is_taken
+from linnaea.twin.rules.groups import FREE, MoveTerritory, is_taken
 from linnaea.twin.rules.life_history import introduce
 from linnaea.twin.rules.ranging import net_share
 from made_worlds import changed, small
@@ -249,10 +249,10 @@ def test_a_territory_does_not_follow_into_another():
     arrays["herd_adults"][[one, other]] = 4
     far = p["range_m"][1] + 4000.0
     arrays["herd_goal"][one] = (20000.0 + far, 4000.0)
-    Follow().apply(world)
+    MoveTerritory().apply(world)
     # Four kilometres on it would be nearer than territories lie.
     assert p["spacing_m"][1] > 14000 - 4000
     assert arrays["herd_home"][one].tolist() == [20000.0, 4000.0]
     arrays["herd_goal"][one] = (20000.0 - far, 4000.0)
-    Follow().apply(world)
+    MoveTerritory().apply(world)
     assert np.allclose(arrays["herd_home"][one], (16000.0, 4000.0))

@@ -10,7 +10,7 @@ from linnaea.twin.engine.world import CAUSE, Rule, World, step
 from linnaea.twin.rules.foraging import Eat, Graze
 from linnaea.twin.rules.life_history import introduce
 from linnaea.twin.rules.metabolism import Metabolise
-from linnaea.twin.rules.predation import Seek, Seize
+from linnaea.twin.rules.predation import ResolveKills, SearchPrey
 from made_worlds import changed
 from twin_oracles import ORACLES, judged
 
@@ -65,21 +65,21 @@ def test_two_hours_are_those_of_the_plain_doubles(name):
     def seize(rule, w):
         before, claims = w.a.energy.copy(), w.a.target[w.a.target >= 0]
         seen["contested"] += len(claims) - len(np.unique(claims))
-        ORACLES[Seize](rule, w)
+        ORACLES[ResolveKills](rule, w)
         seen["fed"] += np.count_nonzero(w.a.energy > before)
 
     acted = set()
     for luck in range(6):
         world = tiny(name, **WORLDS[name], luck=luck)
         assert 24 <= len(world.agents) < 200 and world.fields["elevation_m"].size > 1
-        steps = judged(world, ORACLES | {Eat: eat, Seize: seize})
+        steps = judged(world, ORACLES | {Eat: eat, ResolveKills: seize})
         step(world)
         step(world)
         acted |= {rule for rule, n in steps.items() if n}
         seen["starved"] += world.tallies["died"][:, CAUSE["starvation"]].sum()
     # The doubles were asked, and had something to say.
     hunted = name != "galapagos"
-    assert acted == {Graze, Eat, Metabolise} | ({Seek, Seize} if hunted else set())
+    assert acted == {Graze, Eat, Metabolise} | ({SearchPrey, ResolveKills} if hunted else set())
     assert seen["short"] > 0 and seen["starved"] > 0
     assert not hunted or (seen["contested"] > 0 and seen["fed"] > 1)
 
@@ -93,8 +93,8 @@ def test_hunters_choose_as_the_plain_double_in_many_draws(name):
     a, p = world.agents, world.parameters
     hunters = a.slots()[p["hunts"][a.species[a.slots()]]]
     a.energy[hunters] = 0.05 * p["store_kj_kg"][a.species[hunters]] * a.mass[hunters]
-    judged(world, {Seek: ORACLES[Seek]})
-    seek = next(rule for rule in world.by_moment["decide"] if not isinstance(rule, Rule))
+    judged(world, {SearchPrey: ORACLES[SearchPrey]})
+    seek = next(rule for rule in world.by_phase["decide"] if not isinstance(rule, Rule))
     tried = []
     for day in range(1, 60):
         world.step = 24 * day

@@ -13,7 +13,7 @@ from linnaea.store import read_manifest
 from linnaea.twin.data.world_file import load_world
 from linnaea.twin.engine.agents import HOURS_A_YEAR
 from linnaea.twin.engine.checkpoint import save_checkpoint
-from linnaea.twin.engine.workers import held
+from linnaea.twin.engine.workers import hold_lock
 from linnaea.twin.engine.world import step
 from linnaea.twin.runs import ensemble
 from linnaea.twin.runs.ensemble import (
@@ -139,7 +139,7 @@ def test_a_finished_run_is_deleted_on_request_only_and_kept_when_it_is_the_one_a
 def test_a_folder_that_a_living_process_computes_is_left_alone_and_what_a_dead_one_left_blocks_nothing(base, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(base, folder)
-    with held(lock_of(folder, 1)):
+    with hold_lock(lock_of(folder, 1)):
         for resume, replace in ((True, False), (False, True)):
             with pytest.raises(ValueError, match=f"being computed by process {os.getpid()}"):
                 prepare_folder(folder, make_plan(), None, resume, replace)
@@ -155,7 +155,7 @@ def test_a_member_that_another_process_computes_is_waited_for_and_not_computed_a
     ran, ended = [], []
     monkeypatch.setattr(ensemble, "_run_member", lambda *rest: ran.append(rest))
     waiting = threading.Thread(target=lambda: ended.append(run_member(make_plan(), folder, 0)))
-    with held(lock_of(folder, 0)):
+    with hold_lock(lock_of(folder, 0)):
         waiting.start()
         waiting.join(0.5)
         assert waiting.is_alive() and not ran

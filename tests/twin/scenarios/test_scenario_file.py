@@ -355,7 +355,7 @@ def test_the_scenarios_of_the_documents_can_be_read(root):
 
 
 def test_the_rule_says_what_it_does():
-    assert Intervene.moment == "intervene"
+    assert Intervene.phase == "intervene"
     assert all(kind.__doc__ for kind in KINDS.values())
 
 
@@ -375,7 +375,7 @@ def test_the_introduced_stand_where_they_were_brought_in_herds():
     start, _ = tutorial(days=0)
     attach(start, scenario(table), DAY)
     before, keys = start.counts(), set(start.agents.key[start.agents.slots()].tolist())
-    start.by_moment["intervene"][0].apply(start)
+    start.by_phase["intervene"][0].apply(start)
     a = start.agents
     new = np.array([slot for slot in a.slots() if int(a.key[slot]) not in keys])
     assert (start.counts() - before).tolist() == [0, 7]
@@ -402,7 +402,7 @@ def test_many_herds_stand_each_at_its_own_place():
     start, _ = tutorial(days=0)
     known = set(start.agents.key[start.agents.slots()].tolist())
     attach(start, scenario({"kind": "introduce", "species": "rabbit", "count": 4001, "from_day": 0}), DAY)
-    start.by_moment["intervene"][0].apply(start)
+    start.by_phase["intervene"][0].apply(start)
     a = start.agents
     new = np.array([slot for slot in a.slots() if int(a.key[slot]) not in known])
     herds, sizes = np.unique(a.herd[new], return_counts=True)

@@ -84,7 +84,7 @@ _FROM = {
 }
 
 
-def computed(data: WorldData) -> dict[str, tuple[float, str]]:
+def compute_defaults(data: WorldData) -> dict[str, tuple[float, str]]:
     """(value, grade) in use of every name whose own value is nan."""
     import numpy as np
 
@@ -123,10 +123,10 @@ def value_in_use(data: WorldData, name: str) -> float:
     """The value of a name, computed or not."""
     name = full_name(data, name)
     value = get_value(data, name)
-    return computed(data)[name][0] if math.isnan(value) else value
+    return compute_defaults(data)[name][0] if math.isnan(value) else value
 
 
-def outside(data: WorldData, ranges: Iterable[tuple[str, float, float]]) -> list[str]:
+def describe_out_of_range(data: WorldData, ranges: Iterable[tuple[str, float, float]]) -> list[str]:
     """A line for every range that does not hold the world's own value."""
     told = []
     for name, low, high in ranges:

@@ -15,15 +15,15 @@ from linnaea.twin.data.landscape import make_layers
 from linnaea.twin.data.world_file import WorldData, animal_species, food_species, load_world, start_counts
 from linnaea.twin.engine.neighbours import Space
 from linnaea.twin.engine.world import Rule, World
-from linnaea.twin.rules.disease import Meet, Sicken
+from linnaea.twin.rules.disease import CountContacts, ProgressDisease
 from linnaea.twin.rules.energy_budget import accounts
 from linnaea.twin.rules.foraging import Eat, Graze
-from linnaea.twin.rules.groups import Divide, Follow, Gather, Join, Part, add_herds
-from linnaea.twin.rules.life_history import Age, Arrive, Bear, Mate, Provision, introduce
+from linnaea.twin.rules.groups import MergeHerds, MoveTerritory, SplitByFence, SplitHerd, UpdateHerds, add_herds
+from linnaea.twin.rules.life_history import BackgroundMortality, FeedYoung, GiveBirth, Immigrate, Mate, introduce
 from linnaea.twin.rules.metabolism import Metabolise
-from linnaea.twin.rules.predation import Bequeath, Seek, Seize
-from linnaea.twin.rules.ranging import Census, Plan, Roam, Travel
-from linnaea.twin.rules.vegetation import Burn, Decay, Grow, Pools
+from linnaea.twin.rules.predation import DepositCarcass, ResolveKills, SearchPrey
+from linnaea.twin.rules.ranging import Census, ChooseGoals, Roam, Travel
+from linnaea.twin.rules.vegetation import BiomassPools, Burn, Decay, Grow
 from linnaea.twin.rules.weather import Weather
 
 
@@ -35,30 +35,30 @@ def make_rules(data: WorldData, dt_h: float, digest: str) -> list[Rule]:
         Weather(landscape=data.landscape, every_h=every, tables=digest),
         Grow(every_h=every, season=data.landscape.season),
         Decay(every_h=every),
-        Pools(every_h=every),
+        BiomassPools(every_h=every),
         Burn(every_h=every, ignition_per_km2_y=s.fires_per_km2_y),
-        Gather(),
+        UpdateHerds(),
         Census(every_h=every),
-        Plan(hunger=s.hunger),
+        ChooseGoals(hunger=s.hunger),
         Roam(),
         Graze(bout_h=every / 12, trait=s.trait),
-        Seek(hunger=s.hunger, care=s.care, switching=s.switching),
-        Meet(radius_m=s.contact_m),
+        SearchPrey(hunger=s.hunger, care=s.care, switching=s.switching),
+        CountContacts(radius_m=s.contact_m),
         Eat(),
-        Seize(hunger=s.hunger, meal=s.meal),
+        ResolveKills(hunger=s.hunger, meal=s.meal),
         Travel(),
-        Provision(every_h=every),
+        FeedYoung(every_h=every),
         Metabolise(),
-        Age(every_h=every),
+        BackgroundMortality(every_h=every),
         Mate(every_h=every),
-        Sicken(),
-        Bequeath(),
-        Bear(),
-        Arrive(every_h=10 * every),
-        Follow(every_h=every),
-        Divide(every_h=every),
-        Part(every_h=every),
-        Join(every_h=every),
+        ProgressDisease(),
+        DepositCarcass(),
+        GiveBirth(),
+        Immigrate(every_h=10 * every),
+        MoveTerritory(every_h=every),
+        SplitHerd(every_h=every),
+        SplitByFence(every_h=every),
+        MergeHerds(every_h=every),
     ]
     return rules
 

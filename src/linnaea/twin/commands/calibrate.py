@@ -111,7 +111,7 @@ def main(config: CalibrateConfig) -> int:
     """Fits, prints prior and posterior of each parameter, writes the particles; exit code 0."""
     import numpy as np
 
-    from linnaea.twin.assembly.parameters import full_name, outside, read_range
+    from linnaea.twin.assembly.parameters import describe_out_of_range, full_name, read_range
     from linnaea.twin.commands.run import TwinRunConfig, make_plan, say, tell_small_groups
     from linnaea.twin.data.world_file import animal_species, load_world, scientific_names
     from linnaea.twin.engine.agents import HOURS_A_YEAR
@@ -123,7 +123,7 @@ def main(config: CalibrateConfig) -> int:
     species = tuple(animal_species(data))
     ranges = [(full_name(data, name), low, high) for name, low, high in map(read_range, config.parameter)]
     observed, left_out = read_observations(config.observations, species, scientific_names(data))
-    for line in outside(data, ranges):
+    for line in describe_out_of_range(data, ranges):
         say(line)
     for reason in left_out:
         say(f"{config.observations.name}: {reason}; left out")

@@ -128,7 +128,7 @@ def main(config: SensitivityConfig) -> int:
     import polars as pl
 
     from linnaea.store import atomic_path
-    from linnaea.twin.assembly.parameters import full_name, grade_of, outside, read_range
+    from linnaea.twin.assembly.parameters import describe_out_of_range, full_name, grade_of, read_range
     from linnaea.twin.commands.run import TwinRunConfig, make_plan, say, tell_small_groups
     from linnaea.twin.data.world_file import animal_species, load_world
     from linnaea.twin.reports.study_reports import write_sensitivity
@@ -136,7 +136,7 @@ def main(config: SensitivityConfig) -> int:
 
     data = load_world(config.world)
     ranges = [(full_name(data, name), low, high) for name, low, high in map(read_range, config.parameter)]
-    for line in outside(data, ranges):
+    for line in describe_out_of_range(data, ranges):
         say(line)
     problem = {"num_vars": len(ranges), "names": [r[0] for r in ranges], "bounds": [list(r[1:]) for r in ranges]}
     points_np = sample(config.method, problem, config.samples, config.seed)

@@ -40,7 +40,7 @@ def main(config: WorldsConfig) -> int:
 
 def show(config: WorldsConfig) -> None:
     """Prints one world."""
-    from linnaea.twin.assembly.parameters import computed, get_value, grade_of, parameter_names
+    from linnaea.twin.assembly.parameters import compute_defaults, get_value, grade_of, parameter_names
     from linnaea.twin.data.world_file import copy_world, food_species, load_world, start_counts
 
     data = load_world(config.world)
@@ -57,7 +57,7 @@ def show(config: WorldsConfig) -> None:
         with atomic_path(config.odd) as temporary:
             temporary.write_text(describe_world(config.world), encoding="utf-8")
     if config.parameters:
-        filled = computed(data)
+        filled = compute_defaults(data)
         for name in parameter_names(data):
             value, grade = filled.get(name) or (get_value(data, name), grade_of(data, name))
             print(f"{name}\t{value:g}\t{grade}")

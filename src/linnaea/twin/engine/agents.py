@@ -7,7 +7,7 @@ Shape suffixes: n slots, t heritable traits.
   a young's key is made from its parent's (`random.child_key`), so that deaths elsewhere do not shift it. Match animals of
   two runs by `key`, refer to them in tables by `id`.
 - The order of slots carries no meaning, and no result may depend on it.
-- *State* columns are the animal. *Proposal* columns live for one step: they are blanked at the moment `index`, written in
+- *State* columns are the animal. *Proposal* columns live for one step: they are blanked at the phase `index`, written in
   `decide` and read from `resolve` on.
 - The heading is kept as a unit vector (`dir_x`, `dir_y`): flocks add directions, and no step then pays for an arctangent.
 - Age is kept as the hour of birth, which loses nothing in float64 when steps are short and lives are long.

@@ -16,7 +16,7 @@ PARTS = float(1 << 20)
 
 
 @serial
-def _winners(target, live, key, n, seed, step, best):
+def _resolve_claims(target, live, key, n, seed, step, best):
     for i in range(n):
         if not live[i] or target[i] < 0:
             continue
@@ -30,19 +30,19 @@ def _winners(target, live, key, n, seed, step, best):
             best[t] = i
 
 
-def winners(world: World, target: np.ndarray, n_targets: int) -> np.ndarray:
+def resolve_claims(world: World, target: np.ndarray, n_targets: int) -> np.ndarray:
     """The slot that wins each target, -1 where nobody wanted it: int64 [t].
 
     `target` [n]: what each slot claims, -1 for nothing. The highest random priority of the step wins.
     """
     agents = world.agents
     best = np.full(n_targets, -1, np.int64)
-    _winners(target, agents.live, agents.key, agents.n, world.seed64, world.step, best)
+    _resolve_claims(target, agents.live, agents.key, agents.n, world.seed64, world.step, best)
     return best
 
 
 @serial
-def _shares(target, demand, live, n, supply, granted, asked):
+def _share_supply(target, demand, live, n, supply, granted, asked):
     for i in range(n):
         if live[i] and target[i] >= 0 and demand[i] > 0:
             asked[target[i]] += np.int64(demand[i] * PARTS)
@@ -59,7 +59,9 @@ def _shares(target, demand, live, n, supply, granted, asked):
     return taken
 
 
-def shares(world: World, target: np.ndarray, demand: np.ndarray, supply: np.ndarray, granted: np.ndarray) -> np.ndarray:
+def share_supply(
+    world: World, target: np.ndarray, demand: np.ndarray, supply: np.ndarray, granted: np.ndarray
+) -> np.ndarray:
     """What is taken of each target, at most its `supply`: float64 [t]; fills `granted` [n] with what each slot gets.
 
     Where less is there than asked, all get the same share of what they asked. `supply` [t] ≥ 0 (a layer's `ravel()`).
@@ -67,4 +69,4 @@ def shares(world: World, target: np.ndarray, demand: np.ndarray, supply: np.ndar
     """
     agents = world.agents
     asked = np.zeros(len(supply), np.int64)
-    return _shares(target, demand, agents.live, agents.n, supply, granted, asked)
+    return _share_supply(target, demand, agents.live, agents.n, supply, granted, asked)

@@ -65,12 +65,12 @@ def _compile(function: Callable, **options) -> Callable:
     return numba.njit(cache=True, error_model="numpy", **options)(function)
 
 
-def is_cold(files: Iterable[str]) -> bool:
+def needs_compilation(files: Iterable[str]) -> bool:
     """Whether some of these source files with kernels were never run before, so that the first step takes long."""
     return any(path in _used and not (_used[path] / RUN_BEFORE).is_file() for path in files)
 
 
-def mark_warm(files: Iterable[str]) -> None:
+def mark_compiled(files: Iterable[str]) -> None:
     """Notes that a step with these source files has run: the folders alone exist as soon as a kernel is declared."""
     for path in files:
         if path in _used:

@@ -27,7 +27,9 @@ def end_with_parent() -> None:
         threading.Thread(target=watch, daemon=True).start()
 
 
-def spread(function: Callable, jobs: Sequence[tuple], processes: int, remedy: str) -> Iterator[tuple[tuple, object]]:
+def run_in_processes(
+    function: Callable, jobs: Sequence[tuple], processes: int, remedy: str
+) -> Iterator[tuple[tuple, object]]:
     """(job, what `function(*job)` returned) of every job, in the order in which they end, each in one of `processes`.
 
     ChildProcessError, with the `remedy`, when a process was killed.
@@ -60,7 +62,7 @@ def _lock(handle) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def holder(path: Path) -> str:
+def find_lock_holder(path: Path) -> str:
     """The number of the living process that holds this lock; "" when nobody does, whatever a dead one left."""
     try:
         with open(path, "r+") as handle:
@@ -74,7 +76,7 @@ def holder(path: Path) -> str:
 
 
 @contextmanager
-def held(path: Path) -> Iterator[None]:
+def hold_lock(path: Path) -> Iterator[None]:
     """Holds a lock while the block runs, after waiting for the process that has it; its files go when the block ends well.
 
     The system gives the lock of a dead process back. Who waited must look whether the work is still to be done.
@@ -110,10 +112,10 @@ class TimeLeft:
         rounds, all_rounds = (
             n / self.at_once if self.at_once == 1 else math.ceil(n / self.at_once) for n in (done, self.total)
         )
-        return f", about {in_words(max(elapsed * (all_rounds / rounds - 1), 0.0))} left"
+        return f", about {format_duration(max(elapsed * (all_rounds / rounds - 1), 0.0))} left"
 
 
-def in_words(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A length of time as one tells it: "40 s", "5 minutes", "3.2 hours"."""
     if seconds < 90:
         return f"{max(seconds, 1):.0f} s"

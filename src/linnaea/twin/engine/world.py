@@ -1,6 +1,6 @@
 """The world and its step.
 
-A step of `dt_h` hours has these moments; within one, rules apply in the order of `World.rules`.
+A step of `dt_h` hours has these phases; within one, rules apply in the order of `World.rules`.
 
  1. intervene: a scenario changes the world from outside
  2. environment: season, rain, growth, fire change the landscape's layers; animals stay as they are
@@ -15,7 +15,7 @@ A step of `dt_h` hours has these moments; within one, rules apply in the order o
 11. tidy: now and then animals are sorted by cell, which changes no result
 12. observe: sensors and outputs read; then the clock goes on
 
-Rules decide from what stood at moment 3, so that no animal sees what another has decided in the same step.
+Rules decide from what stood at phase 3, so that no animal sees what another has decided in the same step.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ import numpy as np
 
 from linnaea.store import hash_bytes
 from linnaea.twin.engine.agents import NO_SLOT, Agents, Column
-from linnaea.twin.engine.jit import forget_stale_code, is_cold, mark_warm, use_threads
+from linnaea.twin.engine.jit import forget_stale_code, mark_compiled, needs_compilation, use_threads
 from linnaea.twin.engine.neighbours import Cells, Space
 
-MOMENTS = (
+PHASES = (
     "intervene",
     "environment",
     "index",
@@ -73,8 +73,10 @@ class Rule(ABC):
     The class docstring, the string under every field and `leaves_out` become the rule's entry in the model's description.
     """
 
-    moment: ClassVar[str] = ""
-    "one of MOMENTS"
+    phase: ClassVar[str] = ""
+    "one of PHASES"
+    stored_name: ClassVar[str] = ""
+    "the class's name in checkpoints, where it is not the present one"
     source: ClassVar[str] = ""
     "where the rule is described"
     leaves_out: ClassVar[tuple[str, ...]] = ()
@@ -85,7 +87,7 @@ class Rule(ABC):
 
     @abstractmethod
     def apply(self, world: World) -> None:
-        """Called in every step, at the rule's moment."""
+        """Called in every step, at the rule's phase."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +113,7 @@ class World:
     space: Space
     "the ground"
     rules: list[Rule]
-    "in the order of application within a moment"
+    "in the order of application within a phase"
     seed: int = 0
     "of every random number, 0 ≤ seed < 2^64"
     dt_h: float = 1.0
@@ -149,8 +151,8 @@ class World:
         if not self.species:
             raise ValueError("species: a world needs at least one")
         for rule in self.rules:
-            if rule.moment not in MOMENTS:
-                raise ValueError(f"{type(rule).__name__}: no moment {rule.moment!r}; one of {', '.join(MOMENTS)}")
+            if rule.phase not in PHASES:
+                raise ValueError(f"{type(rule).__name__}: no phase {rule.phase!r}; one of {', '.join(PHASES)}")
         self.agents = Agents(
             capacity=self.capacity, traits=self.traits, columns=self.columns, max_capacity=self.max_capacity
         )
@@ -162,7 +164,7 @@ class World:
         self.add_tally("died", (len(self.species), len(CAUSES)))
         for rule in self.rules:
             rule.prepare(self)
-        self.by_moment = {m: [rule for rule in self.rules if rule.moment == m] for m in MOMENTS}
+        self.by_phase = {m: [rule for rule in self.rules if rule.phase == m] for m in PHASES}
 
     @property
     def now_h(self) -> float:
@@ -183,11 +185,11 @@ class World:
 
     def add_rule(self, rule: Rule) -> None:
         """Puts one more rule behind those that are there, before the first step: a scenario's, a sensor's."""
-        if rule.moment not in MOMENTS:
-            raise ValueError(f"{type(rule).__name__}: no moment {rule.moment!r}; one of {', '.join(MOMENTS)}")
+        if rule.phase not in PHASES:
+            raise ValueError(f"{type(rule).__name__}: no phase {rule.phase!r}; one of {', '.join(PHASES)}")
         self.rules.append(rule)
         rule.prepare(self)
-        self.by_moment[rule.moment].append(rule)
+        self.by_phase[rule.phase].append(rule)
 
     def counts(self) -> np.ndarray:
         """Live animals of each species: int64 [s]."""
@@ -205,34 +207,41 @@ class World:
 
     def fingerprint(self) -> str:
         """A hash of the rules, the ground and the clock's step: two worlds that share it may exchange checkpoints."""
-        return hash_bytes(*map(repr, (self.rules, self.space, self.seed, self.dt_h, self.species, self.traits)))
+        rules = ", ".join(_describe_stored(rule) for rule in self.rules)
+        return hash_bytes(f"[{rules}]", *map(repr, (self.space, self.seed, self.dt_h, self.species, self.traits)))
+
+
+def _describe_stored(rule: Rule) -> str:
+    """The rule's `repr` with the class name under which checkpoints know it."""
+    name = type(rule).__qualname__
+    return (rule.stored_name or name) + repr(rule).removeprefix(name)
 
 
 def step(world: World, steer: Mapping[int, Steer] | None = None) -> None:
     """Goes one step on, in place. `steer` says, by id, what animals driven from outside do in it; the dead need no entry."""
     # Waking threads costs more than a small world's kernels.
     use_threads(1 if len(world.agents) < SMALL_WORLD else world.threads)
-    for moment in MOMENTS:
-        if moment == "index":
-            _note(world, moment, "index")
+    for phase in PHASES:
+        if phase == "index":
+            _note(world, phase, "index")
             world.agents.blank_proposals()
             world.cells.build(world.agents)
-        if moment == "steer":
-            _note(world, moment, "steer")
+        if phase == "steer":
+            _note(world, phase, "steer")
             _steer(world, steer or {})
-        for rule in world.by_moment[moment]:
-            _note(world, moment, type(rule).__name__)
-            if world.strict and moment == "decide":
+        for rule in world.by_phase[phase]:
+            _note(world, phase, type(rule).__name__)
+            if world.strict and phase == "decide":
                 _apply_strictly(world, rule)
             else:
                 rule.apply(world)
-        if moment == "die":
-            _note(world, moment, "bury")
+        if phase == "die":
+            _note(world, phase, "bury")
             _bury(world)
-        if moment == "tidy":
-            _note(world, moment, "sort")
+        if phase == "tidy":
+            _note(world, phase, "sort")
             _sort(world)
-    _note(world, moment, "clock")
+    _note(world, phase, "clock")
     world.step += 1
 
 
@@ -245,22 +254,22 @@ def advance(
 ) -> None:
     """Goes `steps` steps on; `each` is called after every one. Says so when the first one has to be compiled."""
     files = {inspect.getfile(part) for part in (Cells, *map(type, world.rules))}
-    cold = steps > 0 and is_cold(files)
+    cold = steps > 0 and needs_compilation(files)
     if cold and report:
         report("compiling the rules: once, up to a minute …")
     for _ in range(steps):
         step(world)
         if cold:
-            mark_warm(files)
+            mark_compiled(files)
             forget_stale_code()
             cold = False
         if each:
             each(world)
 
 
-def _note(world: World, moment: str, what: str) -> None:
+def _note(world: World, phase: str, what: str) -> None:
     if world.trace is not None:
-        world.trace.append(f"{MOMENTS.index(moment) + 1}. {moment}: {what}")
+        world.trace.append(f"{PHASES.index(phase) + 1}. {phase}: {what}")
 
 
 def _steer(world: World, steer: Mapping[int, Steer]) -> None:
@@ -291,7 +300,7 @@ def _sort(world: World) -> None:
         world.agents.sort(world.cells.order)
 
 
-def sound_h(world: World) -> float:
+def finite_until_h(world: World) -> float:
     """Hours since the start up to which the loop's own looks found all places and stores to be numbers."""
     last = (world.step - 1) // CHECK_EVERY * CHECK_EVERY
     return max(last + 1, 0) * world.dt_h

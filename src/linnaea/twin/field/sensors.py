@@ -1,6 +1,6 @@
 """Sensors in a world: camera traps, counts along strips from the ground and the air, GPS collars.
 
-A sensor is a rule of the moment `observe`. It changes no animal and draws from random streams of its own, so that a
+A sensor is a rule of the phase `observe`. It changes no animal and draws from random streams of its own, so that a
 world with sensors goes the same way as one without. What it records lies in the world's arrays, `<name>_records` with
 the fields of `SIGHTING` or `FIX`, and is part of a checkpoint. A detection is never the truth: `truth` is kept beside
 it to judge methods with, and no writer of `survey_tables` writes it.
@@ -96,7 +96,7 @@ class CameraTraps(Rule):
     the camera rests is missed.
     """
 
-    moment: ClassVar[str] = "observe"
+    phase: ClassVar[str] = "observe"
     name: str = "camera"
     "of the sensor"
     places_m: tuple[tuple[float, float], ...] = ()
@@ -209,7 +209,7 @@ class StripCounts(Rule):
     falls with the distance from the line.
     """
 
-    moment: ClassVar[str] = "observe"
+    phase: ClassVar[str] = "observe"
     name: str = "strip"
     "of the sensor"
     kind: str = "strip"
@@ -291,7 +291,7 @@ class StripCounts(Rule):
 class Collars(Rule):
     """GPS collars on some animals of a species, from the first step until the animal or the collar dies."""
 
-    moment: ClassVar[str] = "observe"
+    phase: ClassVar[str] = "observe"
     name: str = "collar"
     "of the sensor"
     species: str = ""

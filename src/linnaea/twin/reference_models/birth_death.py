@@ -71,11 +71,11 @@ def _birth_death(order, species, only, key, place, number, birth, death, slope, 
 class BirthDeath(Rule):
     """Each animal dies or multiplies at rates that hold through the step, drawn from the process's exact law.
 
-    With a carrying capacity K the death rate is death + (birth - death) N / K, N the species' number at moment `index`,
+    With a carrying capacity K the death rate is death + (birth - death) N / K, N the species' number at phase `index`,
     in the whole world or in the animal's cell.
     """
 
-    moment: ClassVar[str] = "live"
+    phase: ClassVar[str] = "live"
     source: ClassVar[str] = "the linear birth-death process (textbook form, checked against its extinction probability)"
     birth_per_h: float
     "births per animal and hour"
@@ -138,7 +138,7 @@ class Generation(Rule):
     Ages count in steps. With one age, which nobody outlives, generations follow each other without overlap.
     """
 
-    moment: ClassVar[str] = "birth"
+    phase: ClassVar[str] = "birth"
     source: ClassVar[str] = "the Leslie matrix and Ricker's map (textbook forms, checked against both)"
     fertility: tuple[float, ...]
     "mean number of young of an animal alone, by age, the first for those born in the step before"
@@ -184,10 +184,10 @@ class Generation(Rule):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bear(Rule):
+class DeliverLitters(Rule):
     """Every litter noted in the step is born, sharing its mother's store of energy evenly with her."""
 
-    moment: ClassVar[str] = "birth"
+    phase: ClassVar[str] = "birth"
     away_m: float = 0.0
     "distance from its mother at which a young begins, in any direction; 0 beside her"
 
@@ -238,7 +238,7 @@ def _meet(order, x, y, health, start, xs, ys, radius, grid, exposure):
 class Expose(Rule):
     """How much infection each animal meets: the number of infectious ones within the radius, or their share of all."""
 
-    moment: ClassVar[str] = "decide"
+    phase: ClassVar[str] = "decide"
     radius_m: float = 0.0
     "metres; 0: everyone meets everyone, and the exposure is the infectious share"
 
@@ -270,7 +270,7 @@ def _infect(order, health, exposure, key, infection, recovery, lethality, seed, 
 class Infect(Rule):
     """Susceptible animals fall ill at a rate proportional to their exposure; the ill recover, or die of it."""
 
-    moment: ClassVar[str] = "live"
+    phase: ClassVar[str] = "live"
     source: ClassVar[str] = "the SIR epidemic (textbook form, checked against its final size)"
     infection_per_h: float
     "infections per hour and unit of exposure"

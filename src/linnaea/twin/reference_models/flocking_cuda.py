@@ -204,8 +204,8 @@ class CudaFlock:
         """Goes some steps on, on the device."""
         for _ in range(steps):
             self._index()
-            for moment in ("decide", "move"):
-                for rule in self.world.by_moment[moment]:
+            for phase in ("decide", "move"):
+                for rule in self.world.by_phase[phase]:
                     ON_DEVICE[type(rule)](self, rule)
             self.clock += 1
 

@@ -162,7 +162,7 @@ def _flock(order, sums, us, vs, cohere, separate, match, speed, pull_x, pull_y, 
 class Flock(Rule):
     """Boids: each keeps its heading, turned towards its neighbours, away from the near ones, and along with them."""
 
-    moment: ClassVar[str] = "decide"
+    phase: ClassVar[str] = "decide"
     source: ClassVar[str] = "boids: cohesion, separation, alignment (textbook form)"
     radius_m: float
     "distance at which others are seen, metres"
@@ -205,7 +205,7 @@ def _align(order, sums, key, noise, speed, seed, step, pull_x, pull_y, speed_m_h
 class Align(Rule):
     """Each takes the mean heading of all within the radius, itself included, turned by a uniform angle."""
 
-    moment: ClassVar[str] = "decide"
+    phase: ClassVar[str] = "decide"
     source: ClassVar[str] = "the Vicsek model (textbook form, checked against its order parameter)"
     radius_m: float
     "distance at which others are seen, metres"

@@ -12,7 +12,7 @@ from typing import ClassVar
 import numba
 import numpy as np
 
-from linnaea.twin.engine.contention import winners
+from linnaea.twin.engine.contention import resolve_claims
 from linnaea.twin.engine.jit import kernel, serial
 from linnaea.twin.engine.neighbours import cell_index, offset, reach, span, wrap
 from linnaea.twin.engine.rng import HUNTING, PLACING, uniform2, uniforms
@@ -88,7 +88,7 @@ class Hunt(Rule):
     functional response is then of Holling's third type, else of the second.
     """
 
-    moment: ClassVar[str] = "decide"
+    phase: ClassVar[str] = "decide"
     source: ClassVar[str] = "Holling's disc equation (textbook form, refitted from encounters)"
     predator: int
     "row of the species that hunts"
@@ -191,7 +191,7 @@ class Kill(Rule):
     It is busy for whole steps, by chance the more or the fewer, so that the mean is the time of handling.
     """
 
-    moment: ClassVar[str] = "resolve"
+    phase: ClassVar[str] = "resolve"
     predator: int
     "row of the species that hunts"
     handling_h: float
@@ -210,7 +210,7 @@ class Kill(Rule):
     def apply(self, world: World) -> None:
         a = world.agents
         target = np.where(a.species[: a.n] == self.predator, a.target[: a.n], -1)
-        best = winners(world, target, a.n)
+        best = resolve_claims(world, target, a.n)
         end_h, busy_steps = world.now_h + world.dt_h, self.handling_h / world.dt_h
         # What is whole but for rounding is whole.
         busy_steps = round(busy_steps) if math.isclose(busy_steps, round(busy_steps), rel_tol=1e-9) else busy_steps
@@ -243,7 +243,7 @@ class Kill(Rule):
 class Restock(Rule):
     """A species is brought back to its number: the missing are put at random places, as in an experiment on feeding."""
 
-    moment: ClassVar[str] = "birth"
+    phase: ClassVar[str] = "birth"
     species: int
     "row of the species"
     number: int

@@ -16,7 +16,7 @@ import numpy as np
 from linnaea.twin.engine.neighbours import Space
 from linnaea.twin.engine.world import Rule, World
 from linnaea.twin.meanfield.model import MeanField, Node
-from linnaea.twin.reference_models.birth_death import Bear, BirthDeath
+from linnaea.twin.reference_models.birth_death import BirthDeath, DeliverLitters
 from linnaea.twin.reference_models.functional_response import Hunt, Kill
 from linnaea.twin.rules.motion import Move, Walk
 
@@ -57,7 +57,7 @@ def individuals(
     space = Space(width_m=side, height_m=side, torus=True, cell_m=side / max(1.0, math.sqrt(counts_s.sum() / 2)))
     world = World(
         space=space,
-        rules=[*rules, Bear(away_m=way)],
+        rules=[*rules, DeliverLitters(away_m=way)],
         seed=seed,
         dt_h=step,
         species=system.names,

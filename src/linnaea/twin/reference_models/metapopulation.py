@@ -13,7 +13,7 @@ from typing import ClassVar
 import numba
 import numpy as np
 
-from linnaea.twin.engine.contention import winners
+from linnaea.twin.engine.contention import resolve_claims
 from linnaea.twin.engine.jit import kernel
 from linnaea.twin.engine.rng import DISPERSAL, MIGRATION, uniform, uniforms
 from linnaea.twin.engine.world import CAUSE, Rule, World
@@ -56,7 +56,7 @@ class Settle(Rule):
     Of young that come to one patch in the same step one stays. Stands behind the rule that bears them.
     """
 
-    moment: ClassVar[str] = "birth"
+    phase: ClassVar[str] = "birth"
     source: ClassVar[str] = "the metapopulation of Levins (textbook form, checked against 1 − e/c)"
     species: int = 0
     "row of the species"
@@ -71,7 +71,7 @@ class Settle(Rule):
             return
         a.target[: a.n] = -1
         _choose_patch(new, a.key, n_patches, world.seed64, world.step, a.target)
-        first = winners(world, a.target[: a.n], n_patches)
+        first = resolve_claims(world, a.target[: a.n], n_patches)
         taken = np.zeros(n_patches, bool)
         taken[patch_of(world, live[~young])] = True
         patch = a.target[new]
@@ -85,7 +85,7 @@ class Settle(Rule):
 class Colonise(Rule):
     """Every species comes to every island by chance, from a mainland that has all; where it lives it comes not anew."""
 
-    moment: ClassVar[str] = "birth"
+    phase: ClassVar[str] = "birth"
     source: ClassVar[str] = "the equilibrium of island biogeography (textbook form, checked against IP/(I + E))"
     rate_per_h: float
     "arrivals of a species on an island per hour"

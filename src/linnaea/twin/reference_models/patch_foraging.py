@@ -36,7 +36,7 @@ def _choose(order, key, patch, counts, supply, chance, seed, step, target):
 class ChoosePatch(Rule):
     """Now and then a forager looks at another patch and goes there if its share of the food would be larger."""
 
-    moment: ClassVar[str] = "decide"
+    phase: ClassVar[str] = "decide"
     source: ClassVar[str] = "the ideal free distribution (textbook form)"
     layer: str
     "layer with the food that comes into each patch per hour"
@@ -60,7 +60,7 @@ class ChoosePatch(Rule):
 class GoToPatch(Rule):
     """A forager that chose another patch is there by the end of the step, at its centre."""
 
-    moment: ClassVar[str] = "move"
+    phase: ClassVar[str] = "move"
     layer: str
     "layer whose cells are the patches"
 
@@ -103,7 +103,7 @@ def _forage(order, state, until_h, energy, stay_h, half_h, travel_h, content_kj,
 class ForagePatches(Rule):
     """Foragers travel between like patches and stay in each for the hours of their heritable trait `stay_h`."""
 
-    moment: ClassVar[str] = "live"
+    phase: ClassVar[str] = "live"
     source: ClassVar[str] = "the marginal value theorem (textbook form)"
     half_h: float
     "hours in which half of a patch is eaten"

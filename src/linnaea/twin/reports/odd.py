@@ -1,6 +1,6 @@
 """A world described after the ODD protocol of 2020, made from what runs: the loop, its rules, the world's data.
 
-Nothing here repeats what the code says elsewhere: moments come from the loop's docstring, submodels from the rules'
+Nothing here repeats what the code says elsewhere: phases come from the loop's docstring, submodels from the rules'
 docstrings and fields, state variables from the animals' columns, values and grades from the tables.
 """
 
@@ -34,13 +34,13 @@ from linnaea.twin.runs.recorder import Record
 from linnaea.twin.runs.results import Run
 from linnaea.twin.scenarios.interventions import Intervene
 
-_MOMENT = re.compile(r"^ ?(\d+)\. (\w+): (.*)$", re.MULTILINE)
+_PHASE = re.compile(r"^ ?(\d+)\. (\w+): (.*)$", re.MULTILINE)
 STREAMS = {name: number for name, number in vars(random).items() if name.isupper() and isinstance(number, int)}
 
 
-def moments() -> list[tuple[int, str, str]]:
-    """Number, name and meaning of the moments of a step, as the loop's docstring has them."""
-    return [(int(number), name, text) for number, name, text in _MOMENT.findall(loop.__doc__)]
+def phases() -> list[tuple[int, str, str]]:
+    """Number, name and meaning of the phases of a step, as the loop's docstring has them."""
+    return [(int(number), name, text) for number, name, text in _PHASE.findall(loop.__doc__)]
 
 
 def about(rule: Rule | type[Rule]) -> str:
@@ -160,16 +160,15 @@ def _entities(world: World, data: WorldData) -> str:
 
 
 def _schedule(world: World) -> str:
-    lines = ["Each step has these moments, in this order; within one, rules apply in the order given.", ""]
-    for number, name, text in moments():
+    lines = ["Each step has these phases, in this order; within one, rules apply in the order given.", ""]
+    for number, name, text in phases():
         lines.append(f"{number}. **{name}**: {text}")
         lines += [
-            f"    - `{type(rule).__name__}`: {about(rule).split('. ')[0].rstrip('.')}."
-            for rule in world.by_moment[name]
+            f"    - `{type(rule).__name__}`: {about(rule).split('. ')[0].rstrip('.')}." for rule in world.by_phase[name]
         ]
     lines += [
         "",
-        "Rules decide from what stood at the moment `index`: no animal sees what another decided in the same step.",
+        "Rules decide from what stood at the phase `index`: no animal sees what another decided in the same step.",
     ]
     return "\n".join(lines)
 
@@ -178,10 +177,10 @@ def _concepts(world: World, data: WorldData) -> str:
     rules = world.rules
     sources = sorted({rule.source for rule in rules if rule.source})
     random_rules = [f"`{type(rule).__name__}` ({', '.join(found)})" for rule in rules if (found := streams_of(rule))]
-    deciding = [f"`{type(rule).__name__}`" for rule in world.by_moment["decide"]]
-    resolving = [f"`{type(rule).__name__}`" for rule in world.by_moment["resolve"]]
+    deciding = [f"`{type(rule).__name__}`" for rule in world.by_phase["decide"]]
+    resolving = [f"`{type(rule).__name__}`" for rule in world.by_phase["resolve"]]
     herding = [f"`{type(rule).__name__}`" for rule in rules if "herd" in columns_of(rule, world)]
-    watching = [f"`{type(rule).__name__}`" for rule in world.by_moment["observe"]]
+    watching = [f"`{type(rule).__name__}`" for rule in world.by_phase["observe"]]
     traits = ", ".join(data.traits)
     concepts = {
         "Basic principles": "energy budgets and rates that follow body mass; what rules follow: "
@@ -200,7 +199,7 @@ def _concepts(world: World, data: WorldData) -> str:
         + (", ".join(random_rules) or "no rule")
         + ". Baseline and what-if share them.",
         "Collectives": f"herds, packs and territories: {', '.join(herding)}." if herding else "none.",
-        "Observation": f"{', '.join(watching) or 'nothing'} at the moment `observe`; sensors see with errors, records without.",
+        "Observation": f"{', '.join(watching) or 'nothing'} at the phase `observe`; sensors see with errors, records without.",
     }
     if simpler := [text for rule in rules for text in rule.leaves_out]:
         concepts["Basic principles"] += " What it leaves out: " + " ".join(simpler)
@@ -236,7 +235,7 @@ def _input(world: World) -> str:
     found = [rule for rule in world.rules if isinstance(rule, Intervene)]
     if not found:
         return "No series from outside drives the model; weather is drawn from the world's monthly means."
-    lines = ["A scenario intervenes, at the moment `intervene`:", ""]
+    lines = ["A scenario intervenes, at the phase `intervene`:", ""]
     for one in found[0].interventions:
         values = {f.name: getattr(one, f.name) for f in dataclasses.fields(one)}
         start, end, place = (values.pop(name) for name in ("start_h", "end_h", "place"))
@@ -250,8 +249,8 @@ def _input(world: World) -> str:
 
 def _submodels(world: World) -> str:
     parts = []
-    for _, moment, _ in moments():
-        for rule in world.by_moment[moment]:
+    for _, phase, _ in phases():
+        for rule in world.by_phase[phase]:
             parts.append(_submodel(rule, world))
     return "\n\n".join(parts)
 
@@ -261,7 +260,7 @@ def _submodel(rule: Rule, world: World) -> str:
     rows = [
         (f"`{one.name}`", _shown(getattr(rule, one.name)), texts.get(one.name, "")) for one in dataclasses.fields(rule)
     ]
-    parts = [f"### {type(rule).__name__} ({rule.moment})", textwrap.dedent(about(rule))]
+    parts = [f"### {type(rule).__name__} ({rule.phase})", textwrap.dedent(about(rule))]
     if rule.source:
         parts.append(f"Source: {rule.source}.")
     if rows and not isinstance(rule, Intervene | Record):

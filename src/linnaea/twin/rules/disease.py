@@ -44,10 +44,11 @@ def _contact(order, species, herd, x, y, health, hosts, carrier_start, carrier, 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Meet(Rule):
+class CountContacts(Rule):
     """Counts the infectious animals within reach of every susceptible one; costs nothing while nobody is ill."""
 
-    moment: ClassVar[str] = "decide"
+    phase: ClassVar[str] = "decide"
+    stored_name: ClassVar[str] = "Meet"
     radius_m: float = 50.0
     "distance of contact, metres"
 
@@ -99,10 +100,11 @@ def _sicken(order, species, key, health, exposure, hosts, infection, recover, le
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sicken(Rule):
+class ProgressDisease(Rule):
     """Infection at a rate proportional to the infectious animals met; illness ends in immunity or death (SIRS)."""
 
-    moment: ClassVar[str] = "live"
+    phase: ClassVar[str] = "live"
+    stored_name: ClassVar[str] = "Sicken"
     leaves_out: ClassVar[tuple[str, ...]] = (
         "A world has one disease at a time, with one illness for all hosts; the ill move, feed and breed like the healthy.",
         "Another disease takes the place of the one before: its ill are well again, and who was immune to it, recovered or vaccinated, is not to the new one.",

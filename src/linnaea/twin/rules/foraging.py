@@ -14,7 +14,7 @@ import numpy as np
 
 from linnaea.twin.data.landscape import layer_cell, layer_grid
 from linnaea.twin.engine.agents import Column
-from linnaea.twin.engine.contention import shares
+from linnaea.twin.engine.contention import share_supply
 from linnaea.twin.engine.jit import kernel, scalar, serial
 from linnaea.twin.engine.rng import FEEDING, uniform
 from linnaea.twin.engine.world import Rule, World
@@ -148,7 +148,7 @@ class Graze(Rule):
     well a food can be opened.
     """
 
-    moment: ClassVar[str] = "decide"
+    phase: ClassVar[str] = "decide"
     bout_h: float = 2.0
     "hours between two bites, which are the larger for it"
     trait: str = ""
@@ -227,7 +227,7 @@ def _swallow(order, species, bite, granted, efficiency, n_cells, energy, dung, h
 class Eat(Rule):
     """Those who want the same food in the same cell share it in proportion to what they asked; the rest becomes dung."""
 
-    moment: ClassVar[str] = "resolve"
+    phase: ClassVar[str] = "resolve"
 
     def prepare(self, world: World) -> None:
         world.add_tally("grazed_kj", (len(world.species), len(world.parameters["food_names"])), np.float64)
@@ -235,11 +235,11 @@ class Eat(Rule):
     def apply(self, world: World) -> None:
         a, p, food = world.agents, world.parameters, world.arrays["food"]
         flat, scale = food.reshape(-1), p["bite_parts"][0]
-        # `shares` counts in parts of a millionth: small animals' bites are counted in smaller units.
+        # `share_supply` counts in parts of a millionth: small animals' bites are counted in smaller units.
         granted = np.zeros(a.n)
         asked = a.demand[: a.n] * scale if scale != 1 else a.demand[: a.n]
         supply = np.maximum(flat, 0.0) * scale if scale != 1 else np.maximum(flat, 0.0)
-        taken = shares(world, a.bite[: a.n], asked, supply, granted)
+        taken = share_supply(world, a.bite[: a.n], asked, supply, granted)
         if scale != 1:
             taken, granted = taken / scale, granted / scale
         flat -= taken

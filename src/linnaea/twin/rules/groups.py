@@ -107,10 +107,11 @@ def _gather(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gather(Rule):
+class UpdateHerds(Rule):
     """Counts every herd, finds its middle and how well it is fed."""
 
-    moment: ClassVar[str] = "index"
+    phase: ClassVar[str] = "index"
+    stored_name: ClassVar[str] = "Gather"
 
     def apply(self, world: World) -> None:
         a, arrays, space = world.agents, world.arrays, world.space
@@ -204,10 +205,11 @@ def _settle(homes, places, spacing, width, height, chosen):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Follow(Rule):
+class MoveTerritory(Rule):
     """The territory of hunters moves after them when their goal lies beyond their range, unless it came too near to another."""
 
-    moment: ClassVar[str] = "tidy"
+    phase: ClassVar[str] = "tidy"
+    stored_name: ClassVar[str] = "Follow"
     every_h: float = 24.0
     "hours between two looks"
 
@@ -239,13 +241,14 @@ def _firsts(herd: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Divide(Rule):
+class SplitHerd(Rule):
     """A herd with too many adults divides; a territorial one only when a vacant territory is found within reach.
 
     Each adult but the oldest leaves with an even chance; the leavers found a herd of their own.
     """
 
-    moment: ClassVar[str] = "tidy"
+    phase: ClassVar[str] = "tidy"
+    stored_name: ClassVar[str] = "Divide"
     every_h: float = 24.0
     "hours between two looks"
     patience: int = 5
@@ -318,10 +321,11 @@ def _parted(x, y, to_x, to_y, fences, chance):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part(Rule):
+class SplitByFence(Rule):
     """Those whom a fence parts from the middle of their herd are a herd of their own, the likelier the fewer pass the fence."""
 
-    moment: ClassVar[str] = "tidy"
+    phase: ClassVar[str] = "tidy"
+    stored_name: ClassVar[str] = "Part"
     every_h: float = 24.0
     "hours between two looks"
 
@@ -354,10 +358,11 @@ class Part(Rule):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Join(Rule):
+class MergeHerds(Rule):
     """What is left of a social herd joins the nearest herd of its species within its range that no fence parts from it."""
 
-    moment: ClassVar[str] = "tidy"
+    phase: ClassVar[str] = "tidy"
+    stored_name: ClassVar[str] = "Join"
     every_h: float = 24.0
     "hours between two looks"
     small: float = 0.4

@@ -95,13 +95,14 @@ def _age(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Age(Rule):
+class BackgroundMortality(Rule):
     """Animals die of accident, illness and age at the rates of their species, and where people hunt them, by poachers.
 
     Hook of scenarios: `World.arrays["poaching_per_h"]` [s], times the layer `poaching`.
     """
 
-    moment: ClassVar[str] = "live"
+    phase: ClassVar[str] = "live"
+    stored_name: ClassVar[str] = "Age"
     every_h: float = 24.0
     "hours between two throws of the dice for an animal"
 
@@ -207,7 +208,7 @@ class Mate(Rule):
     Any living male of the species will do. In a full territory nobody conceives; of some species only the oldest female of a group.
     """
 
-    moment: ClassVar[str] = "live"
+    phase: ClassVar[str] = "live"
     leaves_out: ClassVar[tuple[str, ...]] = (
         "Any grown male of the species mates, wherever he is: nobody searches for a mate, fights for one or avoids kin.",
     )
@@ -273,10 +274,11 @@ class Mate(Rule):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Provision(Rule):
+class FeedYoung(Rule):
     """Hunters feed the young of their group, which cannot hunt yet, from their own stores, once a day; the lone cold-blooded do not."""
 
-    moment: ClassVar[str] = "live"
+    phase: ClassVar[str] = "live"
+    stored_name: ClassVar[str] = "Provision"
     every_h: float = 24.0
     "hours between two feedings"
     filled: float = 0.6
@@ -306,13 +308,14 @@ class Provision(Rule):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bear(Rule):
+class GiveBirth(Rule):
     """Litters are born weaned: the mother pays body and first store of each young; traits come from both parents.
 
     A trait is the parents' mean plus the chance of segregation, the breeding value beside the environment's part.
     """
 
-    moment: ClassVar[str] = "birth"
+    phase: ClassVar[str] = "birth"
+    stored_name: ClassVar[str] = "Bear"
     leaves_out: ClassVar[tuple[str, ...]] = (
         "The young are born weaned: there is no milk, and no young dies because its mother does.",
         "The father of each young is drawn from all grown males, whoever is near.",
@@ -493,7 +496,7 @@ def remove(world: World, slots: np.ndarray) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arrive(Rule):
+class Immigrate(Rule):
     """Groups come from beyond the borders where a species has become rare: the world is a part of a larger one.
 
     Into a world with room for half a group they come half as often; from a territory that is taken they turn away.
@@ -501,7 +504,8 @@ class Arrive(Rule):
     Hook of scenarios: `World.arrays["arrivals_per_y"]` [s]; 0 closes the border to a species.
     """
 
-    moment: ClassVar[str] = "birth"
+    phase: ClassVar[str] = "birth"
+    stored_name: ClassVar[str] = "Arrive"
     every_h: float = 240.0
     "hours between two looks"
 

@@ -117,7 +117,7 @@ class Metabolise(Rule):
     The cold-blooded run faster in warmth; the warm-blooded save, the emptier their store. Those that must drink walk to the nearest water and back.
     """
 
-    moment: ClassVar[str] = "live"
+    phase: ClassVar[str] = "live"
     leaves_out: ClassVar[tuple[str, ...]] = (
         "Nobody dies of thirst: far from water the way to it costs energy, for up to 30 km.",
         "Heat and cold cost the warm-blooded nothing.",

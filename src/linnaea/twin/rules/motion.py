@@ -80,7 +80,7 @@ def _walk(order, species, only, dir_x, dir_y, key, mean_cosine, speed, spread, s
 class Walk(Rule):
     """A correlated random walk: each step turns by a wrapped-Cauchy angle and goes a fixed or exponential length."""
 
-    moment: ClassVar[str] = "decide"
+    phase: ClassVar[str] = "decide"
     source: ClassVar[str] = "the correlated random walk (textbook form, checked against its mean squared displacement)"
     speed_m_h: float
     "mean speed, metres an hour"
@@ -134,7 +134,7 @@ def _move(order, x, y, dir_x, dir_y, pull_x, pull_y, speed_m_h, dt_h, width, hei
 class Move(Rule):
     """Every animal with a pull turns into its direction and goes at its proposed speed; walls reflect, a torus goes on."""
 
-    moment: ClassVar[str] = "move"
+    phase: ClassVar[str] = "move"
 
     def apply(self, world: World) -> None:
         a, space = world.agents, world.space
@@ -170,7 +170,7 @@ def _home(order, species, only, x, y, home_x, home_y, range_m, weight, width, he
 class HomeRange(Rule):
     """A pull back to the centre of the home range that grows with the distance from it, as of a spring."""
 
-    moment: ClassVar[str] = "decide"
+    phase: ClassVar[str] = "decide"
     source: ClassVar[str] = "Ornstein-Uhlenbeck movement about a home (textbook form)"
     range_m: float
     "distance at which the pull has its full weight, metres"
@@ -266,7 +266,7 @@ def mark_cells(start, order, species, wanted, marks):
 class Flee(Rule):
     """Prey that see a predator within the radius turn away from the near ones and run at their flight speed."""
 
-    moment: ClassVar[str] = "decide"
+    phase: ClassVar[str] = "decide"
     prey: tuple[int, ...]
     "rows of the species that flee"
     predators: tuple[int, ...]

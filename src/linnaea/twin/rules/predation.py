@@ -13,7 +13,7 @@ import numba
 import numpy as np
 
 from linnaea.twin.data.landscape import layer_cell, layer_grid
-from linnaea.twin.engine.contention import winners
+from linnaea.twin.engine.contention import resolve_claims
 from linnaea.twin.engine.jit import kernel, scalar, serial
 from linnaea.twin.engine.neighbours import offset, wrap
 from linnaea.twin.engine.rng import HUNTING, uniform2
@@ -159,7 +159,7 @@ def _seek(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seek(Rule):
+class SearchPrey(Rule):
     """A hungry, idle predator searches the ground around it and, at a rate set by the prey there, picks one to kill.
 
     Preference, body mass, age, condition and the eyes of its herd weigh for and against each prey. Which of them it picks
@@ -168,7 +168,8 @@ class Seek(Rule):
     rate in proportion to what they need.
     """
 
-    moment: ClassVar[str] = "decide"
+    phase: ClassVar[str] = "decide"
+    stored_name: ClassVar[str] = "Seek"
     leaves_out: ClassVar[tuple[str, ...]] = (
         "A hunt costs nothing and never hurts the hunter; prey do not defend themselves or their young.",
         "An animal kills at most one prey in a step.",
@@ -247,10 +248,11 @@ def _list_members(order, herd, wanted, members):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seize(Rule):
+class ResolveKills(Rule):
     """Of those who chose one prey one kills it; its group near by eats its fill and stays, the rest is left to all."""
 
-    moment: ClassVar[str] = "resolve"
+    phase: ClassVar[str] = "resolve"
+    stored_name: ClassVar[str] = "Seize"
     leaves_out: ClassVar[tuple[str, ...]] = (
         "No kill is taken away by stronger hunters of another kind; they come for the leavings.",
     )
@@ -272,7 +274,7 @@ class Seize(Rule):
         a, arrays = world.agents, world.arrays
         if not (a.target[: a.n] >= 0).any():
             return
-        best = winners(world, a.target[: a.n], a.n)
+        best = resolve_claims(world, a.target[: a.n], a.n)
         prey = np.flatnonzero(best >= 0)
         prey = prey[np.argsort(a.key[prey], kind="stable")]
         wanted = np.zeros(len(arrays["herd_size"]), bool)
@@ -322,7 +324,7 @@ class Seize(Rule):
         world.arrays["herd_goal"][a.herd[killer]] = a.x[victim], a.y[victim]
         a.won[killer] = 1.0
         a.dying[victim] = _PREDATION
-        # What is left of the body is left in the books as store, for `Bequeath` to lay down.
+        # What is left of the body is left in the books as store, for `DepositCarcass` to lay down.
         a.mass[victim] = 0.0
         a.energy[victim] = body - eaten
         world.tallies["killed"][kind, a.species[victim]] += 1
@@ -337,10 +339,11 @@ def _lay_down(dead, x, y, left, grid, carcass):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bequeath(Rule):
+class DepositCarcass(Rule):
     """The bodies of the dead become carcasses where they lie; without such a layer they decay at once."""
 
-    moment: ClassVar[str] = "die"
+    phase: ClassVar[str] = "die"
+    stored_name: ClassVar[str] = "Bequeath"
 
     def apply(self, world: World) -> None:
         a, food = world.agents, world.arrays["food"]

@@ -40,7 +40,7 @@ def _census(order, species, x, y, grid, counts):
 class Census(Rule):
     """What hunters know of their land: how many animals of each species are in each cell of the layers, once a day."""
 
-    moment: ClassVar[str] = "index"
+    phase: ClassVar[str] = "index"
     every_h: float = 24.0
     "hours between two counts"
 
@@ -193,7 +193,7 @@ def _plan(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan(Rule):
+class ChooseGoals(Rule):
     """Now and then a herd looks at places within its range and makes the best its goal.
 
     Residents look around their home, free-ranging herds around where they stand: so they follow the rain, whose green the
@@ -201,7 +201,8 @@ class Plan(Rule):
     plans a way that a fence bars, and what lies behind a new one is given up.
     """
 
-    moment: ClassVar[str] = "index"
+    phase: ClassVar[str] = "index"
+    stored_name: ClassVar[str] = "Plan"
     leaves_out: ClassVar[tuple[str, ...]] = (
         "Herds look for a straight way only: nobody finds a way around the end of a fence but by coming near it by chance.",
     )
@@ -399,7 +400,7 @@ class Roam(Rule):
     herd's goal it ends anywhere about it.
     """
 
-    moment: ClassVar[str] = "decide"
+    phase: ClassVar[str] = "decide"
     persistence_h: float = 3.0
     "hours after which an animal has forgotten its heading"
     flight_h: float = 1.0
@@ -514,7 +515,7 @@ def _travel(
 class Travel(Rule):
     """Every animal turns into the direction of its pull and goes, unless a fence stops it; borders turn it back."""
 
-    moment: ClassVar[str] = "move"
+    phase: ClassVar[str] = "move"
 
     def prepare(self, world: World) -> None:
         world.agents.add_column(

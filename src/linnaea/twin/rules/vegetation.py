@@ -69,7 +69,7 @@ class Grow(Rule):
     it decays).
     """
 
-    moment: ClassVar[str] = "environment"
+    phase: ClassVar[str] = "environment"
     leaves_out: ClassVar[tuple[str, ...]] = (
         "The plants that bear seeds are not simulated: a drought ends with its last dry day.",
         "Grass and trees do not compete: neither light nor water that one takes is missing to the other.",
@@ -115,7 +115,7 @@ class Grow(Rule):
 class Decay(Rule):
     """Dung, litter and carcasses decay, faster where it is wet; some dead matter comes in from outside."""
 
-    moment: ClassVar[str] = "environment"
+    phase: ClassVar[str] = "environment"
     every_h: float = 24.0
     "hours between two times of decay"
     dry_share: float = 0.3
@@ -138,14 +138,15 @@ class Decay(Rule):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pools(Rule):
+class BiomassPools(Rule):
     """Animals too many to count, as biomass in each cell, eat dead matter or plants, respire and multiply.
 
     With food R and biomass B a pool takes in proportion to R / (R + R0 B/B0), so that at its usual food R0 and biomass B0 it
     neither grows nor shrinks; a little comes in from outside where it is gone.
     """
 
-    moment: ClassVar[str] = "environment"
+    phase: ClassVar[str] = "environment"
+    stored_name: ClassVar[str] = "Pools"
     every_h: float = 24.0
     "hours between two meals"
     refuge: float = 0.01
@@ -227,7 +228,7 @@ class Burn(Rule):
     the fuel break fires up: below a threshold of connections they stay small (percolation).
     """
 
-    moment: ClassVar[str] = "environment"
+    phase: ClassVar[str] = "environment"
     leaves_out: ClassVar[tuple[str, ...]] = (
         "Fires kill no animals, and animals do not flee from them; they lose the food that burnt.",
         "Wind, slope and the hour do nothing to a fire; it burns out within a step.",

@@ -28,7 +28,7 @@ def due(world: World, every_h: float) -> float:
 class Weather(Rule):
     """Rain of the month, different in every year, wets the ground, which dries within a month; ponds fill and vanish."""
 
-    moment: ClassVar[str] = "environment"
+    phase: ClassVar[str] = "environment"
     landscape: Landscape = field(default_factory=Landscape)
     "the ground"
     every_h: float = 24.0

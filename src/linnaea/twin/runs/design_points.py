@@ -16,7 +16,7 @@ import numpy as np
 
 from linnaea.store import atomic_path, hash_bytes
 from linnaea.twin.engine.agents import HOURS_A_YEAR
-from linnaea.twin.engine.workers import TimeLeft, held, spread
+from linnaea.twin.engine.workers import TimeLeft, hold_lock, run_in_processes
 from linnaea.twin.engine.world import step
 from linnaea.twin.runs.ensemble import SAY_EVERY_S, Plan, build_member, first_step, needs_compiling
 from linnaea.twin.runs.recorder import recorded
@@ -49,7 +49,7 @@ def run_point(plan: Plan, folder: Path, member: int) -> str:
     What another process computes meanwhile is waited for and not done again.
     """
     path = _file(folder, plan, member)
-    with held(path.with_suffix(".lock")):
+    with hold_lock(path.with_suffix(".lock")):
         if not path.is_file():
             _run_point(plan, folder, member, path)
         with np.load(path) as stored:
@@ -98,7 +98,7 @@ def _run_all(
     if processes == 1:
         ended = (run_point(*job) for job in jobs)
     else:
-        ended = spread(run_point, jobs, processes, "the same command goes on, --processes 1 needs less")
+        ended = run_in_processes(run_point, jobs, processes, "the same command goes on, --processes 1 needs less")
     left, said = TimeLeft(len(todo), processes), time.monotonic()
     for number, _ in enumerate(ended, 1):
         if number in (processes, len(todo)) or time.monotonic() - said >= SAY_EVERY_S:

@@ -27,10 +27,10 @@ from linnaea.twin.assembly.world_builder import build_world
 from linnaea.twin.data.world_file import WorldData, load_world, scientific_names
 from linnaea.twin.engine.agents import HOURS_A_YEAR
 from linnaea.twin.engine.checkpoint import load_checkpoint, save_checkpoint
-from linnaea.twin.engine.jit import forget_stale_code, is_cold, mark_warm, source_hash
+from linnaea.twin.engine.jit import forget_stale_code, mark_compiled, needs_compilation, source_hash
 from linnaea.twin.engine.neighbours import Cells
-from linnaea.twin.engine.workers import TimeLeft, held, holder, spread
-from linnaea.twin.engine.world import MOMENTS, World, check_finite, sound_h, step
+from linnaea.twin.engine.workers import TimeLeft, find_lock_holder, hold_lock, run_in_processes
+from linnaea.twin.engine.world import PHASES, World, check_finite, finite_until_h, step
 from linnaea.twin.runs.recorder import Record, recorded
 from linnaea.twin.scenarios.scenario_file import attach, duration, read_scenario
 
@@ -113,7 +113,7 @@ class Announced(list):
     def __init__(self, world: World, report: Callable[[str], None]):
         super().__init__()
         self.report, self.done = report, 0
-        self.total = sum(len(world.by_moment[moment]) for moment in MOMENTS)
+        self.total = sum(len(world.by_phase[phase]) for phase in PHASES)
         self.names = {type(rule).__name__ for rule in world.rules}
 
     def append(self, line: str) -> None:
@@ -129,7 +129,7 @@ def _code_files(world: World) -> set[str]:
 
 def needs_compiling(world: World) -> bool:
     """Whether a rule of the world was never run by this version."""
-    return is_cold(_code_files(world))
+    return needs_compilation(_code_files(world))
 
 
 def first_step(world: World, report: Callable[[str], None]) -> None:
@@ -140,7 +140,7 @@ def first_step(world: World, report: Callable[[str], None]) -> None:
         world.trace = Announced(world, report)
         step(world)
         world.trace = None
-        mark_warm(_code_files(world))
+        mark_compiled(_code_files(world))
         forget_stale_code()
         report(f"compiled in {time.monotonic() - started:.0f} s; later runs start at once")
     else:
@@ -159,7 +159,7 @@ def run_member(
 
     Where another process computes it, this one waits, and computes only what is left.
     """
-    with held(lock_of(folder, member)):
+    with hold_lock(lock_of(folder, member)):
         if not is_finished(folder, plan, member):
             _run_member(plan, folder, member, threads, checkpoint_s, report or (lambda line: None))
         return read_manifest(member_dir(folder, member))["failure"]
@@ -193,7 +193,7 @@ def _run_member(plan: Plan, folder: Path, member: int, threads: int, checkpoint_
         manifest["failure"] = " ".join(str(error).split()) or type(error).__name__
         # The last checkpoint stays, and so does what was written down; tallies may have counted what went wrong.
         if world is not None:
-            arrays = recorded(world, sound_h(world))
+            arrays = recorded(world, finite_until_h(world))
     manifest["wall_s"] = round(time.monotonic() - started, 1)
     with write_artifact(member_dir(folder, member), manifest) as target:
         np.savez_compressed(target / "records.npz", **arrays)
@@ -261,7 +261,7 @@ def prepare_folder(folder: Path, plan: Plan, scenario: Path | None, resume: bool
     kept = kept_plan(folder)
     if kept is not None:
         for lock in sorted((folder / "checkpoints").glob("*.lock")):
-            if process := holder(lock):
+            if process := find_lock_holder(lock):
                 raise ValueError(
                     f"{folder} is being computed by process {process}; wait for it, end it, or choose another --out"
                 )
@@ -377,7 +377,7 @@ def run_members(
     left = TimeLeft(len(todo), processes)
     jobs = [(plan, folder, member, 1, checkpoint_s) for member in todo]
     remedy = "--resume goes on from the checkpoints, --processes 1 needs less"
-    for job, failure in spread(run_member, jobs, processes, remedy):
+    for job, failure in run_in_processes(run_member, jobs, processes, remedy):
         ended(job[2], failure)
     return failures
 

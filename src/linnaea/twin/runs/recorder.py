@@ -43,7 +43,7 @@ def map_shape(world: World, side: int) -> tuple[int, int]:
 class Record(Rule):
     """Writes down what is there, every so often, and changes nothing."""
 
-    moment: ClassVar[str] = "observe"
+    phase: ClassVar[str] = "observe"
     every_h: float
     "hours between two records"
     map_side: int = 48

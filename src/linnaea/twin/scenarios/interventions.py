@@ -1,6 +1,6 @@
 """What a scenario can do to a world, each kind a small class; its fields are the keys of the scenario file.
 
-Interventions act at the moment `intervene`, before anything else in a step. Those that last change the landscape's hooks
+Interventions act at the phase `intervene`, before anything else in a step. Those that last change the landscape's hooks
 (rain, growth, fire, water, fences, warmth) for as long as they last and give them back as they were; the others change
 animals once. Who is struck is drawn by the animal's own key, so that all others go on as in the baseline.
 """
@@ -373,7 +373,7 @@ def _layer_or_array(world: World, name: str) -> dict[str, np.ndarray]:
 class Intervene(Rule):
     """The interventions of a scenario, each in its time and place, in the order of the file."""
 
-    moment: ClassVar[str] = "intervene"
+    phase: ClassVar[str] = "intervene"
     interventions: tuple[Intervention, ...]
     "what happens"
     day_h: float = 24.0
