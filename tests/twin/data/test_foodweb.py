@@ -63,7 +63,7 @@ def test_who_feeds_on_carcasses_stands_above_those_who_died():
     ("text", "words"),
     [
         (GOOD.replace("fox,hare,,,unverified\n", ""), ("'fox'", "nothing to eat", "add a link")),
-        (GOOD + "wolf,hars,,,unverified\n", ("'hars'", "unknown", "did you mean 'hare'")),
+        (GOOD + "wolf,hars,,,unverified\n", ("'hars'", "unknown", "did you mean hare")),
         (GOOD + "wolf,dragon,,,unverified\n", ("'dragon'", "unknown", "add it to the species table")),
         (GOOD + "wolf,hare,,,unverified\n", ("wolf eats hare", "twice")),
         (GOOD + "grass,hare,,,unverified\n", ("grass eats hare", "eats nothing")),

@@ -7,9 +7,9 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from pathlib import Path
 
+from linnaea.options import find_similar
 from linnaea.store import default_cache_dir
 from linnaea.train.clip.recipe import ClipRecipe
 from linnaea.train.runtime.overrides import set_fields
@@ -71,7 +71,7 @@ def find_recipe(name: str, directory: Path):
         named = getattr(module, "RECIPES", ())
         found |= {key: value for key, value in vars(module).items() if callable(value) and key in named}
     if name not in found:
-        near = get_close_matches(name, found, n=2, cutoff=0.4) or sorted(found)
+        near = find_similar(name, found, n=2, cutoff=0.4) or sorted(found)
         elsewhere = "name another folder with --recipes"
         hint = (
             f"nearest in {directory}: {', '.join(near)}; or {elsewhere}"

@@ -7,8 +7,9 @@ import types
 import typing
 from collections.abc import Iterable
 from dataclasses import MISSING
-from difflib import get_close_matches
 from pathlib import Path
+
+from linnaea.options import find_similar, suggest
 
 ON, OFF = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 NOTHING = ("none", "")
@@ -81,9 +82,8 @@ def _nearest(name: str, known: Iterable[str], options: Iterable[str]) -> str:
     # A part's field may be named without its part.
     inside = [field for field in known if field.rpartition(".")[2] == name]
     others = [option for option in dict.fromkeys([*known, *options]) if option != name]
-    near = inside or get_close_matches(name, others, n=3, cutoff=0.6)
-    flags = [f"--{field.replace('_', '-')}" for field in near]
-    return f"; did you mean {' or '.join(flags)}?" if near else f"; it has {', '.join(known)}"
+    near = inside or find_similar(name, others)
+    return suggest([f"--{field.replace('_', '-')}" for field in near], f"it has {', '.join(known)}")
 
 
 def _put(changes: dict, path: str, value: object) -> None:

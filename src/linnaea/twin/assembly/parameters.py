@@ -9,8 +9,8 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable
-from difflib import get_close_matches
 
+from linnaea.options import nearest
 from linnaea.twin.data.foodweb import FoodWeb
 from linnaea.twin.data.species import NUMERIC
 from linnaea.twin.data.world_file import (
@@ -56,9 +56,8 @@ def full_name(data: WorldData, name: str) -> str:
     common = f"{table}.{scientific_names(data).get(one, one)}.{field}"
     if common in known:
         return common
-    near = get_close_matches(name, known, 3)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"linnaea twin worlds {data.name} --parameters lists them"
-    raise ValueError(f"parameter {name!r} is not one of world {data.name!r}; {hint}")
+    hint = nearest(name, known, otherwise=f"linnaea twin worlds {data.name} --parameters lists them")
+    raise ValueError(f"parameter {name!r} is not one of world {data.name!r}{hint}")
 
 
 def get_value(data: WorldData, name: str) -> float:

@@ -7,7 +7,6 @@ max_ingestion_per_y, hill, efficiency and loop. A web that comes back to where i
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from linnaea.options import nearest
 from linnaea.standards.commented_csv import check_width, read_table, table_rows
 from linnaea.twin.data.allometry import NETWORK, NetworkConstants, capture_success
 from linnaea.twin.data.evidence import ALLOMETRIC, check_grade
@@ -194,8 +194,7 @@ def check_web(species: Mapping[str, Species], links: Iterable[Feeding]) -> None:
 
 def _known(name: str, species: Mapping[str, Species], at: str) -> Species:
     if name not in species:
-        near = difflib.get_close_matches(name, species, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else "; add it to the species table"
+        hint = nearest(name, species, otherwise="add it to the species table", n=1)
         raise ValueError(f"food web: {at}: species {name!r} is unknown{hint}")
     return species[name]
 

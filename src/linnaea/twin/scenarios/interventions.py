@@ -14,6 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from linnaea.options import nearest
 from linnaea.twin.engine.agents import HOURS_A_YEAR, INFECTIOUS, SUSCEPTIBLE, VACCINATED
 from linnaea.twin.engine.rng import INTERVENTION, uniforms
 from linnaea.twin.engine.world import CAUSE, Rule, World
@@ -78,15 +79,8 @@ def species_row(world: World, name: str, at: str) -> int:
     """The row of a species; ValueError with the nearest names."""
     if name in world.species:
         return world.species.index(name)
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, world.species, 2)
-    hint = (
-        f"did you mean {' or '.join(map(repr, near))}?"
-        if near
-        else f"it has {', '.join(world.species)}, or their scientific names"
-    )
-    raise ValueError(f"{at}: species {name!r} is not in this world; {hint}")
+    otherwise = f"it has {', '.join(world.species)}, or their scientific names"
+    raise ValueError(f"{at}: species {name!r} is not in this world{nearest(name, world.species, otherwise=otherwise)}")
 
 
 def members(world: World, species: tuple[str, ...], place: Place) -> np.ndarray:

@@ -22,10 +22,9 @@ import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, fields, replace
-from difflib import get_close_matches
 from pathlib import Path
 
-from linnaea.options import field_help
+from linnaea.options import field_help, nearest
 from linnaea.twin.engine.agents import HOURS_A_YEAR
 from linnaea.twin.engine.world import World
 from linnaea.twin.scenarios.interventions import KINDS, Intervene, Intervention
@@ -111,9 +110,7 @@ def parse_scenario(content: object, where: str = "scenario") -> Scenario:
 def _check_keys(table: Mapping, known: Mapping | list, at: str) -> None:
     for key in table:
         if key not in known:
-            near = get_close_matches(str(key), list(known), 2)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}"
-            raise ValueError(f"{at}: key {key!r} is unknown; {hint}")
+            raise ValueError(f"{at}: key {key!r} is unknown{nearest(str(key), known)}")
 
 
 def own_fields(kind: type[Intervention]) -> list[Field]:
@@ -133,9 +130,8 @@ def _read_intervention(table: Mapping, number: int, where: str) -> Intervention:
     at = f"{where}: intervention {number}"
     name = table.get("kind")
     if name not in KINDS:
-        near = get_close_matches(str(name), KINDS, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(KINDS)}"
-        raise ValueError(f"{at}: kind {name!r} is unknown; {hint}" if name else f"{at}: kind is missing; {hint}")
+        fault = f"kind {name!r} is unknown" if name else "kind is missing"
+        raise ValueError(f"{at}: {fault}{nearest(str(name or ''), KINDS)}")
     kind, at = KINDS[name], f"{at} ({name})"
     _check_keys(table, ["kind", *[one.name for one in own_fields(kind)], *_time_keys(kind), *_place_keys(kind)], at)
     values = {one.name: _read_value(one, table, at) for one in own_fields(kind) if one.name in table}
