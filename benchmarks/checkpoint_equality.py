@@ -180,9 +180,9 @@ def projectors(folder: Path) -> Iterator[list[tuple[str, Path]]]:
 def draw_names(n: int) -> list[str]:
     """Taxa of the default vocabulary, written in all ways, one in three with something behind it."""
     from linnaea.taxonomy.name_text import TEXT_TYPES, taxon_text
-    from linnaea.taxonomy.vocabulary import Vocabulary
+    from linnaea.taxonomy.vocabulary_factory import load_vocabulary
 
-    vocabulary, draw = Vocabulary.default(), random.Random(SEED)
+    vocabulary, draw = load_vocabulary(), random.Random(SEED)
     nodes = [int(node) for node in draw.sample(vocabulary.tree.leaf_node_n.tolist(), n)]
     names = []
     for i, node in enumerate(nodes):

@@ -56,7 +56,7 @@ class Worker:
     def load(self, model: str, table: str, runtime: str) -> dict:
         from linnaea.identify.naming.namer import NamerOptions, load_namer
         from linnaea.model.loading import load_model
-        from linnaea.taxonomy.vocabulary import load_vocabulary
+        from linnaea.taxonomy.vocabulary_factory import load_vocabulary
 
         start = time.perf_counter()
         self.model, self.runtime = load_model(model), runtime

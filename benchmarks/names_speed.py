@@ -90,9 +90,9 @@ class Peer:
 def draw_names(n: int) -> tuple[list[str], int]:
     """At least `n` names with their lineages, in the order of the tree, and the number of their genera."""
     from linnaea.taxonomy.name_text import taxon_text
-    from linnaea.taxonomy.vocabulary import Vocabulary
+    from linnaea.taxonomy.vocabulary_factory import load_vocabulary
 
-    tree = Vocabulary.default().tree
+    tree = load_vocabulary().tree
     genera = np.random.default_rng(SEED).permutation(tree.nodes_at("genus"))
     size = (tree.end_k - tree.start_k)[genera]
     genera = np.sort(genera[: int(np.searchsorted(np.cumsum(size), n)) + 1])

@@ -21,6 +21,7 @@ import numpy as np
 from linnaea.records import RANKS
 from linnaea.taxonomy.name_text import epithet
 from linnaea.taxonomy.vocabulary import Vocabulary
+from linnaea.taxonomy.vocabulary_factory import load_vocabulary
 
 NPY, JSON = "txt_emb_species.npy", "txt_emb_species.json"
 # Expected cosine of two taxa whose lowest common rank this is, kingdom to genus.
@@ -81,7 +82,7 @@ def write_table(folder: Path, n: int, dim: int, seed: int = 0, n_zero: int = 0, 
     """Writes both files; the last `n_zero` columns are zero, as where a last batch was never embedded."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
-    vocabulary = Vocabulary.default()
+    vocabulary = load_vocabulary()
     tree = vocabulary.tree
     leaves = choose_leaves(vocabulary, n, rng)
     names = []

@@ -129,7 +129,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     from linnaea.evaluate.truth import read_examples, to_examples
     from linnaea.model.loading import load_model
-    from linnaea.taxonomy.vocabulary import load_vocabulary
+    from linnaea.taxonomy.vocabulary_factory import load_vocabulary
 
     model = load_model(options.model)
     vocabulary, sets = load_vocabulary("inat"), {}

@@ -125,7 +125,7 @@ def features_of(trunk, pictures: list[np.ndarray], preprocess) -> np.ndarray:
 
 def train_one(recipe, share: float, seed: int, start: str, n_crops: int, pictures: Pictures, path: Path) -> None:
     """One run, whose vectors are written to `path`."""
-    from linnaea.taxonomy.vocabulary import Vocabulary
+    from linnaea.taxonomy.vocabulary_factory import load_vocabulary
     from linnaea.train.bundled.batches import TextSource
     from linnaea.train.bundled.pipeline import load_trunk_weights
     from linnaea.train.bundled.recipe import LabelBook, read_label_table, species_to_hold_out
@@ -139,7 +139,7 @@ def train_one(recipe, share: float, seed: int, start: str, n_crops: int, picture
     )
     from linnaea.train.bundled.trunk_stage import make_photo_pack
 
-    vocabulary = Vocabulary.default()
+    vocabulary = load_vocabulary()
     book = LabelBook(vocabulary, recipe.labels)
     held_out = set(species_to_hold_out(recipe, book, vocabulary.tree, recipe.held_out_of_trunk))
     whole, rows = make_photo_pack(recipe, book, held_out)

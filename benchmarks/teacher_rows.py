@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from linnaea.store import default_cache_dir
-from linnaea.taxonomy.vocabulary import Vocabulary
+from linnaea.taxonomy.vocabulary_factory import load_vocabulary
 from linnaea.train.bundled.class_features import scatter_within
 from linnaea.train.bundled.pipeline import find_recipe, load_trunk_weights, open_trunk
 from linnaea.train.bundled.recipe import LabelBook, photograph_labels, read_label_table
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path, default=ROOT.parent / "shared" / "data" / "images")
     options = parser.parse_args()
     recipe = replace(find_recipe("bundled", ROOT / "recipes"), images=options.images)
-    book = LabelBook(Vocabulary.default(), recipe.labels)
+    book = LabelBook(load_vocabulary(), recipe.labels)
     rows = [row for row in read_label_table(options.images / "manifest.csv") if row["set"] == "cub100"]
     photo_set = next(found for found in recipe.photo_sets if found.name == "cub100")
     node = np.array([label.node for label in photograph_labels(book, rows, photo_set)])

@@ -19,7 +19,7 @@ from bundled_model import ROOT, write_manifest
 from linnaea.evaluate.truth import read_examples, to_examples
 from linnaea.evaluate.zeroshot import embed_examples, evaluate_labels
 from linnaea.model.loading import load_model
-from linnaea.taxonomy.vocabulary import load_vocabulary
+from linnaea.taxonomy.vocabulary_factory import load_vocabulary
 
 
 def rounded_to_8_bits(weight: np.ndarray) -> np.ndarray:

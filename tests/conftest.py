@@ -34,6 +34,6 @@ def data_dir() -> Path:
 @pytest.fixture(scope="session")
 def inat():
     """The default vocabulary, over a million species, loaded once a session."""
-    from linnaea.taxonomy.vocabulary import Vocabulary
+    from linnaea.taxonomy.vocabulary_factory import load_vocabulary
 
-    return Vocabulary.default()
+    return load_vocabulary()

@@ -25,7 +25,7 @@ from linnaea.model.core.placeholder import PlaceholderModel
 from linnaea.records import RANKS
 from linnaea.search.scorer import Scorer
 from linnaea.taxonomy.name_text import taxon_text
-from linnaea.taxonomy.vocabulary import load_vocabulary
+from linnaea.taxonomy.vocabulary_factory import load_vocabulary
 from made_scores import ONE_TAXON, make_scores
 
 BIRD = ("Animalia", "Chordata", "Aves", "Passeriformes")

@@ -68,7 +68,7 @@ def vocabulary_path(tmp_path_factory):
 
 @pytest.fixture
 def vocabulary(vocabulary_path):
-    from linnaea.taxonomy.vocabulary import load_vocabulary
+    from linnaea.taxonomy.vocabulary_factory import load_vocabulary
 
     return load_vocabulary(vocabulary_path)
 

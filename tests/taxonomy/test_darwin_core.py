@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from linnaea.records import RANKS
 from linnaea.taxonomy.darwin_core import ranked_ancestors
-from linnaea.taxonomy.vocabulary import load_vocabulary
+from linnaea.taxonomy.vocabulary_factory import load_vocabulary
 
 GBIF = """\
 taxonID\tparentNameUsageID\tacceptedNameUsageID\tscientificName\tscientificNameAuthorship\tcanonicalName\ttaxonRank\ttaxonomicStatus\tkingdom\tphylum\tclass\torder\tfamily\tgenus

@@ -81,7 +81,7 @@ def test_homonyms_across_kingdoms_stay_apart(inat):
 
 def test_a_name_is_found_without_polars(inat):
     code = (
-        "import sys\nfrom linnaea.taxonomy.vocabulary import Vocabulary\n"
-        "assert Vocabulary.default().resolve_one('Felis catus').kingdom == 'Animalia'\nassert 'polars' not in sys.modules"
+        "import sys\nfrom linnaea.taxonomy.vocabulary_factory import load_vocabulary\n"
+        "assert load_vocabulary().resolve_one('Felis catus').kingdom == 'Animalia'\nassert 'polars' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

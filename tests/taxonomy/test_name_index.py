@@ -12,7 +12,7 @@ texts = st.lists(st.text(max_size=12), max_size=20)
 
 @given(texts)
 def test_strings_come_back_as_they_went_in(values):
-    strings = Strings.of(values)
+    strings = Strings.from_list(values)
     assert list(strings) == values
     assert [strings[i] for i in range(len(strings))] == values
     assert strings.byte_lengths().tolist() == [len(value.encode()) for value in values]
@@ -20,7 +20,7 @@ def test_strings_come_back_as_they_went_in(values):
 
 @given(texts)
 def test_the_hashes_of_a_block_are_those_of_single_keys(values):
-    assert Strings.of(values).hashes().tolist() == [hash_key(value) for value in values]
+    assert Strings.from_list(values).hashes().tolist() == [hash_key(value) for value in values]
 
 
 def test_the_hash_is_the_published_one():
@@ -31,7 +31,7 @@ def test_the_hash_is_the_published_one():
 @given(texts)
 def test_a_look_up_finds_what_a_dictionary_finds(values):
     node_m = np.arange(len(values), dtype=np.int32) // 2
-    lookup = Lookup.of(Strings.of(values), node_m)
+    lookup = Lookup.from_names(Strings.from_list(values), node_m)
     expected: dict[str, set[int]] = {}
     for value, node in zip(values, node_m.tolist(), strict=True):
         expected.setdefault(name_key(value), set()).add(node)
@@ -40,7 +40,7 @@ def test_a_look_up_finds_what_a_dictionary_finds(values):
 
 
 def test_equal_hashes_of_different_names_are_not_taken_for_equal():
-    names = Strings.of(["felis catus", "panthera leo"])
+    names = Strings.from_list(["felis catus", "panthera leo"])
     same = np.full(2, hash_key("felis catus"), np.uint64)
     lookup = Lookup(names, HashIndex(same, np.arange(2, dtype=np.int32)))
     assert lookup.nodes("Felis catus") == [0]

@@ -8,7 +8,7 @@ from linnaea.records import RANKS
 from linnaea.taxonomy.name_suggestions import edit_distances
 from linnaea.taxonomy.sources import TaxonomySource
 from linnaea.taxonomy.strings import Strings
-from linnaea.taxonomy.vocabulary import build_vocabulary
+from linnaea.taxonomy.vocabulary_factory import build_vocabulary
 
 BIRDS = "Animalia Chordata Aves Passeriformes"
 MAMMALS = "Animalia Chordata Mammalia Carnivora"
@@ -197,7 +197,7 @@ words = st.text("abc", min_size=1, max_size=7)
 @settings(deadline=None)
 @given(words, st.lists(words, min_size=1, max_size=10), st.integers(0, 4))
 def test_edit_distances_are_those_of_the_textbook(word, others, tolerance):
-    entries, distances = edit_distances(word, Strings.of(others), range(len(others)), tolerance)
+    entries, distances = edit_distances(word, Strings.from_list(others), range(len(others)), tolerance)
     expected = {i: d for i, other in enumerate(others) if (d := optimal_string_alignment(word, other)) <= tolerance}
     assert dict(zip(entries.tolist(), distances.tolist(), strict=True)) == expected
 
@@ -210,12 +210,12 @@ def test_near_misses_may_be_left_out(vocabulary):
 @pytest.mark.parametrize(
     ("query", "reason", "nearest"),
     [
-        ("kingdm:Felis", "'kingdm' is no rank, did you mean kingdom?", ["Felis"]),
-        ("gneus: Oenanthe", "'gneus' is no rank, did you mean genus?", ["Oenanthe", "Oenanthe"]),
-        ("famly:Felidea", "'famly' is no rank, did you mean family?", ["Felidae"]),
+        ("kingdm:Felis", "unknown rank 'kingdm'; did you mean kingdom?", ["Felis"]),
+        ("gneus: Oenanthe", "unknown rank 'gneus'; did you mean genus?", ["Oenanthe", "Oenanthe"]),
+        ("famly:Felidea", "unknown rank 'famly'; did you mean family?", ["Felidae"]),
         (
             "tribe:Felis",
-            "'tribe' is no rank, choose one of kingdom, phylum, class, order, family, genus, species",
+            "unknown rank 'tribe'; choose one of kingdom, phylum, class, order, family, genus, species",
             ["Felis"],
         ),
     ],
@@ -224,11 +224,11 @@ def test_a_misspelt_rank_is_named_with_the_rank_and_the_taxa_that_may_be_meant(v
     resolution = vocabulary.resolve(query)
     assert (resolution.taxa, resolution.reason) == ([], reason)
     assert near(resolution)[: len(nearest)] == nearest
-    with pytest.raises(ValueError, match=f"unknown taxon '{query}': '.* is no rank, .*nearest: {nearest[0]}"):
+    with pytest.raises(ValueError, match=f"unknown taxon '{query}': unknown rank .*nearest: {nearest[0]}"):
         vocabulary.leaves_within(query)
 
 
 def test_a_name_with_a_colon_that_is_no_qualifier_stays_a_name(vocabulary):
-    assert "is no rank" not in vocabulary.resolve("BOLD:AAA1234").reason
-    assert "is no rank" not in vocabulary.resolve("http://felis.org").reason
+    assert "unknown rank" not in vocabulary.resolve("BOLD:AAA1234").reason
+    assert "unknown rank" not in vocabulary.resolve("http://felis.org").reason
     assert found(vocabulary.resolve("Genus:Felis")) == ["Felis"]

@@ -8,8 +8,9 @@ import polars as pl
 import pytest
 
 from linnaea.store import default_cache_dir
-from linnaea.taxonomy import vocabulary as vocabulary_module
-from linnaea.taxonomy.vocabulary import Vocabulary, load_vocabulary
+from linnaea.taxonomy import vocabulary_factory
+from linnaea.taxonomy.vocabulary import Vocabulary
+from linnaea.taxonomy.vocabulary_factory import load_vocabulary
 
 CAT = ("Animalia", "Chordata", "Mammalia", "Carnivora", "Felidae", "Felis", "Felis catus")
 
@@ -78,7 +79,7 @@ def test_text_embedding_names_keep_the_columns_of_their_matrix(tmp_path):
     assert vocabulary.row_of_leaf.tolist() == [1, 0, 3]
     assert vocabulary.common_name(vocabulary.resolve_one("african LION").node) == "Lion"
     path.write_text('{"a": 1}')
-    with pytest.raises(ValueError, match=r"txt_emb_species.json is no list"):
+    with pytest.raises(ValueError, match=r"txt_emb_species.json must be a list"):
         load_vocabulary(path)
 
 
@@ -87,7 +88,7 @@ def test_the_second_load_reads_the_cache_and_a_changed_file_does_not(tmp_path, m
     path.write_text("genus,species\nFelis,catus\n")
     first = load_vocabulary(path)
     with monkeypatch.context() as patch:
-        patch.setattr(vocabulary_module, "build_vocabulary", lambda *_: pytest.fail("built again"))
+        patch.setattr(vocabulary_factory, "build_vocabulary", lambda *_: pytest.fail("built again"))
         again = load_vocabulary(path)
     assert (again.hash, species(again), again.source) == (first.hash, species(first), str(path))
     path.write_text("genus,species\nFelis,catus\nPanthera,leo\n")
@@ -97,9 +98,7 @@ def test_the_second_load_reads_the_cache_and_a_changed_file_does_not(tmp_path, m
 def test_processes_that_build_at_once_all_get_the_vocabulary(tmp_path):
     path = tmp_path / "names.csv"
     path.write_text("genus,species\n" + "".join(f"G{i},s{i}\n" for i in range(2000)))
-    code = (
-        "import sys\nfrom linnaea.taxonomy.vocabulary import load_vocabulary\nprint(load_vocabulary(sys.argv[1]).hash)"
-    )
+    code = "import sys\nfrom linnaea.taxonomy.vocabulary_factory import load_vocabulary\nprint(load_vocabulary(sys.argv[1]).hash)"
     command = [sys.executable, "-c", code, str(path)]
     workers = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     answers = [worker.communicate(timeout=120) for worker in workers]
@@ -145,7 +144,7 @@ def test_an_unknown_vocabulary_gives_the_nearest_that_exists(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError) as caught:
         load_vocabulary(given)
-    assert str(caught.value) == f"no vocabulary {given!r}: {said}"
+    assert str(caught.value) == f"no vocabulary {given!r}; {said}"
 
 
 @pytest.mark.parametrize(

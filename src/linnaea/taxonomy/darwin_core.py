@@ -1,4 +1,4 @@
-"""Darwin Core taxon tables: the GBIF backbone, the Catalogue of Life and their like, as file, folder or zip archive.
+"""Darwin Core taxon tables, such as the GBIF backbone and the Catalogue of Life: a file, a folder or a zip archive.
 
 Shape suffixes: t taxon rows.
 """
@@ -9,6 +9,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ MAX_DEPTH = 100
 
 
 def read_header(path: Path) -> tuple[list[str], str]:
-    """A text table's column names without prefixes such as "dwc:", and its separator; ([], "") for another file."""
+    """The column names of a text table without prefixes such as "dwc:", and its separator; ([], "") for other files."""
     if path.suffix.lower() not in SUFFIXES or not path.is_file():
         return [], ""
     with path.open(encoding="utf-8-sig", errors="replace") as lines:
@@ -55,15 +56,15 @@ def is_taxon_table(path: Path) -> bool:
 
 
 def sibling_tables(path: Path) -> list[Path]:
-    """The table of vernacular names beside a taxon table, in a list that is empty without one."""
+    """The table of vernacular names beside a taxon table: a list of one path, or of none."""
     if path.suffix.lower() not in SUFFIXES or not is_taxon_table(path):
         return []
     return [other for other in sorted(path.parent.iterdir()) if other.stem.lower() in VERNACULAR_STEMS][:1]
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Path]:
-    """A folder with the tables of `path`: itself, or what a zip archive holds, unpacked for a while."""
+def open_archive(path: Path) -> Iterator[Path]:
+    """A folder with the tables of `path`: the folder itself, or a temporary folder with the unpacked zip archive."""
     if path.is_dir():
         yield path
         return
@@ -80,28 +81,28 @@ def opened(path: Path) -> Iterator[Path]:
 def read_darwin_core(path: Path) -> TaxonomySource:
     """The accepted species of a Darwin Core taxon table, their synonyms and English names.
 
-    Ranks come from the rank columns, and where these are empty from the chain of parents. Without any species, the
-    accepted taxa of the other ranks are the leaves. Raises ValueError where there is no such table.
+    Ranks come from the rank columns or, if these are empty, from the chain of parents. Without any species, the
+    accepted taxa of the other ranks are the leaves. Raises ValueError if there is no such table.
     """
     if path.is_file() and path.suffix.lower() != ".zip":
         return read_tables(path, next(iter(sibling_tables(path)), None))
     try:
-        with opened(path) as folder:
+        with open_archive(path) as folder:
             files = sorted(folder.iterdir())
             taxa = [file for file in files if is_taxon_table(file)]
             taxa.sort(key=lambda file: (file.stem.lower() not in TAXON_STEMS, -file.stat().st_size))
             if not taxa:
-                raise ValueError(f"{path} holds no Darwin Core taxon table (Taxon.tsv with taxonID and scientificName)")
+                raise ValueError(f"{path} has no Darwin Core taxon table (Taxon.tsv with taxonID and scientificName)")
             vernacular = next((file for file in files if file.stem.lower() in VERNACULAR_STEMS), None)
             return read_tables(taxa[0], vernacular)
     except zipfile.BadZipFile as error:
-        raise ValueError(f"{path} is no readable zip archive: {error}") from None
+        raise ValueError(f"{path} cannot be read as a zip archive: {error}") from None
 
 
 def read_text_table(path: Path, wanted: tuple[str, ...]):
-    """The wanted columns of a text table as strings, "" where a value or a column is missing.
+    """The wanted columns of a text table as strings, "" for a missing value or column.
 
-    Tab-separated archives do not quote: a quotation mark in an author's name would swallow the lines after it.
+    Tab-separated archives do not quote, so a quotation mark in an author's name must not start a quoted field.
     """
     import polars as pl
 
@@ -126,7 +127,7 @@ def read_text_table(path: Path, wanted: tuple[str, ...]):
 
 
 def rows_with(ids, wanted) -> np.ndarray:
-    """int64, the first row whose id is each of `wanted`, -1 where none is."""
+    """The first row with each of the wanted ids, int64; -1 if there is none."""
     import polars as pl
 
     table = pl.DataFrame({"id": ids}).with_row_index("row").unique("id", keep="first").filter(pl.col("id") != "")
@@ -135,7 +136,7 @@ def rows_with(ids, wanted) -> np.ndarray:
 
 
 def canonical_names(taxa):
-    """A polars series of bare names: the canonical column, else the parts, else the name less its authorship."""
+    """A polars series of bare names: the canonical column, else the parts, else the name without its authorship."""
     import polars as pl
 
     parts = pl.concat_str(
@@ -150,12 +151,12 @@ def canonical_names(taxa):
         .then(parts)
         .when((author != "") & full.str.ends_with(author))
         .then(full.str.head(full.str.len_chars() - author.str.len_chars().cast(pl.Int64)).str.strip_chars())
-        .otherwise(full.map_batches(parsed_names, return_dtype=pl.String))
+        .otherwise(full.map_batches(parse_names, return_dtype=pl.String))
     ).to_series()
 
 
-def parsed_names(names):
-    """The canonical forms of a polars series of names; a name of one word, or one that cannot be parsed, as it is."""
+def parse_names(names):
+    """The canonical forms of a polars series of names. Single words and names that cannot be parsed stay as they are."""
     import nameparser
     import polars as pl
 
@@ -168,7 +169,7 @@ def parsed_names(names):
 
 
 def ranked_ancestors(rank_t: np.ndarray, parent_t: np.ndarray) -> np.ndarray:
-    """int64 [7, t], the row of the taxon at each rank at or above each row, -1 where the chain of parents has none."""
+    """The row of the taxon at each rank at or above each row, int64 [7, t]; -1 if the chain of parents has none."""
     found = np.full((len(RANKS), len(rank_t)), -1, np.int64)
     current_t = np.arange(len(rank_t))
     for _ in range(MAX_DEPTH):
@@ -184,58 +185,110 @@ def ranked_ancestors(rank_t: np.ndarray, parent_t: np.ndarray) -> np.ndarray:
     return found
 
 
-def read_tables(taxon_path: Path, vernacular_path: Path | None) -> TaxonomySource:
-    """The source of a taxon table and, where there is one, its table of vernacular names."""
+@dataclass(frozen=True, kw_only=True)
+class TaxonTable:
+    """A taxon table with its look-ups, by row."""
+
+    taxa: object
+    "a polars frame with `COLUMNS`"
+    names: object
+    "a polars series of bare names"
+    rank_t: np.ndarray
+    "index in `RANKS`, -1 for other ranks"
+    accepted_t: np.ndarray
+    "row of the accepted taxon of a synonym, else -1 or the row itself"
+    is_synonym_t: np.ndarray
+    is_accepted_t: np.ndarray
+    parent_t: np.ndarray
+    "row of the parent, -1 if there is none"
+
+    @property
+    def is_leaf_t(self) -> np.ndarray:
+        """Whether a row is an accepted species; without any species, an accepted taxon of any rank."""
+        is_species_t = self.is_accepted_t & (self.rank_t == RANK_INDEX["species"])
+        return is_species_t if is_species_t.any() else self.is_accepted_t & (self.rank_t >= 0)
+
+    def read_lineages(self):
+        """A polars frame of the rank columns, filled in from the chains of parents."""
+        import polars as pl
+
+        above = ranked_ancestors(np.where(self.is_accepted_t, self.rank_t, -1), self.parent_t)
+        empty = pl.Series([""]).extend_constant("", self.taxa.height - 1)
+        lineages = {}
+        for index, rank in enumerate(RANKS):
+            by_chain = pl.Series(self.names.gather(np.maximum(above[index], 0)), dtype=pl.String)
+            by_chain = by_chain.zip_with(pl.Series(above[index] >= 0), empty)
+            column = self.taxa[rank] if rank != "species" else by_chain
+            lineages[rank] = column.zip_with(column != "", by_chain)
+        return pl.DataFrame(lineages)
+
+
+# Names of leaves with their rows, and names of taxa above them with rank and path.
+Named = tuple[list[tuple[str, int]], list[tuple[str, str, str]]]
+
+
+def read_taxon_table(path: Path) -> TaxonTable:
+    """A taxon table with its ranks, synonyms and parents."""
     import polars as pl
 
-    taxa = read_text_table(taxon_path, COLUMNS).with_columns(pl.col("taxonRank").str.to_lowercase())
+    taxa = read_text_table(path, COLUMNS).with_columns(pl.col("taxonRank").str.to_lowercase())
     taxa = taxa.with_columns(pl.col("taxonRank").replace({"division": "phylum"}))
-    names = canonical_names(taxa)
-    rank_t = taxa["taxonRank"].replace_strict(RANK_INDEX, default=-1, return_dtype=pl.Int8).to_numpy()
-    accepted_t = rows_with(taxa["taxonID"], taxa["acceptedNameUsageID"])
     own_t = np.arange(taxa.height)
-    status = taxa["taxonomicStatus"].str.to_lowercase().str.contains(NOT_ACCEPTED).to_numpy()
-    is_synonym = (accepted_t >= 0) & (accepted_t != own_t)
-    is_accepted = ~is_synonym & ~status
+    accepted_t = rows_with(taxa["taxonID"], taxa["acceptedNameUsageID"])
     parent_t = rows_with(taxa["taxonID"], taxa["parentNameUsageID"])
-    above = ranked_ancestors(np.where(is_accepted, rank_t, -1), np.where(parent_t == own_t, -1, parent_t))
+    not_accepted_t = taxa["taxonomicStatus"].str.to_lowercase().str.contains(NOT_ACCEPTED).to_numpy()
+    is_synonym_t = (accepted_t >= 0) & (accepted_t != own_t)
+    return TaxonTable(
+        taxa=taxa,
+        names=canonical_names(taxa),
+        rank_t=taxa["taxonRank"].replace_strict(RANK_INDEX, default=-1, return_dtype=pl.Int8).to_numpy(),
+        accepted_t=accepted_t,
+        is_synonym_t=is_synonym_t,
+        is_accepted_t=~is_synonym_t & ~not_accepted_t,
+        parent_t=np.where(parent_t == own_t, -1, parent_t),
+    )
 
-    lineages = {}
-    for index, rank in enumerate(RANKS):
-        by_chain = pl.Series(names.gather(np.maximum(above[index], 0)), dtype=pl.String)
-        by_chain = by_chain.zip_with(pl.Series(above[index] >= 0), pl.Series([""]).extend_constant("", taxa.height - 1))
-        column = taxa[rank] if rank != "species" else by_chain
-        lineages[rank] = column.zip_with(column != "", by_chain)
-    finest = RANK_INDEX["species"] if (is_accepted & (rank_t == RANK_INDEX["species"])).any() else None
-    is_leaf = is_accepted & ((rank_t == finest) if finest is not None else (rank_t >= 0))
-    rows = pl.DataFrame(lineages)
-    position_t = np.where(is_leaf, np.cumsum(is_leaf) - 1, -1)
 
-    def targets(labels: list[str], at: np.ndarray) -> tuple[list[tuple[str, int]], list[tuple[str, str, str]]]:
-        """Labels of the taxon rows `at`: those of leaves, and those of taxa above, named with their kingdom."""
-        leaves, higher = [], []
-        kingdoms = rows["kingdom"].gather(at).to_list()
-        for label, row, kingdom, name in zip(labels, at.tolist(), kingdoms, names.gather(at).to_list(), strict=True):
-            if position_t[row] >= 0:
-                leaves.append((label, int(position_t[row])))
-            elif rank_t[row] >= 0 and is_accepted[row]:
-                path = f"{kingdom}>{name}" if kingdom and kingdom != name else name
-                higher.append((label, RANKS[rank_t[row]], path))
-        return leaves, higher
-
-    synonym = np.flatnonzero(is_synonym)
-    synonyms, higher_synonyms = targets(names.gather(synonym).to_list(), accepted_t[synonym])
-    common: tuple[list, list] = ([], [])
+def read_tables(taxon_path: Path, vernacular_path: Path | None) -> TaxonomySource:
+    """The source of a taxon table and of its table of vernacular names, if there is one."""
+    table = read_taxon_table(taxon_path)
+    rows = table.read_lineages()
+    synonym = np.flatnonzero(table.is_synonym_t)
+    synonyms = _assign_names(table, rows, table.names.gather(synonym).to_list(), table.accepted_t[synonym])
+    common: Named = ([], [])
     if vernacular_path is not None:
-        vernacular = read_text_table(vernacular_path, ("taxonID", "vernacularName", "language"))
-        vernacular = vernacular.filter(pl.col("language").str.to_lowercase().is_in(ENGLISH))
-        at = rows_with(taxa["taxonID"], vernacular["taxonID"])
-        common = targets(vernacular["vernacularName"].filter(at >= 0).to_list(), at[at >= 0])
+        labels, at = _read_vernacular(vernacular_path, table)
+        common = _assign_names(table, rows, labels, at)
     return TaxonomySource(
         kind="darwin core",
-        rows=rows.filter(is_leaf),
-        synonyms=synonyms,
-        higher_synonyms=higher_synonyms,
+        rows=rows.filter(table.is_leaf_t),
+        synonyms=synonyms[0],
+        higher_synonyms=synonyms[1],
         common=common[0],
         higher_common=common[1],
     )
+
+
+def _read_vernacular(path: Path, table: TaxonTable) -> tuple[list[str], np.ndarray]:
+    """English names and the rows of their taxa."""
+    import polars as pl
+
+    vernacular = read_text_table(path, ("taxonID", "vernacularName", "language"))
+    vernacular = vernacular.filter(pl.col("language").str.to_lowercase().is_in(ENGLISH))
+    at = rows_with(table.taxa["taxonID"], vernacular["taxonID"])
+    return vernacular["vernacularName"].filter(at >= 0).to_list(), at[at >= 0]
+
+
+def _assign_names(table: TaxonTable, rows, labels: list[str], at: np.ndarray) -> Named:
+    """Names of the taxon rows `at`, split into those of leaves and those of taxa above, which get their kingdom."""
+    is_leaf_t = table.is_leaf_t
+    position_t = np.where(is_leaf_t, np.cumsum(is_leaf_t) - 1, -1)
+    leaves, higher = [], []
+    kingdoms, names = rows["kingdom"].gather(at).to_list(), table.names.gather(at).to_list()
+    for label, row, kingdom, name in zip(labels, at.tolist(), kingdoms, names, strict=True):
+        if position_t[row] >= 0:
+            leaves.append((label, int(position_t[row])))
+        elif table.rank_t[row] >= 0 and table.is_accepted_t[row]:
+            path = f"{kingdom}>{name}" if kingdom and kingdom != name else name
+            higher.append((label, RANKS[table.rank_t[row]], path))
+    return leaves, higher

@@ -1,4 +1,4 @@
-"""Scientific names taken apart: canonical form, authorship, hybrids, uncertain and infraspecific names."""
+"""Parses scientific names: canonical form, authorship, hybrids, uncertain and infraspecific names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 UNDETERMINED = ("sp.", "spp.", "sp", "spp")
 UNPARSABLE = {
-    "VIRUS": "the name of a virus has no genus and species to take apart",
+    "VIRUS": "the name of a virus has no genus and species",
     "FORMULA": "a hybrid formula names two parents; give one of them",
     "IDENTIFIER": "an identifier, not the name of a taxon",
 }
@@ -16,7 +16,7 @@ NOT_SCIENTIFIC = "not a scientific name"
 
 @dataclass(frozen=True, kw_only=True)
 class ParsedName:
-    """A scientific name's parts; "" where it has none."""
+    """The parts of a scientific name; "" for a part that it lacks."""
 
     text: str
     "the name as it was given"
@@ -30,15 +30,15 @@ class ParsedName:
     year: str = ""
     is_hybrid: bool = False
     rank: str = ""
-    "species, a rank below it in lower case, or empty where the name does not say"
+    "species or a rank below it, in lower case; empty if the name does not show it"
     qualifier: str = ""
-    "cf., aff. and the like: the name is a guess; sp. …: the species is not determined"
+    "cf., aff. and similar: the name is a guess; sp. …: the species is not determined"
     reason: str = ""
     "why the name could not be parsed"
 
 
 def parse_name(text: str) -> ParsedName:
-    """The parts of a scientific name. What is no scientific name comes back with a `reason` and no canonical form.
+    """The parts of a scientific name. Any other text gets a `reason` and no canonical form.
 
     An undetermined species ("Felis sp.") has its genus as canonical name and "sp." as qualifier.
     """
@@ -72,9 +72,9 @@ def parse_name(text: str) -> ParsedName:
 
 
 def is_credible(parsed: ParsedName) -> bool:
-    """Whether the authorship looks like one, so that the bare name may stand for the whole.
+    """Whether the authorship looks like an author, so that the canonical form may replace the name.
 
-    "Salix L." and "Felidae Fischer von Waldheim, 1817" do; "House Cat" would be a taxon House of one Cat.
+    True for "Salix L." and "Felidae Fischer von Waldheim, 1817"; False for "House Cat", parsed as House by author Cat.
     """
     if not parsed.authorship or parsed.specific_epithet:
         return True

@@ -1,4 +1,4 @@
-"""Near misses: names that differ by a few letters, species that moved to another genus, families that were renamed.
+"""Near misses: names a few letters apart, species that moved to another genus, families that were renamed.
 
 Shape suffixes: c candidates, w letters, k nodes.
 """
@@ -16,15 +16,15 @@ from linnaea.taxonomy.tree import Tree
 
 SPECIES = RANK_INDEX["species"]
 GENUS = RANK_INDEX["genus"]
-LONGEST = 100  # letters of a name that is compared: distances are counted in int8
+LONGEST = 100  # longest name that is compared, in letters: distances are int8
 FAMILY_ENDINGS = {"idae": "Animalia", "inae": "Animalia", "aceae": "", "oideae": ""}
 
 
 def edit_distances(word: str, names: Strings, entries: np.ndarray, tolerance: int) -> tuple[np.ndarray, np.ndarray]:
-    """Those of `entries` whose names lie within `tolerance` edits of `word`, and the distances; both [c], unordered.
+    """The `entries` whose names are within `tolerance` edits of `word`, and their distances; both [c], unordered.
 
-    An edit inserts, deletes or replaces a letter or swaps two neighbours (optimal string alignment), on bytes with
-    ASCII case ignored.
+    An edit inserts, deletes or replaces a letter, or swaps two neighbours (optimal string alignment). Letters are
+    bytes; ASCII case is ignored.
     """
     query = np.frombuffer(word.encode(), np.uint8) | 0x20
     entries = np.asarray(entries, np.int64)
@@ -57,12 +57,12 @@ def edit_distances(word: str, names: Strings, entries: np.ndarray, tolerance: in
 
 
 def tolerance_for(word: str) -> int:
-    """How many edits still make a near miss of a word: 0 to 3, with its length."""
+    """The most edits of a near miss: 0 to 3, growing with the length of the word."""
     return min(3, len(word) // 4)
 
 
-class Nearest:
-    """Near misses among the scientific names of one tree. Scores are edits, 0 best; a guess by kinship costs more."""
+class NearMisses:
+    """Finds near misses among the scientific names of one tree. A score is a number of edits; 0 is best."""
 
     def __init__(self, tree: Tree, stems: HashIndex):
         self.tree = tree
@@ -76,42 +76,42 @@ class Nearest:
             self._higher = np.flatnonzero(self.tree.rank_k < SPECIES)
         return self._higher
 
-    def suggest(self, key: str, exact: Iterable[int]) -> dict[int, float]:
-        """Nodes with a score each for a name's key; `exact` are the nodes whose name is the key's first word."""
+    def find(self, key: str, exact: Iterable[int]) -> dict[int, float]:
+        """Node -> score for a name's key; `exact` are the nodes whose name is the first word of the key."""
         words = key.split()
         if not words:
             return {}
         if len(words) == 1:
-            scores = self._near_words(words[0])
-            for node in self._renamed_family(words[0]):
+            scores = self._find_words(words[0])
+            for node in self._find_renamed_family(words[0]):
                 keep_best(scores, node, 0.9 if self.tree.rank(node) == "family" else 1.0)
             return scores
         genera = [node for node in exact if self.tree.rank_k[node] == GENUS]
-        scores = self._moved_species(key, genera)
+        scores = self._find_moved_species(key, genera)
         near = {node: 0.0 for node in genera}
         if not genera:
-            near = {n: s for n, s in self._near_words(words[0]).items() if self.tree.rank_k[n] == GENUS}
+            near = {n: s for n, s in self._find_words(words[0]).items() if self.tree.rank_k[n] == GENUS}
         for genus, distance in sorted(near.items(), key=lambda item: item[1])[:8]:
-            for node, edits in self._near_species(" ".join(words[1:]), genus).items():
+            for node, edits in self._find_species(" ".join(words[1:]), genus).items():
                 keep_best(scores, node, distance + edits)
             if len(words) > 2:
-                for node, edits in self._near_species(words[1], genus).items():
+                for node, edits in self._find_species(words[1], genus).items():
                     keep_best(scores, node, distance + edits + 0.5)
             keep_best(scores, genus, distance + 4)
         return scores
 
-    def _near_words(self, word: str) -> dict[int, float]:
+    def _find_words(self, word: str) -> dict[int, float]:
         nodes, distances = edit_distances(word, self.tree.names, self.higher, tolerance_for(word))
         return dict(zip(nodes.tolist(), map(float, distances.tolist()), strict=True))
 
-    def _near_species(self, epithet: str, genus: int) -> dict[int, float]:
+    def _find_species(self, epithet: str, genus: int) -> dict[int, float]:
         word = f"{name_key(self.tree.name(genus))} {epithet}"
         species = self.tree.descendants(genus, "species")
         nodes, distances = edit_distances(word, self.tree.names, species, tolerance_for(epithet))
         return dict(zip(nodes.tolist(), map(float, distances.tolist()), strict=True))
 
-    def _moved_species(self, key: str, genera: list[int]) -> dict[int, float]:
-        """Species with the same epithet, its ending aside: nearest kin of the genus first, or a genus spelt alike."""
+    def _find_moved_species(self, key: str, genera: list[int]) -> dict[int, float]:
+        """Species with the same epithet stem: in the same family or order, or in a genus that is spelt alike."""
         stem = epithet_stem(key)
         tree = self.tree
         word = key.split()[0]
@@ -136,10 +136,10 @@ class Nearest:
                     keep_best(scores, node, float(distance) + 0.5)
         return scores
 
-    def _renamed_family(self, word: str) -> list[int]:
-        """Families (and the genera themselves) of the genera after which a family or subfamily is named.
+    def _find_renamed_family(self, word: str) -> list[int]:
+        """The present families of the genera after which a family or subfamily is named, and those genera.
 
-        Scaridae -> Scarus, which is in Labridae.
+        "Scaridae" -> Scarus, and Labridae, its present family.
         """
         tree = self.tree
         for ending, kingdom in FAMILY_ENDINGS.items():
@@ -163,5 +163,5 @@ class Nearest:
 
 
 def keep_best(scores: dict[int, float], node: int, score: float) -> None:
-    """Records the lower of two scores of a node."""
+    """Set the score of a node, unless it has a lower one."""
     scores[node] = min(score, scores.get(node, score))

@@ -1,4 +1,4 @@
-"""Taxa as the sentences that a text tower reads."""
+"""Taxa as the sentences that a text encoder reads."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ TEXT_TYPES = ("scientific", "common", "taxonomic", "scientific_common", "taxonom
 
 
 def epithet(species: str) -> str:
-    """What follows the genus in a species' name: "Felis catus" -> "catus"; a single word stays as it is."""
+    """The part of a species name after the genus: "Felis catus" -> "catus"; a single word stays as it is."""
     genus, _, rest = species.partition(" ")
     return rest or genus
 
 
 def taxonomic_name(lineage: Sequence[str]) -> str:
-    """The present names of a lineage in the order of `RANKS`, joined by spaces, the species as its epithet.
+    """The names of a lineage in the order of `RANKS`, joined by spaces, with the species as its epithet.
 
-    ("Animalia", …, "Setophaga", "Setophaga magnolia") -> "Animalia … Setophaga magnolia". Without a genus the species
-    keeps its full name, as the epithet alone would say nothing.
+    ("Animalia", …, "Setophaga", "Setophaga magnolia") -> "Animalia … Setophaga magnolia". Without a genus, the
+    species keeps its full name, because the epithet alone has no meaning.
     """
     species = lineage[-1]
     if species and lineage[-2]:

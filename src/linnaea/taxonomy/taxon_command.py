@@ -1,4 +1,4 @@
-"""What the vocabulary knows of a name: lineage, common name, number of species below, homonyms or suggestions."""
+"""The command `linnaea taxon`: lineage, common name, number of species, homonyms and suggestions for a name."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from linnaea.records import RANKS, Taxon
+from linnaea.taxonomy.resolver import Resolution, describe_taxon, distinguishing_paths
+from linnaea.taxonomy.tree import Tree
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +26,8 @@ class TaxonConfig:
 
 
 def main(config: TaxonConfig) -> int:
-    """Prints what is known of a name. Exit code 0, or 1 where only suggestions can be given."""
-    from linnaea.taxonomy.vocabulary import load_vocabulary
+    """Print what the vocabulary knows about a name. Exit code 0, or 1 if there are only suggestions."""
+    from linnaea.taxonomy.vocabulary_factory import load_vocabulary
 
     vocabulary = load_vocabulary(config.vocabulary, config.common_names)
     resolution = vocabulary.resolve(config.name)
@@ -34,21 +36,21 @@ def main(config: TaxonConfig) -> int:
             "query": resolution.query,
             "matched_by": resolution.matched_by,
             "reason": resolution.reason,
-            "taxa": [summary(vocabulary.tree, taxon) for taxon in resolution.taxa],
-            "suggestions": [summary(vocabulary.tree, taxon) for taxon in resolution.suggestions],
+            "taxa": [summarise_taxon(vocabulary.tree, taxon) for taxon in resolution.taxa],
+            "suggestions": [summarise_taxon(vocabulary.tree, taxon) for taxon in resolution.suggestions],
         }
         print(json.dumps(answer, ensure_ascii=False, indent=1))
     else:
-        print("\n".join(as_text(vocabulary.tree, resolution)))
+        print("\n".join(format_resolution(vocabulary.tree, resolution)))
     return 0 if resolution.taxa else 1
 
 
-def count_species(tree, node: int) -> int:
+def count_species(tree: Tree, node: int) -> int:
     """The number of species at or below a node."""
     return len(tree.descendants(node, "species"))
 
 
-def summary(tree, taxon: Taxon) -> dict:
+def summarise_taxon(tree: Tree, taxon: Taxon) -> dict:
     """A taxon as plain values: rank, name, common name, lineage by rank, number of species."""
     lineage = {rank: name for rank, name in zip(RANKS, taxon.lineage, strict=True) if name}
     return {
@@ -60,16 +62,14 @@ def summary(tree, taxon: Taxon) -> dict:
     }
 
 
-def as_text(tree, resolution) -> list[str]:
-    """The lines that people read."""
-    from linnaea.taxonomy.resolver import describe, distinguishing_paths
-
+def format_resolution(tree: Tree, resolution: Resolution) -> list[str]:
+    """A resolution as lines of text."""
     lines = []
     if len(resolution.taxa) > 1:
         lines.append(f"{resolution.query!r} names {len(resolution.taxa)} taxa")
         lines += [f"  {path}" for path in distinguishing_paths(resolution.taxa)]
     for taxon in resolution.taxa:
-        lines += ["", describe(taxon)] if lines else [describe(taxon)]
+        lines += ["", describe_taxon(taxon)] if lines else [describe_taxon(taxon)]
         if resolution.matched_by != "scientific":
             lines.append(f"  found by its {resolution.matched_by}{' name' * (resolution.matched_by == 'common')}")
         lines += [f"  {rank:<8} {name}" for rank, name in zip(RANKS, taxon.lineage, strict=True) if name]
@@ -77,5 +77,5 @@ def as_text(tree, resolution) -> list[str]:
             lines.append(f"  {count_species(tree, taxon.node):,} species")
     if not resolution.taxa:
         lines.append(f"unknown taxon {resolution.query!r}: {resolution.reason}")
-        lines += [f"  nearest: {describe(taxon)}" for taxon in resolution.suggestions]
+        lines += [f"  nearest: {describe_taxon(taxon)}" for taxon in resolution.suggestions]
     return lines

@@ -1,4 +1,4 @@
-"""A taxonomy in depth-first order, in which every taxon of any rank is one interval of leaves.
+"""A taxonomy in depth-first order: every taxon, of any rank, is one interval of leaves.
 
 Shape suffixes: n leaves (terminal taxa), k nodes, r input rows, i intervals.
 """
@@ -21,9 +21,9 @@ class Tree:
     """Nodes in preorder and leaves in depth-first order.
 
     `rank_k` uint8 indexes `RANKS`; `start_k`, `end_k` int32 are the half-open interval of leaves below a node;
-    `parent_k` int32 is the nearest present ancestor, -1 at roots; `leaf_node_n` int32 is the node of each leaf. A rank
-    that a lineage lacks has no node. A leaf may be of any rank, and other leaves may lie below its node (a list that
-    names both "Felidae" and "Felis catus").
+    `parent_k` int32 is the nearest ancestor in the tree, -1 at roots; `leaf_node_n` int32 is the node of each leaf. A
+    rank that a lineage lacks has no node. A leaf may be of any rank, and other leaves may be below its node (a list
+    with both "Felidae" and "Felis catus").
     """
 
     def __init__(self, *, rank_k, start_k, end_k, parent_k, leaf_node_n, names: Strings):
@@ -37,10 +37,12 @@ class Tree:
 
     @property
     def n_nodes(self) -> int:
+        """The number of nodes."""
         return len(self.rank_k)
 
     @property
     def n_leaves(self) -> int:
+        """The number of leaves."""
         return len(self.leaf_node_n)
 
     @classmethod
@@ -48,9 +50,9 @@ class Tree:
         """The tree of a table with rank columns, and int32 [r], the leaf of each row (-1 for a row without any name).
 
         `frame` is a polars frame or a mapping of columns named as in `RANKS`; absent columns, nulls and "" are missing
-        ranks; a species' entry is its full binomial. Rows with the same lineage are one leaf. With `key`, a column,
-        only rows that share the key too are one leaf: the others are several leaves of one node, so that a table with
-        one row a taxon keeps as many leaves. Raises ValueError where no row has a name.
+        ranks; a species is its full binomial. Rows with the same lineage are one leaf. With the column `key`, they
+        are one leaf only if they also share the key, else several leaves of one node: a table with one row per taxon
+        keeps as many leaves as rows. Raises ValueError if no row has a name.
         """
         import polars as pl
 
@@ -73,7 +75,7 @@ class Tree:
 
     @classmethod
     def _from_sorted(cls, leaves) -> Tree:
-        """The tree of distinct leaves in depth-first order: at each rank, a run of equal prefixes is one node."""
+        """The tree of sorted, distinct leaves: at each rank, a run of leaves with equal prefixes is one node."""
         import polars as pl
 
         n = leaves.height
@@ -108,7 +110,7 @@ class Tree:
             end_k=np.concatenate(ends)[preorder].astype(np.int32),
             parent_k=position[parent_k[preorder]],
             leaf_node_n=position[deepest_n],
-            names=Strings.of_series(pl.concat(names).gather(preorder)),
+            names=Strings.from_series(pl.concat(names).gather(preorder)),
         )
 
     def nodes_at(self, rank: str) -> np.ndarray:
@@ -135,14 +137,14 @@ class Tree:
         return above[::-1]
 
     def ancestor_at(self, node: int, rank: str) -> int:
-        """The node of `rank` at or above `node`, -1 where the lineage has none."""
+        """The node of `rank` at or above `node`; -1 if the lineage has none."""
         wanted = RANK_INDEX[rank]
         while node >= 0 and self.rank_k[node] > wanted:
             node = int(self.parent_k[node])
         return int(node) if node >= 0 and self.rank_k[node] == wanted else -1
 
     def lineage(self, node: int) -> tuple[str, ...]:
-        """Seven names in the order of `RANKS`, "" where a rank is missing or lies below the node."""
+        """Seven names in the order of `RANKS`, "" for a rank that is missing or below the node."""
         names = [""] * len(RANKS)
         while node >= 0:
             names[self.rank_k[node]] = self.names[node]
@@ -157,7 +159,7 @@ class Tree:
         return Taxon(rank=rank, name=lineage[RANK_INDEX[rank]], lineage=lineage, common_name=common_name, node=node)
 
     def subtree(self, node: int) -> range:
-        """The node and all nodes below it: they are neighbours in preorder."""
+        """The node and all nodes below it, which are consecutive in preorder."""
         return range(int(node), int(np.searchsorted(self.start_k, self.end_k[node], side="left")))
 
     def descendants(self, node: int, rank: str) -> np.ndarray:
@@ -172,12 +174,12 @@ class Tree:
         return node in self.subtree(ancestor)
 
     def lowest_common_ancestor(self, nodes: Iterable[int]) -> int:
-        """The deepest node at or above all of `nodes`; -1 where they share none, or there are none."""
+        """The deepest node at or above all of `nodes`; -1 if there is none."""
         nodes = np.fromiter((int(node) for node in nodes), np.int64)
         if not len(nodes):
             return -1
         last = int(self.end_k[nodes].max())
-        node = int(nodes.min())  # preorder: the first is never below another, and its ancestors start no later
+        node = int(nodes.min())  # in preorder, the first node is never below another, and its ancestors start no later
         while node >= 0 and self.end_k[node] < last:
             node = int(self.parent_k[node])
         return node
@@ -203,16 +205,16 @@ class Tree:
         arrays = [np.ascontiguousarray(getattr(self, name)).data for name in ARRAYS]
         return hash_bytes(*(bytes(array) for array in arrays), self.names.blob.tobytes(), self.names.offset.tobytes())
 
-    def save(self, directory: Path) -> None:
-        """Writes the arrays into a folder that exists."""
-        directory = Path(directory)
+    def save(self, out_dir: Path) -> None:
+        """Write the arrays into a folder that exists."""
+        out_dir = Path(out_dir)
         for name in ARRAYS:
-            np.save(directory / f"{name}.npy", getattr(self, name))
-        self.names.save(directory, "names")
+            np.save(out_dir / f"{name}.npy", getattr(self, name))
+        self.names.save(out_dir, "names")
 
     @classmethod
-    def load(cls, directory: Path) -> Tree:
-        """What `save` wrote, memory-mapped: milliseconds for a million species."""
-        directory = Path(directory)
-        arrays = {name: load_array(directory / f"{name}.npy") for name in ARRAYS}
-        return cls(**arrays, names=Strings.load(directory, "names"))
+    def load(cls, in_dir: Path) -> Tree:
+        """Read what `save` wrote, memory-mapped: milliseconds for a million species."""
+        in_dir = Path(in_dir)
+        arrays = {name: load_array(in_dir / f"{name}.npy") for name in ARRAYS}
+        return cls(**arrays, names=Strings.load(in_dir, "names"))

@@ -26,7 +26,7 @@ from linnaea.model.core.placeholder import PlaceholderModel
 from linnaea.records import RANKS
 from linnaea.taxonomy.common_names import CommonNames
 from linnaea.taxonomy.tree import Tree
-from linnaea.taxonomy.vocabulary import load_vocabulary
+from linnaea.taxonomy.vocabulary_factory import load_vocabulary
 
 SPARROW = ["Animalia", "Chordata", "Aves", "Passeriformes", "Passeridae", "Passer", "domesticus"]
 TREE_SPARROW = [*SPARROW[:-1], "montanus"]
@@ -151,7 +151,9 @@ def test_newer_names_of_files_are_found_in_a_folder(model, tmp_path):
 def test_names_installed_aside_make_no_second_copy(model, tmp_path):
     write_table(tmp_path / "p", model.card.dim)
     vocabulary = load_vocabulary(tmp_path / "p" / "txt_emb_species.json")
-    extra = CommonNames.of([("kitty", int(vocabulary.tree.leaf_node_n[leaf_called(vocabulary, "Felis catus")]))])
+    extra = CommonNames.from_pairs(
+        [("kitty", int(vocabulary.tree.leaf_node_n[leaf_called(vocabulary, "Felis catus")]))]
+    )
     model.card = dataclasses.replace(model.card, text_type="taxonomic_common")
     first = convert_published(tmp_path / "p", model, vocabulary, cache_dir=tmp_path / "c")
     vocabulary.common_names, vocabulary.extra_names = (*vocabulary.common_names, extra), extra

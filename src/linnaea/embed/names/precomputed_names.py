@@ -68,7 +68,7 @@ def main(config: NamesConfig) -> int:
 def _make(config: NamesConfig) -> tuple[Path, int]:
     """The folder of the table and how many names it has; says what it is about to do before it begins."""
     from linnaea.model.loading import load_model
-    from linnaea.taxonomy.vocabulary import load_vocabulary
+    from linnaea.taxonomy.vocabulary_factory import load_vocabulary
 
     model = load_model(config.model)
     vocabulary = load_vocabulary(config.vocabulary, model.card.common_names)

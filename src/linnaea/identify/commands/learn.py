@@ -199,7 +199,7 @@ def _embed(paths: list[str], model: Model, batch_size: int, quiet: bool) -> tupl
 def main(config: LearnConfig) -> int:
     """0 when the labels are written."""
     from linnaea.model.loading import load_model
-    from linnaea.taxonomy.vocabulary import load_vocabulary
+    from linnaea.taxonomy.vocabulary_factory import load_vocabulary
 
     model = load_model(config.model)
     if config.runtime != DEFAULT_RUNTIME:

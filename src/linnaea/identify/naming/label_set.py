@@ -19,7 +19,8 @@ from linnaea.records import RANKS
 from linnaea.standards.tables import read_rows
 from linnaea.store import MANIFEST, load_vectors
 from linnaea.taxonomy.name_text import taxon_text
-from linnaea.taxonomy.vocabulary import Vocabulary, read_names
+from linnaea.taxonomy.sources import read_names
+from linnaea.taxonomy.vocabulary import Vocabulary
 
 LABEL_COLUMNS = ("label", "name", "scientificName", "species")
 SUFFIXES = (".txt", ".csv", ".tsv")

@@ -90,7 +90,7 @@ def load_namer(
     `say` hears, in one line each, what a user should know: names that a list has and the vocabulary has not, how many
     occurrences counted. `report(done, total)` hears how many names are embedded.
     """
-    from linnaea.taxonomy.vocabulary import load_vocabulary
+    from linnaea.taxonomy.vocabulary_factory import load_vocabulary
 
     def load():
         return vocabulary if vocabulary is not None else load_vocabulary(options.vocabulary, model.card.common_names)

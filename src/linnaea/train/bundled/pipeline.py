@@ -13,6 +13,7 @@ import numpy as np
 from linnaea.model.core.contract import ModelCard
 from linnaea.store import hash_bytes
 from linnaea.taxonomy.vocabulary import Vocabulary
+from linnaea.taxonomy.vocabulary_factory import load_vocabulary
 from linnaea.train.bundled.batches import (
     ClassLabel,
     FeatureSampler,
@@ -167,7 +168,7 @@ def assemble(
     recipe: BundledRecipe, trunk_weights: dict, work: Path, report: Callable[[str], None], *, half: bool = False
 ) -> Assembly:
     """Features, labels and samplers of a recipe; `half` as for `open_trunk`."""
-    vocabulary = Vocabulary.default()
+    vocabulary = load_vocabulary()
     tree = vocabulary.tree
     book = LabelBook(vocabulary, recipe.labels)
     trunk, trunk_hash = open_trunk(trunk_weights, recipe.preprocess, half=half)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from linnaea.store import hash_bytes, read_manifest, write_artifact
-from linnaea.taxonomy.vocabulary import Vocabulary
+from linnaea.taxonomy.vocabulary_factory import load_vocabulary
 from linnaea.train.bundled.batches import TextSource
 from linnaea.train.bundled.recipe import (
     BundledRecipe,
@@ -67,7 +67,7 @@ def finetune_trunk(
     recipe: BundledRecipe, weights: Mapping[str, np.ndarray], work: Path, report: Callable[[str], None] = print
 ) -> dict[str, np.ndarray]:
     """The weights under the published names after the rounds of `recipe.finetune`; kept in `work`, an interrupted run goes on."""
-    vocabulary = Vocabulary.default()
+    vocabulary = load_vocabulary()
     book = LabelBook(vocabulary, recipe.labels)
     held_out = set(species_to_hold_out(recipe, book, vocabulary.tree, recipe.held_out_of_trunk))
     pack, rows = make_photo_pack(recipe, book, held_out)

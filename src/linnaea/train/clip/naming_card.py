@@ -40,7 +40,7 @@ def trained_species(recipe: ClipRecipe) -> set[tuple[str, ...]]:
     named = set(read_familiar(recipe.start)) if recipe.start else set()
     named |= {lineage for lineage in species if all(lineage)}
     if gappy := [lineage for lineage in species if not all(lineage)]:
-        from linnaea.taxonomy.vocabulary import load_vocabulary
+        from linnaea.taxonomy.vocabulary_factory import load_vocabulary
 
         vocabulary = load_vocabulary()
         named.update(*(_filled(lineage, vocabulary) for lineage in gappy))

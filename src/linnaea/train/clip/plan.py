@@ -98,9 +98,9 @@ def default_accelerator(recipe: ClipRecipe, gpus: int) -> str:
 def draw_texts(samples: SamplesConfig, n: int, seed: int = 0) -> list[str]:
     """Texts as training would see them of n taxa of the default vocabulary, drawn evenly from all species."""
     from linnaea.taxonomy.name_text import taxon_text
-    from linnaea.taxonomy.vocabulary import Vocabulary
+    from linnaea.taxonomy.vocabulary_factory import load_vocabulary
 
-    vocabulary, rng = Vocabulary.default(), random.Random(seed)
+    vocabulary, rng = load_vocabulary(), random.Random(seed)
     taxa = [
         vocabulary.taxon(int(vocabulary.tree.leaf_node_n[rng.randrange(vocabulary.tree.n_leaves)])) for _ in range(n)
     ]

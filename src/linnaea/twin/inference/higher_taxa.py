@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from linnaea.taxonomy.vocabulary import Vocabulary, load_vocabulary
+from linnaea.taxonomy.vocabulary import Vocabulary
+from linnaea.taxonomy.vocabulary_factory import load_vocabulary
 from linnaea.twin.data.species import Species
 
 
