@@ -145,7 +145,6 @@ def time_parts(folder: Path, model, namer, work: Path, batch_size: int) -> dict[
         identified_by="benchmark",
         created="",
         near=None,
-        say=lambda line: None,
     )
     journal.remove()
     seconds["writing"] = time.perf_counter() - start

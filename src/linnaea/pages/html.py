@@ -26,14 +26,14 @@ def write_page(path: Path, title: str, about: str, parts: Iterable[str]) -> Path
     return path
 
 
-def section(title: str, body: str, note: str = "") -> str:
+def render_section(title: str, body: str, note: str = "") -> str:
     """A part with a heading; "" without a body."""
     if not body:
         return ""
     return f"<section><h2>{title}</h2>{f'<p class=soft>{note}</p>' if note else ''}{body}</section>"
 
 
-def figures(pictures: Iterable[str], captions: Iterable[str] | None = None, wide: bool = False) -> str:
+def render_figures(pictures: Iterable[str], captions: Iterable[str] | None = None, wide: bool = False) -> str:
     """Pictures side by side, as many as fit, fewer where they are `wide`, with their captions."""
     pictures = list(pictures)
     captions = list(captions) if captions else [""] * len(pictures)
@@ -42,7 +42,7 @@ def figures(pictures: Iterable[str], captions: Iterable[str] | None = None, wide
     return f"<div class={'grid2' if wide else 'grid4'}>{shown}</div>" if pictures else ""
 
 
-def html_table(head: Iterable[str], rows: Iterable[Iterable[str]], classes: Iterable[str] | None = None) -> str:
+def render_table(head: Iterable[str], rows: Iterable[Iterable[str]], classes: Iterable[str] | None = None) -> str:
     """A table of texts; `classes` are those of its rows."""
     rows = list(rows)
     marks = list(classes) if classes else [""] * len(rows)
@@ -54,12 +54,12 @@ def html_table(head: Iterable[str], rows: Iterable[Iterable[str]], classes: Iter
     return f"<div class=scroll><table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>"
 
 
-def answer(head: str, told: Iterable[str]) -> str:
+def render_answer(head: str, told: Iterable[str]) -> str:
     """What a page answers, in a box of its own: a line above, then a paragraph a sentence."""
     return f"<div class=answer><p class=soft>{head}</p>" + "".join(f"<p>{escape(text)}</p>" for text in told) + "</div>"
 
 
-def key(entries: Iterable[tuple[str, str, str]], note: str = "") -> str:
+def render_legend(entries: Iterable[tuple[str, str, str]], note: str = "") -> str:
     """What lines mean: of each its name, colour and dashes."""
     parts = []
     for name, colour, dashes in entries:
@@ -68,25 +68,27 @@ def key(entries: Iterable[tuple[str, str, str]], note: str = "") -> str:
     return f"<p>{''.join(parts)}{'. ' if note else ''}{note}</p>"
 
 
-def image(source: str, text: str) -> str:
+def render_image(source: str, text: str) -> str:
     """A picture with the text that stands for it."""
     return f'<img class=map alt="{escape(text, quote=True)}" src="{source}">'
 
 
-def length_name(km: float) -> str:
+def format_length(km: float) -> str:
     """A length as text, in metres below a kilometre: "250 m", "6.2 km"."""
     return f"{km:.3g} km" if km >= 1 else f"{1000 * km:.3g} m"
 
 
-def scale_bar(width_km: float) -> str:
+def render_scale_bar(width_km: float) -> str:
     """A bar of a round length, a tenth to a third of a map's width, to stand below it."""
     power = 10.0 ** math.floor(math.log10(width_km / 3))
     length = max(power * one for one in ROUND if power * one <= width_km / 3 * 1.0001)
     share = 100 * length / width_km
-    return f'<div class=scale style="width:{share:.2f}%"></div><div class=ends><span>{length_name(length)}</span></div>'
+    return (
+        f'<div class=scale style="width:{share:.2f}%"></div><div class=ends><span>{format_length(length)}</span></div>'
+    )
 
 
-def unverified(names: Iterable[str]) -> str:
+def render_unverified(names: Iterable[str]) -> str:
     """The part that says which values stand on no source."""
     names = list(names)
     listed = ", ".join(escape(name) for name in names)

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from linnaea.twin.reports.comparison_report import told
-from linnaea.twin.reports.comparison_text import amount, caveats, lines
+from linnaea.twin.reports.comparison_report import format_findings
+from linnaea.twin.reports.comparison_text import format_amount, format_caveats, format_comparison
 from linnaea.twin.runs.paired_differences import beyond_chance, compare, paired
 from linnaea.twin.runs.results import load_run
 from made_runs import GONE, make_run
@@ -57,7 +57,7 @@ def test_pairs_without_spread_have_the_chance_that_all_signs_agree():
 
 
 def test_numbers_keep_a_decimal_where_it_matters():
-    assert [amount(n) for n in (0, 0.0312, 17.04, 99.94, 99.96, 1234.5)] == [
+    assert [format_amount(n) for n in (0, 0.0312, 17.04, 99.94, 99.96, 1234.5)] == [
         "0.0",
         "0.03",
         "17.0",
@@ -65,18 +65,18 @@ def test_numbers_keep_a_decimal_where_it_matters():
         "100",
         "1,234",
     ]
-    assert [amount(n, True) for n in (-1, 2.5, 0)] == ["-1.0", "+2.5", "0.0"]
-    assert amount(float("nan")) == "–"
+    assert [format_amount(n, True) for n in (-1, 2.5, 0)] == ["-1.0", "+2.5", "0.0"]
+    assert format_amount(float("nan")) == "–"
 
 
 def test_a_species_that_dies_out_is_said_to_though_its_mean_hardly_fell():
     hyaena = difference([19.0, 20.2], [17.0, 17.6], start=16, base_end=19, whatif_end=0, base_gone=0, whatif_gone=2)
     found = {"spotted hyaena": hyaena, "lion": difference([5.0, 6.0], [5.0, 6.0])}
-    for text in ("\n".join(lines(found, 1.0, 0.9)), "\n".join(told(found, 0.9))):
+    for text in ("\n".join(format_comparison(found, 1.0, 0.9)), "\n".join(format_findings(found, 0.9))):
         assert "gone in 2 of 2 what-ifs, 0 of 2 baselines" in text
         assert "2 pairs are few" in text
-    assert "At the end 19.0 and 0.0" in told(found, 0.9)[0]
-    assert told(found, 0.9)[0].startswith("spotted hyaena: 2.3 fewer (-12 %), 19.6 → 17.3")
+    assert "At the end 19.0 and 0.0" in format_findings(found, 0.9)[0]
+    assert format_findings(found, 0.9)[0].startswith("spotted hyaena: 2.3 fewer (-12 %), 19.6 → 17.3")
 
 
 def test_every_sure_result_is_told_or_counted():
@@ -84,19 +84,19 @@ def test_every_sure_result_is_told_or_counted():
     found = {
         f"species {i}": difference(rng.normal(50, 1, 8), rng.normal(80, 1, 8), beyond_chance=True) for i in range(15)
     }
-    said = told(found, 0.9)
+    said = format_findings(found, 0.9)
     assert sum(line.startswith("species") for line in said) == 12
     assert "And 3 more, see the table." in said
 
 
 def test_marks_say_how_many_chance_alone_would_set():
     found = {f"species {i}": paired([10.0] * 4 + [11.0] * 4, [10.0, 11.0] * 4) for i in range(25)}
-    assert "in about 2.5 of 25 species; here 0 do" in caveats(found, 0.9)[0]
-    assert len(caveats(found, 0.9)) == 1
+    assert "in about 2.5 of 25 species; here 0 do" in format_caveats(found, 0.9)[0]
+    assert len(format_caveats(found, 0.9)) == 1
 
 
 def test_one_pair_claims_nothing():
-    text = "\n".join(lines({"hare": paired([10], [20]), "fox": paired([3], [3])}, 1.0, 0.9))
+    text = "\n".join(format_comparison({"hare": paired([10], [20]), "fox": paired([3], [3])}, 1.0, 0.9))
     assert "nan" not in text
     assert "*" not in text
     assert "One pair of runs tells no chance from effect" in text

@@ -12,7 +12,7 @@ from linnaea.twin.commands.worlds import WorldsConfig, main
 from linnaea.twin.data.world_file import bundled_worlds, load_world
 from linnaea.twin.engine.rng import MOVEMENT
 from linnaea.twin.engine.world import PHASES, step
-from linnaea.twin.reports.odd import columns_of, describe, phases, streams_of
+from linnaea.twin.reports.odd import describe_model, find_columns, find_streams, list_phases
 from linnaea.twin.scenarios.scenario_file import attach, parse_scenario
 
 
@@ -23,7 +23,7 @@ def world():
 
 @pytest.fixture(scope="module")
 def text(world):
-    return describe(world, load_world("tutorial"), "tutorial")
+    return describe_model(world, load_world("tutorial"), "tutorial")
 
 
 def scheduled(text: str) -> list[str]:
@@ -39,8 +39,8 @@ def scheduled(text: str) -> list[str]:
 
 
 def test_the_moments_are_the_loops():
-    assert tuple(name for _, name, _ in phases()) == PHASES
-    assert [number for number, _, _ in phases()] == list(range(1, len(PHASES) + 1))
+    assert tuple(name for _, name, _ in list_phases()) == PHASES
+    assert [number for number, _, _ in list_phases()] == list(range(1, len(PHASES) + 1))
 
 
 def test_the_schedule_is_what_ran(world, text):
@@ -90,18 +90,18 @@ def test_a_scenario_stands_in_the_input_and_the_schedule():
     world = build_world("tutorial", area_share=0.15)
     table = {"kind": "drought", "rain": 0.3, "from_year": 1, "to_year": 2}
     attach(world, parse_scenario({"version": 1, "intervention": [table]}), 1e9)
-    text = describe(world, load_world("tutorial"), "dry")
+    text = describe_model(world, load_world("tutorial"), "dry")
     assert scheduled(text)[0] == "1. intervene: Intervene"
     assert "**drought** from year 1 to 2, everywhere: rain 0.3" in text
 
 
 def test_random_processes_and_columns_are_read_from_the_code(world):
     by_name = {type(rule).__name__: rule for rule in world.rules}
-    assert streams_of(by_name["Roam"]) == ["movement", "migration"]
+    assert find_streams(by_name["Roam"]) == ["movement", "migration"]
     assert MOVEMENT == 3
-    assert streams_of(by_name["UpdateHerds"]) == []
-    assert {"herd", "x", "y"} <= set(columns_of(by_name["UpdateHerds"], world))
-    assert "litter" not in columns_of(by_name["UpdateHerds"], world)
+    assert find_streams(by_name["UpdateHerds"]) == []
+    assert {"herd", "x", "y"} <= set(find_columns(by_name["UpdateHerds"], world))
+    assert "litter" not in find_columns(by_name["UpdateHerds"], world)
 
 
 @pytest.mark.parametrize("name", bundled_worlds())

@@ -6,19 +6,19 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from linnaea.pages.html import scale_bar
+from linnaea.pages.html import render_scale_bar
 from linnaea.twin.commands.compare import CompareConfig, main
 from linnaea.twin.data.foodweb import draw_web
 from linnaea.twin.reports.charts import (
-    Curve,
-    bar_chart,
-    curve_chart,
-    difference_png,
-    map_png,
-    phase_chart,
-    short,
-    ticks,
-    web_chart,
+    BandedLine,
+    choose_ticks,
+    draw_food_web,
+    draw_lines,
+    draw_phase_plot,
+    draw_stacked_bars,
+    encode_difference_map,
+    encode_map,
+    format_short,
 )
 from linnaea.twin.runs.results import load_run
 from made_runs import GONE, make_run
@@ -88,22 +88,22 @@ def test_a_comparison_answers_with_the_species_and_its_interval(folders):
 
 
 def test_ticks_are_round_and_within():
-    assert ticks(0, 10) == [0, 5, 10]
-    assert ticks(0, 1) == [0, 0.5, 1]
-    assert ticks(3, 3) == [3]
-    assert [short(n) for n in (0, 950, 1234, 5.6e6, 0.05)] == ["0", "950", "1.23k", "5.6M", "0.05"]
+    assert choose_ticks(0, 10) == [0, 5, 10]
+    assert choose_ticks(0, 1) == [0, 0.5, 1]
+    assert choose_ticks(3, 3) == [3]
+    assert [format_short(n) for n in (0, 950, 1234, 5.6e6, 0.05)] == ["0", "950", "1.23k", "5.6M", "0.05"]
 
 
 def test_a_curve_keeps_its_ends_and_breaks_where_nothing_is_known():
     values = np.array([0.0, 1, np.nan, 3, 4])
-    chart = curve_chart("hares", np.arange(5.0), [Curve(name="hares", middle=values)])
+    chart = draw_lines("hares", np.arange(5.0), [BandedLine(name="hares", middle=values)])
     line = re.search(r'd="([^"]*)" fill="none"', chart).group(1)
     assert line.count("M") == 2
     assert "ends at 4" in chart
 
 
 def test_names_are_escaped():
-    chart = phase_chart("<b>", "a & b", np.array([1.0, 2]), np.array([1.0, 2]))
+    chart = draw_phase_plot("<b>", "a & b", np.array([1.0, 2]), np.array([1.0, 2]))
     assert "<b>" not in chart
     assert "a &amp; b" in chart
 
@@ -114,11 +114,11 @@ def test_a_map_has_north_up_and_its_highest_cell_lightest():
 
     from PIL import Image
 
-    source = map_png(np.array([[0.0, 0], [0, 4]]), 4.0)
+    source = encode_map(np.array([[0.0, 0], [0, 4]]), 4.0)
     image = Image.open(io.BytesIO(base64.b64decode(source.split(",")[1]))).convert("RGB")
     assert image.getpixel((1, 0)) == (254, 232, 56)
     assert image.getpixel((0, 0)) == image.getpixel((1, 1)) == (0, 34, 78)
-    middle = difference_png(np.array([[0.0, -1, 1]]), 1.0)
+    middle = encode_difference_map(np.array([[0.0, -1, 1]]), 1.0)
     image = Image.open(io.BytesIO(base64.b64decode(middle.split(",")[1]))).convert("RGB")
     blue, orange = image.getpixel((1, 0)), image.getpixel((2, 0))
     assert min(image.getpixel((0, 0))) > 240
@@ -128,7 +128,7 @@ def test_a_map_has_north_up_and_its_highest_cell_lightest():
 
 def test_the_web_stands_plants_below_and_hunters_above(folders):
     run = load_run(folders[0])
-    chart = web_chart(draw_web(run.data.web))
+    chart = draw_food_web(draw_web(run.data.web))
     height = {
         name: float(re.search(rf'cy="(\d+)"[^>]*><title>{name}', chart).group(1))
         for name in ("clover", "rabbit", "red fox")
@@ -138,9 +138,9 @@ def test_the_web_stands_plants_below_and_hunters_above(folders):
 
 def test_a_scale_is_round_and_true_to_the_map():
     # A fifth of 5 km; a quarter of 0.8 km.
-    assert "width:20.00%" in scale_bar(5.0) and ">1 km<" in scale_bar(5.0)
-    assert "width:25.00%" in scale_bar(0.8) and ">200 m<" in scale_bar(0.8)
-    assert "width:33.33%" in scale_bar(60.0) and ">20 km<" in scale_bar(60.0)
+    assert "width:20.00%" in render_scale_bar(5.0) and ">1 km<" in render_scale_bar(5.0)
+    assert "width:25.00%" in render_scale_bar(0.8) and ">200 m<" in render_scale_bar(0.8)
+    assert "width:33.33%" in render_scale_bar(60.0) and ">20 km<" in render_scale_bar(60.0)
 
 
 def test_a_run_says_how_large_its_ground_was(folders):
@@ -154,7 +154,7 @@ def test_a_run_says_how_large_its_ground_was(folders):
 
 
 def test_every_cause_of_death_is_in_the_legend():
-    chart = bar_chart({"hare": {"predation": 99.0, "age": 1.0}})
+    chart = draw_stacked_bars({"hare": {"predation": 99.0, "age": 1.0}})
     assert re.findall(r'height="13" fill="([^"]*)"/><text[^>]*>([^<]*)', chart) == [
         ("#0072B2", "age"),
         ("#D55E00", "predation"),
@@ -162,8 +162,11 @@ def test_every_cause_of_death_is_in_the_legend():
 
 
 def test_dots_beyond_twice_the_band_lie_on_the_edge():
-    chart = curve_chart(
-        "hares", np.arange(3.0), [Curve(name="hares", middle=np.ones(3))], dots=[(1.0, 1.0), (1.0, 2.0), (1.0, 50.0)]
+    chart = draw_lines(
+        "hares",
+        np.arange(3.0),
+        [BandedLine(name="hares", middle=np.ones(3))],
+        dots=[(1.0, 1.0), (1.0, 2.0), (1.0, 50.0)],
     )
     height = [float(y) for y in re.findall(r'cy="([^"]*)"', chart)]
     assert height[0] > height[1] == height[2]

@@ -9,7 +9,7 @@ from linnaea.twin.data.world_file import load_world
 from linnaea.twin.inference.abc_smc import Posterior
 from linnaea.twin.inference.ensemble_filter import Assimilated
 from linnaea.twin.inference.observation_model import Count
-from linnaea.twin.reports.study_charts import Effect, effect_bars, posterior_chart
+from linnaea.twin.reports.study_charts import ParameterEffect, draw_effects, draw_posterior
 from linnaea.twin.reports.study_reports import write_assimilation, write_calibration, write_sensitivity
 
 
@@ -33,8 +33,10 @@ def row(species, parameter, size, beside, **more):
 
 
 def test_bars_are_as_long_as_their_effects():
-    chart = effect_bars(
-        "hare", [Effect(name="a", size=4.0, low=3.0, high=8.0), Effect(name="b", size=2.0, chance=1.0)], "animals"
+    chart = draw_effects(
+        "hare",
+        [ParameterEffect(name="a", size=4.0, low=3.0, high=8.0), ParameterEffect(name="b", size=2.0, chance=1.0)],
+        "animals",
     )
     long, half = (float(one) for one in re.findall(r'width="([\d.]+)" height="11"', chart))
     assert long == pytest.approx(2 * half, abs=0.11)
@@ -44,7 +46,7 @@ def test_bars_are_as_long_as_their_effects():
 
 def test_a_posterior_is_drawn_against_its_prior():
     values, weights = np.array([1.1, 1.1, 2.9]), np.array([0.25, 0.25, 0.5])
-    chart = posterior_chart("x", values, weights, (1.0, 3.0), (1.1, 1.5, 2.9), present=9.0)
+    chart = draw_posterior("x", values, weights, (1.0, 3.0), (1.1, 1.5, 2.9), present=9.0)
     heights = [float(h) for h in re.findall(r'height="([\d.]+)" fill="#0072B2"', chart)]
     # Twelve bars; half of the weight in the first, half in the last.
     assert len(heights) == 12

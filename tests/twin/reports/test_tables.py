@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from h5netcdf.legacyapi import Dataset
 
-from linnaea.twin.reports.tables import bands, flows, tables, write_outputs
+from linnaea.twin.reports.tables import build_tables, compute_bands, compute_flows, write_outputs
 from linnaea.twin.runs.results import load_run
 from made_runs import make_run
 
@@ -50,7 +50,7 @@ def test_the_summary_is_the_mean_and_the_quantiles_of_the_members(run):
     counts = run.records["counts"][:, :, 0]
     np.testing.assert_allclose(frame["mean"], counts.mean(0))
     np.testing.assert_allclose(frame["median"], np.median(counts, 0))
-    assert bands(np.array([[[1]], [[2]], [[3]]]), (0.5,)).tolist() == [[[2.0]]]
+    assert compute_bands(np.array([[[1]], [[2]], [[3]]]), (0.5,)).tolist() == [[[2.0]]]
 
 
 def test_deaths_by_cause_add_up(run):
@@ -60,7 +60,7 @@ def test_deaths_by_cause_add_up(run):
 
 
 def test_flows_go_from_clover_to_rabbit_and_are_what_was_grazed(run):
-    found = flows(run)
+    found = compute_flows(run)
     grazed = run.records["tally_grazed_kj"][:, 0, 0].mean() / (6 * 24 / 8766)
     assert found["rabbit", "clover"] == pytest.approx(grazed)
     assert set(found) <= {("rabbit", "clover"), ("red fox", "rabbit")}
@@ -68,7 +68,7 @@ def test_flows_go_from_clover_to_rabbit_and_are_what_was_grazed(run):
 
 def test_tables_can_be_parquet(run, tmp_path):
     write_outputs(run, "parquet")
-    for name, frame in tables(run).items():
+    for name, frame in build_tables(run).items():
         assert pl.read_parquet(run.folder / f"{name}.parquet").height == frame.height
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from linnaea.embed.images.image_vectors import BATCH_SIZE, DECODING, check_decoding
 from linnaea.identify.naming.detections import BOX_CONFIDENCE
 from linnaea.identify.naming.namer import NamerOptions
-from linnaea.identify.output.writers import AS, check_out
+from linnaea.identify.output.writers import OUTPUT_FORMATS, check_output
 from linnaea.model.runtimes.runtime_names import RUNTIME_CHOICES, check_runtime
 from linnaea.records import RANKS
 from linnaea.search.scorer import SCORING
@@ -23,7 +23,7 @@ class IdentifyConfig:
     "photographs, or folders of them (searched to any depth)"
     out: Path | None = field(default=None, metadata={"short": "-o"})
     "the table: .csv, .jsonl or .parquet; - writes CSV to stdout; left out, a table is printed"
-    as_: str = field(default="table", metadata={"choices": AS})
+    as_: str = field(default="table", metadata={"choices": OUTPUT_FORMATS})
     "what is written: the table, Darwin Core occurrences, or a Camtrap DP package (then --out is a folder)"
     model: str = "bundled"
     "`bundled`, the folder of a model or of an open_clip checkpoint, or one on the hub, e.g. hf-hub:imageomics/bioclip-2"
@@ -88,8 +88,8 @@ class IdentifyConfig:
             raise ValueError(f"unknown --scoring {self.scoring!r}; choose one of {', '.join(SCORING)}")
         check_decoding(self.decoding)
         check_runtime(self.runtime)
-        if self.as_ not in AS:
-            raise ValueError(f"unknown form {self.as_!r}; choose one of {', '.join(AS)}")
+        if self.as_ not in OUTPUT_FORMATS:
+            raise ValueError(f"unknown form {self.as_!r}; choose one of {', '.join(OUTPUT_FORMATS)}")
         if self.rank not in ("auto", *RANKS):
             raise ValueError(f"unknown rank {self.rank!r}; choose auto or one of {', '.join(RANKS)}")
         for name in ("min_confidence", "box_confidence"):
@@ -106,7 +106,7 @@ class IdentifyConfig:
             raise ValueError(
                 f"--name-vectors are for all names of a vocabulary, {other} is not; leave one of the two out"
             )
-        check_out(self.out, self.as_)
+        check_output(self.out, self.as_)
         if self.resume and not self.writes_file:
             raise ValueError("--resume needs --out FILE: only a run with a file leaves something to go on from")
         if self.watch and self.report is not None:

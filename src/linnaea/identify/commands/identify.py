@@ -47,7 +47,7 @@ from linnaea.identify.naming.detections import (
 )
 from linnaea.identify.naming.namer import Namer, calibration_warning, load_namer, namer_facts
 from linnaea.identify.output.terminal_table import TerminalTable
-from linnaea.identify.output.writers import pack, unpack, write_output
+from linnaea.identify.output.writers import log_missing_places, pack, unpack, write_output
 from linnaea.model.core.contract import Model, Preprocess
 from linnaea.model.runtimes.runtime_names import DEFAULT_RUNTIME
 from linnaea.photos.decoding import Unreadable
@@ -339,7 +339,10 @@ def _run_to_file(
 
     say = say_for(config)
     by = identified_by(model)
-    write_output(config.out, config.as_, rows, identified_by=by, created=state["created"], near=config.near, say=say)
+    n_unplaced = write_output(
+        config.out, config.as_, rows, identified_by=by, created=state["created"], near=config.near
+    )
+    log_missing_places(config.out, n_unplaced)
     counts = count(prediction for _path, prediction in rows())
     _write_extras(config, rows, counts, model, namer)
     facts = {key: state[key] for key in MANIFEST_KEYS if key in state} | {"counts": dict(counts)}
@@ -396,7 +399,7 @@ def _run_to_stdout(
         if csv_wanted:
             write_csv_rows(sys.stdout, COLUMNS, map(row_of, predictions), header=number == 0)
         else:
-            print("\n".join(chain([printer.header()] if number == 0 else [], printer.lines(predictions))))
+            print("\n".join(chain([printer.format_header()] if number == 0 else [], printer.format_rows(predictions))))
         sys.stdout.flush()
         counts += count(predictions)
         if config.report is not None and len(kept) < REPORT_ROWS:
@@ -419,9 +422,9 @@ def _write_extras(config: IdentifyConfig, rows, counts: Counter, model: Model, n
         say_for(config)(f"report: {config.report}")
     if config.table:
         printer = TerminalTable()
-        print(printer.header())
+        print(printer.format_header())
         for _path, prediction in rows():
-            print(*printer.lines([prediction]))
+            print(*printer.format_rows([prediction]))
 
 
 def count(predictions: Iterable[Prediction]) -> Counter:

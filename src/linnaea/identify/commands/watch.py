@@ -165,7 +165,6 @@ class Output:
                 identified_by=self._by,
                 created=state["created"],
                 near=config.near,
-                say=lambda line: None,
                 read_facts=self._journal.facts,
             )
             facts = {key: state[key] for key in MANIFEST_KEYS if key in state}
@@ -415,7 +414,7 @@ def _shower(config: IdentifyConfig) -> Callable[[list[Prediction]], None]:
         if as_csv:
             write_csv_rows(sys.stdout, COLUMNS, map(row_of, predictions), header=not begun)
         else:
-            print("\n".join(([] if begun else [printer.header()]) + printer.lines(predictions)))
+            print("\n".join(([] if begun else [printer.format_header()]) + printer.format_rows(predictions)))
         sys.stdout.flush()
         begun = True
 

@@ -17,7 +17,7 @@ BAR_WIDTH = 10
 LEAST_WIDTH = 60
 
 
-def text_width(text: str) -> int:
+def measure_width(text: str) -> int:
     """Columns that a text takes on a terminal."""
     width = 0
     for character in text:
@@ -27,19 +27,19 @@ def text_width(text: str) -> int:
     return width
 
 
-def fit(text: str, width: int, *, keep_end: bool = False) -> str:
+def fit_text(text: str, width: int, *, keep_end: bool = False) -> str:
     """The text padded or cut to exactly `width` columns; a cut shows as …, of a path the end stays."""
     text = "".join(character if character.isprintable() else "·" for character in text)
-    if text_width(text) > width:
+    if measure_width(text) > width:
         kept: list[str] = []
         room = width - 1
         for character in reversed(text) if keep_end else text:
-            room -= text_width(character)
+            room -= measure_width(character)
             if room < 0:
                 break
             kept.append(character)
         text = "…" + "".join(reversed(kept)) if keep_end else "".join(kept) + "…"
-    return text + " " * (width - text_width(text))
+    return text + " " * (width - measure_width(text))
 
 
 class TerminalTable:
@@ -52,36 +52,36 @@ class TerminalTable:
         self._widths = (first, second, room - first - second, RANK_WIDTH, CONFIDENCE_WIDTH)
         self._colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ if colour is None else colour
 
-    def header(self) -> str:
+    def format_header(self) -> str:
         """The headings and a rule."""
-        cells = (" " * GAP).join(fit(text, width) for text, width in zip(HEADINGS, self._widths, strict=True))
+        cells = (" " * GAP).join(fit_text(text, width) for text, width in zip(HEADINGS, self._widths, strict=True))
         return self._paint(cells.rstrip(), "1") + "\n" + "─" * (sum(self._widths) + GAP * (len(HEADINGS) - 1))
 
-    def lines(self, predictions: Iterable[Prediction]) -> list[str]:
+    def format_rows(self, predictions: Iterable[Prediction]) -> list[str]:
         """One line a row; the reason takes the place of the name where there is none."""
         return [self._line(prediction) for prediction in predictions]
 
     def _line(self, prediction: Prediction) -> str:
         file_width, *_rest = self._widths
-        file = fit(prediction.file if prediction.position == 1 else "", file_width, keep_end=True)
+        file = fit_text(prediction.file if prediction.position == 1 else "", file_width, keep_end=True)
         if prediction.status != "identified":
             room = sum(self._widths[1:]) + GAP * (len(HEADINGS) - 2)
-            reason = fit(f"{prediction.status}: {prediction.reason}", room).rstrip()
+            reason = fit_text(f"{prediction.status}: {prediction.reason}", room).rstrip()
             return file + " " * GAP + self._paint(reason, "33" if prediction.status == "unidentified" else "31")
         confidence = prediction.confidence or 0.0
         cells = self._align(
-            (prediction.name, prediction.common_name, prediction.rank, f"{bar(confidence)} {confidence:4.0%}")
+            (prediction.name, prediction.common_name, prediction.rank, f"{draw_bar(confidence)} {confidence:4.0%}")
         )
         return file + " " * GAP + cells.rstrip()
 
     def _align(self, texts: Sequence[str]) -> str:
-        return (" " * GAP).join(fit(text, width) for text, width in zip(texts, self._widths[1:], strict=True))
+        return (" " * GAP).join(fit_text(text, width) for text, width in zip(texts, self._widths[1:], strict=True))
 
     def _paint(self, text: str, code: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self._colour else text
 
 
-def bar(fraction: float, width: int = BAR_WIDTH) -> str:
+def draw_bar(fraction: float, width: int = BAR_WIDTH) -> str:
     """A bar of `width` columns, filled to an eighth of a column."""
     eighths = round(max(0.0, min(1.0, fraction)) * width * 8)
     full, rest = divmod(eighths, 8)

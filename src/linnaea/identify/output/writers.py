@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -13,12 +14,14 @@ from linnaea.standards.camtrap_dp import PackageFacts, write_package
 from linnaea.standards.exif import PhotoFacts, read_photo_facts
 from linnaea.store import atomic_path
 
-AS = ("table", "darwin-core", "camtrap-dp")
+logger = logging.getLogger(__name__)
+
+OUTPUT_FORMATS = ("table", "darwin-core", "camtrap-dp")
 
 Rows = Callable[[], Iterator[tuple[str, Prediction]]]
 
 
-def check_out(out: Path | None, form: str) -> None:
+def check_output(out: Path | None, form: str) -> None:
     """Raises ValueError where `out` cannot hold the form."""
     if out is None or str(out) == "-":
         if form != "table":
@@ -43,10 +46,13 @@ def write_output(
     identified_by: str,
     created: str,
     near: tuple[float, float] | None,
-    say: Callable[[str], None],
     read_facts: Callable[[str], PhotoFacts] = read_photo_facts,
-) -> None:
-    """Writes the rows aside and moves the result into place whole. `read_facts` is asked about photographs by path."""
+) -> int:
+    """Write the rows to a temporary path and move the complete result into place.
+
+    `read_facts` returns the metadata of the photograph at a path. Returns how many deployments of a Camtrap DP package
+    have no coordinates (0 for tables).
+    """
     suffix = out.suffix.lower()
     if form == "table":
         with atomic_path(out) as path:
@@ -57,12 +63,19 @@ def write_output(
             tables.write_table(path, darwin_core.COLUMNS, occurrences, suffix)
     else:
         facts = PackageFacts(classified_by=identified_by, created=created, near=near, read=read_facts)
-        without_place = _write_folder(out, rows, facts)
-        if without_place:
-            say(
-                f"{out}/deployments.csv: {without_place} folders of photographs record no place; fill in latitude and "
-                "longitude before you publish, or give --near LAT,LON"
-            )
+        return _write_folder(out, rows, facts)
+    return 0
+
+
+def log_missing_places(out: Path, n_unplaced: int) -> None:
+    """Log a warning if deployments of the package at `out` have no coordinates."""
+    if n_unplaced:
+        logger.warning(
+            "%s/deployments.csv: %d folders of photographs have no coordinates; fill in latitude and longitude before you "
+            "publish, or give --near LAT,LON",
+            out,
+            n_unplaced,
+        )
 
 
 def _write_folder(out: Path, rows: Rows, facts: PackageFacts) -> int:

@@ -40,7 +40,7 @@ def main(config: CompareConfig) -> int:
     """Compares two runs, prints the answer and writes tables and a report; exit code 0."""
     from linnaea.store import atomic_path
     from linnaea.twin.reports.comparison_report import write_comparison
-    from linnaea.twin.reports.comparison_text import lines
+    from linnaea.twin.reports.comparison_text import format_comparison
     from linnaea.twin.runs.paired_differences import compare, comparison_table, difference_series
     from linnaea.twin.runs.results import load_run
 
@@ -54,7 +54,7 @@ def main(config: CompareConfig) -> int:
             frame.write_csv(temporary)
     notes = without_effect(base, whatif)
     path = write_comparison(base, whatif, found, config.last_years, config.level, out, notes)
-    for line in [*lines(found, config.last_years, config.level), *(f"  {note}" for note in notes)]:
+    for line in [*format_comparison(found, config.last_years, config.level), *(f"  {note}" for note in notes)]:
         print(line)
     print(f"written to {out}: comparison.csv, differences.csv, {path.name}")
     return 0

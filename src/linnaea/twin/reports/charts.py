@@ -31,7 +31,7 @@ _DIVERGING = ((0, 75, 130), (102, 165, 210), (247, 247, 247), (240, 165, 100), (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Curve:
+class BandedLine:
     """A line through time with a band around it."""
 
     name: str
@@ -43,7 +43,7 @@ class Curve:
     dashes: str = ""
 
 
-def short(number: float) -> str:
+def format_short(number: float) -> str:
     """A number as axes show it: 1.2k, 3M, 0.05."""
     size = abs(number)
     for unit, scale in (("M", 1e6), ("k", 1e3)):
@@ -52,7 +52,7 @@ def short(number: float) -> str:
     return f"{number:.3g}"
 
 
-def ticks(low: float, high: float, wanted: int = 3) -> list[float]:
+def choose_ticks(low: float, high: float, wanted: int = 3) -> list[float]:
     """Round numbers from `low` to `high`, about so many."""
     if not high > low:
         return [low]
@@ -74,7 +74,7 @@ def _path(x: np.ndarray, y: np.ndarray) -> str:
     return "".join(parts)
 
 
-class Frame:
+class ChartFrame:
     """The axes of a chart: places of values, and their drawing."""
 
     def __init__(self, x: tuple[float, float], y: tuple[float, float], width: int, height: int):
@@ -94,13 +94,13 @@ class Frame:
     def axes(self, title: str, x_label: str, y_label: str = "") -> str:
         """Title, grid, numbers and labels."""
         parts = [f'<text x="4" y="15" class="title">{escape(title)}</text>']
-        for tick in ticks(*self.y_range):
+        for tick in choose_ticks(*self.y_range):
             y = float(self.y(tick))
             parts.append(f'<line x1="{self.left}" x2="{self.right}" y1="{y:.1f}" y2="{y:.1f}" class="grid"/>')
-            parts.append(f'<text x="{self.left - 5}" y="{y + 4:.1f}" text-anchor="end">{short(tick)}</text>')
-        for tick in ticks(*self.x_range, wanted=4):
+            parts.append(f'<text x="{self.left - 5}" y="{y + 4:.1f}" text-anchor="end">{format_short(tick)}</text>')
+        for tick in choose_ticks(*self.x_range, wanted=4):
             parts.append(
-                f'<text x="{float(self.x(tick)):.1f}" y="{self.bottom + 14}" text-anchor="middle">{short(tick)}</text>'
+                f'<text x="{float(self.x(tick)):.1f}" y="{self.bottom + 14}" text-anchor="middle">{format_short(tick)}</text>'
             )
         parts.append(f'<text x="{self.right}" y="{self.height - 4}" text-anchor="end">{escape(x_label)}</text>')
         if y_label:
@@ -108,15 +108,15 @@ class Frame:
         return "".join(parts)
 
 
-def svg(width: int, height: int, label: str, body: str) -> str:
+def render_svg(width: int, height: int, label: str, body: str) -> str:
     """A drawing that fits its column, with a text that stands for it."""
     return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label, quote=True)}">{body}</svg>'
 
 
-def curve_chart(
+def draw_lines(
     title: str,
     time_y: np.ndarray,
-    curves: Sequence[Curve],
+    curves: Sequence[BandedLine],
     zero: bool = True,
     unit: str = "",
     dots: Sequence[tuple[float, float]] = (),
@@ -140,7 +140,7 @@ def curve_chart(
     low, high = (min(low, 0.0), max(high, 0.0)) if zero else (low, high)
     high = max([high, *(min(value, 2 * high) for _, value in dots)])
     first = min([time_y[0], *(year * scale for year, _ in dots)])
-    frame = Frame((first, max(time_y[-1], first + 1e-9)), (low, high if high > low else low + 1), 320, 180)
+    frame = ChartFrame((first, max(time_y[-1], first + 1e-9)), (low, high if high > low else low + 1), 320, 180)
     body = ""
     if since_y is not None:
         left = float(frame.x(since_y * scale))
@@ -165,17 +165,17 @@ def curve_chart(
     for year, value in dots:
         body += (
             f'<circle cx="{float(frame.x(year * scale)):.1f}" cy="{float(frame.y(min(value, high))):.1f}" r="2.6" '
-            f'fill="{ORANGE}" stroke="white" stroke-width=".7"><title>{short(value)}</title></circle>'
+            f'fill="{ORANGE}" stroke="white" stroke-width=".7"><title>{format_short(value)}</title></circle>'
         )
-    ends = ", ".join(f"{curve.name} ends at {short(float(curve.middle[-1]))}" for curve in curves)
-    return svg(320, 180, f"{title}: {ends}", body)
+    ends = ", ".join(f"{curve.name} ends at {format_short(float(curve.middle[-1]))}" for curve in curves)
+    return render_svg(320, 180, f"{title}: {ends}", body)
 
 
-def phase_chart(x_name: str, y_name: str, x: np.ndarray, y: np.ndarray) -> str:
+def draw_phase_plot(x_name: str, y_name: str, x: np.ndarray, y: np.ndarray) -> str:
     """One population against another; the path darkens with time, a ring is its start, a disc its end."""
     step = max(1, len(x) // 240)
     x, y = x[::step], y[::step]
-    frame = Frame((0.0, float(x.max()) or 1.0), (0.0, float(y.max()) or 1.0), 320, 260)
+    frame = ChartFrame((0.0, float(x.max()) or 1.0), (0.0, float(y.max()) or 1.0), 320, 260)
     px, py = frame.x(x), frame.y(y)
     body = frame.axes(f"↑ {y_name}", x_name)
     parts = max(1, min(8, len(x) - 1))
@@ -187,10 +187,10 @@ def phase_chart(x_name: str, y_name: str, x: np.ndarray, y: np.ndarray) -> str:
         )
     body += f'<circle cx="{px[0]:.1f}" cy="{py[0]:.1f}" r="4.5" fill="none" stroke="{ORANGE}" stroke-width="2"/>'
     body += f'<circle cx="{px[-1]:.1f}" cy="{py[-1]:.1f}" r="4.5" fill="{ORANGE}"/>'
-    return svg(320, 260, f"{y_name} against {x_name} through time", body)
+    return render_svg(320, 260, f"{y_name} against {x_name} through time", body)
 
 
-def web_chart(drawn: Mapping[str, list[dict]]) -> str:
+def draw_food_web(drawn: Mapping[str, list[dict]]) -> str:
     """The food web of `foodweb.draw_web`: trophic levels upwards, discs by biomass, arrows from the eaten by flow."""
     width, height, side, foot, head = 960, 690, 70, 70, 120
     place = {
@@ -209,7 +209,7 @@ def web_chart(drawn: Mapping[str, list[dict]]) -> str:
         body += (
             f'<path d="{path}" fill="none" stroke="{ORANGE if edge["flow"] else GREY}" '
             f'stroke-width="{0.6 + 9 * edge["width"]:.1f}" opacity="{shade if edge["flow"] else 0.15:.2f}">'
-            f"<title>{escape(edge['prey'])} → {escape(edge['predator'])}: {short(edge['flow'])}</title></path>"
+            f"<title>{escape(edge['prey'])} → {escape(edge['predator'])}: {format_short(edge['flow'])}</title></path>"
         )
     crowd = Counter(round(node["level"]) for node in drawn["nodes"])
     slanted = any(many > MOST_LEVEL for level, many in crowd.items() if level > 1)
@@ -232,10 +232,10 @@ def web_chart(drawn: Mapping[str, list[dict]]) -> str:
             x, y = x + 4, y - radius - 4
             at = f'x="{x:.0f}" y="{y:.0f}" transform="rotate(-40 {x:.0f} {y:.0f})"'
         body += f'<text {at} class="halo">{escape(node["name"])}</text>'
-    return svg(width, height + 20, "food web: who eats whom, and how much", body)
+    return render_svg(width, height + 20, "food web: who eats whom, and how much", body)
 
 
-def bar_chart(rows: Mapping[str, Mapping[str, float]]) -> str:
+def draw_stacked_bars(rows: Mapping[str, Mapping[str, float]]) -> str:
     """Shares of each row's total as stacked bars, with a legend of the parts above."""
     causes = sorted({cause for parts in rows.values() for cause, amount in parts.items() if amount > 0})
     colours = dict(
@@ -259,13 +259,13 @@ def bar_chart(rows: Mapping[str, Mapping[str, float]]) -> str:
                 continue
             body += (
                 f'<rect x="{x:.1f}" y="{y}" width="{wide:.1f}" height="19" fill="{colour}">'
-                f"<title>{escape(name)}, {cause}: {short(parts[cause])} a year</title></rect>"
+                f"<title>{escape(name)}, {cause}: {format_short(parts[cause])} a year</title></rect>"
             )
             if wide > 7 * len(cause):
                 body += f'<text x="{x + 5:.1f}" y="{y + 14}" fill="white" class="plain">{cause}</text>'
             x += wide
-        body += f'<text x="{x + 6:.1f}" y="{y + 14}">{short(sum(parts.values()))} a year</text>'
-    return svg(820, 26 * len(rows) + top + 4, "deaths by cause", body)
+        body += f'<text x="{x + 6:.1f}" y="{y + 14}">{format_short(sum(parts.values()))} a year</text>'
+    return render_svg(820, 26 * len(rows) + top + 4, "deaths by cause", body)
 
 
 def _palette(stops: Sequence[tuple[int, int, int]]) -> np.ndarray:
@@ -283,14 +283,14 @@ def _png(index: np.ndarray, palette: np.ndarray) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def map_png(values: np.ndarray, highest: float) -> str:
+def encode_map(values: np.ndarray, highest: float) -> str:
     """A map [R, C], or frames [f, R, C] below each other, as a picture with north up; the root of the value sets the shade."""
     frames = values.reshape(-1, *values.shape[-2:])[:, ::-1]
     shade = np.sqrt(np.clip(frames / (highest or 1.0), 0, 1))
     return _png((255 * shade).round().reshape(-1, values.shape[-1]), _palette(_CIVIDIS))
 
 
-def difference_png(values: np.ndarray, largest: float) -> str:
+def encode_difference_map(values: np.ndarray, largest: float) -> str:
     """A map of differences [R, C]: blue fewer, white the same, orange more."""
     share = np.clip(values[::-1] / (largest or 1.0), -1, 1)
     return _png((127.5 + 127.5 * np.sign(share) * np.sqrt(np.abs(share))).round(), _palette(_DIVERGING))

@@ -14,7 +14,7 @@ FEW_PAIRS = 5
 ONE_PAIR = "One pair of runs tells no chance from effect: run both with --ensemble 8 or more."
 
 
-def amount(value: float, sign: bool = False) -> str:
+def format_amount(value: float, sign: bool = False) -> str:
     """A number of animals as answers show it: one decimal below 100, two below 1, whole above; "–" when it is not known."""
     if not math.isfinite(value):
         return "–"
@@ -22,7 +22,7 @@ def amount(value: float, sign: bool = False) -> str:
     return f"{value:{'+' if sign and value else ''},.{digits}f}"
 
 
-def share(one: Difference) -> str:
+def format_share(one: Difference) -> str:
     """The difference as a share of the baseline, as text; "" where either is 0."""
     if not (one.base and one.difference):
         return ""
@@ -30,28 +30,28 @@ def share(one: Difference) -> str:
     return f"{percent:+.{0 if abs(percent) >= 0.95 else 1}f} %"
 
 
-def interval(one: Difference) -> str:
+def format_interval(one: Difference) -> str:
     """The interval as text; without a spread between the pairs, or with one pair, there is none."""
     if one.pairs < 2:
         return "–"
     if one.uniform:
         return "the same in both pairs" if one.pairs == 2 else f"the same in all {one.pairs} pairs"
-    return f"{amount(one.low, True)} to {amount(one.high, True)}"
+    return f"{format_amount(one.low, True)} to {format_amount(one.high, True)}"
 
 
-def gone(one: Difference) -> str:
+def format_extinctions(one: Difference) -> str:
     """In how many members of each run the species is gone at the end, as text; "" where it is in none."""
     if not (one.base_gone or one.whatif_gone):
         return ""
     return f"gone in {one.whatif_gone} of {one.pairs} what-ifs, {one.base_gone} of {one.pairs} baselines"
 
 
-def span(last_years: float) -> str:
+def format_period(last_years: float) -> str:
     """The time at the end over which numbers are averaged, as text."""
     return "last year" if last_years == 1 else f"last {last_years:g} years"
 
 
-def caveats(found: Mapping[str, Difference], level: float) -> list[str]:
+def format_caveats(found: Mapping[str, Difference], level: float) -> list[str]:
     """What the marks of a comparison mean, and how far they can be relied on: whole sentences."""
     pairs = next(iter(found.values())).pairs
     if pairs < 2:
@@ -72,25 +72,25 @@ def caveats(found: Mapping[str, Difference], level: float) -> list[str]:
     return told
 
 
-def lines(found: Mapping[str, Difference], last_years: float, level: float) -> list[str]:
+def format_comparison(found: Mapping[str, Difference], last_years: float, level: float) -> list[str]:
     """The answer as text: a row a species, then what the marks mean."""
     pairs = next(iter(found.values())).pairs
-    what = f"{pairs} pair{'s' * (pairs > 1)} of members, numbers as means of the {span(last_years)}, {100 * level:g} % intervals"
+    what = f"{pairs} pair{'s' * (pairs > 1)} of members, numbers as means of the {format_period(last_years)}, {100 * level:g} % intervals"
     head = ("", "start", "baseline", "what-if", "difference", "interval", "", "", "at the end", "")
     rows = [head]
     for name, one in found.items():
         rows.append(
             (
                 name,
-                amount(one.start),
-                amount(one.base),
-                amount(one.whatif),
-                amount(one.difference, True),
-                interval(one),
-                share(one) and f"({share(one)})",
+                format_amount(one.start),
+                format_amount(one.base),
+                format_amount(one.whatif),
+                format_amount(one.difference, True),
+                format_interval(one),
+                format_share(one) and f"({format_share(one)})",
                 "*" if one.beyond_chance else "",
-                f"{amount(one.base_end)} / {amount(one.whatif_end)}",
-                gone(one),
+                f"{format_amount(one.base_end)} / {format_amount(one.whatif_end)}",
+                format_extinctions(one),
             )
         )
     width = [max(len(row[column]) for row in rows) for column in range(len(head))]
@@ -103,5 +103,5 @@ def lines(found: Mapping[str, Difference], last_years: float, level: float) -> l
         ).rstrip()
         for row in rows
     ]
-    first, *rest = caveats(found, level)
+    first, *rest = format_caveats(found, level)
     return [what, *told, f"  {'* ' * (pairs > 1)}{first}", *(f"  {text}" for text in rest)]

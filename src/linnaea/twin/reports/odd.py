@@ -38,12 +38,12 @@ _PHASE = re.compile(r"^ ?(\d+)\. (\w+): (.*)$", re.MULTILINE)
 STREAMS = {name: number for name, number in vars(random).items() if name.isupper() and isinstance(number, int)}
 
 
-def phases() -> list[tuple[int, str, str]]:
+def list_phases() -> list[tuple[int, str, str]]:
     """Number, name and meaning of the phases of a step, as the loop's docstring has them."""
     return [(int(number), name, text) for number, name, text in _PHASE.findall(loop.__doc__)]
 
 
-def about(rule: Rule | type[Rule]) -> str:
+def format_docstring(rule: Rule | type[Rule]) -> str:
     """A rule's docstring on one line."""
     return " ".join((rule.__doc__ or "").split())
 
@@ -66,13 +66,13 @@ def _names_used(function: str, module: str) -> frozenset[str]:
     return frozenset(seen)
 
 
-def streams_of(rule: Rule) -> list[str]:
+def find_streams(rule: Rule) -> list[str]:
     """The random processes that a rule draws from, by the names of their streams."""
     used = _names_used(type(rule).__name__, type(rule).__module__)
     return [name.lower() for name in STREAMS if name in used and name != "FIRST_FREE"]
 
 
-def columns_of(rule: Rule, world: World) -> list[str]:
+def find_columns(rule: Rule, world: World) -> list[str]:
     """The animals' state variables that a rule's code mentions."""
     used = _names_used(type(rule).__name__, type(rule).__module__)
     return [name for name in world.agents.columns if f".{name}" in used]
@@ -83,17 +83,17 @@ def write_odd(run: Run) -> Path:
     world, _ = build_member(run.plan, run.folder, 0)
     path = run.folder / "odd.md"
     with atomic_path(path) as temporary:
-        temporary.write_text(describe(world, run.data, run.title), encoding="utf-8")
+        temporary.write_text(describe_model(world, run.data, run.title), encoding="utf-8")
     return path
 
 
 def describe_world(name: str | Path) -> str:
     """The description of a bundled world, or of a world's file."""
     data = load_world(name)
-    return describe(build_world(data), data, data.name)
+    return describe_model(build_world(data), data, data.name)
 
 
-def describe(world: World, data: WorldData, title: str) -> str:
+def describe_model(world: World, data: WorldData, title: str) -> str:
     """The description as Markdown, in the protocol's seven parts, with the world's tables behind."""
     parts = [
         f"# {title}: description after the ODD protocol",
@@ -161,10 +161,11 @@ def _entities(world: World, data: WorldData) -> str:
 
 def _schedule(world: World) -> str:
     lines = ["Each step has these phases, in this order; within one, rules apply in the order given.", ""]
-    for number, name, text in phases():
+    for number, name, text in list_phases():
         lines.append(f"{number}. **{name}**: {text}")
         lines += [
-            f"    - `{type(rule).__name__}`: {about(rule).split('. ')[0].rstrip('.')}." for rule in world.by_phase[name]
+            f"    - `{type(rule).__name__}`: {format_docstring(rule).split('. ')[0].rstrip('.')}."
+            for rule in world.by_phase[name]
         ]
     lines += [
         "",
@@ -176,10 +177,10 @@ def _schedule(world: World) -> str:
 def _concepts(world: World, data: WorldData) -> str:
     rules = world.rules
     sources = sorted({rule.source for rule in rules if rule.source})
-    random_rules = [f"`{type(rule).__name__}` ({', '.join(found)})" for rule in rules if (found := streams_of(rule))]
+    random_rules = [f"`{type(rule).__name__}` ({', '.join(found)})" for rule in rules if (found := find_streams(rule))]
     deciding = [f"`{type(rule).__name__}`" for rule in world.by_phase["decide"]]
     resolving = [f"`{type(rule).__name__}`" for rule in world.by_phase["resolve"]]
-    herding = [f"`{type(rule).__name__}`" for rule in rules if "herd" in columns_of(rule, world)]
+    herding = [f"`{type(rule).__name__}`" for rule in rules if "herd" in find_columns(rule, world)]
     watching = [f"`{type(rule).__name__}`" for rule in world.by_phase["observe"]]
     traits = ", ".join(data.traits)
     concepts = {
@@ -249,7 +250,7 @@ def _input(world: World) -> str:
 
 def _submodels(world: World) -> str:
     parts = []
-    for _, phase, _ in phases():
+    for _, phase, _ in list_phases():
         for rule in world.by_phase[phase]:
             parts.append(_submodel(rule, world))
     return "\n\n".join(parts)
@@ -260,16 +261,16 @@ def _submodel(rule: Rule, world: World) -> str:
     rows = [
         (f"`{one.name}`", _shown(getattr(rule, one.name)), texts.get(one.name, "")) for one in dataclasses.fields(rule)
     ]
-    parts = [f"### {type(rule).__name__} ({rule.phase})", textwrap.dedent(about(rule))]
+    parts = [f"### {type(rule).__name__} ({rule.phase})", textwrap.dedent(format_docstring(rule))]
     if rule.source:
         parts.append(f"Source: {rule.source}.")
     if rows and not isinstance(rule, Intervene | Record):
         parts.append(_table(("parameter", "value", "meaning"), rows))
     if rule.leaves_out:
         parts.append("Leaves out: " + " ".join(rule.leaves_out))
-    if streams := streams_of(rule):
+    if streams := find_streams(rule):
         parts.append(f"Random processes: {', '.join(streams)}.")
-    if columns := columns_of(rule, world):
+    if columns := find_columns(rule, world):
         parts.append(f"State variables: {', '.join(f'`{name}`' for name in columns)}.")
     return "\n\n".join(parts)
 

@@ -9,7 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from linnaea.pages.html import figures, html_table, image, key, scale_bar, section, unverified, write_page
+from linnaea.pages.html import (
+    render_figures,
+    render_image,
+    render_legend,
+    render_scale_bar,
+    render_section,
+    render_table,
+    render_unverified,
+    write_page,
+)
 from linnaea.pages.style import SCRIPT
 from linnaea.twin.data.foodweb import draw_web
 from linnaea.twin.engine.agents import HOURS_A_YEAR
@@ -19,15 +28,15 @@ from linnaea.twin.reports.charts import (
     GREEN,
     ORANGE,
     PURPLE,
-    Curve,
-    bar_chart,
-    curve_chart,
-    map_png,
-    phase_chart,
-    short,
-    web_chart,
+    BandedLine,
+    draw_food_web,
+    draw_lines,
+    draw_phase_plot,
+    draw_stacked_bars,
+    encode_map,
+    format_short,
 )
-from linnaea.twin.reports.tables import bands, flows, hosts, trait_names
+from linnaea.twin.reports.tables import compute_bands, compute_flows, find_hosts, list_trait_columns
 from linnaea.twin.runs.recorder import HEALTH, WEATHER
 from linnaea.twin.runs.results import Run
 from linnaea.twin.scenarios.scenario_file import duration
@@ -54,25 +63,25 @@ IDLE_NOTE = (
 def write_report(run: Run, without_effect: Sequence[str] = ()) -> Path:
     """Writes `report.html` into the run's folder, with the interventions that cannot change anything named at its head."""
     parts = [
-        section("Without effect", "".join(f"<p>{escape(line)}.</p>" for line in without_effect), IDLE_NOTE),
-        section("Members that failed", _failed(run), failure_note(run)),
-        section("Numbers", population_charts([(run, "", BLUE, "")]), band_note(run)),
-        section("What became of whom", _summary_table(run)),
-        section("Who eats whom", _web(run), WEB_NOTE),
-        section("Time-lapse", _lapse(run), "The first member; the root of the number in a cell sets its shade."),
-        section("Where they were", _maps(run), "Animals per km², mean over time and members; north is up."),
-        section("One against the other", _phases(run), "Medians; the ring is the start, the disc the end."),
-        section("Causes of death", bar_chart(_deaths(run)), DEATH_NOTE),
-        section("Health", _health(run), _health_note(run)),
-        section("Food and weather", _surroundings(run)),
-        section("Heritable traits", _trait_charts(run)),
-        unverified(run.data.unmeasured()),
-        made(run),
+        render_section("Without effect", "".join(f"<p>{escape(line)}.</p>" for line in without_effect), IDLE_NOTE),
+        render_section("Members that failed", _failed(run), describe_failures(run)),
+        render_section("Numbers", draw_populations([(run, "", BLUE, "")]), describe_bands(run)),
+        render_section("What became of whom", _summary_table(run)),
+        render_section("Who eats whom", _web(run), WEB_NOTE),
+        render_section("Time-lapse", _lapse(run), "The first member; the root of the number in a cell sets its shade."),
+        render_section("Where they were", _maps(run), "Animals per km², mean over time and members; north is up."),
+        render_section("One against the other", _phases(run), "Medians; the ring is the start, the disc the end."),
+        render_section("Causes of death", draw_stacked_bars(_deaths(run)), DEATH_NOTE),
+        render_section("Health", _health(run), _health_note(run)),
+        render_section("Food and weather", _surroundings(run)),
+        render_section("Heritable traits", _trait_charts(run)),
+        render_unverified(run.data.unmeasured()),
+        render_provenance(run),
     ]
     return write_page(run.folder / "report.html", run.title, run.data.about, parts)
 
 
-def failure_note(run: Run) -> str:
+def describe_failures(run: Run) -> str:
     """What the tables and the page make of members that failed, in a sentence or two; "" where none did."""
     if not run.failures:
         return ""
@@ -101,25 +110,25 @@ def _failed(run: Run) -> str:
         )
         for member, reason in run.failures.items()
     ]
-    return html_table(("member", "written down", "in means", "reason"), rows)
+    return render_table(("member", "written down", "in means", "reason"), rows)
 
 
-def band_note(run: Run) -> str:
+def describe_bands(run: Run) -> str:
     """What lines and bands are."""
     many = len(run.members)
     return "A single run: chance alone would give others." if many == 1 else f"Median and 5 to 95 % of {many} members."
 
 
-def population_charts(runs: list[tuple[Run, str, str, str]]) -> str:
+def draw_populations(runs: list[tuple[Run, str, str, str]]) -> str:
     """Numbers of each species through time, of one run or several: each with its label, colour and dashes."""
     charts = []
     for index, name in enumerate(runs[0][0].species):
         curves = []
         for run, label, colour, dashes in runs:
-            low, middle, high = bands(run.records["counts"][:, :, index])
+            low, middle, high = compute_bands(run.records["counts"][:, :, index])
             several = len(run.members) > 1
             curves.append(
-                Curve(
+                BandedLine(
                     name=label or name,
                     middle=middle,
                     low=low if several else None,
@@ -128,8 +137,8 @@ def population_charts(runs: list[tuple[Run, str, str, str]]) -> str:
                     dashes=dashes,
                 )
             )
-        charts.append(curve_chart(name, runs[0][0].time_y, curves))
-    return figures(charts)
+        charts.append(draw_lines(name, runs[0][0].time_y, curves))
+    return render_figures(charts)
 
 
 def _summary_table(run: Run) -> str:
@@ -147,13 +156,13 @@ def _summary_table(run: Run) -> str:
                 f"{100 * gone:.0f} %" if gone else "",
             )
         )
-    return html_table(("species", "at the start", "at the end", "5 to 95 %", "gone in"), rows)
+    return render_table(("species", "at the start", "at the end", "5 to 95 %", "gone in"), rows)
 
 
 def _health(run: Run) -> str:
     """Susceptible, ill, recovered and vaccinated animals of each host through time."""
     charts, several = [], len(run.members) > 1
-    known = hosts(run)
+    known = find_hosts(run)
     if not known:
         return ""
     there = [index for index in range(len(HEALTH)) if run.records["health"][:, :, known, index].any()]
@@ -161,9 +170,9 @@ def _health(run: Run) -> str:
         curves = []
         for name, colour, dashes, values in ((*HEALTH_LINES[i], run.records["health"][:, :, row, i]) for i in there):
             if values.any():
-                low, middle, high = bands(values)
+                low, middle, high = compute_bands(values)
                 curves.append(
-                    Curve(
+                    BandedLine(
                         name=name,
                         middle=middle,
                         low=low if several else None,
@@ -172,11 +181,11 @@ def _health(run: Run) -> str:
                         dashes=dashes,
                     )
                 )
-        charts.append(curve_chart(run.species[row], run.time_y, curves))
-    return key(HEALTH_LINES[index] for index in there) + figures(charts)
+        charts.append(draw_lines(run.species[row], run.time_y, curves))
+    return render_legend(HEALTH_LINES[index] for index in there) + render_figures(charts)
 
 
-def days(run: Run) -> str:
+def format_record_interval(run: Run) -> str:
     """Time between two records, as text: "day", "30.4 days"."""
     number = run.plan.every_h / 24
     return "day" if number == 1 else f"{number:.3g} days"
@@ -184,7 +193,7 @@ def days(run: Run) -> str:
 
 def _health_note(run: Run) -> str:
     return (
-        f"Animals by state of health, a record every {days(run)}; the recovered and the vaccinated are immune. "
+        f"Animals by state of health, a record every {format_record_interval(run)}; the recovered and the vaccinated are immune. "
         "What comes and goes between two records does not show: --every-days writes them down more often."
     )
 
@@ -193,42 +202,42 @@ def _web(run: Run) -> str:
     biomass = dict(zip(run.species, run.records["mass_kg"].mean((0, 1)), strict=True))
     if run.foods:
         biomass |= dict(zip(run.foods, run.records["food_kg"].mean((0, 1)), strict=True))
-    found = flows(run)
-    return f"<figure>{web_chart(draw_web(run.data.web, found or None, biomass))}</figure>"
+    found = compute_flows(run)
+    return f"<figure>{draw_food_web(draw_web(run.data.web, found or None, biomass))}</figure>"
 
 
-def by_number(run: Run, most: int) -> list[int]:
+def rank_by_number(run: Run, most: int) -> list[int]:
     """Rows of the species, the most numerous first."""
     mean = run.records["counts"].mean((0, 1))
     return [int(row) for row in np.argsort(-mean, kind="stable") if mean[row] > 0][:most]
 
 
-def ground_km(run: Run) -> tuple[float, float]:
+def measure_ground_km(run: Run) -> tuple[float, float]:
     """Width and height of the ground that was run, km."""
     side = run.plan.area_share**0.5
     return run.data.ground.width_km * side, run.data.ground.height_km * side
 
 
-def cell_km2(run: Run, shape: tuple[int, ...]) -> float:
+def measure_cell_km2(run: Run, shape: tuple[int, ...]) -> float:
     """Area of a cell of maps of this shape [..., R, C]."""
-    width, height = ground_km(run)
+    width, height = measure_ground_km(run)
     return width * height / (shape[-1] * shape[-2])
 
 
 def _maps(run: Run) -> str:
     density = run.records["map"].mean(0)
-    density = density / cell_km2(run, density.shape)
-    scale = scale_bar(ground_km(run)[0])
+    density = density / measure_cell_km2(run, density.shape)
+    scale = render_scale_bar(measure_ground_km(run)[0])
     pictures, captions = [], []
-    for row in by_number(run, MOST_MAPS):
+    for row in rank_by_number(run, MOST_MAPS):
         name, highest = run.species[row], float(density[row].max())
         pictures.append(
-            image(map_png(density[row], highest), f"map of {name}")
+            render_image(encode_map(density[row], highest), f"map of {name}")
             + scale
-            + f"<div class='ramp one'></div><div class=ends><span>0</span><span>{short(highest)}</span></div>"
+            + f"<div class='ramp one'></div><div class=ends><span>0</span><span>{format_short(highest)}</span></div>"
         )
         captions.append(escape(name))
-    return figures(pictures, captions)
+    return render_figures(pictures, captions)
 
 
 def _lapse(run: Run) -> str:
@@ -236,11 +245,12 @@ def _lapse(run: Run) -> str:
     if frames is None or len(frames) < 2:
         return ""
     sprites = {
-        run.species[row]: map_png(frames[:, row], float(frames[:, row].max())) for row in by_number(run, MOST_LAPSES)
+        run.species[row]: encode_map(frames[:, row], float(frames[:, row].max()))
+        for row in rank_by_number(run, MOST_LAPSES)
     }
     for index, name in enumerate(run.foods[:4]):
         layer = run.frames["food_frames"][:, index]
-        sprites[name] = map_png(layer, float(layer.max()))
+        sprites[name] = encode_map(layer, float(layer.max()))
     if not sprites:
         return ""
     rows, columns = frames.shape[2:]
@@ -255,7 +265,7 @@ def _lapse(run: Run) -> str:
     data = json.dumps(content).replace("</", "<\\/")
     return (
         f"<canvas id=lapse width={columns * 15} height={rows * 15} role=img aria-label='time-lapse'></canvas>"
-        f"<div class=under>{scale_bar(ground_km(run)[0])}</div><div class=player>"
+        f"<div class=under>{render_scale_bar(measure_ground_km(run)[0])}</div><div class=player>"
         f"<button id=play type=button>Play</button><label>show <select id=who>{options}</select></label>"
         f"<input id=frame type=range min=0 max={len(frames) - 1} value=0 aria-label='moment'><output id=when></output></div>"
         "<noscript>The time-lapse needs scripts; the maps below do not.</noscript>"
@@ -268,12 +278,12 @@ def _phases(run: Run) -> str:
     middle = dict(zip(run.species, np.median(run.records["counts"], 0).T, strict=True))
     if run.foods:
         middle |= {name: values for name, values in zip(run.foods, np.median(run.records["food_kg"], 0).T, strict=True)}
-    found = sorted(flows(run).items(), key=lambda one: (one[0][1] not in run.species, -one[1]))
+    found = sorted(compute_flows(run).items(), key=lambda one: (one[0][1] not in run.species, -one[1]))
     charts = []
     for (eater, eaten), _ in found[:MOST_PHASES]:
         unit = "" if eaten in run.species else ", kg"
-        charts.append(phase_chart(f"{eaten}{unit}", eater, middle[eaten], middle[eater]))
-    return figures(charts)
+        charts.append(draw_phase_plot(f"{eaten}{unit}", eater, middle[eaten], middle[eater]))
+    return render_figures(charts)
 
 
 def _deaths(run: Run) -> dict[str, dict[str, float]]:
@@ -289,35 +299,35 @@ def _deaths(run: Run) -> dict[str, dict[str, float]]:
 def _surroundings(run: Run) -> str:
     charts = []
     for index, name in enumerate(run.foods):
-        low, middle, high = bands(run.records["food_kg"][:, :, index])
+        low, middle, high = compute_bands(run.records["food_kg"][:, :, index])
         charts.append(
-            curve_chart(
-                name, run.time_y, [Curve(name=name, middle=middle, low=low, high=high, colour=GREEN)], unit="kg"
+            draw_lines(
+                name, run.time_y, [BandedLine(name=name, middle=middle, low=low, high=high, colour=GREEN)], unit="kg"
             )
         )
     for index, (label, unit) in enumerate(WEATHER.values()):
         values = run.records["weather"][..., index]
         if np.isfinite(values).all() and np.ptp(values) > 0:
-            low, middle, high = bands(values)
-            curve = Curve(name=label, middle=middle, low=low, high=high, colour=BLUE)
-            charts.append(curve_chart(label, run.time_y, [curve], zero=unit != "°C", unit=unit))
-    return figures(charts)
+            low, middle, high = compute_bands(values)
+            curve = BandedLine(name=label, middle=middle, low=low, high=high, colour=BLUE)
+            charts.append(draw_lines(label, run.time_y, [curve], zero=unit != "°C", unit=unit))
+    return render_figures(charts)
 
 
 def _trait_charts(run: Run) -> str:
     charts = []
-    for index, trait in enumerate(trait_names(run)):
+    for index, trait in enumerate(list_trait_columns(run)):
         if trait not in run.data.traits:
             continue
         for row, name in enumerate(run.species):
             mean, spread = (np.nanmean(run.records["traits"][:, :, row, index, part], 0) for part in (0, 1))
             if np.isfinite(mean).any() and np.nanmax(np.abs(mean)) > 0:
-                curve = Curve(name=name, middle=mean, low=mean - spread, high=mean + spread)
-                charts.append(curve_chart(f"{name}: {trait}", run.time_y, [curve], zero=False))
-    return figures(charts)
+                curve = BandedLine(name=name, middle=mean, low=mean - spread, high=mean + spread)
+                charts.append(draw_lines(f"{name}: {trait}", run.time_y, [curve], zero=False))
+    return render_figures(charts)
 
 
-def scenario_text(run: Run) -> str:
+def read_scenario_text(run: Run) -> str:
     """What the scenario's file says of itself; "" without one."""
     if not run.plan.scenario:
         return ""
@@ -326,9 +336,9 @@ def scenario_text(run: Run) -> str:
     return read_scenario(run.folder / run.plan.scenario).description
 
 
-def made(run: Run) -> str:
+def render_provenance(run: Run) -> str:
     """The part that says how to make the run again."""
-    plan, (width, height) = run.plan, ground_km(run)
+    plan, (width, height) = run.plan, measure_ground_km(run)
     size = f"{width:.3g} × {height:.3g} km"
     facts = {
         "world": plan.world,
@@ -337,7 +347,7 @@ def made(run: Run) -> str:
         "members": f"{len(run.members)} of {plan.members}",
         "area": f"{plan.area_share:g} of the world's ({size})" if plan.area_share != 1 else size,
         "step": f"{run.data.ground.dt_h:g} h",
-        "records": f"every {days(run)}",
+        "records": f"every {format_record_interval(run)}",
     }
     facts |= {name: f"{value:g}" for name, value in plan.settings if name != "ground.dt_h"}
     failed = "".join(f"<p>Member {member + 1} failed: {escape(reason)}</p>" for member, reason in run.failures.items())

@@ -12,12 +12,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from linnaea.pages.html import answer, figures, html_table, key, section, unverified, write_page
+from linnaea.pages.html import (
+    render_answer,
+    render_figures,
+    render_legend,
+    render_section,
+    render_table,
+    render_unverified,
+    write_page,
+)
 from linnaea.twin.assembly.parameters import get_value, grade_of
 from linnaea.twin.data.world_file import WorldData
 from linnaea.twin.engine.agents import HOURS_A_YEAR
-from linnaea.twin.reports.charts import BLUE, GREEN, Curve, curve_chart, short
-from linnaea.twin.reports.study_charts import Effect, effect_bars, morris_chart, particle_chart, posterior_chart
+from linnaea.twin.reports.charts import BLUE, GREEN, BandedLine, draw_lines, format_short
+from linnaea.twin.reports.study_charts import (
+    ParameterEffect,
+    draw_effects,
+    draw_morris_plot,
+    draw_particles,
+    draw_posterior,
+)
 
 if TYPE_CHECKING:
     from linnaea.twin.inference.abc_smc import Posterior
@@ -51,9 +65,9 @@ def write_sensitivity(
         by_species.setdefault(row["species"], []).append(row)
     bars, plots = [], []
     for species, own in by_species.items():
-        bars.append(effect_bars(species, [_effect(row, size, beside) for row in own], UNITS[method]))
+        bars.append(draw_effects(species, [_effect(row, size, beside) for row in own], UNITS[method]))
         if method == "morris":
-            plots.append(morris_chart(species, [(row["parameter"], row["mu_star"], row["sigma"]) for row in own]))
+            plots.append(draw_morris_plot(species, [(row["parameter"], row["mu_star"], row["sigma"]) for row in own]))
     mark = "what chance alone brings in 95 % of cases" if beside == "chance" else "the 95 % interval"
     head = ("species", "parameter", "range", size, beside, "grade")
     table = [
@@ -61,32 +75,34 @@ def write_sensitivity(
             row["species"],
             row["parameter"],
             f"{row['low']:g} to {row['high']:g}",
-            short(row[size]),
-            short(row[beside]),
+            format_short(row[size]),
+            format_short(row[beside]),
             row["grade"],
         )
         for row in rows
     ]
     parts = [
-        answer(about, _strongest(by_species, size, beside)),
-        section("What moves whom", figures(bars, wide=True), f"{meaning}; the mark shows {mark}."),
-        section(
+        render_answer(about, _strongest(by_species, size, beside)),
+        render_section("What moves whom", render_figures(bars, wide=True), f"{meaning}; the mark shows {mark}."),
+        render_section(
             "Alone or together",
-            figures(plots),
+            render_figures(plots),
             "Above the line the effect of a parameter depends on the others, or is not the same over its range.",
         ),
-        section("In numbers", html_table(head, table)),
-        unverified(data.unmeasured()),
+        render_section("In numbers", render_table(head, table)),
+        render_unverified(data.unmeasured()),
     ]
     return write_page(
         folder / "report.html", f"{data.name}: which values matter", f"{TITLES[method]}. {data.about}", parts
     )
 
 
-def _effect(row: Mapping, size: str, beside: str) -> Effect:
+def _effect(row: Mapping, size: str, beside: str) -> ParameterEffect:
     if beside == "chance":
-        return Effect(name=row["parameter"], size=row[size], chance=row[beside])
-    return Effect(name=row["parameter"], size=row[size], low=row[size] - row[beside], high=row[size] + row[beside])
+        return ParameterEffect(name=row["parameter"], size=row[size], chance=row[beside])
+    return ParameterEffect(
+        name=row["parameter"], size=row[size], low=row[size] - row[beside], high=row[size] + row[beside]
+    )
 
 
 def _strongest(by_species: Mapping[str, Sequence[Mapping]], size: str, beside: str) -> list[str]:
@@ -99,7 +115,7 @@ def _strongest(by_species: Mapping[str, Sequence[Mapping]], size: str, beside: s
             continue
         sign = "beside" if beside == "chance" else "±"
         told.append(
-            f"{species}: most by {first['parameter']}, {size} {short(first[size])} {sign} {short(first[beside])}."
+            f"{species}: most by {first['parameter']}, {size} {format_short(first[size])} {sign} {format_short(first[beside])}."
         )
     said = told[:MOST_TOLD]
     if len(told) > MOST_TOLD:
@@ -121,13 +137,13 @@ def write_calibration(
         first, middle, last = (float(value) for value in band_qp[:, index])
         present = get_value(data, name)
         charts.append(
-            posterior_chart(
+            draw_posterior(
                 name, posterior.values_np[:, index], posterior.weights_n, (low, high), (first, middle, last), present
             )
         )
         hardly = (last - first) / (0.9 * (high - low)) >= WIDE
         told.append(
-            f"{name}: median {short(middle)}, 90 % interval {short(first)} to {short(last)}"
+            f"{name}: median {format_short(middle)}, 90 % interval {format_short(first)} to {format_short(last)}"
             + (f"; the observations hardly tell it within {low:g} to {high:g}." if hardly else ".")
         )
         now = "computed" if math.isnan(present) else f"{present:g}"
@@ -141,23 +157,23 @@ def write_calibration(
     )
     head = ("parameter", "now", "grade", "range (prior)", "median", "5 to 95 %")
     parts = [
-        answer(
+        render_answer(
             about,
             [*told, "Fitted is not validated: whether the values hold for other counts, these counts do not say."],
         ),
-        section(
+        render_section(
             "What the counts say of each value",
-            figures(charts),
+            render_figures(charts),
             "Bars: probability after the counts, as a multiple of the even prior (dashed). Strip: 5 to 95 % with the median. "
             "Triangle: the value that the world has now.",
         ),
-        section(
+        render_section(
             "Together",
-            figures(_pairs(posterior, ranges)),
+            render_figures(_pairs(posterior, ranges)),
             "Pairs of values that agree with the counts; larger weighs more.",
         ),
-        section("In numbers", html_table(head, rows)),
-        unverified(data.unmeasured()),
+        render_section("In numbers", render_table(head, rows)),
+        render_unverified(data.unmeasured()),
     ]
     return write_page(folder / "report.html", f"{data.name}: values fitted to counts", data.about, parts)
 
@@ -172,7 +188,7 @@ def _pairs(posterior: Posterior, ranges: Sequence[tuple[str, float, float]]) -> 
             spread = math.sqrt(together[0, 0] * together[1, 1])
             found.append((-abs(together[0, 1]) / spread if spread else 0.0, i, j))
     return [
-        particle_chart(ranges[i], ranges[j], values_np[:, i], values_np[:, j], weights_n)
+        draw_particles(ranges[i], ranges[j], values_np[:, i], values_np[:, j], weights_n)
         for _, i, j in sorted(found)[:3]
     ]
 
@@ -198,12 +214,12 @@ def write_assimilation(
         low, middle, high = np.quantile(corrected, BAND, axis=1)
         free = np.median(done.before_wsm[:, s], axis=1)
         curves = [
-            Curve(name=name, middle=middle, low=low, high=high, colour=BLUE),
-            Curve(name=f"{name} before the span's counts", middle=free, colour=GREEN, dashes="2 3"),
+            BandedLine(name=name, middle=middle, low=low, high=high, colour=BLUE),
+            BandedLine(name=f"{name} before the span's counts", middle=free, colour=GREEN, dashes="2 3"),
         ]
         forecast = float(years_w[n - 1]) if len(years_w) > n else None
         charts.append(
-            curve_chart(
+            draw_lines(
                 name, years_w, curves, unit="animals a km²", dots=_dots(name, s, done, windows), since_y=forecast
             )
         )
@@ -218,7 +234,7 @@ def write_assimilation(
         rows.append(
             row + ([f"{ahead[1, s]:.4g}", f"{ahead[0, s]:.4g} to {ahead[2, s]:.4g}"] if ahead is not None else [])
         )
-    lines = key(
+    lines = render_legend(
         [("corrected by the counts, then the forecast", BLUE, ""), ("before the counts of its span", GREEN, "2 3")]
     )
     learned = [row for row in parameters if row["validated"] != "never"]
@@ -233,20 +249,20 @@ def write_assimilation(
         f"{len(parameters) - len(learned)} of {len(parameters)} parameters were never validated by these observations.",
     ]
     parts = [
-        answer(f"{n} spans of counts since {start[:10]}, {done.before_wsm.shape[2]} members.", told),
-        section(
+        render_answer(f"{n} spans of counts since {start[:10]}, {done.before_wsm.shape[2]} members.", told),
+        render_section(
             "Densities through time",
-            lines + figures(charts),
+            lines + render_figures(charts),
             "Median and 5 to 95 % of the members; years since the start. Dots are counts, divided by what a unit of density "
             "makes their sensors count before anything is known of their detection; a dot on the upper edge lies beyond. "
             "On grey ground there were no counts: the forecast.",
         ),
-        section("Animals a km²", html_table(head, rows)),
-        section(
+        render_section("Animals a km²", render_table(head, rows)),
+        render_section(
             "What the counts told of the parameters",
-            html_table(("parameter", "factor to the table", "5 to 95 %"), factors) if factors else "",
+            render_table(("parameter", "factor to the table", "5 to 95 %"), factors) if factors else "",
         ),
-        unverified(data.unmeasured()),
+        render_unverified(data.unmeasured()),
     ]
     return write_page(folder / "report.html", f"{data.name}: numbers corrected by observations", data.about, parts)
 

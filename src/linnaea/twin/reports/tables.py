@@ -29,7 +29,7 @@ COMPRESSION = {"zlib": True, "shuffle": True, "complevel": 4}
 def write_outputs(run: Run, form: str = "csv") -> list[Path]:
     """Writes all tables and the NetCDF files into the run's folder: their paths."""
     written = []
-    for name, frame in tables(run).items():
+    for name, frame in build_tables(run).items():
         path = run.folder / f"{name}.{form}"
         with atomic_path(path) as temporary:
             frame.write_csv(temporary) if form == "csv" else frame.write_parquet(temporary)
@@ -44,16 +44,21 @@ def write_outputs(run: Run, form: str = "csv") -> list[Path]:
     return written
 
 
-def tables(run: Run) -> dict[str, object]:
+def build_tables(run: Run) -> dict[str, object]:
     """The tables of a run by name, as polars frames."""
-    found = {"series": series(run), "summary": summary(run), "deaths": deaths(run), "flows": flow_table(run)}
+    found = {
+        "series": build_series(run),
+        "summary": build_summary(run),
+        "deaths": build_deaths(run),
+        "flows": build_flows(run),
+    }
     if run.records["traits"].shape[3]:
-        found["traits"] = traits(run)
+        found["traits"] = build_traits(run)
     if run.foods:
-        found["foods"] = food_table(run)
-    if hosts(run):
-        found["health"] = health(run)
-    return {"members": member_table(run), **found, "unverified": unverified(run)}
+        found["foods"] = build_foods(run)
+    if find_hosts(run):
+        found["health"] = build_health(run)
+    return {"members": build_members(run), **found, "unverified": build_unverified(run)}
 
 
 def _long(
@@ -79,7 +84,7 @@ def _long(
     return pl.DataFrame(joined).sort("member", maintain_order=True)
 
 
-def series(run: Run):
+def build_series(run: Run):
     """Numbers and biomass, births and deaths since the start, of every member, record and species."""
     return _long(
         run,
@@ -94,17 +99,17 @@ def series(run: Run):
     )
 
 
-def bands(values_mks: np.ndarray, quantiles: tuple[float, ...] = BAND) -> np.ndarray:
+def compute_bands(values_mks: np.ndarray, quantiles: tuple[float, ...] = BAND) -> np.ndarray:
     """Quantiles over the members: float64 [q, k, s]."""
     return np.quantile(values_mks, quantiles, axis=0)
 
 
-def summary(run: Run):
+def build_summary(run: Run):
     """Mean and quantiles over the members at every record, and the share of members in which the species is gone."""
     import polars as pl
 
     counts = run.records["counts"]
-    low, middle, high = bands(counts)
+    low, middle, high = compute_bands(counts)
     k, s = len(run.time_y), len(run.species)
     return pl.DataFrame(
         {
@@ -120,7 +125,7 @@ def summary(run: Run):
     )
 
 
-def deaths(run: Run):
+def build_deaths(run: Run):
     """Deaths of each species by cause over the whole run, a member's mean a year."""
     import polars as pl
 
@@ -130,7 +135,7 @@ def deaths(run: Run):
     return pl.DataFrame(rows, schema=["species", "cause", "deaths_per_year"], orient="row")
 
 
-def flows(run: Run) -> dict[tuple[str, str], float]:
+def compute_flows(run: Run) -> dict[tuple[str, str], float]:
     """Energy that goes from the eaten to the eater, kJ a year, mean of the members: by (eater, eaten).
 
     Of prey the bodies killed at the adults' mass, as the killed are counted and not weighed. Empty where no member reached
@@ -147,20 +152,20 @@ def flows(run: Run) -> dict[tuple[str, str], float]:
     return found
 
 
-def flow_table(run: Run):
+def build_flows(run: Run):
     """The flows as a table."""
     import polars as pl
 
-    rows = [(eater, eaten, amount) for (eater, eaten), amount in sorted(flows(run).items())]
+    rows = [(eater, eaten, amount) for (eater, eaten), amount in sorted(compute_flows(run).items())]
     return pl.DataFrame(rows, schema={"eater": pl.String, "eaten": pl.String, "kj_per_year": pl.Float64}, orient="row")
 
 
-def traits(run: Run):
+def build_traits(run: Run):
     """Mean and standard deviation of the heritable traits, every member, record and species that is there."""
     import polars as pl
 
     parts = []
-    for index, name in enumerate(trait_names(run)):
+    for index, name in enumerate(list_trait_columns(run)):
         frame = _long(
             run,
             run.species,
@@ -171,15 +176,15 @@ def traits(run: Run):
     return pl.concat(parts)
 
 
-def hosts(run: Run) -> list[int]:
+def find_hosts(run: Run) -> list[int]:
     """Rows of the species of which an animal was ever seen ill, recovered or vaccinated."""
     found = run.records.get("health")
     return [] if found is None else [int(row) for row in np.flatnonzero(found[..., 1:].sum((0, 1, 3)))]
 
 
-def health(run: Run):
+def build_health(run: Run):
     """Susceptible, ill, recovered (immune) and vaccinated animals of the hosts, every member and record."""
-    rows = hosts(run)
+    rows = find_hosts(run)
     return _long(
         run,
         [run.species[row] for row in rows],
@@ -188,17 +193,17 @@ def health(run: Run):
     )
 
 
-def trait_names(run: Run) -> list[str]:
+def list_trait_columns(run: Run) -> list[str]:
     """The traits in the order of the animals' columns: of each its phenotype, then its breeding value."""
     return [name for trait in run.data.traits for name in (trait, f"{trait}_value")]
 
 
-def food_table(run: Run):
+def build_foods(run: Run):
     """Biomass of plants, dead matter and pools over the whole map, every member and record."""
     return _long(run, run.foods, "food", lambda r: {"biomass_kg": r["food_kg"]})
 
 
-def member_table(run: Run):
+def build_members(run: Run):
     """Every member with its seed, how far it was written down, whether means use it, and the reason of those that failed."""
     import polars as pl
 
@@ -217,7 +222,7 @@ def member_table(run: Run):
     )
 
 
-def unverified(run: Run):
+def build_unverified(run: Run):
     """The values of the world that no source stands behind."""
     import polars as pl
 
@@ -315,7 +320,7 @@ def write_grids(run: Run, path: Path) -> None:
         counts, mass = (np.swapaxes(r[name], 1, 2) for name in ("counts", "mass_kg"))
         _put(file, "animals", dims, counts, "i4", units="1", long_name="number of animals", coordinates="species_name")
         _put(file, "biomass", dims, mass, units="kg", long_name="mass of all animals", coordinates="species_name")
-        if hosts(run):
+        if find_hosts(run):
             _names(file, "state", HEALTH, "state of health; the recovered and the vaccinated are immune")
             states = r["health"].transpose(0, 2, 3, 1)
             _put(
