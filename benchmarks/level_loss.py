@@ -156,7 +156,7 @@ def train(work: Path, name: str, options: tuple[str, ...], seed: int, steps: int
 
 def figures(work: Path, folder: Path, seed: int) -> list[float]:
     """Per cent of photographs whose likeliest name is right: see FIGURES."""
-    from linnaea.embed.names.name_table import embed_texts
+    from linnaea.embed.names.text_embedding import embed_texts
     from linnaea.model.core.preprocessing import preprocess_image
     from linnaea.model.loading import load_model
 

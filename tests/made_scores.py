@@ -16,15 +16,15 @@ def make_scores(mass_br, rng=None):
     """Scores with the given masses of the best taxa and arbitrary other traits."""
     rng = rng or np.random.default_rng(0)
     b, r = mass_br.shape
-    none_b = rng.uniform(0, 0.3, b)
+    no_organism_b = rng.uniform(0, 0.3, b)
     second_br = np.minimum(mass_br, 1 - mass_br) * rng.uniform(0.1, 1, (b, r))
     return Scores(
         node_br=np.zeros((b, r), np.int32),
         probability_br=mass_br,
         second_br=second_br,
         similarity_br=np.zeros((b, r), np.float32),
-        none_b=none_b,
-        none_similarity_b=np.zeros(b, np.float32),
+        no_organism_b=no_organism_b,
+        no_organism_similarity_b=np.zeros(b, np.float32),
         leaf_similarity_b=rng.uniform(0.2, 0.9, b).astype(np.float32),
         leaf_margin_b=np.ones(b),
         entropy_b=rng.uniform(0, 5, b),

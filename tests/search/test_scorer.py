@@ -87,7 +87,7 @@ def test_all_ranks_in_one_pass_equal_a_dense_softmax_summed_node_by_node(problem
         masses, none, entropy = reference(
             tree, cosine_bn[i], scale, refusal_fb.astype(np.float32)[:, i], leaves, prior_n
         )
-        assert scores.none_b[i] == pytest.approx(none, abs=1e-5)
+        assert scores.no_organism_b[i] == pytest.approx(none, abs=1e-5)
         assert scores.entropy_b[i] == pytest.approx(entropy, abs=2e-3)
         for r, rank in enumerate(RANKS):
             expected = sorted((mass for mass, _cosine in masses[rank].values()), reverse=True)
@@ -109,21 +109,21 @@ def test_a_worked_example_by_hand():
     cosine_bn = np.log(np.array([[4.0, 3.0, 2.0]])).astype(np.float32)
     scores = Scorer(tree, FixedTable(cosine_bn), 1.0, np.zeros((1, 1), np.float32)).score(np.ones((1, 1), np.float32))
     # masses 4 : 3 : 2 for the species and 1 for the refusal
-    assert scores.none_b[0] == pytest.approx(0.1)
+    assert scores.no_organism_b[0] == pytest.approx(0.1)
     best = {rank: tree.name(int(scores.node_br[0, r])) for r, rank in enumerate(RANKS) if scores.node_br[0, r] >= 0}
     assert best == {"kingdom": "Animalia", "family": "F", "genus": "G", "species": "G a"}
     np.testing.assert_allclose(scores.probability_br[0], [0.9, 0, 0, 0, 0.9, 0.7, 0.4], atol=1e-6)
     np.testing.assert_allclose(scores.second_br[0, [5, 6]], [0.2, 0.3], atol=1e-6)
     assert scores.leaf_margin_b[0] == pytest.approx(np.log(4 / 3), abs=1e-6)
     assert scores.leaf_similarity_b[0] == pytest.approx(np.log(4))
-    assert scores.none_similarity_b[0] == 0
+    assert scores.no_organism_similarity_b[0] == 0
 
 
 def test_a_refusal_far_above_all_leaves_takes_everything_without_overflow():
     tree = tree_of([["Animalia", *[""] * 6], ["Plantae", *[""] * 6]])
     refusal = np.array([[1.0]], np.float32)
     scores = Scorer(tree, FixedTable(np.full((1, 2), -1.0)), 1000.0, refusal).score(np.ones((1, 1), np.float32))
-    assert scores.none_b[0] == pytest.approx(1) and scores.probability_br[0, 0] == 0
+    assert scores.no_organism_b[0] == pytest.approx(1) and scores.probability_br[0, 0] == 0
     assert np.isfinite(scores.entropy_b[0])
 
 
@@ -132,7 +132,9 @@ def test_one_leaf_alone_is_certain_and_no_image_gives_no_score():
     scorer = Scorer(tree, FixedTable(np.zeros((1, 1))), 10.0)
     scores = scorer.score(np.ones((1, 1), np.float32))
     assert (
-        scores.probability_br[0, 0] == 1 and np.isinf(scores.leaf_margin_b[0]) and np.isnan(scores.none_similarity_b[0])
+        scores.probability_br[0, 0] == 1
+        and np.isinf(scores.leaf_margin_b[0])
+        and np.isnan(scores.no_organism_similarity_b[0])
     )
     assert len(scorer.score(np.zeros((0, 1), np.float32))) == 0
 
@@ -167,7 +169,7 @@ def test_more_images_than_are_scored_at_once_have_the_scores_they_have_alone():
         alone = scorer.score(images[i : i + 1])
         np.testing.assert_array_equal(together.node_br[i], alone.node_br[0])
         np.testing.assert_allclose(together.probability_br[i], alone.probability_br[0], atol=1e-6)
-        np.testing.assert_allclose(together.none_b[i], alone.none_b[0], atol=1e-6)
+        np.testing.assert_allclose(together.no_organism_b[i], alone.no_organism_b[0], atol=1e-6)
 
 
 def test_a_species_under_two_identifiers_has_the_mass_of_both():

@@ -146,7 +146,7 @@ def test_exact_scores_are_those_of_a_dense_softmax_within_one_in_a_hundred_thous
     every = np.arange(tree.n_leaves) if leaves is None else leaves
     for i, image_d in enumerate(images_bd):
         mass_k, none, entropy, cosine_n = reference(tree, vectors_nd, image_d, every, prior_n, refusals_fd)
-        assert scores.none_b[i] == pytest.approx(none, abs=1e-5)
+        assert scores.no_organism_b[i] == pytest.approx(none, abs=1e-5)
         assert scores.entropy_b[i] == pytest.approx(entropy, abs=2e-3)
         for r, rank in enumerate(RANKS):
             expected = np.sort(mass_k[tree.nodes_at(rank)])[::-1][:5]

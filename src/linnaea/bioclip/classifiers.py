@@ -305,7 +305,7 @@ class TreeOfLifeClassifier(BaseClassifier):
         super().__init__(**options)
         from linnaea.bioclip.tree_of_life import load_tree_of_life
 
-        self.vocabulary, self._table = load_tree_of_life(self.model, self.model_str, table, _say)
+        self.vocabulary, self._table = load_tree_of_life(self.model, self.model_str, table)
         self._keep_leaves(None)
 
     def _squashes(self) -> bool:

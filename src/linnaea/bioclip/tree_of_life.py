@@ -6,11 +6,10 @@ import os
 from pathlib import Path
 
 from linnaea.bioclip.ranks import TOL_MODELS
-from linnaea.embed.names.name_table import Report, load_name_table
+from linnaea.embed.names.name_table import load_name_table
 from linnaea.embed.names.published_table import (
     HUB_FOLDER,
     SPECIES_STEM,
-    Say,
     load_published,
     published_beside,
     published_files,
@@ -18,12 +17,9 @@ from linnaea.embed.names.published_table import (
 from linnaea.model.core.contract import Model
 from linnaea.taxonomy.vocabulary import Vocabulary
 from linnaea.taxonomy.vocabulary_factory import load_vocabulary
-from linnaea.terminal import Progress
 
 
-def load_tree_of_life(
-    model: Model, model_str: str, table: str | os.PathLike | None, say: Say
-) -> tuple[Vocabulary, object]:
+def load_tree_of_life(model: Model, model_str: str, table: str | os.PathLike | None) -> tuple[Vocabulary, object]:
     """The vocabulary and the name table, as `linnaea.search.scorer.Scorer` wants them.
 
     `table`: a published table's folder or one of its two files, or the name of a vocabulary. Without it the table that lies
@@ -32,11 +28,11 @@ def load_tree_of_life(
     published = _find_published(model, model_str, table)
     if published is None:
         vocabulary = load_vocabulary(str(table or "inat"), model.card.common_names)
-        return vocabulary, load_name_table(model, vocabulary, report=_progress(model, say))
+        return vocabulary, load_name_table(model, vocabulary)
     _, names_path = published_files(published)
     # pybioclip does not have the extra's names
     vocabulary = load_vocabulary(names_path).without_extra_names()
-    return vocabulary, load_published(published, model, vocabulary, say=say)
+    return vocabulary, load_published(published, model, vocabulary)
 
 
 def _find_published(model: Model, model_str: str, table: str | os.PathLike | None) -> Path | None:
@@ -64,19 +60,3 @@ def fetch_table(data_set: str) -> Path:
         raise ConnectionError(
             f"the names of {data_set} could not be fetched ({reason}); run again, or give a folder that has them as the table"
         ) from None
-
-
-def _progress(model: Model, say: Say) -> Report:
-    """What tells that every name is embedded, once, and how far that has come."""
-    progress: Progress | None = None
-
-    def report(done: int, total: int) -> None:
-        nonlocal progress
-        if progress is None:
-            say(f"{model.card.name}: embedding {total:,} names, once; a run that is stopped goes on from there")
-            progress = Progress(total, "names", done=done)
-        progress.advance(done - progress.done)
-        if done >= total:
-            progress.close()
-
-    return report

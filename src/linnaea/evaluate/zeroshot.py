@@ -14,7 +14,8 @@ import numpy as np
 
 from linnaea.embed.images.image_vectors import embed_batches
 from linnaea.embed.images.runtime_sample import settle_on_records, spread
-from linnaea.embed.names.name_table import embed_texts, load_name_table
+from linnaea.embed.names.name_table import load_name_table
+from linnaea.embed.names.text_embedding import embed_texts
 from linnaea.evaluate.metrics import expected_calibration_error, share_with_interval
 from linnaea.evaluate.truth import Example, fold_of, read_examples, to_examples, truth_nodes
 from linnaea.identify.naming.calibration import LEAST_KNOWN, calibrate, fit_calibration, has_both_kinds
@@ -321,7 +322,7 @@ def evaluate_full(
     bare = not own and config.calibration != "cross-fitted"
     # as `identify` decides where nothing was fitted and no floor is asked for
     raised = bare and not base.get("ranks") and config.min_confidence is None
-    floors = raised_floor(floor, scorer.shares(scores.node_br)) if raised else floor
+    floors = raised_floor(floor, scorer.uniform_mass(scores.node_br)) if raised else floor
     rows = judge(tree, scores, chance_nr, truth_nr, examples, floors)
     report = {
         "floor": floor,

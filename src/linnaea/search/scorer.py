@@ -34,7 +34,7 @@ from linnaea.taxonomy.tree import Tree
 
 N_RANKS = len(RANKS)
 SCORING = ("exact", "fast")
-WAYS = ("fast", "scan", "sweep", "dense")
+METHODS = ("fast", "scan", "sweep", "dense")
 # Each thread has its own scratch space, 35 MB for a million leaves.
 MAX_THREADS = 8
 # Images whose cosines with all leaves stand in memory together, 4.4 MB each for a million leaves.
@@ -43,7 +43,7 @@ MOST_AT_ONCE = 32
 FEW_CANDIDATES = 16384
 
 
-class Table(Protocol):
+class NameTable(Protocol):
     """The name table as scoring sees it. One that has an 8-bit copy gives it as `coarse(tree)`."""
 
     def similarities(self, image_vectors_bd: np.ndarray, leaves: np.ndarray | None = None) -> np.ndarray:
@@ -51,7 +51,7 @@ class Table(Protocol):
         ...
 
 
-class Found(Protocol):
+class QueryResult(Protocol):
     """What one of the ways says of one image. Masses are relative: `total` is the sum of all, refusals included."""
 
     total: float
@@ -75,7 +75,7 @@ class Scores:
 
     `node_br`, `probability_br`, `similarity_br`: the best taxon of each rank, the softmax mass below it (0..1) and the
     largest cosine of a leaf below it (NaN where there is no node). `second_br`: the mass of the second best taxon.
-    `none_b`: the mass of the refusal texts; `none_similarity_b`: their largest cosine (NaN without refusals).
+    `no_organism_b`: the mass of the refusal texts; `no_organism_similarity_b`: their largest cosine (NaN without refusals).
     `leaf_similarity_b`: the cosine of the likeliest leaf; `leaf_margin_b`: its lead over the second in nats (inf where
     it is alone); `entropy_b`: of leaves and refusals together, in nats. `top_*_brk`: the k best of each rank, best
     first, of which the arrays above are the first.
@@ -85,8 +85,8 @@ class Scores:
     probability_br: np.ndarray
     second_br: np.ndarray
     similarity_br: np.ndarray
-    none_b: np.ndarray
-    none_similarity_b: np.ndarray
+    no_organism_b: np.ndarray
+    no_organism_similarity_b: np.ndarray
     leaf_similarity_b: np.ndarray
     leaf_margin_b: np.ndarray
     entropy_b: np.ndarray
@@ -95,7 +95,7 @@ class Scores:
     top_similarity_brk: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.none_b)
+        return len(self.no_organism_b)
 
     @classmethod
     def empty(cls, b: int, k: int) -> Scores:
@@ -105,8 +105,8 @@ class Scores:
             probability_br=np.zeros((b, N_RANKS)),
             second_br=np.zeros((b, N_RANKS)),
             similarity_br=np.full((b, N_RANKS), np.nan, np.float32),
-            none_b=np.zeros(b),
-            none_similarity_b=np.full(b, np.nan, np.float32),
+            no_organism_b=np.zeros(b),
+            no_organism_similarity_b=np.full(b, np.nan, np.float32),
             leaf_similarity_b=np.zeros(b, np.float32),
             leaf_margin_b=np.full(b, np.inf),
             entropy_b=np.zeros(b),
@@ -116,7 +116,7 @@ class Scores:
         )
 
 
-class Wanted(NamedTuple):
+class QueryOptions(NamedTuple):
     """What a caller asks for: so many best taxa of these ranks, and whether their cosines and the entropy."""
 
     top: int
@@ -135,7 +135,7 @@ class Scorer:
     def __init__(
         self,
         tree: Tree,
-        table: Table,
+        table: NameTable,
         logit_scale: float,
         refusal_vectors: np.ndarray | None = None,
         leaves: np.ndarray | None = None,
@@ -193,7 +193,7 @@ class Scorer:
     def summary(self) -> dict[str, int | float]:
         """How many images went each way since the scorer was made, or `take_summary` called, and the largest share of mass that the
         fast way did not read."""
-        return {way: self.counts[way] for way in WAYS} | {"largest_unread": round(self.largest_unread, 6)}
+        return {way: self.counts[way] for way in METHODS} | {"largest_unread": round(self.largest_unread, 6)}
 
     def take_summary(self) -> dict[str, int | float]:
         """The summary, which begins anew."""
@@ -201,7 +201,7 @@ class Scorer:
         self.counts, self.largest_unread = Counter(), 0.0
         return taken
 
-    def shares(self, node_br: np.ndarray) -> np.ndarray:
+    def uniform_mass(self, node_br: np.ndarray) -> np.ndarray:
         """The mass (0..1, float64 [b, r]) that each taxon would have for an image that is equally like every name; 0 for node -1.
 
         It is the taxon's share of the candidates, refusals among them, each counted by its prior where there is one.
@@ -227,11 +227,11 @@ class Scorer:
             refusal_bf = np.zeros((b, 0), np.float32)
         else:
             refusal_bf = vectors_bd @ self._refusals_fd.T
-            out.none_similarity_b[:] = refusal_bf.max(1)
+            out.no_organism_similarity_b[:] = refusal_bf.max(1)
         refusal_bf = refusal_bf.astype(np.float64) * float(self.logit_scale)
         for start in range(0, b, MOST_AT_ONCE):
             images = np.arange(start, min(start + MOST_AT_ONCE, b))
-            self._score_part(images, vectors_bd, refusal_bf, out, Wanted(top, details, asked))
+            self._score_part(images, vectors_bd, refusal_bf, out, QueryOptions(top, details, asked))
         out.node_br[:] = out.top_node_brk[:, :, 0]
         out.probability_br[:] = out.top_probability_brk[:, :, 0]
         out.second_br[:] = out.top_probability_brk[:, :, 1]
@@ -239,7 +239,7 @@ class Scorer:
         return out
 
     def _score_part(
-        self, images: np.ndarray, vectors_bd: np.ndarray, refusal_bf: np.ndarray, out: Scores, wanted: Wanted
+        self, images: np.ndarray, vectors_bd: np.ndarray, refusal_bf: np.ndarray, out: Scores, wanted: QueryOptions
     ) -> None:
         """One batch: each image by the quickest way that can answer for it."""
         if self._look is not None:
@@ -265,7 +265,7 @@ class Scorer:
         """What a function gives for each item, on threads where there are several."""
         return list(map(one, items) if len(items) == 1 else self._pool.map(one, items))
 
-    def _try_fast(self, queries, cells, row: int, image: int, refusal_bf, out: Scores, wanted: Wanted) -> bool:
+    def _try_fast(self, queries, cells, row: int, image: int, refusal_bf, out: Scores, wanted: QueryOptions) -> bool:
         """Whether the image is left to another way."""
         found = self._probe.score(queries, cells, row, refusal_bf[image], max(2, wanted.top))
         if found is not None:
@@ -274,7 +274,7 @@ class Scorer:
             self.largest_unread = max(self.largest_unread, found.unread)
         return found is None
 
-    def _try_scan(self, image: int, queries, cells, refusal_bf, out: Scores, wanted: Wanted) -> bool:
+    def _try_scan(self, image: int, queries, cells, refusal_bf, out: Scores, wanted: QueryOptions) -> bool:
         """Whether the image, alone in its batch, is done."""
         found = self._passes(wanted.ranks)[0].score(
             queries, cells, refusal_bf[image], max(2, wanted.top), details=wanted.details, alternatives=wanted.top > 1
@@ -284,14 +284,16 @@ class Scorer:
             self.counts["scan"] += 1
         return found is not None
 
-    def _sweep_part(self, images: np.ndarray, queries, cells, refusal_bf, out: Scores, wanted: Wanted) -> None:
+    def _sweep_part(self, images: np.ndarray, queries, cells, refusal_bf, out: Scores, wanted: QueryOptions) -> None:
         found = self._passes(wanted.ranks)[1].score(
             queries, cells, refusal_bf[images], max(2, wanted.top), details=wanted.details, alternatives=wanted.top > 1
         )
         self._each(lambda row: _write(found[row], images[row], out, wanted), range(len(images)))
         self.counts["sweep"] += len(images)
 
-    def _dense_part(self, images: np.ndarray, vectors_bd: np.ndarray, refusal_bf, out: Scores, wanted: Wanted) -> None:
+    def _dense_part(
+        self, images: np.ndarray, vectors_bd: np.ndarray, refusal_bf, out: Scores, wanted: QueryOptions
+    ) -> None:
         vectors_bd = vectors_bd[images]
         if self._coarse is None:
             cosine_bm = self.table.similarities(vectors_bd, self.leaves)
@@ -310,17 +312,17 @@ class Scorer:
         self.counts["dense"] += len(images)
 
 
-def add_summaries(summaries: Iterable[Mapping[str, int | float]]) -> dict[str, int | float]:
+def merge_summaries(summaries: Iterable[Mapping[str, int | float]]) -> dict[str, int | float]:
     """One summary of several."""
     every = list(summaries)
-    counts = {way: sum(one[way] for one in every) for way in WAYS}
+    counts = {way: sum(one[way] for one in every) for way in METHODS}
     return counts | {"largest_unread": max((one["largest_unread"] for one in every), default=0.0)}
 
 
-def _write(found: Found, image: int, out: Scores, wanted: Wanted) -> None:
+def _write(found: QueryResult, image: int, out: Scores, wanted: QueryOptions) -> None:
     """Puts one image's scores into their places."""
     k = out.top_node_brk.shape[2]
-    out.none_b[image] = found.refusal_mass / found.total
+    out.no_organism_b[image] = found.refusal_mass / found.total
     out.leaf_similarity_b[image] = found.leaf_cosine
     out.leaf_margin_b[image] = found.leaf_margin
     out.entropy_b[image] = found.entropy

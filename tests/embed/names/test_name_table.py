@@ -5,15 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from linnaea.embed.names.name_table import (
-    FullTable,
-    StagedTable,
-    embed_leaves,
-    embed_texts,
-    load_name_table,
-    make_table,
-    table_dir,
-)
+from linnaea.embed.names.genus_first_table import GenusFirstTable
+from linnaea.embed.names.name_table import FullTable, load_name_table, make_table, table_dir
+from linnaea.embed.names.text_embedding import embed_leaves, embed_texts
 from linnaea.model.core.placeholder import PlaceholderModel
 from linnaea.model.formats.model_folder import FolderModel
 from linnaea.store import load_vectors
@@ -75,19 +69,17 @@ def test_templates_are_averaged_as_unit_vectors():
     np.testing.assert_allclose(embed_texts(model, ["Rosa"])[0], expected, atol=1e-6)
 
 
-def test_the_full_table_is_kept_and_read_back_as_a_vectors_artifact(vocabulary, tmp_path):
+def test_the_full_table_is_kept_and_read_back_as_a_vectors_artifact(vocabulary, tmp_path, caplog):
     model = PlaceholderModel()
-    calls = []
-    table = load_name_table(
-        model, vocabulary, cache_dir=tmp_path, report=lambda done, total: calls.append((done, total))
-    )
-    assert calls[-1] == (len(ROWS), len(ROWS))
+    caplog.set_level("INFO", "linnaea")
+    table = load_name_table(model, vocabulary, cache_dir=tmp_path)
+    assert caplog.messages == [f"{model.card.name}: embedding {len(ROWS)} names"]
     kept = load_vectors(table_dir(model, vocabulary, tmp_path))
     assert kept.rows["name"].to_list() == [vocabulary.tree.name(int(node)) for node in vocabulary.tree.leaf_node_n]
     assert kept.manifest["model_hash"] == model.card.hash
-    calls.clear()
-    again = load_name_table(model, vocabulary, cache_dir=tmp_path, report=lambda *_: calls.append(1))
-    assert calls == []
+    caplog.clear()
+    again = load_name_table(model, vocabulary, cache_dir=tmp_path)
+    assert not caplog.messages
     images = model.encode_texts(["Animalia Chordata Aves", "Rosa"])
     np.testing.assert_array_equal(table.similarities(images), again.similarities(images))
 
@@ -115,7 +107,7 @@ def test_a_table_too_large_for_memory_gives_the_same_cosines(vocabulary, tmp_pat
 def test_the_staged_table_is_exact_near_the_image_and_for_familiar_species(packaged, vocabulary):
     tree = vocabulary.tree
     exact = packaged.encode_texts(texts_of(tree))
-    staged = StagedTable(packaged, tree, n_genera=1)
+    staged = GenusFirstTable(packaged, tree, n_genera=1)
     for leaf in range(tree.n_leaves):
         image = exact[leaf : leaf + 1]
         genera = tree.parent_k[tree.leaf_node_n]
@@ -130,15 +122,15 @@ def test_the_staged_table_is_exact_near_the_image_and_for_familiar_species(packa
 
 def test_the_staged_table_with_all_genera_near_is_the_full_one(packaged, vocabulary):
     tree = vocabulary.tree
-    staged = StagedTable(packaged, tree, n_genera=100)
+    staged = GenusFirstTable(packaged, tree, n_genera=100)
     images = packaged.encode_texts(["Rosa canina", "Felis", "Aves"])
     np.testing.assert_allclose(staged.similarities(images), images @ packaged.encode_texts(texts_of(tree)).T, atol=1e-5)
     leaves = np.array([1, 2])
     np.testing.assert_allclose(staged.similarities(images, leaves), staged.similarities(images)[:, leaves], atol=1e-6)
 
 
-def test_auto_takes_the_full_table_only_once_it_is_there(packaged, vocabulary, tmp_path):
-    assert isinstance(load_name_table(packaged, vocabulary, mode="auto", cache_dir=tmp_path), StagedTable)
+def test_auto_takes_the_full_table_only_if_it_exists(packaged, vocabulary, tmp_path):
+    assert isinstance(load_name_table(packaged, vocabulary, mode="auto", cache_dir=tmp_path), GenusFirstTable)
     assert isinstance(load_name_table(packaged, vocabulary, mode="full", cache_dir=tmp_path), FullTable)
     assert isinstance(load_name_table(packaged, vocabulary, mode="auto", cache_dir=tmp_path), FullTable)
 
@@ -160,17 +152,17 @@ def test_any_choice_of_leaves_has_the_cosines_of_the_whole_table(vocabulary, tmp
 
 def test_a_staged_table_forgets_what_it_has_no_room_for_and_answers_the_same(packaged, vocabulary, monkeypatch):
     images = packaged.encode_texts(["Rosa canina", "Felis", "Aves"])
-    roomy = StagedTable(packaged, vocabulary.tree, n_genera=2).similarities(images)
-    monkeypatch.setattr("linnaea.embed.names.name_table.MOST_STAGED_BYTES", 1)
-    tight = StagedTable(packaged, vocabulary.tree, n_genera=2)
+    roomy = GenusFirstTable(packaged, vocabulary.tree, n_genera=2).similarities(images)
+    monkeypatch.setattr("linnaea.embed.names.genus_first_table.CACHE_BYTES", 1)
+    tight = GenusFirstTable(packaged, vocabulary.tree, n_genera=2)
     for _ in range(2):
         np.testing.assert_array_equal(tight.similarities(images), roomy)
-    assert len(tight._exact) == 1
+    assert len(tight._species_cache) == 1
 
 
-def test_a_killed_table_goes_on_with_the_chunks_that_were_kept(vocabulary, tmp_path, monkeypatch):
-    monkeypatch.setattr("linnaea.embed.names.name_table.CHUNK_LEAVES", 2)
-    monkeypatch.setattr("linnaea.embed.names.name_table.LEAST_CHUNK_LEAVES", 1)
+def test_a_killed_table_goes_on_with_the_chunks_that_were_kept(vocabulary, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("linnaea.embed.names.chunked_embedding.CHUNK_LEAVES", 2)
+    monkeypatch.setattr("linnaea.embed.names.chunked_embedding.MIN_CHUNK_LEAVES", 1)
     model, calls = PlaceholderModel(), []
     encode = model.encode_texts
 
@@ -183,9 +175,9 @@ def test_a_killed_table_goes_on_with_the_chunks_that_were_kept(vocabulary, tmp_p
     model.encode_texts = dies_at_the_third
     with pytest.raises(KeyboardInterrupt):
         make_table(model, vocabulary, tmp_path)
-    reports = []
-    directory = make_table(model, vocabulary, tmp_path, lambda done, total: reports.append((done, total)))
-    assert reports[0] == (4, len(ROWS)) and reports[-1] == (len(ROWS), len(ROWS))
+    caplog.set_level("INFO", "linnaea")
+    directory = make_table(model, vocabulary, tmp_path)
+    assert caplog.messages == [f"{model.card.name}: embedding {len(ROWS)} names; 4 are done already"]
     assert sum(map(len, calls)) == len(ROWS) + 2, "only the chunk that was lost is embedded again"
     whole = make_table(PlaceholderModel(), vocabulary, tmp_path / "other")
     np.testing.assert_array_equal(np.load(directory / "vectors.npy"), np.load(whole / "vectors.npy"))
@@ -221,13 +213,13 @@ def test_the_raw_vectors_of_the_full_table_are_in_leaf_order(vocabulary, tmp_pat
 def test_a_chunk_of_a_large_tower_is_smaller():
     from types import SimpleNamespace
 
-    from linnaea.embed.names.name_table import CHUNK_LEAVES, _chunk_leaves
+    from linnaea.embed.names.chunked_embedding import CHUNK_LEAVES, chunk_size
 
     def model(n_layers, width, n_templates=1):
         card = SimpleNamespace(templates=("{}",) * n_templates)
         return SimpleNamespace(card=card, text_config=SimpleNamespace(n_layers=n_layers, width=width))
 
-    assert _chunk_leaves(SimpleNamespace(card=model(1, 1).card)) == CHUNK_LEAVES
-    sizes = [_chunk_leaves(model(2, 128)), _chunk_leaves(model(12, 768)), _chunk_leaves(model(24, 1024))]
+    assert chunk_size(SimpleNamespace(card=model(1, 1).card)) == CHUNK_LEAVES
+    sizes = [chunk_size(model(2, 128)), chunk_size(model(12, 768)), chunk_size(model(24, 1024))]
     assert sizes[0] == CHUNK_LEAVES and sizes[0] > sizes[1] > sizes[2] >= 256
-    assert _chunk_leaves(model(2, 128, 80)) == 256
+    assert chunk_size(model(2, 128, 80)) == 256

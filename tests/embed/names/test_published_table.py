@@ -10,9 +10,10 @@ import polars as pl
 import pytest
 
 from linnaea.embed.names import published_table as published
-from linnaea.embed.names.candidate_table import ChosenTable
-from linnaea.embed.names.name_table import StagedTable, embed_leaves, load_name_table, make_table
-from linnaea.embed.names.precomputed_names import NamesConfig, choose_table, main
+from linnaea.embed.names.candidate_table import CandidateNameTable
+from linnaea.embed.names.genus_first_table import GenusFirstTable
+from linnaea.embed.names.name_table import load_name_table, make_table
+from linnaea.embed.names.precomputed_names import NamesConfig, main, resolve_name_table
 from linnaea.embed.names.published_table import (
     convert_published,
     load_published,
@@ -22,6 +23,7 @@ from linnaea.embed.names.published_table import (
     published_files,
     zero_columns,
 )
+from linnaea.embed.names.text_embedding import embed_leaves
 from linnaea.model.core.placeholder import PlaceholderModel
 from linnaea.records import RANKS
 from linnaea.taxonomy.common_names import CommonNames
@@ -88,20 +90,21 @@ def test_many_small_blocks_give_the_same_table(model, tmp_path, monkeypatch):
     )
 
 
-def test_columns_of_zeros_are_found_named_and_embedded(model, tmp_path):
+def test_columns_of_zeros_are_found_named_and_embedded(model, tmp_path, caplog):
     matrix_dc = write_table(tmp_path / "p", model.card.dim, zero=(2, 5))
     assert zero_columns(matrix_dc).tolist() == [2, 5]
     vocabulary = load_vocabulary(tmp_path / "p" / "txt_emb_species.json")
-    said = []
-    table = load_published(tmp_path / "p", model, vocabulary, cache_dir=tmp_path / "c", say=said.append)
+    caplog.set_level("INFO", "linnaea")
+    table = load_published(tmp_path / "p", model, vocabulary, cache_dir=tmp_path / "c")
+    said = [line for line in caplog.messages if "embedding" not in line]
     assert "zeros" in said[0] and "Felis catus" in said[0] and "Passer montanus" in said[0]
     assert "2 of 5" in said[1]
     leaves = np.sort([leaf_called(vocabulary, "Felis catus"), leaf_called(vocabulary, "Passer montanus")])
     np.testing.assert_allclose(table.vectors_nd[leaves], embed_leaves(model, vocabulary.tree, leaves), atol=1e-6)
     assert len(table.missing) == 0
-    said.clear()
-    table = load_published(tmp_path / "p", model, vocabulary, cache_dir=tmp_path / "c", say=said.append)
-    assert len(said) == 1 and "zeros" in said[0]  # what embeds them is done, but they are no less absent from the file
+    caplog.clear()
+    table = load_published(tmp_path / "p", model, vocabulary, cache_dir=tmp_path / "c")
+    assert len(caplog.messages) == 1 and "zeros" in caplog.text  # embedded now, but still absent from the file
     assert table.facts == {
         "published": "txt_emb_species.npy",
         "n_without_vector": 2,
@@ -109,14 +112,15 @@ def test_columns_of_zeros_are_found_named_and_embedded(model, tmp_path):
     }
 
 
-def test_columns_that_are_no_numbers_are_named_and_embedded(model, tmp_path):
+def test_columns_that_are_no_numbers_are_named_and_embedded(model, tmp_path, caplog):
     matrix_dc = write_table(tmp_path / "p", model.card.dim)
     matrix_dc[3, 2], matrix_dc[5, 0] = np.nan, np.inf
     np.save(tmp_path / "p" / "txt_emb_species.npy", matrix_dc)
     vocabulary = load_vocabulary(tmp_path / "p" / "txt_emb_species.json")
-    said = []
-    table = load_published(tmp_path / "p", model, vocabulary, cache_dir=tmp_path / "c", say=said.append)
-    assert "no number" in said[0] and "Felis catus" in said[0] and "Rosa canina" in said[0] and "zeros" not in said[0]
+    caplog.set_level("INFO", "linnaea")
+    table = load_published(tmp_path / "p", model, vocabulary, cache_dir=tmp_path / "c")
+    said = caplog.messages
+    assert "not finite" in said[0] and "Felis catus" in said[0] and "Rosa canina" in said[0] and "zeros" not in said[0]
     assert np.isfinite(table.vectors_nd).all() and table.manifest["damaged_columns"] == [0, 2]
     leaves = np.sort([leaf_called(vocabulary, "Felis catus"), leaf_called(vocabulary, "Rosa canina")])
     np.testing.assert_allclose(table.vectors_nd[leaves], embed_leaves(model, vocabulary.tree, leaves), atol=1e-6)
@@ -128,10 +132,12 @@ def test_an_empty_matrix_and_one_damaged_in_the_cache_are_named(model, tmp_path)
     directory = convert_published(tmp_path / "p", model, vocabulary, cache_dir=tmp_path / "c")
     with (directory / "vectors.npy").open("r+b") as handle:
         handle.truncate(300)
-    with pytest.raises(ValueError, match=f"{directory.name}.*vectors.npy is no whole .npy file.*remove the folder"):
+    with pytest.raises(
+        ValueError, match=f"{directory.name}.*vectors.npy is not a complete .npy file.*remove the folder"
+    ):
         load_published(tmp_path / "p", model, vocabulary, cache_dir=tmp_path / "c").vectors_nd  # noqa: B018
     (tmp_path / "p" / "txt_emb_species.npy").write_bytes(b"")
-    with pytest.raises(ValueError, match="txt_emb_species.npy is no whole .npy file"):
+    with pytest.raises(ValueError, match="txt_emb_species.npy is not a complete .npy file"):
         load_published(tmp_path / "p", model, vocabulary, cache_dir=tmp_path / "other")
 
 
@@ -141,7 +147,7 @@ def test_newer_names_of_files_are_found_in_a_folder(model, tmp_path):
         (tmp_path / "p" / f"txt_emb_species.{end}").rename(tmp_path / "p" / f"txt_emb_bioclip-2.{end}")
     assert published_files(tmp_path / "p")[0].name == "txt_emb_bioclip-2.npy"
     (tmp_path / "p" / "txt_emb_other.npy").write_bytes(b"")
-    with pytest.raises(FileNotFoundError, match="txt_emb_bioclip-2.npy, txt_emb_other.npy; give the one that is meant"):
+    with pytest.raises(FileNotFoundError, match="txt_emb_bioclip-2.npy, txt_emb_other.npy; give one of these files"):
         published_files(tmp_path / "p")
     (tmp_path / "p" / "txt_emb_bioclip-2.txt").write_text("")
     with pytest.raises(FileNotFoundError, match="neither a folder"):
@@ -164,7 +170,7 @@ def test_names_installed_aside_make_no_second_copy(model, tmp_path):
 def test_a_model_without_numbers_makes_no_table(model, tmp_path, monkeypatch):
     vocabulary = load_vocabulary(_names_file(tmp_path))
     monkeypatch.setattr(model, "encode_texts", lambda texts: np.full((len(texts), model.card.dim), np.nan, np.float32))
-    with pytest.raises(ValueError, match="gives no numbers for names"):
+    with pytest.raises(ValueError, match="not finite for names"):
         make_table(model, vocabulary, tmp_path / "c")
 
 
@@ -183,7 +189,7 @@ def test_a_single_zero_in_a_column_does_not_make_it_empty():
 def test_the_second_column_of_a_taxon_counts_where_the_first_is_zero(model, tmp_path):
     matrix_dc = write_table(tmp_path / "p", model.card.dim, zero=(1,))
     vocabulary = load_vocabulary(tmp_path / "p" / "txt_emb_species.json")
-    table = load_published(tmp_path / "p", model, vocabulary, cache_dir=tmp_path / "c", say=lambda line: None)
+    table = load_published(tmp_path / "p", model, vocabulary, cache_dir=tmp_path / "c")
     np.testing.assert_array_equal(table.vectors_nd[leaf_called(vocabulary, "Passer domesticus")], matrix_dc[:, 3])
 
 
@@ -217,12 +223,12 @@ def test_only_candidates_are_embedded_and_a_killed_run_goes_on(model, tmp_path, 
     write_table(tmp_path / "p", model.card.dim, zero=(0, 2, 5))
     vocabulary = load_vocabulary(tmp_path / "p" / "txt_emb_species.json")
     rose, sparrow = leaf_called(vocabulary, "Rosa canina"), leaf_called(vocabulary, "Passer montanus")
-    quiet = {"cache_dir": tmp_path / "c", "say": lambda line: None}
+    quiet = {"cache_dir": tmp_path / "c"}
     birds = np.array(sorted({sparrow, leaf_called(vocabulary, "Passer domesticus")}))
     table = load_published(tmp_path / "p", model, vocabulary, leaves=birds, **quiet)
     assert sparrow not in table.missing and rose in table.missing
-    monkeypatch.setattr("linnaea.embed.names.name_table.LEAST_CHUNK_LEAVES", 1)
-    monkeypatch.setattr("linnaea.embed.names.name_table.CHUNK_LEAVES", 1)
+    monkeypatch.setattr("linnaea.embed.names.chunked_embedding.MIN_CHUNK_LEAVES", 1)
+    monkeypatch.setattr("linnaea.embed.names.chunked_embedding.CHUNK_LEAVES", 1)
     calls, encode = [], model.encode_texts
 
     def dies_at_the_second(texts):
@@ -253,68 +259,68 @@ def test_what_does_not_fit_is_named_with_the_remedy(model, tmp_path):
     with pytest.raises(ValueError, match="3 columns.*4 names"):
         open_matrix(tmp_path / "m.npy", 4, model)
     (tmp_path / "m.npy").write_bytes(b"no array at all")
-    with pytest.raises(ValueError, match="get it again"):
+    with pytest.raises(ValueError, match="download it again"):
         open_matrix(tmp_path / "m.npy", 4, model)
 
 
-def test_vectors_in_the_models_own_folder_are_found_unless_they_lack_too_much(model, tmp_path, monkeypatch):
+def test_vectors_in_the_models_own_folder_are_found_unless_they_lack_too_much(model, tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("LINNAEA_CACHE", str(tmp_path / "cache"))
     write_table(tmp_path / "model" / "embeddings", model.card.dim, zero=(2,))
     model.directory = tmp_path / "model"
     vocabulary = load_vocabulary(tmp_path / "model" / "embeddings" / "txt_emb_species.json")
-    said = []
-    assert choose_table(None, model, vocabulary, mode="auto", say=said.append).kind == "published"
-    monkeypatch.setattr("linnaea.embed.names.precomputed_names.MOST_MISSING", 0)
-    monkeypatch.setattr("linnaea.embed.names.precomputed_names.FEW", 1)
+    caplog.set_level("INFO", "linnaea")
+    assert resolve_name_table(None, model, vocabulary, mode="auto").kind == "published"
+    monkeypatch.setattr("linnaea.embed.names.precomputed_names.MAX_MISSING", 0)
+    monkeypatch.setattr("linnaea.embed.names.precomputed_names.MAX_CANDIDATES", 1)
     write_table(tmp_path / "model" / "embeddings", model.card.dim, zero=(2, 5))
-    said.clear()
-    assert isinstance(choose_table(None, model, vocabulary, mode="auto", say=said.append), StagedTable)
-    assert any("--vocabulary" in line and "txt_emb_species.json" in line for line in said)
+    caplog.clear()
+    assert isinstance(resolve_name_table(None, model, vocabulary, mode="auto"), GenusFirstTable)
+    assert any("--vocabulary" in line and "txt_emb_species.json" in line for line in caplog.messages)
     rose = np.array([leaf_called(vocabulary, "Rosa canina")])
-    assert choose_table(None, model, vocabulary, mode="auto", leaves=rose, say=said.append).kind == "published"
+    assert resolve_name_table(None, model, vocabulary, mode="auto", leaves=rose).kind == "published"
 
 
-def test_few_candidates_have_their_exact_vectors_where_no_table_is(model, tmp_path, monkeypatch):
+def test_few_candidates_have_their_exact_vectors_where_no_table_is(model, tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("LINNAEA_CACHE", str(tmp_path / "cache"))
     write_table(tmp_path / "p", model.card.dim)
     vocabulary = load_vocabulary(tmp_path / "p" / "txt_emb_species.json")
-    monkeypatch.setattr("linnaea.embed.names.precomputed_names.FEW", 2)
+    monkeypatch.setattr("linnaea.embed.names.precomputed_names.MAX_CANDIDATES", 2)
     chosen = np.array(sorted(leaf_called(vocabulary, name) for name in ("Rosa canina", "Passer domesticus")), np.int32)
-    calls, images = [], np.eye(model.card.dim, dtype=np.float32)[:3]
+    caplog.set_level("INFO", "linnaea")
+    images = np.eye(model.card.dim, dtype=np.float32)[:3]
     for mode in ("auto", "full"):  # the second finds what the first has kept
-        table = choose_table(
-            None, model, vocabulary, mode=mode, leaves=chosen, report=lambda done, total: calls.append(total)
-        )
-        assert isinstance(table, ChosenTable) and table.n_leaves == 2
-    assert set(calls) == {2} and len(calls) == 2
+        table = resolve_name_table(None, model, vocabulary, mode=mode, leaves=chosen)
+        assert isinstance(table, CandidateNameTable) and table.n_leaves == 2
+    assert caplog.messages == [f"{model.card.name}: embedding 2 names"]
     whole = load_name_table(model, vocabulary, cache_dir=tmp_path / "c")
     np.testing.assert_allclose(table.similarities(images, chosen), whole.similarities(images, chosen), atol=1e-3)
     np.testing.assert_array_equal(table.similarities(images, chosen[1:]), table.similarities(images)[:, 1:])
     assert isinstance(
-        choose_table(None, model, vocabulary, mode="auto"), StagedTable
+        resolve_name_table(None, model, vocabulary, mode="auto"), GenusFirstTable
     )  # all of them are more than a few
-    assert isinstance(choose_table(None, model, vocabulary, mode="staged", leaves=chosen), StagedTable)
+    assert isinstance(resolve_name_table(None, model, vocabulary, mode="staged", leaves=chosen), GenusFirstTable)
     load_name_table(model, vocabulary)
-    assert not isinstance(choose_table(None, model, vocabulary, mode="auto", leaves=chosen), ChosenTable)
+    assert not isinstance(resolve_name_table(None, model, vocabulary, mode="auto", leaves=chosen), CandidateNameTable)
 
 
 def test_a_table_made_elsewhere_is_taken_if_model_and_vocabulary_are_the_same(model, tmp_path):
     write_table(tmp_path / "p", model.card.dim)
     vocabulary = load_vocabulary(tmp_path / "p" / "txt_emb_species.json")
-    made = make_table(model, vocabulary, out=tmp_path / "made")
-    table = choose_table(made, model, vocabulary)
+    made = make_table(model, vocabulary, out_dir=tmp_path / "made")
+    table = resolve_name_table(made, model, vocabulary)
     own = load_name_table(model, vocabulary, cache_dir=tmp_path / "c")
     np.testing.assert_array_equal(table.vectors_nd, own.vectors_nd)
     (tmp_path / "v.csv").write_text("genus,species\nRosa,Rosa canina\n", encoding="utf-8")
     with pytest.raises(ValueError, match="another vocabulary.*linnaea names"):
-        choose_table(made, model, load_vocabulary(tmp_path / "v.csv"))
+        resolve_name_table(made, model, load_vocabulary(tmp_path / "v.csv"))
 
 
-def test_the_command_makes_a_folder_and_replaces_nothing_else(tmp_path, capsys):
+def test_the_command_makes_a_folder_and_replaces_nothing_else(tmp_path, caplog):
     (tmp_path / "v.csv").write_text("genus,species\nRosa,Rosa canina\nRosa,Rosa gallica\n", encoding="utf-8")
+    caplog.set_level("INFO", "linnaea")
     config = NamesConfig(model="placeholder", vocabulary=str(tmp_path / "v.csv"), out=tmp_path / "made", quiet=True)
     assert main(config) == 0
-    assert "2 names" in (said := capsys.readouterr().err) and "reading" not in said
+    assert caplog.messages[-1].startswith("2 names in ")
     assert np.load(tmp_path / "made" / "vectors.npy").shape[0] == 2
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "diary.txt").write_text("mine")
@@ -322,10 +328,11 @@ def test_the_command_makes_a_folder_and_replaces_nothing_else(tmp_path, capsys):
         main(NamesConfig(model="placeholder", vocabulary=str(tmp_path / "v.csv"), out=tmp_path / "taken", quiet=True))
 
 
-def test_the_command_says_at_once_what_it_does_and_where_it_goes_on(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("linnaea.embed.names.name_table.LEAST_CHUNK_LEAVES", 1)
-    monkeypatch.setattr("linnaea.embed.names.name_table.CHUNK_LEAVES", 1)
+def test_the_command_says_at_once_what_it_does_and_where_it_goes_on(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("linnaea.embed.names.chunked_embedding.MIN_CHUNK_LEAVES", 1)
+    monkeypatch.setattr("linnaea.embed.names.chunked_embedding.CHUNK_LEAVES", 1)
     (tmp_path / "v.csv").write_text("genus,species\nRosa,Rosa canina\nRosa,Rosa gallica\n", encoding="utf-8")
+    caplog.set_level("INFO", "linnaea")
     config = NamesConfig(model="placeholder", vocabulary=str(tmp_path / "v.csv"), out=tmp_path / "made")
     calls = []
 
@@ -335,20 +342,21 @@ def test_the_command_says_at_once_what_it_does_and_where_it_goes_on(tmp_path, mo
             raise KeyboardInterrupt
         return embed_leaves(*arguments)
 
-    monkeypatch.setattr("linnaea.embed.names.name_table.embed_leaves", stop_at_the_second)
+    monkeypatch.setattr("linnaea.embed.names.chunked_embedding.embed_leaves", stop_at_the_second)
     assert main(config) == 130
-    first, second, *_, last = capsys.readouterr().err.splitlines()
+    first, second, *_, last = caplog.messages
     assert first == "placeholder: reading the model and the names …"
-    assert second == f"placeholder: 2 names → {tmp_path / 'made'}"
-    assert last == "linnaea: stopped; the same command goes on from here"
+    assert second == "placeholder: embedding 2 names"
+    assert last == "stopped; the same command resumes the run"
+    caplog.clear()
     assert main(config) == 0
-    assert "; going on after 1" in capsys.readouterr().err.splitlines()[1]
+    assert caplog.messages[1].endswith("; 1 are done already")
 
 
-def test_a_stop_while_the_model_is_read_ends_in_the_same_line(tmp_path, monkeypatch, capsys):
+def test_a_stop_while_the_model_is_read_ends_in_the_same_line(monkeypatch, caplog):
     def stopped(name):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("linnaea.model.loading.load_model", stopped)
     assert main(NamesConfig(model="placeholder")) == 130
-    assert capsys.readouterr().err.splitlines()[-1] == "linnaea: stopped; the same command goes on from here"
+    assert caplog.messages[-1] == "stopped; the same command resumes the run"

@@ -328,7 +328,7 @@ def test_a_summary_counts_images_and_not_alternatives(model, vocabulary_path, ph
 
 def test_a_finished_run_is_finished_even_if_the_full_table_came_after_it(go, photos, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("LINNAEA_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("linnaea.embed.names.precomputed_names.FEW", 0)
+    monkeypatch.setattr("linnaea.embed.names.precomputed_names.MAX_CANDIDATES", 0)
     out = tmp_path / "t.csv"
     assert go(photos, out=out, quiet=False) == 0  # from the staged table; the full one is made when the answers are out
     assert "stand on their genus" in capsys.readouterr().err

@@ -90,8 +90,8 @@ def test_shares_are_those_of_an_image_that_is_like_every_name(vocabulary):
         refusal_fd = np.full((refusals, 1), -1.0, np.float32)
         scorer = Scorer(tree, table, 20.0, refusal_fd, given, prior)
         scores = scorer.score(ONE)
-        np.testing.assert_allclose(scorer.shares(scores.node_br), scores.probability_br, rtol=1e-5)
-    assert (scorer.shares(np.full((1, 7), -1)) == 0).all()
+        np.testing.assert_allclose(scorer.uniform_mass(scores.node_br), scores.probability_br, rtol=1e-5)
+    assert (scorer.uniform_mass(np.full((1, 7), -1)) == 0).all()
 
 
 def test_alternatives_are_of_the_same_rank_and_share_the_rest(vocabulary):

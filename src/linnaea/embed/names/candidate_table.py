@@ -1,4 +1,4 @@
-"""Exact vectors of few candidates, where the table of all names is not there: a clade or a list costs what it holds.
+"""Exact vectors of a few candidates where the full table is missing: a clade or a list costs only its own names.
 
 Shape suffixes: b images, m candidates, d vector dimensions.
 """
@@ -10,16 +10,18 @@ from pathlib import Path
 
 import numpy as np
 
-from linnaea.embed.names.name_table import Report, embed_in_chunks, table_dir, table_manifest
+from linnaea.embed.names.chunked_embedding import embed_in_chunks
+from linnaea.embed.names.name_table import table_dir, table_manifest
 from linnaea.model.core.contract import Model
 from linnaea.store import VECTORS, hash_bytes, read_manifest, write_artifact
 
-# So many names take seconds, or a minute or two of a large tower; the genera alone of the default vocabulary are eight times as many.
-FEW = 16384
+# Embedding this many names takes seconds, or a minute or two with a large text encoder. The genera of the default
+# vocabulary alone are eight times as many.
+MAX_CANDIDATES = 16384
 
 
-class ChosenTable:
-    """The vectors of some leaves and of no other, rounded to float16 as a full table's are."""
+class CandidateNameTable:
+    """The vectors of some leaves only, rounded to float16 like those of a full table."""
 
     kind = "full"
 
@@ -29,28 +31,29 @@ class ChosenTable:
 
     @property
     def n_leaves(self) -> int:
+        """Number of candidates."""
         return len(self.leaves)
 
     def similarities(self, image_vectors_bd: np.ndarray, leaves: np.ndarray | None = None) -> np.ndarray:
-        """Cosines float32 [b, m] with all candidates, or with those given (sorted, all of them candidates)."""
+        """Cosines float32 [b, m] with all candidates, or with the sorted `leaves`, which must be candidates."""
         vectors_md = self._vectors_md
         if leaves is not None and len(leaves) != len(self.leaves):
             vectors_md = vectors_md[np.searchsorted(self.leaves, leaves)]
         return image_vectors_bd.astype(np.float32, copy=False) @ vectors_md.T
 
 
-def load_chosen(
-    model: Model, vocabulary, leaves: np.ndarray, *, cache_dir: Path | None = None, report: Report | None = None
-) -> ChosenTable:
-    """The vectors of `leaves` (sorted), embedded unless they are in the cache; a run that is killed at it goes on."""
-    whole = table_dir(model, vocabulary, cache_dir)
-    key = hash_bytes("chosen", whole.name, np.asarray(leaves, np.int64).tobytes())
-    directory = whole.with_name(key)
-    if read_manifest(directory) is None:
-        part_dir = directory.with_name(f"{key}.part")
-        chunks = [chunk_md for _, chunk_md in embed_in_chunks(model, vocabulary, leaves, part_dir, report)]
+def load_candidate_table(
+    model: Model, vocabulary, leaves: np.ndarray, *, cache_dir: Path | None = None
+) -> CandidateNameTable:
+    """The vectors of the sorted `leaves`, embedded unless they are in the cache. A stopped run resumes."""
+    full_dir = table_dir(model, vocabulary, cache_dir)
+    key = hash_bytes("chosen", full_dir.name, np.asarray(leaves, np.int64).tobytes())
+    candidate_dir = full_dir.with_name(key)
+    if read_manifest(candidate_dir) is None:
+        part_dir = candidate_dir.with_name(f"{key}.part")
+        chunks = [chunk_md for _, chunk_md in embed_in_chunks(model, vocabulary, leaves, part_dir)]
         manifest = table_manifest(model, vocabulary) | {"chosen": len(leaves)}
-        with write_artifact(directory, manifest, owned=True) as folder:
-            np.save(folder / VECTORS, np.concatenate(chunks))
+        with write_artifact(candidate_dir, manifest, owned=True) as temporary_dir:
+            np.save(temporary_dir / VECTORS, np.concatenate(chunks))
         shutil.rmtree(part_dir, ignore_errors=True)
-    return ChosenTable(leaves, np.load(directory / VECTORS), read_manifest(directory))
+    return CandidateNameTable(leaves, np.load(candidate_dir / VECTORS), read_manifest(candidate_dir))

@@ -1,42 +1,44 @@
-"""Name vectors that others have published: pybioclip's `txt_emb_*.npy`, float32 [d, c], and the `.json` of names beside it.
+"""Published name vectors: pybioclip's `txt_emb_*.npy`, float32 [d, c], with the `.json` of its names.
 
-The matrix is turned once into a table in leaf order, in the cache: a taxon's numbers then lie together, so that a clade is one
-slice, and a run maps the file in milliseconds. They stay float32 as they were published: rounding to float16 moves
-probabilities by up to 1e-3 at the temperature of these models. Leaves that the matrix lacks, or has a column of zeros or of no
-numbers for, are embedded by the model once they are candidates, with the common names that were published beside it.
+The matrix is converted once, in the cache, into a table in leaf order: the vectors of a clade are then one slice, and a run
+maps the file in milliseconds. The numbers stay float32 as published: rounding to float16 changes probabilities by up to
+1e-3 at the temperature of these models. Leaves without a usable column (missing, all zeros, not finite) are embedded by
+the model when they are candidates, with the common names of the published file.
 
 Shape suffixes: c columns, n leaves, d vector dimensions.
 """
 
 from __future__ import annotations
 
+import logging
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from linnaea.embed.names.name_table import FullTable, Report, embed_in_chunks, map_vectors, table_manifest
+from linnaea.embed.names.chunked_embedding import embed_in_chunks
+from linnaea.embed.names.name_table import FullTable, map_vectors, table_manifest
 from linnaea.model.core.contract import Model
 from linnaea.records import RANKS
 from linnaea.store import VECTORS, atomic_path, default_cache_dir, hash_bytes, read_manifest, write_artifact
+
+logger = logging.getLogger(__name__)
 
 FORMAT = 2
 SPECIES_STEM = "txt_emb_species"
 STEMS = "txt_emb_*.npy"
 HUB_FOLDER = "embeddings"
 MISSING = "missing.npy"
-# Columns that are in memory at a time: 50 MB of a matrix of 768 dimensions.
+# Columns in memory at once: 50 MB of a matrix of 768 dimensions.
 BLOCK = 16384
+# Names that a message lists.
 SHOWN = 3
 # Names without a vector that a manifest lists.
-MOST_TOLD = 1000
-
-Say = Callable[[str], None]
+MAX_LISTED = 1000
 
 
 class PublishedTable(FullTable):
-    """A table whose vectors were published. `missing` int64 are the leaves that have none yet: no candidates, rows of zeros."""
+    """A table of published vectors. `missing` int64: leaves without a vector yet (rows of zeros, never candidates)."""
 
     kind = "published"
 
@@ -46,77 +48,78 @@ class PublishedTable(FullTable):
 
     @property
     def facts(self) -> dict:
-        """For the manifest of a run: which file, and which of its names have no vector there."""
+        """Facts for the manifest of a run: the file, and its names that have no vector."""
         return {key: self.manifest[key] for key in ("published", "n_without_vector", "without_vector")}
 
 
 def published_files(path: Path) -> tuple[Path, Path]:
-    """The matrix and the names that `path` means: either of the two files, or the folder (of a model) that holds them.
+    """The paths of the matrix and of its names. `path` is one of the two files, or a folder (of a model) with both.
 
-    Raises FileNotFoundError that names the file that is not there.
+    Raise FileNotFoundError that names the missing file.
     """
     path = Path(path).expanduser()
     if path.is_dir():
-        path = _in_folder(path)
+        path = _find_matrix(path)
     elif path.suffix not in (".npy", ".json"):
         raise FileNotFoundError(
-            f"{path} is neither a folder of name vectors nor a .npy file with the .json of its names beside it"
+            f"{path} is neither a folder of name vectors nor a .npy file with the .json file of its names"
         )
     matrix_path, names_path = path.with_suffix(".npy"), path.with_suffix(".json")
     for needed in (matrix_path, names_path):
         if not needed.is_file():
             raise FileNotFoundError(
-                f"there is no {needed}; name vectors are a .npy file with the .json of the same name beside it"
+                f"{needed} does not exist; name vectors are a .npy file and a .json file of the same name"
             )
     return matrix_path, names_path
 
 
-def _in_folder(folder: Path) -> Path:
-    """The matrix in a folder, or in its folder for the hub: the one of species, else the only one of the newer names."""
-    for place in (folder, folder / HUB_FOLDER):
-        if (place / f"{SPECIES_STEM}.npy").exists():
-            return place / f"{SPECIES_STEM}.npy"
-        found = sorted(place.glob(STEMS))
+def _find_matrix(folder_dir: Path) -> Path:
+    """The matrix in a folder or in its hub folder: `txt_emb_species.npy`, else the only `txt_emb_*.npy`."""
+    for candidate_dir in (folder_dir, folder_dir / HUB_FOLDER):
+        if (candidate_dir / f"{SPECIES_STEM}.npy").exists():
+            return candidate_dir / f"{SPECIES_STEM}.npy"
+        found = sorted(candidate_dir.glob(STEMS))
         if len(found) > 1:
             raise FileNotFoundError(
-                f"{place} holds {', '.join(file.name for file in found)}; give the one that is meant"
+                f"{candidate_dir} contains {', '.join(file.name for file in found)}; give one of these files"
             )
         if found:
             return found[0]
-    return folder / f"{SPECIES_STEM}.npy"
+    return folder_dir / f"{SPECIES_STEM}.npy"
 
 
 def published_beside(model: Model) -> Path | None:
-    """The matrix in the folder that the model was loaded from, None where there is none."""
+    """The matrix in the folder that the model was loaded from, or None."""
     directory = getattr(model, "directory", None)
     path = None if directory is None else Path(directory) / HUB_FOLDER / f"{SPECIES_STEM}.npy"
     return path if path is not None and path.is_file() and path.with_suffix(".json").is_file() else None
 
 
 def open_matrix(matrix_path: Path, n_names: int, model: Model) -> np.ndarray:
-    """The matrix [d, c], memory-mapped. Raises ValueError where it does not fit the model or the names."""
+    """The matrix [d, c], memory-mapped. Raise ValueError if it does not fit the model or the names."""
     try:
         matrix_dc = np.load(matrix_path, mmap_mode="r")
     except (ValueError, EOFError) as error:
-        raise ValueError(f"{matrix_path} is no whole .npy file ({error}); get it again") from None
+        raise ValueError(f"{matrix_path} is not a complete .npy file ({error}); download it again") from None
     if matrix_dc.ndim != 2 or matrix_dc.dtype.kind != "f":
         raise ValueError(
-            f"{matrix_path} holds {matrix_dc.dtype} of shape {matrix_dc.shape}; a matrix [dimensions, names] is read"
+            f"{matrix_path} contains {matrix_dc.dtype} of shape {matrix_dc.shape}; it must be a float matrix "
+            "[dimensions, names]"
         )
     if matrix_dc.shape[0] != model.card.dim:
         raise ValueError(
-            f"{matrix_path} has vectors of {matrix_dc.shape[0]} dimensions, those of model {model.card.name} have "
+            f"{matrix_path} has vectors of {matrix_dc.shape[0]} dimensions, but the model {model.card.name} has "
             f"{model.card.dim}; give the vectors that belong to the model"
         )
     if matrix_dc.shape[1] != n_names:
         raise ValueError(
-            f"{matrix_path} has {matrix_dc.shape[1]:,} columns and the .json beside it {n_names:,} names; get both again"
+            f"{matrix_path} has {matrix_dc.shape[1]:,} columns, but its .json file has {n_names:,} names; download both again"
         )
     return matrix_dc
 
 
 def zero_columns(matrix_dc: np.ndarray) -> np.ndarray:
-    """Sorted int64, the columns without a vector, all zero: names that the table's maker listed and never embedded."""
+    """Sorted int64 columns that are all zeros: names that the publisher listed but never embedded."""
     zero = np.flatnonzero(matrix_dc[0] == 0)
     for row in matrix_dc[1:]:
         if not len(zero):
@@ -126,14 +129,14 @@ def zero_columns(matrix_dc: np.ndarray) -> np.ndarray:
 
 
 def _leaf_names(tree):
-    """A polars frame with the columns of RANKS, one row a leaf, "" where a rank is missing."""
+    """A polars frame with the columns of RANKS, one row per leaf, "" for a missing rank."""
     import polars as pl
 
     names = pl.Series([*tree.names, ""], dtype=pl.String)
     columns = {}
     for rank in RANKS:
         nodes = tree.nodes_at(rank)
-        # taxa of one rank are disjoint intervals: the last that began before a leaf holds it, or none does
+        # Taxa of one rank are disjoint intervals: the last that starts before a leaf contains it, or no taxon does.
         last = np.searchsorted(tree.start_k[nodes], np.arange(tree.n_leaves), side="right") - 1
         node_n = nodes[np.maximum(last, 0)] if len(nodes) else np.zeros(tree.n_leaves, np.int64)
         inside = (last >= 0) & (np.arange(tree.n_leaves) < tree.end_k[node_n])
@@ -142,11 +145,12 @@ def _leaf_names(tree):
 
 
 def match_columns(tree, names, zero: np.ndarray) -> np.ndarray:
-    """int64 [n], the column that is each leaf, -1 where there is none.
+    """int64 [n], the column of each leaf, -1 if it has none.
 
-    `names` is a polars frame of the columns' lineages, the species as full binomials; columns in `zero` do not count. A leaf is
-    the first column with its lineage; else the one column that no leaf is by that rule and that has its higher lineage and epithet
-    (its genus has changed, its binomial not yet), or else its species' name in its kingdom.
+    `names` is a polars frame of the columns' lineages, species as full binomials; columns in `zero` are ignored. A leaf
+    gets the first column with its lineage. Among the columns that remain, a unique one with the same higher lineage and
+    epithet is next (the genus was revised, the binomial was not), then a unique one with the same species name and
+    kingdom.
     """
     import polars as pl
 
@@ -160,7 +164,7 @@ def match_columns(tree, names, zero: np.ndarray) -> np.ndarray:
         named = (pl.col("species") != "") | (keys == ranks)
         single = columns.filter(free, named).filter(pl.len().over(keys) == 1)
         waiting = leaves.filter(pl.Series(column_n < 0), named)
-        if keys != ranks:  # homonyms among the leaves are none the wiser
+        if keys != ranks:  # homonyms among the leaves stay unmatched
             waiting = waiting.filter(pl.struct(ranks).n_unique().over(keys) == 1)
         pairs = waiting.join(single.select(*keys, "column"), on=keys)
         column_n[pairs["leaf"].to_numpy()] = pairs["column"].to_numpy()
@@ -168,10 +172,10 @@ def match_columns(tree, names, zero: np.ndarray) -> np.ndarray:
 
 
 def _write_rows(path: Path, matrix_dc: np.ndarray, column_n: np.ndarray) -> np.ndarray:
-    """Writes the columns as rows in leaf order, float32 [n, d]; zeros where there is none, or one that is not all numbers. Returns
-    sorted int64, the columns of the latter kind.
+    """Write the columns as rows in leaf order, float32 [n, d], zeros for missing and damaged columns.
 
-    One pass over the columns, a block at a time. The maps are opened anew for each: what one has touched counts as memory.
+    Return the sorted int64 columns with numbers that are not finite (damaged). One pass over the columns, block by block.
+    The maps are opened again for each block, because pages of a map count as memory of the process.
     """
     shape = (len(column_n), matrix_dc.shape[0])
     np.lib.format.open_memmap(path, "w+", np.float32, shape)
@@ -194,55 +198,55 @@ def _write_rows(path: Path, matrix_dc: np.ndarray, column_n: np.ndarray) -> np.n
     return np.concatenate(damaged)
 
 
-def _names_of(tree, leaves: np.ndarray) -> str:
-    """A few of the leaves by name, and how many more there are."""
+def _format_leaves(tree, leaves: np.ndarray) -> str:
+    """The names of the first leaves and the number of the others."""
     shown = ", ".join(tree.name(int(tree.leaf_node_n[leaf])) for leaf in leaves[:SHOWN])
     return shown + (f" and {len(leaves) - SHOWN:,} more" if len(leaves) > SHOWN else "")
 
 
-def _name_of_row(lineage: tuple[str, ...]) -> str:
+def _lowest_name(lineage: tuple[str, ...]) -> str:
     return next((name for name in reversed(lineage) if name), "(no name)")
 
 
-def convert_published(path: Path, model: Model, vocabulary, *, cache_dir: Path | None = None, say: Say = print) -> Path:
-    """The folder of the published vectors in the order of the vocabulary's leaves, made if it is not in the cache.
+def convert_published(path: Path, model: Model, vocabulary, *, cache_dir: Path | None = None) -> Path:
+    """The folder of the published vectors in the order of the vocabulary's leaves, made unless it is in the cache.
 
-    `say` hears which columns are zero or no numbers, by name. Raises FileNotFoundError or ValueError for files that do not fit.
+    Raise FileNotFoundError or ValueError for files that do not fit.
     """
     from linnaea.taxonomy.sources import read_text_embeddings
 
     matrix_path, names_path = published_files(path)
     stamps = [f"{file.resolve()} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in (matrix_path, names_path)]
-    # common names that were installed aside change nothing here: one copy serves whoever reads the file
+    # Common names that were installed separately do not change the vectors: one copy serves every installation.
     parts = (model.card.hash, vocabulary.hash, model.card.text_type, *model.card.templates)
     key = hash_bytes("published", str(FORMAT), *parts, *stamps)
     directory = (cache_dir or default_cache_dir()) / "names" / key
     if (manifest := read_manifest(directory)) is not None:
-        _say_without(manifest, say)
+        _report_missing(manifest)
         return directory
     names = read_text_embeddings(names_path).rows
     matrix_dc = open_matrix(matrix_path, names.height, model)
     zero = zero_columns(matrix_dc)
     column_n = match_columns(vocabulary.tree, names, zero)
     manifest = table_manifest(model, vocabulary) | {"published": matrix_path.name, "zero_columns": zero.tolist()}
-    with write_artifact(directory, manifest, owned=True) as folder:
-        damaged = _write_rows(folder / VECTORS, matrix_dc, column_n)
-        np.save(folder / MISSING, np.flatnonzero((column_n < 0) | np.isin(column_n, damaged)))
+    with write_artifact(directory, manifest, owned=True) as temporary_dir:
+        damaged = _write_rows(temporary_dir / VECTORS, matrix_dc, column_n)
+        np.save(temporary_dir / MISSING, np.flatnonzero((column_n < 0) | np.isin(column_n, damaged)))
         without = np.union1d(zero, damaged)
-        told = [_name_of_row(row) for row in names[without[:MOST_TOLD].tolist()].select(RANKS).rows()]
-        # the manifest is written when the block ends
-        manifest |= {"damaged_columns": damaged.tolist(), "n_without_vector": len(without), "without_vector": told}
-    _say_without(manifest, say)
+        listed = [_lowest_name(row) for row in names[without[:MAX_LISTED].tolist()].select(RANKS).rows()]
+        # The manifest is written at the end of this block.
+        manifest |= {"damaged_columns": damaged.tolist(), "n_without_vector": len(without), "without_vector": listed}
+    _report_missing(manifest)
     return directory
 
 
-def _say_without(manifest: dict, say: Say) -> None:
-    """Names the columns of a published matrix that hold no vector."""
+def _report_missing(manifest: dict) -> None:
+    """Log the columns of a published matrix that contain no vector."""
     if n := manifest["n_without_vector"]:
-        kinds = {"zeros": manifest["zero_columns"], "what is no number": manifest["damaged_columns"]}
-        told, more = ", ".join(manifest["without_vector"][:SHOWN]), f" and {n - SHOWN:,} more" if n > SHOWN else ""
+        kinds = {"zeros": manifest["zero_columns"], "numbers that are not finite": manifest["damaged_columns"]}
+        shown, more = ", ".join(manifest["without_vector"][:SHOWN]), f" and {n - SHOWN:,} more" if n > SHOWN else ""
         columns = " and ".join(f"columns of {kind}" for kind, found in kinds.items() if found)
-        say(f"{manifest['published']} has {columns}, names without a vector: {told}{more}")
+        logger.info(f"{manifest['published']} has {columns}; names without a vector: {shown}{more}")
 
 
 def load_published(
@@ -252,40 +256,39 @@ def load_published(
     *,
     leaves: np.ndarray | None = None,
     cache_dir: Path | None = None,
-    say: Say = print,
-    report: Report | None = None,
 ) -> PublishedTable:
-    """The published vectors of a vocabulary's names. Candidates (`leaves`, None: all) without one are embedded by the model.
+    """The published vectors of a vocabulary's names. The model embeds candidates (`leaves`, None: all) without a vector.
 
-    What the model embeds is kept, and a run that is killed at it goes on. `say` hears how many and which.
+    The embedded vectors are saved in the table, and a stopped run resumes.
     """
-    directory = convert_published(path, model, vocabulary, cache_dir=cache_dir, say=say)
+    directory = convert_published(path, model, vocabulary, cache_dir=cache_dir)
     wanted = missing_leaves(directory, leaves)
     if len(wanted):
         n = vocabulary.tree.n_leaves if leaves is None else len(leaves)
         source = read_manifest(directory)["published"]
-        say(
-            f"{source} lacks {len(wanted):,} of {n:,} names ({_names_of(vocabulary.tree, wanted)}); the model embeds them now"
+        logger.info(
+            f"{source} lacks {len(wanted):,} of {n:,} names ({_format_leaves(vocabulary.tree, wanted)}); "
+            "the model embeds them now"
         )
-        _fill(directory, wanted, model, vocabulary, report)
+        _embed_missing(directory, wanted, model, vocabulary)
     return PublishedTable(directory, read_manifest(directory))
 
 
 def missing_leaves(directory: Path, leaves: np.ndarray | None = None) -> np.ndarray:
-    """Sorted int64, those of `leaves` (None: all) that have no vector yet."""
+    """Sorted int64 `leaves` (None: all leaves) that have no vector yet."""
     missing = np.load(directory / MISSING)
     return missing if leaves is None else np.intersect1d(missing, leaves)
 
 
-def _fill(directory: Path, wanted: np.ndarray, model: Model, vocabulary, report: Report | None) -> None:
-    """Embeds leaves into the table. They count as missing until the last is safe, so a kill at any moment does no harm."""
+def _embed_missing(directory: Path, wanted: np.ndarray, model: Model, vocabulary) -> None:
+    """Embed leaves into the table. They count as missing until all are saved, so a stop at any moment does no harm."""
     part_dir = directory.with_name(f"{directory.name}.{hash_bytes(wanted.tobytes())}.part")
     rows_nd = map_vectors(directory / VECTORS, "r+")
     written = vocabulary.without_extra_names()
-    for start, vectors_nd in embed_in_chunks(model, written, wanted, part_dir, report, np.float32):
+    for start, vectors_nd in embed_in_chunks(model, written, wanted, part_dir, np.float32):
         rows_nd[wanted[start : start + len(vectors_nd)]] = vectors_nd
     rows_nd.flush()
     del rows_nd
-    with atomic_path(directory / MISSING) as temporary, temporary.open("wb") as handle:
+    with atomic_path(directory / MISSING) as temporary_path, temporary_path.open("wb") as handle:
         np.save(handle, np.setdiff1d(np.load(directory / MISSING), wanted))
     shutil.rmtree(part_dir, ignore_errors=True)

@@ -53,7 +53,7 @@ from linnaea.model.runtimes.runtime_names import DEFAULT_RUNTIME
 from linnaea.photos.decoding import Unreadable
 from linnaea.photos.photo_files import FoundFile, FoundFiles, find_images
 from linnaea.records import RANKS, ImageRecord, Prediction
-from linnaea.search.scorer import WAYS, Scorer, add_summaries
+from linnaea.search.scorer import METHODS, Scorer, merge_summaries
 from linnaea.store import write_json
 from linnaea.terminal import Progress, format_duration
 
@@ -249,7 +249,7 @@ def _make_table_for_later(config: IdentifyConfig, model: Model, namer: Namer) ->
     say = say_for(config)
     say("Embedding every name once, so that later runs start at once (the answers are complete: Ctrl-C does no harm)")
     try:
-        make_table(model, namer.vocabulary, report=name_progress(config))
+        make_table(model, namer.vocabulary)
     except KeyboardInterrupt:
         say("stopped; a later run will embed the names")
     except OSError as error:
@@ -347,7 +347,7 @@ def _run_to_file(
     _write_extras(config, rows, counts, model, namer)
     facts = {key: state[key] for key in MANIFEST_KEYS if key in state} | {"counts": dict(counts)}
     if scorer:
-        facts["scoring"] = add_summaries(batch["scoring"] for batch in journal.read())
+        facts["scoring"] = merge_summaries(batch["scoring"] for batch in journal.read())
         say(scoring_words(facts["scoring"]))
     write_json(manifest_path(config.out), facts)
     journal.remove()
@@ -364,7 +364,7 @@ def fast_scorer(config: IdentifyConfig, namer: Namer) -> Scorer | None:
 
 def scoring_words(summary: Mapping[str, int | float]) -> str:
     """One line of what the fast way did, and what it left unread."""
-    exact = sum(summary[way] for way in WAYS) - summary["fast"]
+    exact = sum(summary[method] for method in METHODS) - summary["fast"]
     line = f"--scoring fast: {summary['fast']:,} photographs the fast way, {exact:,} exactly"
     return line + (
         f"; at most {summary['largest_unread']:.2g} of a photograph's mass was left unread" if summary["fast"] else ""

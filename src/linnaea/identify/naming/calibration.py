@@ -39,7 +39,7 @@ def traits(scores: Scores) -> np.ndarray:
     there being an organism, the cosine of the best leaf, and minus the entropy of the softmax in nats."""
     b, r = scores.probability_br.shape
     lead = np.log(np.clip(scores.probability_br, 1e-6, 1)) - np.log(np.clip(scores.second_br, 1e-6, 1))
-    per_image = (_logit(1 - scores.none_b), 10 * scores.leaf_similarity_b.astype(np.float64), -scores.entropy_b)
+    per_image = (_logit(1 - scores.no_organism_b), 10 * scores.leaf_similarity_b.astype(np.float64), -scores.entropy_b)
     columns = [_logit(scores.probability_br), np.minimum(lead, 10)]
     columns += [np.broadcast_to(column[:, None], (b, r)) for column in per_image]
     return np.stack(columns, axis=2)

@@ -61,7 +61,7 @@ class TaxonNamer:
         probability_br = self.calibrate(scores)
         floor_br = np.full(probability_br.shape, self.decision.floor or 0.0)
         if self.decision.above_share:
-            floor_br = raised_floor(self.decision.floor or 0.0, self.scorer.shares(scores.node_br))
+            floor_br = raised_floor(self.decision.floor or 0.0, self.scorer.uniform_mass(scores.node_br))
         return [self._rows(scores, probability_br[i], floor_br[i], i, file) for i, file in enumerate(files)]
 
     def _rows(
@@ -78,7 +78,7 @@ class TaxonNamer:
         else:
             r = RANK_INDEX[decision.rank]
         if r < 0 or scores.node_br[i, r] < 0 or (decision.floor is not None and probability_r[r] < floor_r[r]):
-            reason = self._reason(scores.node_br[i], probability_r, floor_r, float(scores.none_b[i]), r)
+            reason = self._reason(scores.node_br[i], probability_r, floor_r, float(scores.no_organism_b[i]), r)
             return [Prediction(file=file, status="unidentified", reason=reason, path_confidence=path)]
         rows = []
         rest = _share_of_rest(float(probability_r[r]), float(scores.probability_br[i, r]))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from linnaea.embed.names.name_table import embed_texts
+from linnaea.embed.names.text_embedding import embed_texts
 from linnaea.model.core.contract import Model, Preprocess
 from linnaea.records import RANKS
 from linnaea.standards.tables import read_rows

@@ -112,13 +112,11 @@ def load_namer(
     floor, above_share = options.min_confidence, False
     if floor is None and options.rank == "auto":
         floor, above_share = model.card.calibration.get("floor", DEFAULT_FLOOR), not calibrated
-    from linnaea.embed.names.name_table import embed_texts
-    from linnaea.embed.names.precomputed_names import choose_table
+    from linnaea.embed.names.precomputed_names import resolve_name_table
+    from linnaea.embed.names.text_embedding import embed_texts
     from linnaea.identify.naming.calibration import calibrate
 
-    table = table or choose_table(
-        options.name_vectors, model, vocabulary, mode=options.names, leaves=leaves, say=say, report=report
-    )
+    table = table or resolve_name_table(options.name_vectors, model, vocabulary, mode=options.names, leaves=leaves)
     if getattr(table, "kind", "") == "staged":
         say(STAGED)
     refusals_fd = embed_texts(model, list(model.card.negative_prompts)) if model.card.negative_prompts else None
