@@ -207,7 +207,7 @@ def difference(found: dict[str, dict], key: str) -> float:
     )
 
 
-def row_of(name: str, found: dict[str, dict]) -> str:
+def make_row(name: str, found: dict[str, dict]) -> str:
     mine, theirs = found["ours"], found["open_clip"]
     cells = [name, f"{difference(found, 'images'):.1e}", f"{difference(found, 'texts'):.1e}"]
     cells.append(f"{abs(float(mine['scale'] / theirs['scale']) - 1):.0e}")
@@ -254,7 +254,7 @@ def main() -> int:
             for suffix, theirs in plain:
                 folders = {"ours": f"{folder.resolve()}{suffix}", "open_clip": str(theirs)}
                 found = run_both(args.peers, folders, draw_images(args.n_images, 224), texts, [] if pixels else photos)
-                rows.append(row_of(folder.name + suffix, found))
+                rows.append(make_row(folder.name + suffix, found))
                 pixels = pixels or pixel_lines(found, len(photos))
                 apart = difference(found, "pixels") if len(rows) == 1 else 0
                 equal &= difference(found, "images") <= 1e-4 and difference(found, "texts") <= 1e-4 and apart <= 1

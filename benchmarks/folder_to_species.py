@@ -54,14 +54,14 @@ class Worker:
     """Ours: what the requests act on."""
 
     def load(self, model: str, table: str, runtime: str) -> dict:
-        from linnaea.identify.naming.namer import NamerOptions, load_namer
+        from linnaea.identify.naming.namer import NamerConfig, load_namer
         from linnaea.model.loading import load_model
         from linnaea.taxonomy.vocabulary_factory import load_vocabulary
 
         start = time.perf_counter()
         self.model, self.runtime = load_model(model), runtime
         vocabulary = load_vocabulary(str(Path(table) / JSON), self.model.card.common_names)
-        options = NamerOptions(rank="species", top=5, min_confidence=0.0, name_vectors=Path(table) / NPY)
+        options = NamerConfig(rank="species", top=5, min_confidence=0.0, name_vectors=Path(table) / NPY)
         self.namer = load_namer(options, self.model, vocabulary=vocabulary)
         return {"load_s": time.perf_counter() - start}
 

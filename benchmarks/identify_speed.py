@@ -299,7 +299,7 @@ def main(argv: list[str] | None = None) -> int:
     """0 when the result is written."""
     argv = sys.argv[1:] if argv is None else argv
     options = parse(argv)
-    from linnaea.identify.naming.namer import NamerOptions, load_namer
+    from linnaea.identify.naming.namer import NamerConfig, load_namer
     from linnaea.model.loading import BUNDLED_DIR, load_model
 
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
@@ -311,7 +311,7 @@ def main(argv: list[str] | None = None) -> int:
     model = load_model(options.model)
     model_dir = {"bundled": BUNDLED_DIR, "placeholder": None}.get(options.model, Path(options.model))
     start = time.monotonic()
-    namer = load_namer(NamerOptions(vocabulary=options.vocabulary, names=options.names), model)
+    namer = load_namer(NamerConfig(vocabulary=options.vocabulary, names=options.names), model)
     load_s = time.monotonic() - start
     with tempfile.TemporaryDirectory(prefix="linnaea-speed-") as name:
         work = Path(name)

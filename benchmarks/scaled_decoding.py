@@ -59,9 +59,9 @@ def read_both(source: Path, grain: bool, folder: Path, preprocess) -> tuple[np.n
 def name_set(model, everything, examples, exact: np.ndarray, scaled: np.ndarray) -> dict[str, float]:
     """Percent right exactly and scaled, percent of equal names, the least and mean cosine, and the levels of difference."""
     from linnaea.embed.names.text_embedding import embed_texts
-    from linnaea.evaluate.zeroshot import label_texts
+    from linnaea.evaluate.zeroshot import make_label_texts
 
-    texts = label_texts(everything, "auto")
+    texts = make_label_texts(everything, "auto")
     labels = list(texts)
     label_ld = sum(embed_texts(model, list(part)) for part in zip(*texts.values(), strict=True))
     truth = np.array([labels.index(example.label) for example in examples])

@@ -80,3 +80,24 @@ class Prediction:
     lineage: tuple[str, ...] = ("",) * 7
     box: Box | None = None
     path_confidence: tuple[RankedName, ...] = field(default=())
+
+
+# The columns of a table of predictions.
+PREDICTION_COLUMNS = (
+    "file",
+    "status",
+    "reason",
+    "position",
+    "rank",
+    "name",
+    "common_name",
+    "confidence",
+    "similarity",
+    *RANKS,
+)
+
+
+def make_prediction_row(prediction: Prediction) -> dict[str, str | int | float | None]:
+    """The prediction as a row of a table, with `PREDICTION_COLUMNS`."""
+    row = {column: getattr(prediction, column) for column in PREDICTION_COLUMNS[: -len(RANKS)]}
+    return row | dict(zip(RANKS, prediction.lineage, strict=True))

@@ -184,6 +184,11 @@ def read_manifest(directory: Path) -> dict | None:
         raise ValueError(f"{path} is damaged ({error}); make the folder again, or remove it") from None
 
 
+def get_manifest_path(out_path: Path) -> Path:
+    """Where a finished run leaves its options: beside its output file, with the suffix `.manifest.json`."""
+    return out_path.with_name(out_path.name + ".manifest.json")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Vectors:
     """A vectors artifact in memory: `vectors_nd` float16 [n, d], unit rows unless the manifest says otherwise.

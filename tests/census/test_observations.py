@@ -25,11 +25,10 @@ from linnaea.census.observations import (
     read_observations,
     read_rows,
 )
-from linnaea.records import Prediction
-from linnaea.standards.camtrap_dp import DEPLOYMENTS, MEDIA, OBSERVATIONS, PackageFacts, write_package
-from linnaea.standards.exif import PhotoFacts
-from linnaea.standards.tables import COLUMNS as TABLE
-from linnaea.standards.tables import row_of, write_table
+from linnaea.records import PREDICTION_COLUMNS, Prediction, make_prediction_row
+from linnaea.standards.camtrap_dp import DEPLOYMENTS, MEDIA, OBSERVATIONS, PackageMetadata, write_package
+from linnaea.standards.exif import PhotoMetadata
+from linnaea.standards.tables import write_table
 from linnaea.twin.data.species import bundled_species
 from linnaea.twin.engine.neighbours import Space
 from linnaea.twin.engine.world import World, advance
@@ -137,8 +136,8 @@ def test_camera_events_hold_every_animal_once_and_never_the_true_name(watched):
 def test_a_simulated_package_has_the_shape_of_one_of_identify(watched, tmp_path):
     _, _, folder = watched
     made = folder / "camtrap" / "cam"
-    photo = PhotoFacts(event_date="2024-03-01T10:00:00", latitude=-2.3, longitude=34.8)
-    facts = PackageFacts(classified_by="a test", created="2024-03-02T00:00:00Z", read=lambda path: photo)
+    photo = PhotoMetadata(event_date="2024-03-01T10:00:00", latitude=-2.3, longitude=34.8)
+    facts = PackageMetadata(classified_by="a test", created="2024-03-02T00:00:00Z", read=lambda path: photo)
     write_package(
         tmp_path,
         [
@@ -178,12 +177,14 @@ def photographs(tmp_path):
     fox = {"status": "identified", "rank": "species", "name": "Vulpes vulpes", "confidence": 0.9, "lineage": FOX}
     predictions = [Prediction(file=f, **fox) for f in times if f != "a/3.jpg"]
     predictions.insert(2, Prediction(file="a/3.jpg", status="unidentified", reason="not certain enough"))
-    return predictions, lambda path: PhotoFacts(event_date=times[str(path).removeprefix(f"{tmp_path}/")], modified_s=1)
+    return predictions, lambda path: PhotoMetadata(
+        event_date=times[str(path).removeprefix(f"{tmp_path}/")], modified_s=1
+    )
 
 
 def test_the_package_of_identify_is_read_as_camera_visits(tmp_path):
     predictions, read = photographs(tmp_path)
-    facts = PackageFacts(classified_by="a test", created="2024-06-01T00:00:00Z", read=read)
+    facts = PackageMetadata(classified_by="a test", created="2024-06-01T00:00:00Z", read=read)
     write_package(tmp_path, [(p.file, p) for p in predictions[:3]], facts)
     found = read_observations(tmp_path)
     (visit,) = found.visits.values()
@@ -196,7 +197,7 @@ def test_the_package_of_identify_is_read_as_camera_visits(tmp_path):
 def test_a_table_of_identify_takes_times_from_the_photographs(tmp_path, suffix):
     predictions, read = photographs(tmp_path)
     path = tmp_path / f"names{suffix}"
-    write_table(path, TABLE, map(row_of, predictions))
+    write_table(path, PREDICTION_COLUMNS, map(make_prediction_row, predictions))
     found = read_identified(read_rows(path), path, read_facts=read)
     assert [visit.effort for visit in found.visits.values()] == [2]
     assert sorted((s.name, s.count) for s in found.sightings) == [("Vulpes vulpes", 1), (UNIDENTIFIED, 1)]

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from linnaea.evaluate import zeroshot
-from linnaea.evaluate.truth import Example, fold_of, read_examples, to_examples, truth_nodes
+from linnaea.evaluate.truth import Example, assign_fold, find_truth_nodes, read_examples, to_examples
 from linnaea.evaluate.zeroshot import (
     ZeroshotConfig,
     benchmark,
@@ -18,8 +18,8 @@ from linnaea.evaluate.zeroshot import (
     cross_fit,
     groups,
     judge,
-    label_texts,
     main,
+    make_label_texts,
 )
 from linnaea.model.core.placeholder import PlaceholderModel
 from linnaea.records import RANKS
@@ -144,12 +144,12 @@ def example(label, lineage=("",) * 7, organism=True, common=""):
 def test_labels_are_written_as_asked_and_as_their_own_words_where_two_share_a_taxon():
     warbler = example("magnolia_warbler", LINEAGES["Setophaga magnolia"], common="magnolia warbler")
     dog_rose, rose = (example(name, LINEAGES["Rosa canina"]) for name in ("dog_rose", "wild_rose"))
-    texts = label_texts([warbler, dog_rose, rose], "auto")
+    texts = make_label_texts([warbler, dog_rose, rose], "auto")
     assert texts["magnolia_warbler"][0].endswith("Parulidae Setophaga magnolia")
     assert texts["magnolia_warbler"][1] == "magnolia warbler"
     assert texts["dog_rose"] == ("dog rose", "dog rose")
-    assert label_texts([warbler], "scientific") == {"magnolia_warbler": ("Setophaga magnolia",)}
-    assert label_texts([warbler], "common") == {"magnolia_warbler": ("magnolia warbler",)}
+    assert make_label_texts([warbler], "scientific") == {"magnolia_warbler": ("Setophaga magnolia",)}
+    assert make_label_texts([warbler], "common") == {"magnolia_warbler": ("magnolia warbler",)}
 
 
 def test_missing_ranks_come_from_the_label_and_unknown_labels_are_reported(vocabulary):
@@ -163,7 +163,7 @@ def test_missing_ranks_come_from_the_label_and_unknown_labels_are_reported(vocab
     assert examples[0].lineage == LINEAGES["Setophaga magnolia"]
     assert unresolved == ["something else"]
     assert not examples[2].organism
-    nodes = truth_nodes(examples, vocabulary)
+    nodes = find_truth_nodes(examples, vocabulary)
     assert vocabulary.tree.name(int(nodes[0, 6])) == "Setophaga magnolia"
     assert (nodes[1] == -1).all()
     # ranks between those given are filled in from the tree, none below the label's own
@@ -197,7 +197,7 @@ def test_judging_by_hand(vocabulary):
         example("a bird", (*BIRD[:3], "", "", "", "")),
         example("stone", organism=False),
     ]
-    truth = truth_nodes(examples, vocabulary)
+    truth = find_truth_nodes(examples, vocabulary)
     chance = np.ones((3, 7))
     rows = judge(tree, scores, chance, truth, examples, 0.5)
     assert [(row["rank"], row["right"]) for row in rows] == [("species", True), ("species", True), ("species", False)]
@@ -223,7 +223,7 @@ def test_cross_fitting_never_judges_by_what_it_fitted():
     known = np.ones((n, 7), bool)
     chance = cross_fit(ONE_TAXON, scores, right, known, examples, group, 1.0)
     keys = [e.lineage[-1] if g == "unseen" else e.file for e, g in zip(examples, group, strict=True)]
-    fold = np.array([fold_of(key) for key in keys])
+    fold = np.array([assign_fold(key) for key in keys])
     assert 0 < fold.sum() < n
     # a photograph's own truth moves the chances of the other half alone
     flipped = right.copy()
@@ -257,7 +257,7 @@ def test_the_report_says_where_its_chances_come_from(pack):
 
 
 def test_halves_do_not_depend_on_the_machine():
-    assert [fold_of(name) for name in ("a.jpg", "b.jpg", "c.jpg", "d.jpg")] == [0, 0, 0, 1]
+    assert [assign_fold(name) for name in ("a.jpg", "b.jpg", "c.jpg", "d.jpg")] == [0, 0, 0, 1]
 
 
 def test_ranks_that_a_manifest_leaves_out_come_from_the_vocabulary(vocabulary):

@@ -11,9 +11,9 @@ from PIL import Image
 from linnaea.records import Box, Prediction
 from linnaea.standards import camtrap_dp as camtrap
 from linnaea.standards import darwin_core
-from linnaea.standards.camtrap_dp import PackageFacts, observation_type, write_package
-from linnaea.standards.darwin_core import occurrence_rows
-from linnaea.standards.exif import read_photo_facts
+from linnaea.standards.camtrap_dp import PackageMetadata, classify_observation, write_package
+from linnaea.standards.darwin_core import make_occurrence_rows
+from linnaea.standards.exif import read_photo_metadata
 
 CAT = ("Animalia", "Chordata", "Mammalia", "Carnivora", "Felidae", "Felis", "Felis catus")
 
@@ -48,16 +48,16 @@ def rows_of(path):
 
 
 def test_time_and_place_come_from_the_photograph(photo, bare, tmp_path):
-    facts = read_photo_facts(photo)
+    facts = read_photo_metadata(photo)
     assert (facts.event_date, facts.latitude, facts.longitude) == ("2021-05-03T06:07:08+02:00", -2.5, 34.76)
     assert facts.camera == "HC500" and facts.media_type == "image/jpeg"
-    assert read_photo_facts(bare).event_date == "" and read_photo_facts(tmp_path / "gone").media_type == ""
+    assert read_photo_metadata(bare).event_date == "" and read_photo_metadata(tmp_path / "gone").media_type == ""
 
 
 def test_an_occurrence_has_the_terms_of_the_standard(photo, bare):
     file = str(photo)
     rows = list(
-        occurrence_rows(
+        make_occurrence_rows(
             [
                 (file, identified(file, common_name="cat")),
                 (file, identified(file, position=2)),
@@ -84,10 +84,10 @@ def test_an_occurrence_has_the_terms_of_the_standard(photo, bare):
 def test_an_occurrence_keeps_its_identifier_from_run_to_run_and_none_shares_it(tmp_path, monkeypatch):
     boxes = [None, *(Box(left=0, top=0, right=right, bottom=1) for right in (1.1, 1.2))]  # two that round to one
     rows = [("a.jpg", identified("a.jpg", box=box)) for box in boxes]
-    first, again = ([row["occurrenceID"] for row in occurrence_rows(rows, "x")] for _ in range(2))
+    first, again = ([row["occurrenceID"] for row in make_occurrence_rows(rows, "x")] for _ in range(2))
     assert first == again and len(set(first)) == 3
     monkeypatch.chdir(tmp_path)
-    elsewhere = [row["occurrenceID"] for row in occurrence_rows(rows, "x")]
+    elsewhere = [row["occurrenceID"] for row in make_occurrence_rows(rows, "x")]
     assert not set(first) & set(elsewhere)
 
 
@@ -99,7 +99,7 @@ def test_labels_that_are_no_taxa_are_no_scientific_names(tmp_path, bare):
         (str(bare), identified(str(bare), CAT)),
         (str(bare), identified(str(bare), (*CAT[:5], "", ""), rank="family", name="cats")),
     ]
-    occurrences = list(occurrence_rows(rows, "x"))
+    occurrences = list(make_occurrence_rows(rows, "x"))
     terms = ("scientificName", "taxonRank", "verbatimIdentification")
     assert [tuple(row[term] for term in terms) for row in occurrences] == [
         ("Felis catus", "species", "house cat"),
@@ -109,7 +109,7 @@ def test_labels_that_are_no_taxa_are_no_scientific_names(tmp_path, bare):
     ]
     folder = tmp_path / "labels"
     folder.mkdir()
-    write_package(folder, rows, PackageFacts(classified_by="x", created="2024-01-02T03:04:05Z"))
+    write_package(folder, rows, PackageMetadata(classified_by="x", created="2024-01-02T03:04:05Z"))
     observations = rows_of(folder / "observations.csv")
     assert [(row["scientificName"], row["observationTags"]) for row in observations] == [
         ("Felis catus", "label:house cat"),
@@ -149,7 +149,7 @@ def package(tmp_path, photo, bare):
     ]
     folder = tmp_path / "package"
     folder.mkdir()
-    facts = PackageFacts(classified_by="Linnaea", created="2024-01-02T03:04:05Z", near=(1.0, 2.0))
+    facts = PackageMetadata(classified_by="Linnaea", created="2024-01-02T03:04:05Z", near=(1.0, 2.0))
     assert write_package(folder, rows, facts) == 0
     return folder
 
@@ -200,7 +200,7 @@ def test_the_descriptor_names_the_three_tables_and_their_schemas(package):
 
 
 def test_a_place_that_nothing_records_is_left_empty_and_told(tmp_path, bare):
-    facts = PackageFacts(classified_by="Linnaea", created="2024-01-02T03:04:05Z")
+    facts = PackageMetadata(classified_by="Linnaea", created="2024-01-02T03:04:05Z")
     assert write_package(tmp_path, [(str(bare), identified(str(bare)))], facts) == 1
     assert rows_of(tmp_path / "deployments.csv")[0]["latitude"] == ""
 
@@ -217,7 +217,7 @@ def test_a_place_that_nothing_records_is_left_empty_and_told(tmp_path, bare):
     ],
 )
 def test_the_kind_of_an_observation_follows_the_evidence(prediction, expected):
-    assert observation_type(prediction) == expected
+    assert classify_observation(prediction) == expected
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_the_kind_of_an_observation_follows_the_evidence(prediction, expected):
 def test_every_file_of_a_package_has_an_images_media_type(tmp_path, path, kind):
     row = Prediction(file=path, status="unreadable", reason="not an image: the content is text")
     write_package(
-        tmp_path, [(str(tmp_path / path), row)], PackageFacts(classified_by="x", created="2024-01-01T00:00:00Z")
+        tmp_path, [(str(tmp_path / path), row)], PackageMetadata(classified_by="x", created="2024-01-01T00:00:00Z")
     )
     (media,) = csv.DictReader((tmp_path / "media.csv").read_text(encoding="utf-8").splitlines())
     assert media["fileMediatype"].startswith(kind)

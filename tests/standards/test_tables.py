@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from linnaea.identify.output.terminal_table import TerminalTable, draw_bar, fit_text, measure_width
 from linnaea.identify.output.writers import pack, unpack
-from linnaea.records import Box, Prediction, RankedName
+from linnaea.records import PREDICTION_COLUMNS, Box, Prediction, RankedName, make_prediction_row
 from linnaea.standards import tables
-from linnaea.standards.tables import COLUMNS, row_of, write_table
+from linnaea.standards.tables import write_table
 
 ISSUE_COLUMNS = (
     "file,status,reason,position,rank,name,common_name,confidence,similarity,"
@@ -34,7 +34,7 @@ def prediction(file, **more):
 
 
 def test_the_columns_are_those_of_the_contract():
-    assert ",".join(COLUMNS) == ISSUE_COLUMNS
+    assert ",".join(PREDICTION_COLUMNS) == ISSUE_COLUMNS
 
 
 @pytest.mark.parametrize("suffix", tables.SUFFIXES)
@@ -42,7 +42,7 @@ def test_awkward_names_survive_in_every_form(tmp_path, suffix):
     predictions = [prediction(name) for name in AWKWARD]
     predictions.append(Prediction(file="z", status="unreadable", reason="the file is empty"))
     path = tmp_path / f"t{suffix}"
-    write_table(path, COLUMNS, map(row_of, predictions))
+    write_table(path, PREDICTION_COLUMNS, map(make_prediction_row, predictions))
     if suffix == ".csv":
         with open(path, newline="", encoding="utf-8") as handle:
             rows = list(csv.DictReader(handle))
@@ -51,26 +51,26 @@ def test_awkward_names_survive_in_every_form(tmp_path, suffix):
     else:
         rows = pl.read_parquet(path).to_dicts()
     assert [row["file"] for row in rows] == [*AWKWARD, "z"]
-    assert list(rows[0]) == list(COLUMNS)
+    assert list(rows[0]) == list(PREDICTION_COLUMNS)
     assert float(rows[0]["confidence"]) == 0.5 and rows[-1]["confidence"] in ("", None)
     assert rows[0]["family"] == "Felidae" and rows[0]["class"] == ""
 
 
 def test_many_parts_of_a_parquet_file_keep_their_order_and_bytes(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "ROWS_A_PART", 7)
-    rows = [row_of(prediction(f"{i}.jpg", confidence=i / 100)) for i in range(60)]
-    write_table(tmp_path / "a.parquet", COLUMNS, rows)
+    rows = [make_prediction_row(prediction(f"{i}.jpg", confidence=i / 100)) for i in range(60)]
+    write_table(tmp_path / "a.parquet", PREDICTION_COLUMNS, rows)
     assert pl.read_parquet(tmp_path / "a.parquet")["file"].to_list() == [f"{i}.jpg" for i in range(60)]
     for _ in range(5):
-        write_table(tmp_path / "b.parquet", COLUMNS, rows)
+        write_table(tmp_path / "b.parquet", PREDICTION_COLUMNS, rows)
         assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
 
 
 @pytest.mark.parametrize("suffix", tables.SUFFIXES)
 def test_a_table_without_rows_has_its_columns(tmp_path, suffix):
-    write_table(tmp_path / f"t{suffix}", COLUMNS, [])
+    write_table(tmp_path / f"t{suffix}", PREDICTION_COLUMNS, [])
     if suffix == ".parquet":
-        assert tuple(pl.read_parquet(tmp_path / f"t{suffix}").columns) == COLUMNS
+        assert tuple(pl.read_parquet(tmp_path / f"t{suffix}").columns) == PREDICTION_COLUMNS
     elif suffix == ".csv":
         assert (tmp_path / f"t{suffix}").read_text() == ISSUE_COLUMNS + "\n"
 

@@ -31,11 +31,11 @@ from linnaea.bioclip.ranks import (
     name_parts,
 )
 from linnaea.embed.images.image_vectors import embed_batches, read_pixels
-from linnaea.embed.images.runtime_sample import settle_on_records, spread
+from linnaea.embed.images.runtime_sample import sample_evenly, select_runtime_for_records
 from linnaea.model.core.preprocessing import preprocess_image
 from linnaea.model.core.templates import IMAGENET_TEMPLATES
 from linnaea.model.loading import load_model
-from linnaea.model.runtimes.runtime_check import Label
+from linnaea.model.runtimes.runtime_check import LabelFunction
 from linnaea.model.runtimes.runtime_names import DEFAULT_RUNTIME, check_runtime
 from linnaea.photos.decoding import Unreadable, decode_image
 from linnaea.records import RANKS, ImageRecord
@@ -135,10 +135,10 @@ class BaseClassifier:
             return self._float_encoder if self._runtime == DEFAULT_RUNTIME else self._torch_encoder
         if not self._settled:
             label, names = self._first_names()
-            settle_on_records(
+            select_runtime_for_records(
                 self.model,
                 self._runtime,
-                lambda n: spread(photos, n),
+                lambda n: sample_evenly(photos, n),
                 len(photos),
                 decode=self._read,
                 label=label,
@@ -148,7 +148,7 @@ class BaseClassifier:
             self._settled = True
         return self.model
 
-    def _first_names(self) -> tuple[Label | None, str]:
+    def _first_names(self) -> tuple[LabelFunction | None, str]:
         """What gives the first names of vectors, for the check of a runtime, and a hash of what they are chosen from; None
         where there are no names."""
         return None, ""
@@ -270,7 +270,7 @@ class CustomLabelsClassifier(BaseClassifier):
             best = heapq.nlargest(k or len(scores), scores, key=lambda score: score[1])
             yield [{CLASSIFICATION: name, SCORE: mass} for name, mass in best]
 
-    def _first_names(self) -> tuple[Label | None, str]:
+    def _first_names(self) -> tuple[LabelFunction | None, str]:
         return lambda vectors_bd: (vectors_bd @ self.txt_embeddings).argmax(axis=1).tolist(), hash_bytes(*self.classes)
 
     def _group(self, masses: list[float]) -> list[tuple[str, float]]:
@@ -311,7 +311,7 @@ class TreeOfLifeClassifier(BaseClassifier):
     def _squashes(self) -> bool:
         return True
 
-    def _first_names(self) -> tuple[Label | None, str]:
+    def _first_names(self) -> tuple[LabelFunction | None, str]:
         def first(vectors_bd: np.ndarray) -> list[int]:
             scores = self._scorer.score(vectors_bd, details=False, ranks=["species"])
             return scores.node_br[:, Rank.SPECIES.value].tolist()

@@ -19,9 +19,9 @@ from pathlib import Path
 
 from linnaea.census.confusion import UNIDENTIFIED
 from linnaea.census.georeference import read_time
-from linnaea.identify.commands.run_identity import manifest_path
-from linnaea.standards.darwin_core import stable_id
-from linnaea.standards.exif import PhotoFacts, read_photo_facts
+from linnaea.standards.darwin_core import make_stable_id
+from linnaea.standards.exif import PhotoMetadata, read_photo_metadata
+from linnaea.store import get_manifest_path
 
 INDEPENDENT_S = 1800.0
 """pictures of one name at one camera less than so long apart are one event; it counts the most in one picture"""
@@ -209,7 +209,7 @@ def _read_folder(folder: Path, camera_days: float) -> Observations:
 
 def _asked(path: Path, found: Observations) -> tuple[str, ...]:
     """The taxa among which `linnaea identify` chose, as its manifest beside a table or package says; none: among all."""
-    manifest = manifest_path(path)
+    manifest = get_manifest_path(path)
     if not manifest.is_file():
         return ()
     try:
@@ -369,12 +369,15 @@ def group_pictures(pictures: list[tuple[str, Sighting]]) -> list[Sighting]:
 
 
 def read_identified(
-    rows: list[dict], path: Path, camera_days: float = 0.0, read_facts: Callable[[str], PhotoFacts] = read_photo_facts
+    rows: list[dict],
+    path: Path,
+    camera_days: float = 0.0,
+    read_facts: Callable[[str], PhotoMetadata] = read_photo_metadata,
 ) -> Observations:
     """A table of `linnaea identify`: a folder of photographs is a camera, times and places are the photographs' own."""
     found = Observations()
     pictures: list[tuple[str, Sighting]] = []
-    stays: dict[str, list[tuple[datetime, PhotoFacts]]] = {}
+    stays: dict[str, list[tuple[datetime, PhotoMetadata]]] = {}
 
     def picture(row: dict) -> None:
         if row.get("position", "1") not in ("", "1"):
@@ -389,7 +392,7 @@ def read_identified(
             what = "records no capture time" if os.path.exists(file) else "is not there, and the table has no times"
             raise ValueError(f"{row['file']} {what}; use the package of --as camtrap-dp")
         time, site = read_time(facts.event_date), os.path.dirname(row["file"]) or "."
-        visit = stable_id("deployment", site)
+        visit = make_stable_id("deployment", site)
         stays.setdefault(site, []).append((time, facts))
         if row["status"] != "identified" and row.get("reason", "").startswith(("no organism likely", "the detector")):
             found.n_without_animal += 1
@@ -401,7 +404,7 @@ def read_identified(
     for site, seen in stays.items():
         start, end = min(time for time, _ in seen), max(time for time, _ in seen)
         days = (end - start).total_seconds() / 86400 or camera_days
-        visit = stable_id("deployment", site)
+        visit = make_stable_id("deployment", site)
         if days <= 0:
             found.rejected.append(
                 (f"{path.name}, folder {site}", "all photographs are of one moment; give --camera-days")
@@ -409,7 +412,7 @@ def read_identified(
             pictures = [one for one in pictures if one[1].visit != visit]
             continue
         placed = next(
-            (facts for _, facts in seen if facts.latitude is not None and facts.longitude is not None), PhotoFacts()
+            (facts for _, facts in seen if facts.latitude is not None and facts.longitude is not None), PhotoMetadata()
         )
         nowhere = placed.latitude is None
         found.visits[visit] = Visit(

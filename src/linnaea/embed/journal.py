@@ -19,7 +19,7 @@ STATE = "state.json"
 BATCHES = "batches.jsonl"
 
 
-def journal_dir(out: Path) -> Path:
+def get_journal_dir(out: Path) -> Path:
     """The journal's folder beside the output."""
     return out.with_name(out.name + ".part")
 

@@ -134,7 +134,7 @@ def fill_ranks(lineage: tuple[str, ...], vocabulary: Vocabulary) -> tuple[str, .
     return tuple(own or (kin[0].lineage[r] if r < depth else "") for r, own in enumerate(lineage))
 
 
-def truth_nodes(examples: list[Example], vocabulary: Vocabulary) -> np.ndarray:
+def find_truth_nodes(examples: list[Example], vocabulary: Vocabulary) -> np.ndarray:
     """int64 [n, r], the vocabulary's node of each example at each rank; -1 where unknown or absent from the vocabulary."""
     tree = vocabulary.tree
     found: dict[tuple[str, ...], np.ndarray] = {}
@@ -158,6 +158,6 @@ def truth_nodes(examples: list[Example], vocabulary: Vocabulary) -> np.ndarray:
     return out
 
 
-def fold_of(key: str) -> int:
+def assign_fold(key: str) -> int:
     """0 or 1, from the SHA-256 of a name: the same half on every machine."""
     return hashlib.sha256(key.encode()).digest()[0] & 1

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from linnaea.embed.images.image_vectors import embed_batches
-from linnaea.embed.images.runtime_sample import settle_on_records, spread
+from linnaea.embed.images.runtime_sample import sample_evenly, select_runtime_for_records
 from linnaea.embed.names.name_table import load_name_table
 from linnaea.embed.names.text_embedding import embed_texts
 from linnaea.evaluate.metrics import expected_calibration_error, share_with_interval
-from linnaea.evaluate.truth import Example, fold_of, read_examples, to_examples, truth_nodes
+from linnaea.evaluate.truth import Example, assign_fold, find_truth_nodes, read_examples, to_examples
 from linnaea.identify.naming.calibration import LEAST_KNOWN, calibrate, fit_calibration, has_both_kinds
-from linnaea.identify.naming.decision import DEFAULT_FLOOR, deepest_rank, raised_floor
+from linnaea.identify.naming.decision import DEFAULT_FLOOR, find_deepest_rank, raise_floor
 from linnaea.identify.naming.namer import BARE
 from linnaea.model.core.contract import Model
 from linnaea.model.loading import load_model
@@ -94,7 +94,7 @@ def embed_examples(
     return vectors_nd, failures
 
 
-def label_texts(examples: list[Example], text: str) -> dict[str, tuple[str, ...]]:
+def make_label_texts(examples: list[Example], text: str) -> dict[str, tuple[str, ...]]:
     """The texts of each distinct label; a label's vector is the mean of theirs.
 
     `auto` takes the taxonomic name where the label is one species and the label's own words elsewhere, with the common name.
@@ -121,7 +121,7 @@ def evaluate_labels(
     model: Model, examples: list[Example], vectors_nd: np.ndarray, text: str
 ) -> tuple[dict, list[dict]]:
     """Top-1, top-5 and rank-wise accuracy among the labels of the examples themselves; and a row a photograph."""
-    texts = label_texts(examples, text)
+    texts = make_label_texts(examples, text)
     labels = list(texts)
     lineage_of = {example.label: example.lineage for example in examples}
     label_ld = sum(embed_texts(model, list(part)) for part in zip(*texts.values(), strict=True))
@@ -182,7 +182,7 @@ def cross_fit(
         example.lineage[-1] if group == "unseen" else example.file
         for example, group in zip(examples, group_n, strict=True)
     ]
-    fold_n = np.array([fold_of(key) for key in keys])
+    fold_n = np.array([assign_fold(key) for key in keys])
     weight_n = np.where(group_n == "unseen", unseen_weight, 1.0)
     chance_nr = np.zeros(right_nr.shape)
     for fold in (0, 1):
@@ -193,7 +193,7 @@ def cross_fit(
     return chance_nr
 
 
-def fit_notes(right_nr: np.ndarray, known_nr: np.ndarray) -> list[str]:
+def list_fit_notes(right_nr: np.ndarray, known_nr: np.ndarray) -> list[str]:
     """What a user should know of a calibration that is fitted to these names: how few they are, and for which ranks too few."""
     notes, few, alike = [], [], []
     for r, rank in enumerate(RANKS):
@@ -230,7 +230,7 @@ def judge(
     rows = []
     floor_nr = np.broadcast_to(floor, chance_nr.shape)
     for i, example in enumerate(examples):
-        r = deepest_rank(tree, scores.node_br[i], chance_nr[i], floor_nr[i])
+        r = find_deepest_rank(tree, scores.node_br[i], chance_nr[i], floor_nr[i])
         row = {
             "file": example.file,
             "label": example.label,
@@ -294,12 +294,14 @@ def evaluate_full(
         for start in range(0, len(vectors_nd), config.batch_size)
     ]
     scores = _concatenate(parts)
-    truth_nr = truth_nodes(examples, vocabulary)
+    truth_nr = find_truth_nodes(examples, vocabulary)
     known_nr = (truth_nr >= 0) | np.array([[not example.organism] for example in examples])
     right_nr = (scores.node_br == truth_nr) & (truth_nr >= 0)
     group_n = groups(examples, set(getattr(model, "familiar", ())))
     base = dict(model.card.calibration)
-    notes = fit_notes(right_nr, known_nr) if config.calibration == "cross-fitted" or config.write_calibration else []
+    notes = (
+        list_fit_notes(right_nr, known_nr) if config.calibration == "cross-fitted" or config.write_calibration else []
+    )
     if config.calibration == "cross-fitted":
         chance_nr = cross_fit(tree, scores, right_nr, known_nr, examples, group_n, config.unseen_weight)
     else:
@@ -322,7 +324,7 @@ def evaluate_full(
     bare = not own and config.calibration != "cross-fitted"
     # as `identify` decides where nothing was fitted and no floor is asked for
     raised = bare and not base.get("ranks") and config.min_confidence is None
-    floors = raised_floor(floor, scorer.uniform_mass(scores.node_br)) if raised else floor
+    floors = raise_floor(floor, scorer.uniform_mass(scores.node_br)) if raised else floor
     rows = judge(tree, scores, chance_nr, truth_nr, examples, floors)
     report = {
         "floor": floor,
@@ -369,7 +371,7 @@ def benchmark(config: ZeroshotConfig) -> tuple[dict, list[dict]]:
     check = {}
     if config.runtime != DEFAULT_RUNTIME:
         records = [ImageRecord(path=str(config.root / example.file)) for example in examples]
-        check = settle_on_records(model, config.runtime, lambda n: spread(records, n), len(records))
+        check = select_runtime_for_records(model, config.runtime, lambda n: sample_evenly(records, n), len(records))
     vectors_nd, failures = embed_examples(model, examples, config.root, config.batch_size)
     readable = [i for i in range(len(examples)) if i not in failures]
     if not readable:

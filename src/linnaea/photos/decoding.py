@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from linnaea.photos.jpeg import PixelMemory, decode_jpeg
-from linnaea.photos.orientation import Sides, Size, Turn, stored_box, upright_size
+from linnaea.photos.orientation import Sides, Size, Turn, compute_upright_size, map_box_to_stored
 from linnaea.records import Box
 
 # Only formats whose decoders run inside Pillow: its EPS reader, for one, would start another program.
@@ -193,8 +193,8 @@ def _decode(
         return rgb, turn
     # A side seen before the turn belongs to the other side after it; areas say by how much the image shrank.
     scale = math.sqrt(rgb.width * rgb.height / (width * height))
-    sides = _sides_of(box, upright_size(rgb.size, turn), scale, margin)
-    return sides if isinstance(sides, Unreadable) else (rgb.crop(stored_box(sides, rgb.size, turn)), turn)
+    sides = _sides_of(box, compute_upright_size(rgb.size, turn), scale, margin)
+    return sides if isinstance(sides, Unreadable) else (rgb.crop(map_box_to_stored(sides, rgb.size, turn)), turn)
 
 
 def _load_rgb(image: Image.Image, reduce_by: int) -> Image.Image:

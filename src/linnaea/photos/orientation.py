@@ -22,12 +22,12 @@ TURNS = {
 }
 
 
-def upright_size(size: Size, turn: Turn | None) -> Size:
+def compute_upright_size(size: Size, turn: Turn | None) -> Size:
     """Width and height after the turn."""
     return (size[1], size[0]) if turn is not None and TURNS[turn][0] else size
 
 
-def stored_box(box: Sides, size: Size, turn: Turn | None) -> Sides:
+def map_box_to_stored(box: Sides, size: Size, turn: Turn | None) -> Sides:
     """Where a box of the upright image lies in the stored one, whose width and height are `size`."""
     if turn is None:
         return box

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from linnaea.photos.photo_files import printable_path
 from linnaea.records import RANKS, Prediction
-from linnaea.standards.darwin_core import id_in_photograph, scientific_name, stable_id
-from linnaea.standards.exif import PhotoFacts, read_photo_facts
+from linnaea.standards.darwin_core import find_scientific_name, make_photograph_id, make_stable_id
+from linnaea.standards.exif import PhotoMetadata, read_photo_metadata
 from linnaea.store import write_json
 
 VERSION = "1.0.2"
@@ -65,7 +65,7 @@ class _Deployment:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PackageFacts:
+class PackageMetadata:
     """What the package says of itself: who named the photographs, when (ISO 8601), where if photographs do not say.
 
     `read` gives what is known of the photograph at a path.
@@ -74,10 +74,10 @@ class PackageFacts:
     classified_by: str
     created: str
     near: tuple[float, float] | None = None
-    read: Callable[[str], PhotoFacts] = read_photo_facts
+    read: Callable[[str], PhotoMetadata] = read_photo_metadata
 
 
-def write_package(folder: Path, predictions: Iterable[tuple[str, Prediction]], facts: PackageFacts) -> int:
+def write_package(folder: Path, predictions: Iterable[tuple[str, Prediction]], facts: PackageMetadata) -> int:
     """Writes datapackage.json, deployments.csv, media.csv and observations.csv; returns the deployments without place.
 
     `predictions` come with the path of their photograph, those of one photograph after one another. Only the first name
@@ -85,7 +85,7 @@ def write_package(folder: Path, predictions: Iterable[tuple[str, Prediction]], f
     """
     deployments: dict[str, _Deployment] = {}
     taxa: dict[str, Prediction] = {}
-    media_id, photo, timestamp = "", PhotoFacts(), ""
+    media_id, photo, timestamp = "", PhotoMetadata(), ""
     last_path = None
     with (
         open(folder / "media.csv", "w", newline="", encoding="utf-8") as media_file,
@@ -99,23 +99,25 @@ def write_package(folder: Path, predictions: Iterable[tuple[str, Prediction]], f
             if prediction.position != 1:
                 continue
             parent = printable_path(os.path.dirname(path)) or "."
-            deployment = deployments.setdefault(parent, _Deployment(id=stable_id("deployment", parent), folder=parent))
+            deployment = deployments.setdefault(
+                parent, _Deployment(id=make_stable_id("deployment", parent), folder=parent)
+            )
             if path != last_path:
                 last_path, photo = path, facts.read(path)
-                media_id = stable_id("media", printable_path(path))
+                media_id = make_stable_id("media", printable_path(path))
                 timestamp, issue = _timestamp(photo)
                 _add_to(deployment, photo, timestamp, issue)
                 media.writerow(_media_row(media_id, deployment, path, photo, timestamp, issue))
             row = _observation_row(prediction, deployment, media_id, photo, timestamp, facts)
-            observations.writerow({"observationID": id_in_photograph("observation", path, prediction.box)} | row)
-            if prediction.status == "identified" and (name := scientific_name(prediction)):
+            observations.writerow({"observationID": make_photograph_id("observation", path, prediction.box)} | row)
+            if prediction.status == "identified" and (name := find_scientific_name(prediction)):
                 taxa.setdefault(name, prediction)
     without_place = _write_deployments(folder, deployments.values(), facts)
     write_json(folder / "datapackage.json", _descriptor(deployments.values(), taxa.values(), facts))
     return without_place
 
 
-def _timestamp(photo: PhotoFacts) -> tuple[str, str]:
+def _timestamp(photo: PhotoMetadata) -> tuple[str, str]:
     """The time with its offset, as the standard requires, and what is doubtful about it."""
     if photo.event_date:
         when = datetime.fromisoformat(photo.event_date)
@@ -126,7 +128,7 @@ def _timestamp(photo: PhotoFacts) -> tuple[str, str]:
     return when.isoformat().replace("+00:00", "Z"), issue
 
 
-def _add_to(deployment: _Deployment, photo: PhotoFacts, timestamp: str, issue: str) -> None:
+def _add_to(deployment: _Deployment, photo: PhotoMetadata, timestamp: str, issue: str) -> None:
     when = datetime.fromisoformat(timestamp)
     if not deployment.first or when < datetime.fromisoformat(deployment.first):
         deployment.first = timestamp
@@ -141,7 +143,7 @@ def _add_to(deployment: _Deployment, photo: PhotoFacts, timestamp: str, issue: s
 
 
 def _media_row(
-    media_id: str, deployment: _Deployment, path: str, photo: PhotoFacts, timestamp: str, issue: str
+    media_id: str, deployment: _Deployment, path: str, photo: PhotoMetadata, timestamp: str, issue: str
 ) -> dict:
     return {
         "mediaID": media_id,
@@ -173,25 +175,25 @@ def _observation_row(
     prediction: Prediction,
     deployment: _Deployment,
     media_id: str,
-    photo: PhotoFacts,
+    photo: PhotoMetadata,
     timestamp: str,
-    facts: PackageFacts,
+    facts: PackageMetadata,
 ) -> dict:
     row = {
         "deploymentID": deployment.id,
         "mediaID": media_id,
-        "eventID": stable_id("event", media_id),
+        "eventID": make_stable_id("event", media_id),
         "eventStart": timestamp,
         "eventEnd": timestamp,
         "observationLevel": "media",
-        "observationType": observation_type(prediction),
+        "observationType": classify_observation(prediction),
         "classificationMethod": "machine",
         "classifiedBy": facts.classified_by,
         "classificationTimestamp": facts.created,
         "observationComments": prediction.reason,
     }
     if prediction.status == "identified":
-        row["scientificName"] = scientific = scientific_name(prediction)
+        row["scientificName"] = scientific = find_scientific_name(prediction)
         # A label of the user's own; the standard separates tags by |.
         row["observationTags"] = "" if prediction.name == scientific else f"label:{prediction.name.replace('|', '/')}"
         row["classificationProbability"] = prediction.confidence
@@ -200,7 +202,7 @@ def _observation_row(
     return row
 
 
-def _box_columns(prediction: Prediction, photo: PhotoFacts) -> dict:
+def _box_columns(prediction: Prediction, photo: PhotoMetadata) -> dict:
     """The box as fractions of the image, inside it, as the standard requires."""
     box = prediction.box
     left, right = (min(max(x / photo.width, 0.0), 1.0) for x in (box.left, box.right))
@@ -215,7 +217,7 @@ def _box_columns(prediction: Prediction, photo: PhotoFacts) -> dict:
     }
 
 
-def observation_type(prediction: Prediction) -> str:
+def classify_observation(prediction: Prediction) -> str:
     """One of the standard's kinds: animal, human, vehicle, blank, unknown, unclassified.
 
     A plant or a fungus is `unknown` to a standard about animals; its name stands beside it all the same.
@@ -232,7 +234,7 @@ def observation_type(prediction: Prediction) -> str:
     return "animal" if prediction.lineage[0] in ("Animalia", "Metazoa") else "unknown"
 
 
-def _write_deployments(folder: Path, deployments: Iterable[_Deployment], facts: PackageFacts) -> int:
+def _write_deployments(folder: Path, deployments: Iterable[_Deployment], facts: PackageMetadata) -> int:
     without_place = 0
     with open(folder / "deployments.csv", "w", newline="", encoding="utf-8") as handle:
         writer = csv.DictWriter(handle, DEPLOYMENTS, restval="", lineterminator="\n")
@@ -257,7 +259,7 @@ def _write_deployments(folder: Path, deployments: Iterable[_Deployment], facts: 
     return without_place
 
 
-def _place(deployment: _Deployment, facts: PackageFacts) -> tuple[float, float] | None:
+def _place(deployment: _Deployment, facts: PackageMetadata) -> tuple[float, float] | None:
     """The middle one of the photographs' places."""
     if not deployment.latitudes:
         return facts.near
@@ -265,7 +267,7 @@ def _place(deployment: _Deployment, facts: PackageFacts) -> tuple[float, float] 
     return sorted(deployment.latitudes)[middle], sorted(deployment.longitudes)[middle]
 
 
-def _descriptor(deployments: Iterable[_Deployment], taxa: Iterable[Prediction], facts: PackageFacts) -> dict:
+def _descriptor(deployments: Iterable[_Deployment], taxa: Iterable[Prediction], facts: PackageMetadata) -> dict:
     deployments = list(deployments)
     places = [place for deployment in deployments if (place := _place(deployment, facts)) is not None]
     points = [[longitude, latitude] for latitude, longitude in dict.fromkeys(places)]
@@ -273,7 +275,7 @@ def _descriptor(deployments: Iterable[_Deployment], taxa: Iterable[Prediction], 
     return {
         "profile": f"{SCHEMAS}/camtrap-dp-profile.json",
         "name": "linnaea-observations",
-        "id": stable_id("package", *(deployment.id for deployment in deployments)),
+        "id": make_stable_id("package", *(deployment.id for deployment in deployments)),
         "created": facts.created,
         "contributors": [{"title": facts.classified_by, "role": "contributor"}],
         "resources": resources(),
@@ -308,6 +310,6 @@ def resources() -> list[dict]:
 
 def _taxonomic(taxon: Prediction) -> dict:
     lineage = dict(zip(RANKS, taxon.lineage, strict=True))
-    entry = {"scientificName": scientific_name(taxon), "taxonRank": taxon.rank}
+    entry = {"scientificName": find_scientific_name(taxon), "taxonRank": taxon.rank}
     entry |= {rank: lineage[rank] for rank in RANKS[:-1] if lineage[rank]}
     return entry | ({"vernacularNames": {"eng": taxon.common_name}} if taxon.common_name else {})

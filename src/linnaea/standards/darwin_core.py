@@ -9,7 +9,7 @@ from pathlib import PurePath
 
 from linnaea.photos.photo_files import printable_path
 from linnaea.records import RANK_INDEX, RANKS, Box, Prediction
-from linnaea.standards.exif import PhotoFacts, read_photo_facts
+from linnaea.standards.exif import PhotoMetadata, read_photo_metadata
 
 COLUMNS = (
     "occurrenceID",
@@ -38,21 +38,21 @@ COLUMNS = (
 NAMESPACE = uuid.UUID("6f0b5a38-5a0e-5e86-9c3d-0d2f6c1a7b11")
 
 
-def stable_id(*parts: str) -> str:
+def make_stable_id(*parts: str) -> str:
     """A UUID that the same parts always give."""
     return str(uuid.uuid5(NAMESPACE, "\0".join(parts)))
 
 
-def id_in_photograph(kind: str, path: str, box: Box | None) -> str:
+def make_photograph_id(kind: str, path: str, box: Box | None) -> str:
     """A UUID of a photograph, or of a box in it, whatever folder the run was started from.
 
     By the whole path: two cameras' "DCIM/IMG_0001.JPG" must not become one occurrence where they are published together.
     """
     sides = () if box is None else map(repr, (box.left, box.top, box.right, box.bottom))
-    return stable_id(kind, printable_path(os.path.abspath(path)), *sides)
+    return make_stable_id(kind, printable_path(os.path.abspath(path)), *sides)
 
 
-def scientific_name(prediction: Prediction) -> str:
+def find_scientific_name(prediction: Prediction) -> str:
     """The name of the taxon that a prediction means; "" for a label of the user's own that is none.
 
     `scientificName` is for taxa. What else somebody called an organism belongs into `verbatimIdentification`
@@ -61,11 +61,11 @@ def scientific_name(prediction: Prediction) -> str:
     return prediction.lineage[RANK_INDEX[prediction.rank]] if prediction.rank in RANK_INDEX else ""
 
 
-def occurrence_rows(
+def make_occurrence_rows(
     predictions: Iterable[tuple[str, Prediction]],
     identified_by: str,
     near: tuple[float, float] | None = None,
-    read_facts: Callable[[str], PhotoFacts] = read_photo_facts,
+    read_facts: Callable[[str], PhotoMetadata] = read_photo_metadata,
 ) -> Iterator[dict]:
     """One occurrence for each identified image or box: the first name only; what was refused is no occurrence.
 
@@ -79,11 +79,11 @@ def occurrence_rows(
         place = (facts.latitude, facts.longitude)
         if None in place:
             place = near or (None, None)
-        scientific = scientific_name(prediction)
+        scientific = find_scientific_name(prediction)
         lineage = dict(zip(RANKS, prediction.lineage, strict=True))
         genus, _, epithet = lineage.pop("species").partition(" ")
         yield {
-            "occurrenceID": f"urn:uuid:{id_in_photograph('occurrence', path, prediction.box)}",
+            "occurrenceID": f"urn:uuid:{make_photograph_id('occurrence', path, prediction.box)}",
             "basisOfRecord": "MachineObservation",
             "occurrenceStatus": "present",
             "scientificName": scientific,

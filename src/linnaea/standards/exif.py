@@ -17,7 +17,7 @@ EARLIEST_YEAR = 1980  # cameras without a set clock write 1970 or earlier
 
 
 @dataclass(frozen=True, kw_only=True)
-class PhotoFacts:
+class PhotoMetadata:
     """`event_date` is ISO 8601, with the offset from UTC if the camera recorded it; coordinates are WGS 84 degrees.
 
     `modified_s` is the file's own time in seconds since 1970, 0 where there is no file.
@@ -33,7 +33,7 @@ class PhotoFacts:
     modified_s: int = 0
 
 
-def read_photo_facts(path: str | os.PathLike) -> PhotoFacts:
+def read_photo_metadata(path: str | os.PathLike) -> PhotoMetadata:
     """What the header says; empty fields where it says nothing or cannot be read."""
     modified_s = 0
     try:
@@ -45,7 +45,7 @@ def read_photo_facts(path: str | os.PathLike) -> PhotoFacts:
                 width, height = height, width
             details, gps = exif.get_ifd(EXIF_IFD), exif.get_ifd(GPS_IFD)
             camera = " ".join(str(exif.get(tag, "")).strip("\0 ") for tag in (MAKE, MODEL)).strip()
-            return PhotoFacts(
+            return PhotoMetadata(
                 event_date=_event_date(details),
                 latitude=_degrees(gps.get(2), gps.get(1), 90),
                 longitude=_degrees(gps.get(4), gps.get(3), 180),
@@ -56,7 +56,7 @@ def read_photo_facts(path: str | os.PathLike) -> PhotoFacts:
                 modified_s=modified_s,
             )
     except Exception:  # noqa: BLE001 (a damaged header is no reason to stop, as in linnaea.photos.decoding)
-        return PhotoFacts(modified_s=modified_s)
+        return PhotoMetadata(modified_s=modified_s)
 
 
 def _event_date(details: dict) -> str:

@@ -45,14 +45,14 @@ RECORD_STEMS = ("occurrence", "occurrences", "observations")
 OTHER_STEMS = ("verbatim", "multimedia", "media", "citations", "rights", "images", "identification", "event", "taxon")
 
 
-class Recorded(NamedTuple):
+class RecordedName(NamedTuple):
     """What a record calls its organism: a name, and the names of the HIGHER_RANKS above it, "" where it has none."""
 
     name: str
     above: tuple[str, ...] = ("",) * len(HIGHER_RANKS)
 
 
-def occurrence_counts(path: Path, *, near: tuple[float, float] | None, month: int | None) -> dict[Recorded, float]:
+def count_occurrences(path: Path, *, near: tuple[float, float] | None, month: int | None) -> dict[RecordedName, float]:
     """Smoothed counts c by what is recorded in Darwin Core occurrences: CSV, TSV, Parquet, or a zip of GBIF with one.
 
     Columns: decimalLatitude and decimalLongitude (needed for `near`), month or eventDate (for `month`), and the first
@@ -67,7 +67,7 @@ def occurrence_counts(path: Path, *, near: tuple[float, float] | None, month: in
         return _count(path, _scan(tables), near, month)
 
 
-def _count(path: Path, frame, near: tuple[float, float] | None, month: int | None) -> dict[Recorded, float]:
+def _count(path: Path, frame, near: tuple[float, float] | None, month: int | None) -> dict[RecordedName, float]:
     import polars as pl
 
     columns = frame.collect_schema().names()
@@ -101,7 +101,7 @@ def _count(path: Path, frame, near: tuple[float, float] | None, month: int | Non
         .sort("name", *HIGHER_RANKS)
         .collect(engine="streaming")
     )
-    return {Recorded(name, tuple(above)): weight for name, *above, weight in counts.iter_rows()}
+    return {RecordedName(name, tuple(above)): weight for name, *above, weight in counts.iter_rows()}
 
 
 def _filled(column: str):

@@ -1,4 +1,4 @@
-"""Tables of predictions: CSV, JSON lines and Parquet, written as a stream."""
+"""Tables as CSV, JSON lines and Parquet, written as a stream."""
 
 from __future__ import annotations
 
@@ -9,20 +9,6 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from linnaea.records import RANKS, Prediction
-
-COLUMNS = (
-    "file",
-    "status",
-    "reason",
-    "position",
-    "rank",
-    "name",
-    "common_name",
-    "confidence",
-    "similarity",
-    *RANKS,
-)
 NUMBERS = {
     "position": int,
     "confidence": float,
@@ -34,12 +20,6 @@ SUFFIXES = (".csv", ".jsonl", ".parquet")
 ROWS_A_PART = 50_000
 
 Row = Mapping[str, "str | int | float | None"]
-
-
-def row_of(prediction: Prediction) -> dict[str, str | int | float | None]:
-    """The prediction as a row with `COLUMNS`."""
-    row = {column: getattr(prediction, column) for column in COLUMNS[: -len(RANKS)]}
-    return row | dict(zip(RANKS, prediction.lineage, strict=True))
 
 
 def write_table(path: Path, columns: tuple[str, ...], rows: Iterable[Row], suffix: str = "") -> None:

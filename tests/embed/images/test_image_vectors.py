@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from linnaea.embed.images.image_vectors import LOOK_AHEAD, EmbedConfig, embed_batches, embed_images, read_pixels
-from linnaea.embed.journal import journal_dir
+from linnaea.embed.journal import get_journal_dir
 from linnaea.model.core.contract import Preprocess
 from linnaea.model.core.placeholder import PlaceholderModel
 from linnaea.records import Box, ImageRecord
@@ -111,7 +111,7 @@ def test_an_artifact_has_a_unit_vector_for_each_image_that_can_be_read(model, fo
     assert vectors.manifest["model_hash"] == model.card.hash and vectors.manifest["n_unreadable"] == 1
     (line,) = (tmp_path / "v" / "unreadable.jsonl").read_text().splitlines()
     assert json.loads(line)["reason"] == "the file is empty"
-    assert not journal_dir(tmp_path / "v").exists()
+    assert not get_journal_dir(tmp_path / "v").exists()
 
 
 @pytest.fixture

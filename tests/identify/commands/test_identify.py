@@ -7,11 +7,11 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from linnaea.embed.journal import journal_dir
+from linnaea.embed.journal import get_journal_dir
 from linnaea.identify.commands import identify as run
 from linnaea.identify.commands.config import IdentifyConfig
 from linnaea.identify.commands.identify import count, identify, main, summary
-from linnaea.identify.naming.namer import NamerOptions, load_namer
+from linnaea.identify.naming.namer import NamerConfig, load_namer
 from linnaea.records import RANKS, Box
 
 
@@ -44,7 +44,7 @@ def test_a_folder_becomes_a_table_with_a_row_for_each_file(go, photos, tmp_path)
     assert rows[0]["common_name"] == "cat"
     assert rows[3]["status"] == "unidentified" and rows[3]["reason"].startswith("no organism likely")
     assert (rows[5]["status"], rows[5]["reason"]) == ("unreadable", "the file is empty")
-    assert not journal_dir(tmp_path / "names.csv").exists()
+    assert not get_journal_dir(tmp_path / "names.csv").exists()
     manifest = json.loads((tmp_path / "names.csv.manifest.json").read_text())
     assert manifest["counts"]["identified"] == 4 and manifest["model"] == "placeholder-64"
     assert manifest["calibration"] == "none: confidence is a bare softmax"
@@ -119,7 +119,7 @@ def test_a_prior_decides_where_the_photograph_does_not(model, vocabulary, tmp_pa
     photo = paint(tmp_path / "f.png", "Animalia Chordata Mammalia Carnivora Felidae Felis")
 
     def best(**options):
-        namer = load_namer(NamerOptions(rank="species", min_confidence=0.0, **options), model, vocabulary=vocabulary)
+        namer = load_namer(NamerConfig(rank="species", min_confidence=0.0, **options), model, vocabulary=vocabulary)
         (row,) = identify([photo], model=model, namer=namer)
         return row.name
 
@@ -294,7 +294,7 @@ def test_the_api_streams_and_holds_few_images(model, vocabulary, tmp_path, monke
 
     monkeypatch.setattr(run, "read_pixels", read)
     files = [tmp_path / f"{i}.jpg" for i in range(200)]
-    namer = load_namer(NamerOptions(), model, vocabulary=vocabulary)
+    namer = load_namer(NamerConfig(), model, vocabulary=vocabulary)
     stream = identify(files, model=model, namer=namer, batch_size=4)
     next(stream)
     assert len(asked) <= 4 * 4

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from linnaea.embed.journal import BATCHES, journal_dir
+from linnaea.embed.journal import BATCHES, get_journal_dir
 
 # The program itself, with a model that takes its time.
 SLOW = """
@@ -80,8 +80,8 @@ def test_killed_at_any_point_a_run_resumes_to_the_same_bytes(start, many, tmp_pa
     for _ in range(3):
         process = start(many, "--out", out, *resume)
         grown = chance.randint(1, 6000)
-        path = journal_dir(out) / BATCHES
-        wait_for_batches(process, journal_dir(out), grown + (path.stat().st_size if path.exists() else 0))
+        path = get_journal_dir(out) / BATCHES
+        wait_for_batches(process, get_journal_dir(out), grown + (path.stat().st_size if path.exists() else 0))
         process.send_signal(signal.SIGKILL)
         kills += process.wait() == -signal.SIGKILL
         resume = ("--resume",)
@@ -89,14 +89,14 @@ def test_killed_at_any_point_a_run_resumes_to_the_same_bytes(start, many, tmp_pa
     last = start(many, "--out", out, "--resume")
     assert last.wait() == 0, last.stderr.read()
     assert out.read_bytes() == whole.read_bytes()
-    assert not journal_dir(out).exists()
+    assert not get_journal_dir(out).exists()
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 def test_a_broken_run_is_neither_lost_nor_mixed_with_another(start, many, tmp_path):
     out = tmp_path / "t.csv"
     process = start(many, "--out", out)
-    wait_for_batches(process, journal_dir(out), 1)
+    wait_for_batches(process, get_journal_dir(out), 1)
     process.send_signal(signal.SIGKILL)
     process.wait()
     again = start(many, "--out", out)

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from linnaea.embed.images.image_vectors import embed_images
-from linnaea.embed.images.runtime_sample import sample_pixels, settle_on_files, spread
+from linnaea.embed.images.runtime_sample import sample_evenly, sample_pixels, select_runtime_for_files
 from linnaea.identify.commands.config import IdentifyConfig
 from linnaea.identify.commands.identify import main
 from linnaea.model.core.contract import ModelCard, Preprocess
@@ -74,7 +74,7 @@ def test_a_run_goes_on_in_the_runtime_that_it_began_in(source, folder, tmp_path)
 def test_vectors_say_what_made_them(source, folder, tmp_path):
     model = MixedModel(source)
     assert embed_images([folder], model, tmp_path / "full").manifest["runtime"] == "onnxruntime"
-    record = settle_on_files(model, INT8, [folder], quiet=True)
+    record = select_runtime_for_files(model, INT8, [folder], quiet=True)
     assert record["check"]["same_names"] is None
     made = embed_images([folder], model, tmp_path / "fast").manifest
     assert made["runtime"] == model.runtime and made["runtime"].startswith(f"{INT8}:")
@@ -85,8 +85,8 @@ def test_vectors_say_what_made_them(source, folder, tmp_path):
 def test_a_sample_is_spread_over_the_run_and_leaves_out_what_cannot_be_read():
     from linnaea.photos.decoding import Unreadable
 
-    assert spread(range(100), 5) == [0, 24, 49, 74, 99]
-    assert spread("abc", 5) == ["a", "b", "c"]
+    assert sample_evenly(range(100), 5) == [0, 24, 49, 74, 99]
+    assert sample_evenly("abc", 5) == ["a", "b", "c"]
 
     def decode(number):
         return Unreadable("bad") if number % 2 == 0 else np.full((2, 2, 3), number, np.uint8)

@@ -17,15 +17,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from linnaea.embed.journal import journal_dir
+from linnaea.embed.journal import get_journal_dir
 from linnaea.identify.commands import identify as run_module
 from linnaea.identify.commands import watch as watch_module
 from linnaea.identify.commands.config import IdentifyConfig
-from linnaea.identify.commands.identify import identified_by, main, name_batches, run_identity
-from linnaea.identify.commands.run_identity import manifest_path
+from linnaea.identify.commands.identify import identified_by, main, make_run_identity, name_batches
 from linnaea.identify.commands.watch import Output, Pace, Watch, watch
-from linnaea.identify.commands.watch_journal import WatchJournal, remove_unfinished, watch_path
+from linnaea.identify.commands.watch_journal import WatchJournal, get_watch_path, remove_unfinished
 from linnaea.identify.naming.namer import load_namer
+from linnaea.store import get_manifest_path
 
 # Nothing is old enough to be named at the first look, and no pause ends by itself: the tests look when they like.
 BY_HAND = Pace(interval_s=1e6, grace_s=1e6)
@@ -44,7 +44,7 @@ class Station:
     def __init__(self, config, model, namer, pace):
         self.journal, self.stop, self.shown = WatchJournal(None), threading.Event(), []
         self.config, self.model = config, model
-        self.state = run_identity(config, model, namer) | {"created": "2025-01-01T00:00:00Z"}
+        self.state = make_run_identity(config, model, namer) | {"created": "2025-01-01T00:00:00Z"}
         self.journal.begin(self.state)
         self.output = Output(config, self.journal, self.state, identified_by(model), 5.0)
         self.namer, self.pace = namer, pace
@@ -70,7 +70,7 @@ def station(model, vocabulary_path, tmp_path):
         (tmp_path / "in").mkdir(exist_ok=True)
         settings = {"vocabulary": str(vocabulary_path), "quiet": True, "watch": True, "names": "full"} | options
         config = IdentifyConfig(paths=paths or (tmp_path / "in",), **settings)
-        return Station(config, model, load_namer(config.namer_options(), model), pace)
+        return Station(config, model, load_namer(config.make_namer_config(), model), pace)
 
     return make
 
@@ -303,7 +303,7 @@ def has_rows(path, n):
 def test_a_watch_leaves_what_a_run_over_its_folder_would_write(run, photos, model, vocabulary_path, tmp_path, suffix):
     out, plain = tmp_path / f"watched.{suffix}", tmp_path / f"plain.{suffix}"
     finish = run(photos, out=out, top=2)
-    manifest = manifest_path(out)
+    manifest = get_manifest_path(out)
     finish(lambda: manifest.exists() and json.loads(manifest.read_text())["counts"].get("unreadable"))
     settings = {"vocabulary": str(vocabulary_path), "quiet": True, "top": 2, "names": "full"}
     assert main(IdentifyConfig(paths=(photos,), out=plain, **settings), model=model) == 0
@@ -420,8 +420,8 @@ def test_what_no_watch_wrote_is_not_taken_for_one(folder, model, tmp_path):
         watch(config(), model=model)
     with pytest.raises(FileExistsError, match="not of a watch"):
         watch(config(resume=True), model=model)
-    assert not watch_path(out).exists()
-    watch_path(out).write_text("no database, but rather long " * 100)
+    assert not get_watch_path(out).exists()
+    get_watch_path(out).write_text("no database, but rather long " * 100)
     with pytest.raises(ValueError, match="no journal of a watch"):
         watch(config(resume=True), model=model)
     assert out.read_text() == "mine"
@@ -429,7 +429,7 @@ def test_what_no_watch_wrote_is_not_taken_for_one(folder, model, tmp_path):
 
 def test_a_watch_that_was_stopped_before_it_began_can_begin(run, folder, paint, tmp_path):
     out = tmp_path / "t.csv"
-    WatchJournal(watch_path(out)).close()
+    WatchJournal(get_watch_path(out)).close()
     paint(folder / "a.png", "cat")
     run(out=out)(has_rows(out, 1))
 
@@ -495,7 +495,7 @@ def wait_for(is_there, process):
 
 def n_named(out):
     """Photographs that are safe in the journal of a watch that was killed."""
-    with closing(sqlite3.connect(watch_path(out))) as db:
+    with closing(sqlite3.connect(get_watch_path(out))) as db:
         return db.execute("SELECT count(*) FROM files").fetchone()[0]
 
 
@@ -522,7 +522,7 @@ def test_killed_at_any_moment_a_watch_goes_on_and_names_nothing_twice(start, fol
     n_safe, n_before = n_named(out), n_encoded(log)
     assert 0 < n_safe < 40
     process = start(folder, "--out", out, "--resume")
-    manifest = manifest_path(out)
+    manifest = get_manifest_path(out)
     wait_for(lambda: manifest.exists() and json.loads(manifest.read_text())["counts"].get("identified") == 40, process)
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate()
@@ -551,7 +551,7 @@ def test_a_signal_ends_a_watch_with_its_table_whole_and_a_summary(start, folder,
     assert process.returncode == 0 and "Felis catus" in shown
     assert f"watching {folder} … (Ctrl-C ends)" in said
     assert said.splitlines()[-1].startswith("1 in ") and "1 identified" in said
-    assert len(read_csv(out)) == 1 and not journal_dir(out).exists()
+    assert len(read_csv(out)) == 1 and not get_journal_dir(out).exists()
 
 
 def test_looking_and_waiting_keep_nothing_of_what_is_named(station, folder, paint):

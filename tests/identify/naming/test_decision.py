@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from linnaea.identify.naming.decision import Decision, LabelNamer, TaxonNamer, deepest_rank, raised_floor
+from linnaea.identify.naming.decision import DecisionRules, LabelNamer, TaxonNamer, find_deepest_rank, raise_floor
 from linnaea.identify.naming.label_set import Label, LabelSet
 from linnaea.records import RANKS
 from linnaea.search.scorer import Scorer
@@ -34,7 +34,7 @@ def rows(vocabulary, decision, refusal=-1.0, **cosines):
 
 
 def test_a_clear_species_is_named_with_its_lineage_and_common_name(vocabulary):
-    (row,) = rows(vocabulary, Decision(), Felis_catus=0.9)
+    (row,) = rows(vocabulary, DecisionRules(), Felis_catus=0.9)
     assert (row.status, row.rank, row.name, row.common_name) == ("identified", "species", "Felis catus", "cat")
     assert row.lineage[4:] == ("Felidae", "Felis", "Felis catus")
     assert row.confidence > 0.99 and row.similarity == pytest.approx(0.9)
@@ -42,44 +42,44 @@ def test_a_clear_species_is_named_with_its_lineage_and_common_name(vocabulary):
 
 
 def test_doubt_between_species_gives_their_genus_and_between_genera_their_family(vocabulary):
-    (genus,) = rows(vocabulary, Decision(floor=0.7), Felis_catus=0.5, Felis_silvestris=0.5)
+    (genus,) = rows(vocabulary, DecisionRules(floor=0.7), Felis_catus=0.5, Felis_silvestris=0.5)
     assert (genus.rank, genus.name, genus.lineage[-1]) == ("genus", "Felis", "")
-    (family,) = rows(vocabulary, Decision(floor=0.7), Felis_catus=0.5, Panthera_leo=0.5)
+    (family,) = rows(vocabulary, DecisionRules(floor=0.7), Felis_catus=0.5, Panthera_leo=0.5)
     assert (family.rank, family.name) == ("family", "Felidae")
 
 
 def test_a_photograph_of_nothing_is_refused_with_the_chance_of_that(vocabulary):
-    (row,) = rows(vocabulary, Decision(), refusal=0.9, Felis_catus=0.5)
+    (row,) = rows(vocabulary, DecisionRules(), refusal=0.9, Felis_catus=0.5)
     assert row.status == "unidentified" and row.reason == "no organism likely (p=1.00)"
     assert row.name == "" and row.confidence is None
 
 
 def test_what_clears_no_floor_is_refused_with_the_best_guess(vocabulary):
-    (row,) = rows(vocabulary, Decision(floor=0.9), Felis_catus=0.5, Rosa_canina=0.5)
+    (row,) = rows(vocabulary, DecisionRules(floor=0.9), Felis_catus=0.5, Rosa_canina=0.5)
     assert row.reason == "below the floor of 0.90: best guess kingdom Animalia (p=0.50)"
 
 
 def test_a_rank_that_is_asked_for_is_always_given_unless_a_floor_is_set(vocabulary):
     doubt = {"Felis_catus": 0.5, "Rosa_canina": 0.5}
-    (row,) = rows(vocabulary, Decision(rank="family", floor=None), **doubt)
+    (row,) = rows(vocabulary, DecisionRules(rank="family", floor=None), **doubt)
     assert (row.rank, row.name) == ("family", "Felidae") and row.confidence == pytest.approx(0.5, abs=1e-3)
-    (refused,) = rows(vocabulary, Decision(rank="family", floor=0.8), **doubt)
+    (refused,) = rows(vocabulary, DecisionRules(rank="family", floor=0.8), **doubt)
     assert refused.reason == "below the floor of 0.80: best guess family Felidae (p=0.50)"
 
 
 def test_what_an_even_softmax_gives_to_a_large_group_is_no_evidence(vocabulary):
     """Seven of ten species are animals; without a calibration a floor of .5 asks of them half of the way from .7 to 1."""
-    bare = Decision(above_share=True)
+    bare = DecisionRules(above_share=True)
     (row,) = rows(vocabulary, bare)
     assert row.reason == "below the floor of 0.82: best guess kingdom Animalia (p=0.64)"
-    (loose,) = rows(vocabulary, Decision())
+    (loose,) = rows(vocabulary, DecisionRules())
     assert (loose.status, loose.name) == ("identified", "Chordata")
     (sure,) = rows(vocabulary, bare, Felis_catus=0.9)
     assert (sure.rank, sure.name) == ("species", "Felis catus")
 
 
 def test_a_floor_is_raised_by_the_share_but_not_for_what_holds_all():
-    np.testing.assert_allclose(raised_floor(0.5, np.array([[0.0, 0.6, 1.0]])), [[0.5, 0.8, 0.5]])
+    np.testing.assert_allclose(raise_floor(0.5, np.array([[0.0, 0.6, 1.0]])), [[0.5, 0.8, 0.5]])
 
 
 def test_shares_are_those_of_an_image_that_is_like_every_name(vocabulary):
@@ -95,7 +95,7 @@ def test_shares_are_those_of_an_image_that_is_like_every_name(vocabulary):
 
 
 def test_alternatives_are_of_the_same_rank_and_share_the_rest(vocabulary):
-    found = rows(vocabulary, Decision(top=3), Felis_catus=0.5, Felis_silvestris=0.4, Canis_lupus=0.3)
+    found = rows(vocabulary, DecisionRules(top=3), Felis_catus=0.5, Felis_silvestris=0.4, Canis_lupus=0.3)
     assert [row.name for row in found] == ["Felis catus", "Felis silvestris", "Canis lupus"]
     assert [row.position for row in found] == [1, 2, 3] and {row.rank for row in found} == {"species"}
     assert sum(row.confidence for row in found) <= 1.001
@@ -104,13 +104,13 @@ def test_alternatives_are_of_the_same_rank_and_share_the_rest(vocabulary):
 
 def test_calibration_moves_the_alternatives_with_the_best(vocabulary):
     scorer = Scorer(vocabulary.tree, PerfectTable(vocabulary.tree, Felis_catus=0.5, Canis_lupus=0.45), 20.0)
-    namer = TaxonNamer(vocabulary, scorer, lambda s: np.full((1, 7), 0.9), Decision(top=2))
+    namer = TaxonNamer(vocabulary, scorer, lambda s: np.full((1, 7), 0.9), DecisionRules(top=2))
     best, other = namer.name(ONE, ["x"])[0]
     assert best.confidence == 0.9 and 0 < other.confidence <= 0.1001
 
 
 def test_more_alternatives_than_taxa_give_all_taxa(vocabulary):
-    assert len(rows(vocabulary, Decision(rank="kingdom", floor=None, top=50), Felis_catus=0.5)) == 3
+    assert len(rows(vocabulary, DecisionRules(rank="kingdom", floor=None, top=50), Felis_catus=0.5)) == 3
 
 
 def test_auto_never_names_a_taxon_outside_the_best_of_a_rank_above(vocabulary):
@@ -119,8 +119,8 @@ def test_auto_never_names_a_taxon_outside_the_best_of_a_rank_above(vocabulary):
     rose = vocabulary.resolve_one("Rosa canina").node
     cat = vocabulary.resolve_one("Felis catus").node
     node_r = np.array([tree.ancestor_at(cat, rank) for rank in RANKS[:-1]] + [rose])
-    assert deepest_rank(tree, node_r, np.full(7, 0.9), 0.5) == 5
-    assert deepest_rank(tree, node_r, np.full(7, 0.4), 0.5) == -1
+    assert find_deepest_rank(tree, node_r, np.full(7, 0.9), 0.5) == 5
+    assert find_deepest_rank(tree, node_r, np.full(7, 0.4), 0.5) == -1
     assert node["kingdom"] >= 0
 
 
@@ -136,7 +136,7 @@ def labels(least=-1.0):
 
 def test_labels_are_a_softmax_over_themselves():
     image = np.array([[0.6, 0.8]], np.float32)
-    (best, other) = LabelNamer(labels(), Decision(floor=None, top=2)).name(image, ["x"])[0]
+    (best, other) = LabelNamer(labels(), DecisionRules(floor=None, top=2)).name(image, ["x"])[0]
     assert (best.name, best.rank, best.lineage[5]) == ("rose", "genus", "Rosa")
     assert best.confidence == pytest.approx(1 / (1 + np.exp(-2)), abs=1e-4)
     assert best.confidence + other.confidence == pytest.approx(1, abs=1e-3)
@@ -145,7 +145,7 @@ def test_labels_are_a_softmax_over_themselves():
 
 def test_labels_refuse_below_their_floor_and_what_is_unlike_all():
     image = np.array([[0.6, 0.8]], np.float32)
-    (row,) = LabelNamer(labels(), Decision(floor=0.99)).name(image, ["x"])[0]
+    (row,) = LabelNamer(labels(), DecisionRules(floor=0.99)).name(image, ["x"])[0]
     assert row.reason == "below the floor of 0.99: best guess rose (p=0.88)"
-    (row,) = LabelNamer(labels(least=0.9), Decision(floor=None)).name(image, ["x"])[0]
+    (row,) = LabelNamer(labels(least=0.9), DecisionRules(floor=None)).name(image, ["x"])[0]
     assert row.reason == "unlike every label: nearest rose (similarity 0.80, least 0.90)"

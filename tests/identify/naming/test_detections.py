@@ -3,7 +3,7 @@ import json
 import pytest
 from PIL import Image
 
-from linnaea.identify.naming.detections import jobs_of_boxes, jobs_of_detector, load_boxes
+from linnaea.identify.naming.detections import load_boxes, make_box_jobs, make_detector_jobs
 from linnaea.photos.photo_files import find_images
 from linnaea.records import Box
 
@@ -34,7 +34,7 @@ def megadetector(path, photos):
 
 def test_megadetectors_fractions_become_pixels_and_people_are_not_named(tmp_path, photos):
     boxes = load_boxes(megadetector(tmp_path / "md.json", photos))
-    animal, person, blank, unlisted = jobs_of_boxes(find_images([photos]).files, boxes, [str(photos)])
+    animal, person, blank, unlisted = make_box_jobs(find_images([photos]).files, boxes, [str(photos)])
     assert animal.file == f"{photos}/a/1.png#xywh=20,20,100,50" and animal.status == ""
     assert (person.status, person.reason) == ("unidentified", "the detector sees a person (p=0.80)")
     assert (blank.file, blank.reason) == (f"{photos}/a/2.png", "the detector found nothing")
@@ -45,7 +45,7 @@ def test_a_csv_counts_pixels_and_leaves_out_what_the_detector_doubts(tmp_path, p
     text = "file,left,top,right,bottom,confidence,label\na/1.png,1,2,31,42,0.9,bird\na/1.png,0,0,5,5,0.1,\n"
     (tmp_path / "boxes.csv").write_text(text)
     boxes = load_boxes(tmp_path / "boxes.csv", 0.5)
-    (job,) = jobs_of_boxes(find_images([photos / "a" / "1.png"]).files, boxes, [str(photos)])
+    (job,) = make_box_jobs(find_images([photos / "a" / "1.png"]).files, boxes, [str(photos)])
     assert job.file.endswith("a/1.png#xywh=1,2,30,40") and job.box.label == "bird"
 
 
@@ -73,7 +73,7 @@ def test_a_detector_is_called_with_the_upright_image(photos):
         seen.append((image.size, image.mode))
         return [Box(left=0, top=0, right=50, bottom=60)] if len(seen) == 1 else []
 
-    boxed, nothing = jobs_of_detector(find_images([photos / "a"]).files, detector)
+    boxed, nothing = make_detector_jobs(find_images([photos / "a"]).files, detector)
     assert seen == [((200, 100), "RGB")] * 2
     assert boxed.file.endswith("#xywh=0,0,50,60") and nothing.status == "unidentified"
 
@@ -81,16 +81,16 @@ def test_a_detector_is_called_with_the_upright_image(photos):
 def test_photographs_that_cannot_be_read_are_rows_too(tmp_path, photos):
     (photos / "a" / "1.png").write_bytes(b"")
     boxes = load_boxes(megadetector(tmp_path / "md.json", photos))
-    job = next(iter(jobs_of_boxes(find_images([photos / "a"]).files, boxes, [str(photos)])))
+    job = next(iter(make_box_jobs(find_images([photos / "a"]).files, boxes, [str(photos)])))
     assert (job.status, job.reason) == ("unreadable", "the file is empty")
-    (job,) = jobs_of_detector(find_images([photos / "a" / "1.png"]).files, lambda image: [])
+    (job,) = make_detector_jobs(find_images([photos / "a" / "1.png"]).files, lambda image: [])
     assert job.reason == "the file is empty"
 
 
 def test_a_photograph_that_the_detector_could_not_look_at_is_not_called_empty(tmp_path, photos):
     Image.new("RGB", (200, 100), "green").save(photos / "gone.png")
     boxes = load_boxes(megadetector(tmp_path / "md.json", photos))
-    (job,) = jobs_of_boxes(find_images([photos / "gone.png"]).files, boxes, [str(photos)])
+    (job,) = make_box_jobs(find_images([photos / "gone.png"]).files, boxes, [str(photos)])
     assert job.status == "unidentified"
     assert job.reason == "the detector could not look at it: Failure image access"
 

@@ -5,7 +5,7 @@ import pytest
 
 from linnaea.identify.commands.identify import identify
 from linnaea.identify.commands.learn import fit_centroids, learn_labels
-from linnaea.identify.naming.label_set import Label, load_labels, name_of_folder, parse_labels, resolve_labels
+from linnaea.identify.naming.label_set import Label, clean_folder_name, load_labels, parse_labels, resolve_labels
 
 
 def test_labels_may_be_typed_or_listed_or_come_as_a_table(tmp_path):
@@ -51,7 +51,7 @@ def test_labels_that_mean_one_taxon_get_its_lineage_and_others_stay_plain(vocabu
     ],
 )
 def test_folder_names_become_names(folder, name):
-    assert name_of_folder(folder) == name
+    assert clean_folder_name(folder) == name
 
 
 def slow_leave_one_out(vectors, labels, centre):

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from linnaea.identify.naming.calibration import TRAITS
-from linnaea.identify.naming.namer import NamerOptions, calibration_warning, load_namer, namer_facts
+from linnaea.identify.naming.namer import NamerConfig, describe_namer, format_calibration_warning, load_namer
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def namer_of(model, vocabulary_path):
 
     def load(**options):
         said = []
-        namer = load_namer(NamerOptions(vocabulary=str(vocabulary_path), **options), model, say=said.append)
+        namer = load_namer(NamerConfig(vocabulary=str(vocabulary_path), **options), model, say=said.append)
         return namer, said
 
     return load
@@ -53,8 +53,8 @@ def test_a_model_names_what_it_sees_by_its_own_common_names(namer_of, model):
 def test_a_model_without_calibration_says_so_and_must_beat_the_share(namer_of, model):
     namer, _ = namer_of()
     assert namer.decision.above_share and namer.decision.floor == 0.5
-    assert namer_facts(namer) == {"calibration": "none: confidence is a bare softmax"}
-    assert "bare softmax" in calibration_warning(namer, model)
+    assert describe_namer(namer) == {"calibration": "none: confidence is a bare softmax"}
+    assert "bare softmax" in format_calibration_warning(namer, model)
     asked, _ = namer_of(min_confidence=0.3)
     assert not asked.decision.above_share and asked.decision.floor == 0.3
 
@@ -64,9 +64,11 @@ def test_a_calibrated_model_decides_by_its_own_floor_alone(namer_of, model):
     model.card = dataclasses.replace(model.card, calibration={"traits": list(TRAITS), "ranks": ranks, "floor": 0.9})
     namer, _ = namer_of()
     assert not namer.decision.above_share and namer.decision.floor == 0.9
-    assert namer_facts(namer) == {"calibration": "the model's own"} and calibration_warning(namer, model) == ""
+    assert (
+        describe_namer(namer) == {"calibration": "the model's own"} and format_calibration_warning(namer, model) == ""
+    )
 
 
 def test_confidence_among_labels_is_a_softmax_by_nature_and_needs_no_warning(namer_of, model):
     namer, _ = namer_of(labels="Felis catus,Rosa canina")
-    assert namer_facts(namer) == {} and calibration_warning(namer, model) == ""
+    assert describe_namer(namer) == {} and format_calibration_warning(namer, model) == ""

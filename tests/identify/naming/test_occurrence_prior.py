@@ -3,22 +3,22 @@ import math
 import numpy as np
 import pytest
 
-from linnaea.identify.naming.occurrence_prior import log_prior
+from linnaea.identify.naming.occurrence_prior import compute_log_prior
 from linnaea.standards import occurrence_records as occurrences
-from linnaea.standards.occurrence_records import HIGHER_RANKS, Recorded
+from linnaea.standards.occurrence_records import HIGHER_RANKS, RecordedName
 
 HERE = (48.0, 11.0)
 
 
-def occurrence_counts(*arguments, **options):
+def count_occurrences(*arguments, **options):
     """By name alone."""
-    counts = occurrences.occurrence_counts(*arguments, **options)
+    counts = occurrences.count_occurrences(*arguments, **options)
     assert len({recorded.name for recorded in counts}) == len(counts)
     return {recorded.name: count for recorded, count in counts.items()}
 
 
 def recorded(**counts):
-    return {Recorded(name.replace("_", " ")): count for name, count in counts.items()}
+    return {RecordedName(name.replace("_", " ")): count for name, count in counts.items()}
 
 
 def write(path, rows, separator=","):
@@ -37,7 +37,7 @@ def test_weights_fall_with_distance_and_season_as_the_formula_says(tmp_path):
         tmp_path / "o.csv",
         [row("Felis catus"), row("Canis lupus", lat=48 + 200 / 111.19493), row("Rosa canina", month=11)],
     )
-    counts = occurrence_counts(path, near=HERE, month=5)
+    counts = count_occurrences(path, near=HERE, month=5)
     assert counts["Felis catus"] == pytest.approx(1)
     assert counts["Canis lupus"] == pytest.approx(math.exp(-0.5), rel=1e-4)
     assert counts["Rosa canina"] == pytest.approx(math.exp(-2))
@@ -45,13 +45,13 @@ def test_weights_fall_with_distance_and_season_as_the_formula_says(tmp_path):
 
 def test_december_and_january_are_neighbours_and_so_are_both_sides_of_the_date_line(tmp_path):
     path = write(tmp_path / "o.csv", [row("A a", lat=0, lon=-179.5, month=1)])
-    near = occurrence_counts(path, near=(0, 179.5), month=12)["A a"]
+    near = count_occurrences(path, near=(0, 179.5), month=12)["A a"]
     assert near == pytest.approx(math.exp(-(111.19**2) / (2 * 200**2)) * math.exp(math.cos(math.pi / 6) - 1), rel=1e-3)
 
 
 def test_the_month_may_come_from_the_event_date_or_be_missing(tmp_path):
     rows = [row("A a", month="", eventDate="2021-05-03T10:00:00Z"), row("B b", month="", eventDate="spring")]
-    counts = occurrence_counts(write(tmp_path / "o.csv", rows), near=None, month=5)
+    counts = count_occurrences(write(tmp_path / "o.csv", rows), near=None, month=5)
     assert counts["A a"] == pytest.approx(1) and counts["B b"] == pytest.approx(occurrences.SEASON_MEAN)
 
 
@@ -60,15 +60,15 @@ def test_tab_separated_tables_with_quotes_and_parquet_give_the_same(tmp_path):
 
     rows = [row("Felis catus", locality='the "old" mill'), row("", genus="Canis"), row("Canis lupus", lat="north")]
     rows = [{"genus": "", "locality": "", **r} for r in rows]
-    tsv = occurrence_counts(write(tmp_path / "o.tsv", rows, "\t"), near=HERE, month=5)
+    tsv = count_occurrences(write(tmp_path / "o.tsv", rows, "\t"), near=HERE, month=5)
     pl.DataFrame([{k: str(v) for k, v in r.items()} for r in rows]).write_parquet(tmp_path / "o.parquet")
-    assert tsv == occurrence_counts(tmp_path / "o.parquet", near=HERE, month=5) == {"Felis catus": 1.0, "Canis": 1.0}
+    assert tsv == count_occurrences(tmp_path / "o.parquet", near=HERE, month=5) == {"Felis catus": 1.0, "Canis": 1.0}
 
 
 def test_the_prior_is_flat_without_records_and_never_impossible_with_them(vocabulary):
-    flat_n, _ = log_prior(vocabulary, {})
+    flat_n, _ = compute_log_prior(vocabulary, {})
     np.testing.assert_allclose(flat_n, 0, atol=1e-6)
-    prior_n, n_known = log_prior(vocabulary, recorded(Felis_catus=100.0, Nobody_knows=5.0))
+    prior_n, n_known = compute_log_prior(vocabulary, recorded(Felis_catus=100.0, Nobody_knows=5.0))
     n = vocabulary.tree.n_leaves
     cat = vocabulary.tree.start_k[vocabulary.resolve_one("Felis catus").node]
     assert n_known == 1
@@ -84,7 +84,7 @@ def likelier(vocabulary, prior_n):
 
 
 def test_records_above_species_and_homonyms_are_shared(vocabulary):
-    prior_n, n_known = log_prior(vocabulary, recorded(Felidae=3.0, Oenanthe=2.0))
+    prior_n, n_known = compute_log_prior(vocabulary, recorded(Felidae=3.0, Oenanthe=2.0))
     assert n_known == 2
     assert likelier(vocabulary, prior_n) == {
         "Felis catus",
@@ -97,7 +97,7 @@ def test_records_above_species_and_homonyms_are_shared(vocabulary):
 
 def test_among_candidates_the_prior_is_one_over_them(vocabulary):
     leaves = vocabulary.leaves_within(["Felidae"])
-    prior_n, _ = log_prior(vocabulary, recorded(Felis_catus=1.0, Rosa_canina=50.0), leaves)
+    prior_n, _ = compute_log_prior(vocabulary, recorded(Felis_catus=1.0, Rosa_canina=50.0), leaves)
     assert np.exp(prior_n[leaves]).mean() == pytest.approx(1, abs=1e-5)
 
 
@@ -108,9 +108,9 @@ def test_among_candidates_the_prior_is_one_over_them(vocabulary):
 def test_a_table_that_lacks_a_column_is_refused_by_name(tmp_path, columns, message):
     (tmp_path / "o.csv").write_text(f"{columns}\n{','.join('1' for _ in columns.split(','))}\n")
     with pytest.raises(ValueError, match=message):
-        occurrence_counts(tmp_path / "o.csv", near=HERE, month=None)
+        count_occurrences(tmp_path / "o.csv", near=HERE, month=None)
     with pytest.raises(FileNotFoundError):
-        occurrence_counts(tmp_path / "gone.csv", near=HERE, month=None)
+        count_occurrences(tmp_path / "gone.csv", near=HERE, month=None)
 
 
 def test_a_record_of_absence_is_no_record_of_what_lives_there(tmp_path):
@@ -119,7 +119,7 @@ def test_a_record_of_absence_is_no_record_of_what_lives_there(tmp_path):
         row("B b", occurrenceStatus="present"),
         row("C c", occurrenceStatus=""),
     ]
-    assert set(occurrence_counts(write(tmp_path / "o.csv", rows), near=HERE, month=5)) == {"B b", "C c"}
+    assert set(count_occurrences(write(tmp_path / "o.csv", rows), near=HERE, month=5)) == {"B b", "C c"}
 
 
 def above(**names):
@@ -149,7 +149,7 @@ def above(**names):
 )
 def test_a_record_counts_for_the_taxa_that_its_higher_ranks_agree_with(vocabulary, name, higher, species):
     assert len(higher) == len(HIGHER_RANKS)
-    prior_n, n_known = log_prior(vocabulary, {Recorded(name, higher): 9.0})
+    prior_n, n_known = compute_log_prior(vocabulary, {RecordedName(name, higher): 9.0})
     if species is None:  # all animals
         assert n_known == 1 and len(likelier(vocabulary, prior_n)) == 7
     else:
@@ -160,9 +160,9 @@ def test_a_record_counts_for_the_taxa_that_its_higher_ranks_agree_with(vocabular
 
 def test_rows_of_one_name_with_different_kingdoms_are_counted_apart(tmp_path, vocabulary):
     rows = [row("Oenanthe", kingdom="Plantae"), row("Oenanthe", kingdom="Plantae"), row("Oenanthe", kingdom="Animalia")]
-    counts = occurrences.occurrence_counts(write(tmp_path / "o.csv", rows), near=HERE, month=5)
+    counts = occurrences.count_occurrences(write(tmp_path / "o.csv", rows), near=HERE, month=5)
     assert sorted((r.above[0], n) for r, n in counts.items()) == [("Animalia", 1.0), ("Plantae", 2.0)]
-    prior_n, n_known = log_prior(vocabulary, counts)
+    prior_n, n_known = compute_log_prior(vocabulary, counts)
     leaf = {
         name: vocabulary.tree.start_k[vocabulary.resolve_one(name).node]
         for name in ("Oenanthe crocata", "Oenanthe oenanthe")
@@ -172,7 +172,7 @@ def test_rows_of_one_name_with_different_kingdoms_are_counted_apart(tmp_path, vo
 
 def test_genus_and_epithet_make_a_name_where_no_other_is_given(tmp_path):
     rows = [row("", genus="Felis", specificEpithet="catus"), row("", genus="Canis", specificEpithet="")]
-    assert set(occurrence_counts(write(tmp_path / "o.csv", rows), near=HERE, month=5)) == {"Felis catus", "Canis"}
+    assert set(count_occurrences(write(tmp_path / "o.csv", rows), near=HERE, month=5)) == {"Felis catus", "Canis"}
 
 
 @pytest.mark.parametrize("kind", ["archive", "simple", "parquet"])
@@ -199,10 +199,10 @@ def test_a_download_of_gbif_is_read_as_it_comes(tmp_path, kind):
                 part = {key.lower(): value for key, value in part.items()}
                 pl.DataFrame([part]).write_parquet(tmp_path / "part")
                 archive.write(tmp_path / "part", f"occurrence.parquet/00000{number}")
-    counts = occurrences.occurrence_counts(tmp_path / "0012345-2026.zip", near=HERE, month=5)
+    counts = occurrences.count_occurrences(tmp_path / "0012345-2026.zip", near=HERE, month=5)
     assert counts == {
-        Recorded("Felis catus", above(kingdom="Animalia")): pytest.approx(1.0),
-        Recorded("Canis lupus"): pytest.approx(1.0),
+        RecordedName("Felis catus", above(kingdom="Animalia")): pytest.approx(1.0),
+        RecordedName("Canis lupus"): pytest.approx(1.0),
     }
 
 
@@ -213,12 +213,12 @@ def test_a_zip_without_records_is_refused_by_name(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("cat.jpg", "x")
     with pytest.raises(ValueError, match=r"o\.zip holds no table of occurrences \(it holds cat\.jpg\)"):
-        occurrences.occurrence_counts(path, near=HERE, month=None)
+        occurrences.count_occurrences(path, near=HERE, month=None)
     path.write_bytes(b"PK no zip")
     with pytest.raises(ValueError, match=r"o\.zip is no readable zip archive"):
-        occurrences.occurrence_counts(path, near=HERE, month=None)
+        occurrences.count_occurrences(path, near=HERE, month=None)
 
 
 def test_terms_with_a_prefix_or_in_lower_case_are_known(tmp_path):
     (tmp_path / "o.csv").write_text("dwc:scientificName,DECIMALLATITUDE,dwc:decimalLongitude\nFelis catus,48,11\n")
-    assert occurrence_counts(tmp_path / "o.csv", near=HERE, month=None) == {"Felis catus": 1.0}
+    assert count_occurrences(tmp_path / "o.csv", near=HERE, month=None) == {"Felis catus": 1.0}

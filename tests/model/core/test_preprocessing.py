@@ -7,7 +7,7 @@ from PIL import Image
 
 from linnaea.model.core import preprocessing as preprocess_module
 from linnaea.model.core.contract import Preprocess
-from linnaea.model.core.preprocessing import preprocess_image, stored_box, upright_size
+from linnaea.model.core.preprocessing import compute_upright_size, map_box_to_stored, preprocess_image
 
 TURNS = [None, *Image.Transpose]
 
@@ -77,14 +77,14 @@ def test_a_turn_left_for_later_gives_what_turning_first_gives(turn, resize, size
     preprocess, image = Preprocess(size=33, resize=resize), scene(*size)
     upright = image if turn is None else image.transpose(turn)
     assert difference(preprocess_image(image, preprocess, turn), preprocess_image(upright, preprocess)) <= 1
-    assert upright_size(image.size, turn) == upright.size
+    assert compute_upright_size(image.size, turn) == upright.size
 
 
 @pytest.mark.parametrize("turn", TURNS)
 def test_a_box_of_the_upright_image_is_found_in_the_stored_one(turn):
     image, box = noise(20, 13), (2, 3, 9, 11)
     upright = image if turn is None else image.transpose(turn)
-    stored = image.crop(stored_box(box, image.size, turn))
+    stored = image.crop(map_box_to_stored(box, image.size, turn))
     assert (stored if turn is None else stored.transpose(turn)).tobytes() == upright.crop(box).tobytes()
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from linnaea.embed.journal import Journal, journal_dir, read_state
+from linnaea.embed.journal import Journal, get_journal_dir, read_state
 from linnaea.model.core.contract import Model, ModelCard, Preprocess
 from linnaea.model.core.preprocessing import preprocess_image
 from linnaea.model.runtimes.runtime_names import DEFAULT_RUNTIME, RUNTIME_CHOICES, check_runtime
@@ -150,7 +150,7 @@ def check_decoding(decoding: str) -> None:
         raise ValueError(f"unknown --decoding {decoding!r}; choose {' or '.join(DECODING)}")
 
 
-def image_manifest(card: ModelCard, runtime: str = DEFAULT_RUNTIME) -> dict:
+def make_image_manifest(card: ModelCard, runtime: str = DEFAULT_RUNTIME) -> dict:
     """What a vectors artifact of images says of the model that made it."""
     return {
         "model": card.name,
@@ -208,13 +208,13 @@ def embed_images(
             journal.append({"files": read, "failed": failed})
             progress.advance(len(batch.records), len(failed))
     progress.close()
-    _finish(journal, raw_path, {**image_manifest(model.card, runtime), "decoding": decoding}, model.card.dim, out)
+    _finish(journal, raw_path, {**make_image_manifest(model.card, runtime), "decoding": decoding}, model.card.dim, out)
     return load_vectors(out)
 
 
 def _open_run(out: Path, state: dict, *, resume: bool, overwrite: bool) -> tuple[Journal | None, list[tuple[str, str]]]:
     """The journal to go on with and the files it is about; None where the artifact is finished already."""
-    folder = journal_dir(out)
+    folder = get_journal_dir(out)
     check_replaceable(out, "vectors")
     broken, finished = read_state(folder), read_manifest(out)
     if resume and broken is not None:
@@ -272,9 +272,9 @@ def main(config: EmbedConfig) -> int:
     start = time.monotonic()
     model = load_model(config.model)
     if config.runtime != DEFAULT_RUNTIME:
-        from linnaea.embed.images.runtime_sample import settle_on_files
+        from linnaea.embed.images.runtime_sample import select_runtime_for_files
 
-        settle_on_files(model, config.runtime, config.paths, quiet=config.quiet)
+        select_runtime_for_files(model, config.runtime, config.paths, quiet=config.quiet)
     vectors = embed_images(
         config.paths,
         model,

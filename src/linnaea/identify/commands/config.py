@@ -8,7 +8,7 @@ from pathlib import Path
 
 from linnaea.embed.images.image_vectors import BATCH_SIZE, DECODING, check_decoding
 from linnaea.identify.naming.detections import BOX_CONFIDENCE
-from linnaea.identify.naming.namer import NamerOptions
+from linnaea.identify.naming.namer import NamerConfig
 from linnaea.identify.output.writers import OUTPUT_FORMATS, check_output
 from linnaea.model.runtimes.runtime_names import RUNTIME_CHOICES, check_runtime
 from linnaea.records import RANKS
@@ -129,6 +129,6 @@ class IdentifyConfig:
         """Whether there is a file or folder to write, other than stdout."""
         return self.out is not None and str(self.out) != "-"
 
-    def namer_options(self) -> NamerOptions:
+    def make_namer_config(self) -> NamerConfig:
         """The part of the options that decides about names."""
-        return NamerOptions(**{f.name: getattr(self, f.name) for f in dataclasses.fields(NamerOptions)})
+        return NamerConfig(**{f.name: getattr(self, f.name) for f in dataclasses.fields(NamerConfig)})

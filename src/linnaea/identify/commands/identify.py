@@ -26,35 +26,34 @@ import numpy as np
 
 from linnaea import __version__
 from linnaea.embed.images.image_vectors import EmbeddedBatch, embed_batches, read_pixels
-from linnaea.embed.journal import Journal, journal_dir, read_state
+from linnaea.embed.journal import Journal, get_journal_dir, read_state
 from linnaea.identify.commands.config import IdentifyConfig
 from linnaea.identify.commands.run_identity import (
-    already_finished,
     check_free,
     difference,
-    manifest_path,
-    read_finished,
-    run_identity,
+    get_finished_exit_code,
+    make_run_identity,
+    read_finished_manifest,
 )
 from linnaea.identify.naming.detections import (
     BoxList,
     Detector,
     Job,
-    jobs_of_boxes,
-    jobs_of_detector,
-    jobs_of_files,
     load_boxes,
+    make_box_jobs,
+    make_detector_jobs,
+    make_file_jobs,
 )
-from linnaea.identify.naming.namer import Namer, calibration_warning, load_namer, namer_facts
+from linnaea.identify.naming.namer import Namer, describe_namer, format_calibration_warning, load_namer
 from linnaea.identify.output.terminal_table import TerminalTable
 from linnaea.identify.output.writers import log_missing_places, pack, unpack, write_output
 from linnaea.model.core.contract import Model, Preprocess
 from linnaea.model.runtimes.runtime_names import DEFAULT_RUNTIME
 from linnaea.photos.decoding import Unreadable
 from linnaea.photos.photo_files import FoundFile, FoundFiles, find_images
-from linnaea.records import RANKS, ImageRecord, Prediction
+from linnaea.records import PREDICTION_COLUMNS, RANKS, ImageRecord, Prediction, make_prediction_row
 from linnaea.search.scorer import METHODS, Scorer, merge_summaries
-from linnaea.store import write_json
+from linnaea.store import get_manifest_path, write_json
 from linnaea.terminal import Progress, format_duration
 
 # Up to so many photographs are named from the staged table while the full one is not there; for more, the minute that the
@@ -95,16 +94,16 @@ def identify(
     config = IdentifyConfig(
         paths=tuple(Path(path) for path in paths), model=model if isinstance(model, str) else "", **options
     )
-    loaded = given_model(model)
-    namer = namer or load_namer(config.namer_options(), loaded)
+    loaded = load_model_if_named(model)
+    namer = namer or load_namer(config.make_namer_config(), loaded)
     files = find_images(config.paths)
     boxes = load_boxes(config.boxes, config.box_confidence) if config.boxes else None
-    select_runtime_of(config, loaded, namer, files.files, boxes)
-    batches = name_batches(config, loaded, namer, jobs_of(config, files.files, boxes, detector))
+    select_runtime_for_run(config, loaded, namer, files.files, boxes)
+    batches = name_batches(config, loaded, namer, make_jobs(config, files.files, boxes, detector))
     return (prediction for batch in batches for _path, prediction in batch)
 
 
-def given_model(model: str | Model) -> Model:
+def load_model_if_named(model: str | Model) -> Model:
     """The model itself, or the one that the text names, loaded."""
     if not isinstance(model, str):
         return model
@@ -113,13 +112,13 @@ def given_model(model: str | Model) -> Model:
     return load_model(model)
 
 
-def jobs_of(
+def make_jobs(
     config: IdentifyConfig, files: Iterable[FoundFile], boxes: BoxList | None, detector: Detector | None = None
 ) -> Iterator[Job]:
     """What there is to name in files: each whole, or what is in its boxes."""
     if boxes is not None:
-        return jobs_of_boxes(files, boxes, [os.fspath(path) for path in config.paths if path.is_dir()])
-    return jobs_of_files(files) if detector is None else jobs_of_detector(files, detector)
+        return make_box_jobs(files, boxes, [os.fspath(path) for path in config.paths if path.is_dir()])
+    return make_file_jobs(files) if detector is None else make_detector_jobs(files, detector)
 
 
 def _read_job(job: ImageRecord, preprocess: Preprocess, decoding: str):
@@ -135,7 +134,7 @@ def name_batches(
         yield _name_batch(namer, batch)
 
 
-def select_runtime_of(
+def select_runtime_for_run(
     config: IdentifyConfig,
     model: Model,
     namer: Namer,
@@ -148,12 +147,12 @@ def select_runtime_of(
 
     `before` is the identity of the run to go on with: `auto` then means what it came to be there.
     """
-    from linnaea.embed.images.runtime_sample import settle_on_records, spread
+    from linnaea.embed.images.runtime_sample import sample_evenly, select_runtime_for_records
 
-    check = settle_on_records(
+    check = select_runtime_for_records(
         model,
         before.get("runtime", "auto").partition(":")[0] if config.runtime == "auto" else config.runtime,
-        lambda n: list(jobs_of(config, spread(files, n), boxes)),
+        lambda n: list(make_jobs(config, sample_evenly(files, n), boxes)),
         len(files),
         decode=partial(_read_job, preprocess=model.card.preprocess, decoding=config.decoding),
         label=partial(first_names, namer),
@@ -200,26 +199,26 @@ def main(config: IdentifyConfig, *, namer: Namer | None = None, model: Model | N
     if config.writes_file:
         check_free(config)
     boxes = load_boxes(config.boxes, config.box_confidence) if config.boxes else None
-    model = model or given_model(config.model)
-    waiting = read_state(journal_dir(config.out)) if config.writes_file and config.resume else None
+    model = model or load_model_if_named(config.model)
+    waiting = read_state(get_journal_dir(config.out)) if config.writes_file and config.resume else None
     files = _restore_files(waiting) if waiting else find_images(config.paths)
     mode = config.names
     if mode == "auto" and config.writes_file and config.resume:
         # A full table that was made since would be another run than the one to go on with, or that is finished.
-        before = (waiting or read_finished(config.out)).get("names", mode)
+        before = (waiting or read_finished_manifest(config.out)).get("names", mode)
         mode = before if before in ("full", "staged") else mode
     if mode == "auto" and len(files.files) > STAGED_IMAGES:
         mode = "full"
     if namer is None:
-        options = dataclasses.replace(config.namer_options(), names=mode)
+        options = dataclasses.replace(config.make_namer_config(), names=mode)
         namer = load_namer(options, model, say=say_for(config), report=name_progress(config))
-    before = waiting or (read_finished(config.out) if config.writes_file and config.resume else {})
-    check = select_runtime_of(config, model, namer, files.files, boxes, before=before) if files.files else {}
-    identity = run_identity(config, model, namer) | {"runtime_check": check} | namer_facts(namer)
+    before = waiting or (read_finished_manifest(config.out) if config.writes_file and config.resume else {})
+    check = select_runtime_for_run(config, model, namer, files.files, boxes, before=before) if files.files else {}
+    identity = make_run_identity(config, model, namer) | {"runtime_check": check} | describe_namer(namer)
     if waiting is not None and waiting["hash"] != identity["hash"]:
-        raise ValueError(difference(journal_dir(config.out), waiting, identity))
+        raise ValueError(difference(get_journal_dir(config.out), waiting, identity))
     if config.writes_file and config.resume and waiting is None and config.out.exists():
-        code = already_finished(config, identity)
+        code = get_finished_exit_code(config, identity)
         say_for(config)(f"{config.out} is finished already")
         return code
 
@@ -234,7 +233,7 @@ def main(config: IdentifyConfig, *, namer: Namer | None = None, model: Model | N
     else:
         counts = _run_to_stdout(config, model, namer, files, boxes, total)
     if not config.quiet:
-        if warning := calibration_warning(namer, model):
+        if warning := format_calibration_warning(namer, model):
             print(warning, file=sys.stderr)
         print(summary(counts, time.monotonic() - start, config.out if config.writes_file else None), file=sys.stderr)
     if config.names == "auto" and namer.kind == "staged":
@@ -314,7 +313,7 @@ def _run_to_file(
     waiting: dict | None,
     identity: dict,
 ) -> Counter:
-    folder = journal_dir(config.out)
+    folder = get_journal_dir(config.out)
     if waiting is not None:
         journal, state = Journal.reopen(folder), waiting
     else:
@@ -325,7 +324,7 @@ def _run_to_file(
         journal = Journal.create(folder, state)
     n_done = journal.n_batches * config.batch_size
     progress = Progress(total, done=min(n_done, total), quiet=config.quiet)
-    jobs = islice(jobs_of(config, files.files, boxes), n_done, None)
+    jobs = islice(make_jobs(config, files.files, boxes), n_done, None)
     scorer = fast_scorer(config, namer)
     for rows in name_batches(config, model, namer, jobs):
         batch = {"rows": [[path, pack(prediction)] for path, prediction in rows]}
@@ -348,8 +347,8 @@ def _run_to_file(
     facts = {key: state[key] for key in MANIFEST_KEYS if key in state} | {"counts": dict(counts)}
     if scorer:
         facts["scoring"] = merge_summaries(batch["scoring"] for batch in journal.read())
-        say(scoring_words(facts["scoring"]))
-    write_json(manifest_path(config.out), facts)
+        say(format_scoring_summary(facts["scoring"]))
+    write_json(get_manifest_path(config.out), facts)
     journal.remove()
     return counts
 
@@ -362,7 +361,7 @@ def fast_scorer(config: IdentifyConfig, namer: Namer) -> Scorer | None:
     return scorer
 
 
-def scoring_words(summary: Mapping[str, int | float]) -> str:
+def format_scoring_summary(summary: Mapping[str, int | float]) -> str:
     """One line of what the fast way did, and what it left unread."""
     exact = sum(summary[method] for method in METHODS) - summary["fast"]
     line = f"--scoring fast: {summary['fast']:,} photographs the fast way, {exact:,} exactly"
@@ -384,7 +383,7 @@ def identified_by(model: Model) -> str:
 def _run_to_stdout(
     config: IdentifyConfig, model: Model, namer: Namer, files: FoundFiles, boxes: BoxList | None, total: int
 ) -> Counter:
-    from linnaea.standards.tables import COLUMNS, row_of, write_csv_rows
+    from linnaea.standards.tables import write_csv_rows
 
     csv_wanted, printer = config.out is not None, TerminalTable()
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal or a locale without UTF-8 must not end the run
@@ -393,11 +392,11 @@ def _run_to_stdout(
     counts: Counter = Counter()
     kept: list[tuple[str, Prediction]] = []
     scorer = fast_scorer(config, namer)
-    for number, rows in enumerate(name_batches(config, model, namer, jobs_of(config, files.files, boxes))):
+    for number, rows in enumerate(name_batches(config, model, namer, make_jobs(config, files.files, boxes))):
         predictions = [prediction for _path, prediction in rows]
         progress.close()
         if csv_wanted:
-            write_csv_rows(sys.stdout, COLUMNS, map(row_of, predictions), header=number == 0)
+            write_csv_rows(sys.stdout, PREDICTION_COLUMNS, map(make_prediction_row, predictions), header=number == 0)
         else:
             print("\n".join(chain([printer.format_header()] if number == 0 else [], printer.format_rows(predictions))))
         sys.stdout.flush()
@@ -408,7 +407,7 @@ def _run_to_stdout(
         progress.advance(len(first), sum(prediction.status == "unreadable" for prediction in first))
     progress.close()
     if scorer:
-        say_for(config)(scoring_words(scorer.summary()))
+        say_for(config)(format_scoring_summary(scorer.summary()))
     _write_extras(dataclasses.replace(config, table=False), lambda: iter(kept), counts, model, namer)
     return counts
 
@@ -418,7 +417,7 @@ def _write_extras(config: IdentifyConfig, rows, counts: Counter, model: Model, n
     if config.report is not None:
         from linnaea.identify.output.html_report import write_report
 
-        write_report(config.report, rows(), counts, identified_by(model), calibration_warning(namer, model))
+        write_report(config.report, rows(), counts, identified_by(model), format_calibration_warning(namer, model))
         say_for(config)(f"report: {config.report}")
     if config.table:
         printer = TerminalTable()

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from linnaea.embed.images.image_vectors import BATCH_SIZE, embed_batches, image_manifest
-from linnaea.embed.images.runtime_sample import settle_on_files
-from linnaea.identify.naming.label_set import Label, centred, name_of_folder, resolve_labels
+from linnaea.embed.images.image_vectors import BATCH_SIZE, embed_batches, make_image_manifest
+from linnaea.embed.images.runtime_sample import select_runtime_for_files
+from linnaea.identify.naming.label_set import Label, centred, clean_folder_name, resolve_labels
 from linnaea.model.core.contract import Model
 from linnaea.model.runtimes.runtime_names import DEFAULT_RUNTIME, RUNTIME_CHOICES, check_runtime
 from linnaea.photos.photo_files import find_images
@@ -142,9 +142,9 @@ def learn_labels(
     classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     by_name: dict[str, str] = {}
     for path in classes:
-        if (other := by_name.setdefault(name_of_folder(path.name), path.name)) != path.name:
+        if (other := by_name.setdefault(clean_folder_name(path.name), path.name)) != path.name:
             raise ValueError(
-                f"folders {other!r} and {path.name!r} of {folder} both mean {name_of_folder(path.name)!r}; rename one"
+                f"folders {other!r} and {path.name!r} of {folder} both mean {clean_folder_name(path.name)!r}; rename one"
             )
     files = [(file, index) for index, path in enumerate(classes) for file in find_images([path]).files]
     if not files:
@@ -155,7 +155,7 @@ def learn_labels(
     if len(present) < 2:
         raise ValueError(f"{folder} has {len(present)} class with photographs that can be read; learning needs two")
     fit = fit_centroids(vectors_nd, label_n, len(present), default_scale=model.card.logit_scale)
-    names = [name_of_folder(classes[index].name) for index in present]
+    names = [clean_folder_name(classes[index].name) for index in present]
     labels = resolve_labels([Label(name=name) for name in names], load_vocabulary)
     rows = {
         "label": names,
@@ -163,7 +163,7 @@ def learn_labels(
         "common_name": [label.common_name for label in labels],
         "n_examples": np.bincount(label_n).tolist(),
     } | {rank: [label.lineage[i] for label in labels] for i, rank in enumerate(RANKS)}
-    manifest = image_manifest(model.card, getattr(model, "runtime", DEFAULT_RUNTIME)) | {
+    manifest = make_image_manifest(model.card, getattr(model, "runtime", DEFAULT_RUNTIME)) | {
         "role": "labels",
         "logit_scale": fit.logit_scale,
         "least_similarity": fit.least_similarity,
@@ -203,7 +203,7 @@ def main(config: LearnConfig) -> int:
 
     model = load_model(config.model)
     if config.runtime != DEFAULT_RUNTIME:
-        settle_on_files(model, config.runtime, [config.folder], quiet=config.quiet)
+        select_runtime_for_files(model, config.runtime, [config.folder], quiet=config.quiet)
     manifest = learn_labels(
         config.folder,
         config.out,

@@ -8,13 +8,13 @@ import os
 from pathlib import Path
 
 from linnaea import __version__
-from linnaea.embed.journal import journal_dir, read_state
+from linnaea.embed.journal import get_journal_dir, read_state
 from linnaea.identify.commands.config import IdentifyConfig
 from linnaea.identify.naming.namer import Namer
 from linnaea.model.core.contract import Model
 from linnaea.model.runtimes.runtime_names import DEFAULT_RUNTIME
 from linnaea.photos.photo_files import printable_path
-from linnaea.store import MANIFEST, hash_bytes
+from linnaea.store import MANIFEST, get_manifest_path, hash_bytes
 
 # Options that change nothing in the rows.
 # `runtime` is what the user asked for; what it came to is a fact of its own.
@@ -25,7 +25,7 @@ FILES = ("among", "labels", "occurrences", "boxes")
 JOURNAL_FORMAT = 2
 
 
-def run_identity(config: IdentifyConfig, model: Model, namer: Namer) -> dict:
+def make_run_identity(config: IdentifyConfig, model: Model, namer: Namer) -> dict:
     """What must be equal for two runs to give the same rows, and a hash of it."""
     options = {}
     for option in dataclasses.fields(config):
@@ -74,14 +74,9 @@ def difference(journal: Path, waiting: dict, identity: dict) -> str:
     )
 
 
-def manifest_path(out: Path) -> Path:
-    """Where a finished run leaves its options, beside its output."""
-    return out.with_name(out.name + ".manifest.json")
-
-
 def check_free(config: IdentifyConfig) -> None:
     """Raises FileExistsError where `config.out`, or a broken run of it, would be lost."""
-    out, folder = config.out, journal_dir(config.out)
+    out, folder = config.out, get_journal_dir(config.out)
     if out.is_dir() and any(out.iterdir()) and not (out / "datapackage.json").exists():
         raise FileExistsError(f"{out} holds something else than a Camtrap DP package; choose another --out")
     if config.resume or config.overwrite:
@@ -92,17 +87,17 @@ def check_free(config: IdentifyConfig) -> None:
         raise FileExistsError(f"{out} is there already; choose another --out or add --overwrite")
 
 
-def read_finished(out: Path) -> dict:
+def read_finished_manifest(out: Path) -> dict:
     """What the run that wrote `out` left beside it; empty where there is nothing."""
     try:
-        return json.loads(manifest_path(out).read_text(encoding="utf-8"))
+        return json.loads(get_manifest_path(out).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return {}
 
 
-def already_finished(config: IdentifyConfig, identity: dict) -> int:
+def get_finished_exit_code(config: IdentifyConfig, identity: dict) -> int:
     """The exit code of the run that wrote `config.out`. Raises FileExistsError where other options wrote it."""
-    manifest = read_finished(config.out)
+    manifest = read_finished_manifest(config.out)
     if manifest.get("hash") != identity["hash"]:
         raise FileExistsError(
             f"{config.out} is there already, from other options; choose another --out, or --overwrite without --resume"

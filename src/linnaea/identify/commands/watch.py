@@ -32,38 +32,38 @@ from functools import partial
 from itertools import chain, groupby
 from operator import itemgetter
 
-from linnaea.embed.journal import journal_dir, read_state
+from linnaea.embed.journal import get_journal_dir, read_state
 from linnaea.identify.commands.config import IdentifyConfig
 from linnaea.identify.commands.identify import (
     MANIFEST_KEYS,
     count,
     fast_scorer,
-    given_model,
     identified_by,
-    jobs_of,
+    load_model_if_named,
+    make_jobs,
     name_batches,
     name_progress,
     now,
     say_for,
-    select_runtime_of,
+    select_runtime_for_run,
     summary,
 )
-from linnaea.identify.commands.run_identity import check_free, difference, manifest_path, run_identity
+from linnaea.identify.commands.run_identity import check_free, difference, make_run_identity
 from linnaea.identify.commands.watch_folders import Folders, state_of
-from linnaea.identify.commands.watch_journal import NO_STATE, WatchJournal, remove_unfinished, watch_path
+from linnaea.identify.commands.watch_journal import NO_STATE, WatchJournal, get_watch_path, remove_unfinished
 from linnaea.identify.naming.detections import Job, load_boxes
-from linnaea.identify.naming.namer import Namer, calibration_warning, load_namer, namer_facts
+from linnaea.identify.naming.namer import Namer, describe_namer, format_calibration_warning, load_namer
 from linnaea.identify.output.terminal_table import TerminalTable
 from linnaea.identify.output.writers import write_output
 from linnaea.model.core.contract import Model
 from linnaea.model.runtimes.runtime_names import DEFAULT_RUNTIME
 from linnaea.photos.decoding import HEIC, NO_MEMORY, NO_PERMISSION, NOT_REGULAR, OUTSIDE, RAW
 from linnaea.photos.photo_files import FoundFile, find_images
-from linnaea.records import Prediction
+from linnaea.records import PREDICTION_COLUMNS, Prediction, make_prediction_row
 from linnaea.search.scorer import Scorer
-from linnaea.standards.exif import PhotoFacts, read_photo_facts
-from linnaea.standards.tables import COLUMNS, row_of, write_csv_rows
-from linnaea.store import write_json
+from linnaea.standards.exif import PhotoMetadata, read_photo_metadata
+from linnaea.standards.tables import write_csv_rows
+from linnaea.store import get_manifest_path, write_json
 from linnaea.terminal import LOG_INTERVAL_S, Progress
 
 # Looking at the folders takes at most a fifth of the time, writing the output a twenty-first.
@@ -170,7 +170,7 @@ class Output:
             facts = {key: state[key] for key in MANIFEST_KEYS if key in state}
             # a photograph that is rewritten is named again: of the fast way this process's own work is told
             fast = {"scoring": self._scorer.summary() | {"since": self._since}} if self._scorer else {}
-            write_json(manifest_path(config.out), facts | {"counts": dict(counts)} | fast)
+            write_json(get_manifest_path(config.out), facts | {"counts": dict(counts)} | fast)
         else:
             deque(rows(), maxlen=0)
         self.counts = counts
@@ -218,7 +218,7 @@ class Watch:
     def look(self) -> None:
         """Looks at the folders once and names what is ready."""
         before, self._waiting, self._look_s = self._waiting, {}, 0.0
-        taken: deque[tuple[Seen, PhotoFacts | None]] = deque()
+        taken: deque[tuple[Seen, PhotoMetadata | None]] = deque()
         with closing(self._name(self._jobs(before, taken))) as batches:
             for _path, rows in groupby(chain.from_iterable(batches), key=itemgetter(0)):
                 predictions = [prediction for _path, prediction in rows]
@@ -229,7 +229,7 @@ class Watch:
                 if self._stop.is_set():
                     return
 
-    def _jobs(self, before: dict[str, Seen], taken: deque[tuple[Seen, PhotoFacts | None]]) -> Iterator[Job]:
+    def _jobs(self, before: dict[str, Seen], taken: deque[tuple[Seen, PhotoMetadata | None]]) -> Iterator[Job]:
         """What is ready to be named; each photograph goes to the end of `taken`, or into `self._waiting`."""
         start = time.monotonic()
         for path, size, mtime_ns in self._folders.look(self._journal.holds):
@@ -243,13 +243,13 @@ class Watch:
             if not stood or (seen.tried and now - seen.since_s < self._pace.grace_s):
                 self._waiting[path] = seen
                 continue
-            taken.append((seen, read_photo_facts(path) if self._config.as_ != "table" else None))
+            taken.append((seen, read_photo_metadata(path) if self._config.as_ != "table" else None))
             self._look_s += now - start
-            yield from jobs_of(self._config, [FoundFile(path)], self._boxes)
+            yield from make_jobs(self._config, [FoundFile(path)], self._boxes)
             start = time.monotonic()
         self._look_s += time.monotonic() - start
 
-    def _settle(self, seen: Seen, facts: PhotoFacts | None, predictions: list[Prediction]) -> None:
+    def _settle(self, seen: Seen, facts: PhotoMetadata | None, predictions: list[Prediction]) -> None:
         """Records what was found, unless the photograph changed meanwhile, or is gone unread, or may be half written."""
         now = time.monotonic()
         try:
@@ -297,15 +297,15 @@ def watch(
     journal = _open_journal(config)
     try:
         waiting = journal.state() if config.resume else None
-        model = model or given_model(config.model)
+        model = model or load_model_if_named(config.model)
         if namer is None:
             # One kind of table for the whole watch, so that its first answers are made as its last.
             mode = "full" if config.names == "auto" else config.names
-            options = dataclasses.replace(config.namer_options(), names=mode)
+            options = dataclasses.replace(config.make_namer_config(), names=mode)
             namer = load_namer(options, model, say=say_for(config), report=name_progress(config))
         files = find_images(config.paths).files if config.runtime != DEFAULT_RUNTIME else ()
-        check = select_runtime_of(config, model, namer, files, before=waiting or {})
-        identity = run_identity(config, model, namer) | {"runtime_check": check} | namer_facts(namer)
+        check = select_runtime_for_run(config, model, namer, files, before=waiting or {})
+        identity = make_run_identity(config, model, namer) | {"runtime_check": check} | describe_namer(namer)
         state = _begin(config, journal, waiting, identity)
         output = Output(config, journal, state, identified_by(model), pace.write_every_s, fast_scorer(config, namer))
         name = partial(name_batches, config, model, namer)
@@ -318,7 +318,7 @@ def watch(
     finally:
         journal.close()
     if not config.quiet:
-        if warning := calibration_warning(namer, model):
+        if warning := format_calibration_warning(namer, model):
             print(warning, file=sys.stderr)
         print(
             summary(output.counts, time.monotonic() - start, config.out if config.writes_file else None),
@@ -330,7 +330,7 @@ def watch(
 def _open_journal(config: IdentifyConfig) -> WatchJournal:
     """The journal beside the output. Raises FileExistsError where a watch or a run would be lost, and FileNotFoundError
     for a missing folder: one of a watch that goes on may be away for a while, one of a new watch is misspelt."""
-    path = watch_path(config.out) if config.writes_file else None
+    path = get_watch_path(config.out) if config.writes_file else None
     journal = WatchJournal(path) if path is None or path.exists() else None
     try:
         # What was stopped before it began has left an empty one.
@@ -352,12 +352,12 @@ def _check_start(config: IdentifyConfig, *, is_new: bool) -> None:
         return
     if is_new:
         check_free(config)
-        if config.resume and not config.overwrite and (config.out.exists() or read_state(journal_dir(config.out))):
+        if config.resume and not config.overwrite and (config.out.exists() or read_state(get_journal_dir(config.out))):
             raise FileExistsError(
                 f"{config.out} is there already and not of a watch; choose another --out or --overwrite"
             )
     elif not (config.resume or config.overwrite):
-        journal = watch_path(config.out)
+        journal = get_watch_path(config.out)
         raise FileExistsError(f"{journal} is of an earlier watch; add --resume to go on or --overwrite to start again")
 
 
@@ -412,7 +412,7 @@ def _shower(config: IdentifyConfig) -> Callable[[list[Prediction]], None]:
     def show(predictions: list[Prediction]) -> None:
         nonlocal begun
         if as_csv:
-            write_csv_rows(sys.stdout, COLUMNS, map(row_of, predictions), header=not begun)
+            write_csv_rows(sys.stdout, PREDICTION_COLUMNS, map(make_prediction_row, predictions), header=not begun)
         else:
             print("\n".join(([] if begun else [printer.format_header()]) + printer.format_rows(predictions)))
         sys.stdout.flush()

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from linnaea.identify.output.writers import pack, unpack
 from linnaea.records import Prediction
-from linnaea.standards.exif import PhotoFacts
+from linnaea.standards.exif import PhotoMetadata
 
 # A state that no file has: what is recorded with it is looked at again.
 NO_STATE = -1
@@ -30,7 +30,7 @@ TABLES = {
 }
 
 
-def watch_path(out: Path) -> Path:
+def get_watch_path(out: Path) -> Path:
     """Where the watch that writes `out` keeps its journal."""
     return out.with_name(out.name + ".watch")
 
@@ -83,7 +83,7 @@ class WatchJournal:
         return found == (size, mtime_ns)
 
     def put(
-        self, path: str, size: int, mtime_ns: int, predictions: Sequence[Prediction], facts: PhotoFacts | None
+        self, path: str, size: int, mtime_ns: int, predictions: Sequence[Prediction], facts: PhotoMetadata | None
     ) -> bool:
         """Records the rows of a photograph in the place of those it had; whether that changes anything in the output."""
         key = _key(path)
@@ -107,10 +107,10 @@ class WatchJournal:
             for prediction in json.loads(packed):
                 yield _path(key), unpack(prediction)
 
-    def facts(self, path: str) -> PhotoFacts:
+    def facts(self, path: str) -> PhotoMetadata:
         """What the photograph at `path` said of itself when it was named."""
         found = self._db.execute("SELECT facts FROM rows WHERE key = ?", (_key(path),)).fetchone()
-        return PhotoFacts(**json.loads(found[0])) if found and found[0] else PhotoFacts()
+        return PhotoMetadata(**json.loads(found[0])) if found and found[0] else PhotoMetadata()
 
     def close(self) -> None:
         """Lets another process have it."""

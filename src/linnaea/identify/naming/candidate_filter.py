@@ -11,7 +11,7 @@ from linnaea.taxonomy.resolver import Resolution
 from linnaea.taxonomy.vocabulary import N_EXPLAINED, Vocabulary
 
 
-def candidate_leaves(
+def find_candidate_leaves(
     vocabulary: Vocabulary, within: Sequence[str] = (), among: Path | None = None
 ) -> tuple[np.ndarray | None, str]:
     """Sorted int32 leaves below any taxon of `within` and below any of the file `among`, and a note on names not known.

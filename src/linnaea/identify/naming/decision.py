@@ -23,10 +23,10 @@ DECIMALS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decision:
+class DecisionRules:
     """The rules of the answer: `rank` is `auto` or one of `RANKS`; `floor` None gives an answer whatever its chance.
 
-    With `above_share` the floor of a taxon is raised by its share of the candidates; see `raised_floor`.
+    With `above_share` the floor of a taxon is raised by its share of the candidates; see `raise_floor`.
     """
 
     rank: str = "auto"
@@ -46,7 +46,7 @@ class TaxonNamer:
         vocabulary: Vocabulary,
         scorer: Scorer,
         calibrate: Callable[[Scores], np.ndarray],
-        decision: Decision,
+        decision: DecisionRules,
         *,
         calibrated: bool = True,
     ):
@@ -61,7 +61,7 @@ class TaxonNamer:
         probability_br = self.calibrate(scores)
         floor_br = np.full(probability_br.shape, self.decision.floor or 0.0)
         if self.decision.above_share:
-            floor_br = raised_floor(self.decision.floor or 0.0, self.scorer.uniform_mass(scores.node_br))
+            floor_br = raise_floor(self.decision.floor or 0.0, self.scorer.uniform_mass(scores.node_br))
         return [self._rows(scores, probability_br[i], floor_br[i], i, file) for i, file in enumerate(files)]
 
     def _rows(
@@ -74,7 +74,7 @@ class TaxonNamer:
             if node >= 0
         )
         if decision.rank == "auto":
-            r = deepest_rank(tree, scores.node_br[i], probability_r, floor_r)
+            r = find_deepest_rank(tree, scores.node_br[i], probability_r, floor_r)
         else:
             r = RANK_INDEX[decision.rank]
         if r < 0 or scores.node_br[i, r] < 0 or (decision.floor is not None and probability_r[r] < floor_r[r]):
@@ -117,7 +117,7 @@ class TaxonNamer:
         return f"below the floor of {floor_r[r]:.2f}: best guess {RANKS[r]} {name} (p={probability:.2f})"
 
 
-def raised_floor(floor: float, share_br: np.ndarray) -> np.ndarray:
+def raise_floor(floor: float, share_br: np.ndarray) -> np.ndarray:
     """Floors float64 [b, r] for the bare masses of a softmax: `floor` of the way from a taxon's share of the candidates to 1.
 
     A model that sees nothing spreads its mass evenly, and three fifths of it lie on whatever holds three fifths of the names: only
@@ -127,7 +127,7 @@ def raised_floor(floor: float, share_br: np.ndarray) -> np.ndarray:
     return np.where(share_br < 1, floor + (1 - floor) * share_br, floor)
 
 
-def deepest_rank(tree, node_r: np.ndarray, probability_r: np.ndarray, floor: float | np.ndarray) -> int:
+def find_deepest_rank(tree, node_r: np.ndarray, probability_r: np.ndarray, floor: float | np.ndarray) -> int:
     """The index of the deepest rank whose best taxon has `floor` or more and lies below the best of every rank above.
 
     `floor` is one for all ranks or one for each. -1 where there is none.
@@ -155,7 +155,7 @@ def _round(value: float) -> float:
 class LabelNamer:
     """Names images by labels: a softmax over them alone, so that something must be the best unless a floor is set."""
 
-    def __init__(self, labels: LabelSet, decision: Decision):
+    def __init__(self, labels: LabelSet, decision: DecisionRules):
         self.labels, self.decision = labels, decision
         self.hash = hash_bytes(*(label.name for label in labels.labels), labels.vectors_ld.tobytes())
         self.kind = "labels"

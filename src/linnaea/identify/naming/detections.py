@@ -135,13 +135,13 @@ def _load_megadetector(path: Path, least_confidence: float) -> BoxList:
     return BoxList(path=path, boxes=boxes, relative=True, failures=failures)
 
 
-def jobs_of_files(files: Iterable[FoundFile]) -> Iterator[Job]:
+def make_file_jobs(files: Iterable[FoundFile]) -> Iterator[Job]:
     """One job a file; folders that could not be listed are settled."""
     for file in files:
         yield Job(path=file.path, status="unreadable" if file.reason else "", reason=file.reason)
 
 
-def jobs_of_boxes(files: Iterable[FoundFile], boxes: BoxList, roots: Sequence[str] = ()) -> Iterator[Job]:
+def make_box_jobs(files: Iterable[FoundFile], boxes: BoxList, roots: Sequence[str] = ()) -> Iterator[Job]:
     """One job a box; a file without any is settled as unidentified."""
     for file in files:
         found = [] if file.reason else boxes.find(file.path, roots)
@@ -161,7 +161,7 @@ def jobs_of_boxes(files: Iterable[FoundFile], boxes: BoxList, roots: Sequence[st
         yield from _jobs_in(file.path, found, scale, none)
 
 
-def jobs_of_detector(files: Iterable[FoundFile], detector: Detector) -> Iterator[Job]:
+def make_detector_jobs(files: Iterable[FoundFile], detector: Detector) -> Iterator[Job]:
     """One job for each box that `detector` gives for the upright image."""
     for file in files:
         image = Unreadable(file.reason) if file.reason else decode_image(file.path)

@@ -99,7 +99,7 @@ def _label_of_row(row: dict[str, str], path: Path) -> Label:
     return Label(name=row[column].strip(), rank=rank, common_name=common, lineage=lineage)
 
 
-def name_of_folder(folder: str) -> str:
+def clean_folder_name(folder: str) -> str:
     """A class folder's name as a name: "001.Black_footed_Albatross" -> "Black footed Albatross"."""
     return " ".join(re.sub(r"^\d+[.\-_ ]+", "", folder).replace("_", " ").split()) or folder
 
@@ -111,7 +111,7 @@ def resolve_labels(labels: Sequence[Label], load_vocabulary: Callable[[], Vocabu
     vocabulary = load_vocabulary()
     filled = []
     for label in labels:
-        taxa = [] if any(label.lineage) else vocabulary.resolve(name_of_folder(label.name), suggest=False).taxa
+        taxa = [] if any(label.lineage) else vocabulary.resolve(clean_folder_name(label.name), suggest=False).taxa
         if len(taxa) == 1:
             taxon = taxa[0]
             common = label.common_name or taxon.common_name or vocabulary.common_name(taxon.node)

@@ -9,14 +9,14 @@ from typing import Protocol
 
 import numpy as np
 
-from linnaea.identify.naming.candidate_filter import candidate_leaves
-from linnaea.identify.naming.decision import DEFAULT_FLOOR, Decision, LabelNamer, TaxonNamer
+from linnaea.identify.naming.candidate_filter import find_candidate_leaves
+from linnaea.identify.naming.decision import DEFAULT_FLOOR, DecisionRules, LabelNamer, TaxonNamer
 from linnaea.identify.naming.label_set import load_labels
-from linnaea.identify.naming.occurrence_prior import log_prior
+from linnaea.identify.naming.occurrence_prior import compute_log_prior
 from linnaea.model.core.contract import Model
 from linnaea.records import Prediction
 from linnaea.search.scorer import Scorer
-from linnaea.standards.occurrence_records import occurrence_counts
+from linnaea.standards.occurrence_records import count_occurrences
 
 Say = Callable[[str], None]
 # What a manifest says of confidences that nothing was fitted to.
@@ -39,7 +39,7 @@ class Namer(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NamerOptions:
+class NamerConfig:
     """The options of `linnaea identify` that decide about names; see there."""
 
     vocabulary: str = "inat"
@@ -57,7 +57,7 @@ class NamerOptions:
     scoring: str = "exact"
 
 
-def namer_facts(namer: Namer) -> dict:
+def describe_namer(namer: Namer) -> dict:
     """For a manifest, where a namer's confidences come from (nothing of labels, whose confidence is a softmax among them always), and
     which names of a published table have no vector there."""
     calibrated = getattr(namer, "calibrated", None)
@@ -66,7 +66,7 @@ def namer_facts(namer: Namer) -> dict:
     return facts | ({"name_vectors": table.facts} if hasattr(table, "facts") else {})
 
 
-def calibration_warning(namer: Namer, model: Model) -> str:
+def format_calibration_warning(namer: Namer, model: Model) -> str:
     """One line for the user of a model whose confidences mean little, "" where they were fitted or are a softmax by nature."""
     if getattr(namer, "calibrated", True):
         return ""
@@ -77,7 +77,7 @@ def calibration_warning(namer: Namer, model: Model) -> str:
 
 
 def load_namer(
-    options: NamerOptions,
+    options: NamerConfig,
     model: Model,
     *,
     say: Say = lambda line: None,
@@ -96,16 +96,16 @@ def load_namer(
         return vocabulary if vocabulary is not None else load_vocabulary(options.vocabulary, model.card.common_names)
 
     if options.labels:
-        decision = Decision(rank="auto", floor=options.min_confidence, top=options.top)
+        decision = DecisionRules(rank="auto", floor=options.min_confidence, top=options.top)
         return LabelNamer(load_labels(options.labels, model, load), decision)
     vocabulary = load()
-    leaves, note = candidate_leaves(vocabulary, options.within, options.among)
+    leaves, note = find_candidate_leaves(vocabulary, options.within, options.among)
     if note:
         say(note)
     prior_n = None
     if options.occurrences is not None:
-        counts = occurrence_counts(options.occurrences, near=options.near, month=options.month)
-        prior_n, n_known = log_prior(vocabulary, counts, leaves)
+        counts = count_occurrences(options.occurrences, near=options.near, month=options.month)
+        prior_n, n_known = compute_log_prior(vocabulary, counts, leaves)
         n_names = len({recorded.name for recorded in counts})
         say(f"{options.occurrences}: records of {n_names:,} names count here, {n_known:,} in the vocabulary")
     calibrated = bool(model.card.calibration.get("ranks"))
@@ -123,6 +123,6 @@ def load_namer(
     scorer = Scorer(
         vocabulary.tree, table, model.card.logit_scale, refusals_fd, leaves, prior_n, scoring=options.scoring
     )
-    decision = Decision(rank=options.rank, floor=floor, top=options.top, above_share=above_share)
+    decision = DecisionRules(rank=options.rank, floor=floor, top=options.top, above_share=above_share)
     chances = lambda scores: calibrate(model.card.calibration, scores, vocabulary.tree)
     return TaxonNamer(vocabulary, scorer, chances, decision, calibrated=calibrated)

@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from linnaea.records import RANK_INDEX, Taxon
-from linnaea.standards.occurrence_records import HIGHER_RANKS, Recorded
+from linnaea.standards.occurrence_records import HIGHER_RANKS, RecordedName
 from linnaea.taxonomy.name_parser import is_credible, parse_name
 from linnaea.taxonomy.vocabulary import Vocabulary
 
@@ -31,8 +31,8 @@ FLOOR = 0.05
 SAME_KINGDOM = {"metazoa": "animalia", "viridiplantae": "plantae"}
 
 
-def log_prior(
-    vocabulary: Vocabulary, counts: Mapping[Recorded, float], leaves: np.ndarray | None = None
+def compute_log_prior(
+    vocabulary: Vocabulary, counts: Mapping[RecordedName, float], leaves: np.ndarray | None = None
 ) -> tuple[np.ndarray, int]:
     """float32 [n], log(n π) of every leaf, and the number of names that the vocabulary knows.
 
@@ -46,7 +46,7 @@ def log_prior(
     for recorded, count in counts.items():
         if recorded.name not in taxa_of:
             taxa_of[recorded.name] = _taxa_named(vocabulary, recorded.name)
-        taxa = agreeing(taxa_of[recorded.name], recorded.above)
+        taxa = select_agreeing_taxa(taxa_of[recorded.name], recorded.above)
         known |= {recorded.name} if taxa else set()
         for taxon in taxa:
             start, end = int(tree.start_k[taxon.node]), int(tree.end_k[taxon.node])
@@ -70,7 +70,7 @@ def _taxa_named(vocabulary: Vocabulary, name: str) -> list[Taxon]:
     return taxa
 
 
-def agreeing(taxa: Sequence[Taxon], above: Sequence[str]) -> list[Taxon]:
+def select_agreeing_taxa(taxa: Sequence[Taxon], above: Sequence[str]) -> list[Taxon]:
     """Those of some homonyms whose lineages agree with most of a record's higher taxa, in the order of HIGHER_RANKS.
 
     Classifications differ, so names that disagree do not speak against a taxon, but for another kingdom with no rank

@@ -8,10 +8,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from linnaea.records import Box, Prediction, RankedName
+from linnaea.records import PREDICTION_COLUMNS, Box, Prediction, RankedName, make_prediction_row
 from linnaea.standards import darwin_core, tables
-from linnaea.standards.camtrap_dp import PackageFacts, write_package
-from linnaea.standards.exif import PhotoFacts, read_photo_facts
+from linnaea.standards.camtrap_dp import PackageMetadata, write_package
+from linnaea.standards.exif import PhotoMetadata, read_photo_metadata
 from linnaea.store import atomic_path
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ def write_output(
     identified_by: str,
     created: str,
     near: tuple[float, float] | None,
-    read_facts: Callable[[str], PhotoFacts] = read_photo_facts,
+    read_facts: Callable[[str], PhotoMetadata] = read_photo_metadata,
 ) -> int:
     """Write the rows to a temporary path and move the complete result into place.
 
@@ -56,13 +56,13 @@ def write_output(
     suffix = out.suffix.lower()
     if form == "table":
         with atomic_path(out) as path:
-            tables.write_table(path, tables.COLUMNS, (tables.row_of(p) for _path, p in rows()), suffix)
+            tables.write_table(path, PREDICTION_COLUMNS, (make_prediction_row(p) for _path, p in rows()), suffix)
     elif form == "darwin-core":
         with atomic_path(out) as path:
-            occurrences = darwin_core.occurrence_rows(rows(), identified_by, near, read_facts)
+            occurrences = darwin_core.make_occurrence_rows(rows(), identified_by, near, read_facts)
             tables.write_table(path, darwin_core.COLUMNS, occurrences, suffix)
     else:
-        facts = PackageFacts(classified_by=identified_by, created=created, near=near, read=read_facts)
+        facts = PackageMetadata(classified_by=identified_by, created=created, near=near, read=read_facts)
         return _write_folder(out, rows, facts)
     return 0
 
@@ -78,7 +78,7 @@ def log_missing_places(out: Path, n_unplaced: int) -> None:
         )
 
 
-def _write_folder(out: Path, rows: Rows, facts: PackageFacts) -> int:
+def _write_folder(out: Path, rows: Rows, facts: PackageMetadata) -> int:
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:

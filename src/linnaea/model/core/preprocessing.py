@@ -16,7 +16,7 @@ import PIL
 from PIL import Image
 
 from linnaea.model.core.contract import Preprocess
-from linnaea.photos.orientation import TURNS, Sides, Size, Turn, stored_box, upright_size
+from linnaea.photos.orientation import TURNS, Sides, Size, Turn, compute_upright_size, map_box_to_stored
 
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 # Pixels on either side that a filter looks at, where it does not shrink.
@@ -40,7 +40,7 @@ def preprocess_image(image: Image.Image, preprocess: Preprocess, turn: Turn | No
     is antialiased and works on 8 bits, as Pillow's does, from whose result photographs differ by 1 at most.
     """
     size, interpolation = preprocess.size, preprocess.interpolation
-    sides = upright_size(image.size, turn)
+    sides = compute_upright_size(image.size, turn)
     if preprocess.resize == "squash":
         return resize_part(image, (size, size), (0, 0, size, size), interpolation, turn)
     if preprocess.resize == "shortest":
@@ -64,7 +64,7 @@ def resize_part(
     Only what ends in the part is computed. Two passes, across and down, with 8 bits between them. Their order is part
     of the result, since what overshoots 0 or 255 in the first is cut off; it is that of Pillow 13, upright.
     """
-    width, height = upright_size(image.size, turn)
+    width, height = compute_upright_size(image.size, turn)
     x, y = width / resized[0], height / resized[1]
     n_across, n_down = part[2] - part[0], part[3] - part[1]
     first_pass = _fast_pass if min(x, y) >= LEAST_FOR_BOTH else _slow_pass
@@ -75,7 +75,7 @@ def resize_part(
         if max(resized) <= LONGEST * max(n_across, n_down):
             return np.asarray(image.resize(resized, FILTERS[interpolation]).crop(part))
     whole = (part[0] * x, part[1] * y, min(part[2] * x, width), min(part[3] * y, height))
-    left, top, right, bottom = stored_box(whole, image.size, turn)
+    left, top, right, bottom = map_box_to_stored(whole, image.size, turn)
     down_first = height > resized[1] and height - resized[1] > 2 * (width - resized[0])
     if turn is not None and TURNS[turn][0]:
         n_across, n_down, down_first = n_down, n_across, not down_first

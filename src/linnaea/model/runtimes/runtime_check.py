@@ -45,7 +45,7 @@ LEAST_RUN = 200
 CPU_FLAGS = re.compile(r"avx2|avx512\w*|avx_vnni|amx_\w+|asimd\w*|i8mm|bf16|sve\w*")
 
 Sample = Callable[[int], np.ndarray]
-Label = Callable[[np.ndarray], Sequence]
+LabelFunction = Callable[[np.ndarray], Sequence]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +152,7 @@ class _Run:
     source: EncoderSource
     sample: Sample
     n_images: int
-    label: Label | None
+    label: LabelFunction | None
     names: str
 
     def read_verdicts(self) -> dict[str, Verdict]:
@@ -227,7 +227,7 @@ def _has_cuda() -> bool:
 
 
 def select_runtime(
-    model, wanted: str, *, sample: Sample, n_images: int, label: Label | None = None, names: str = ""
+    model, wanted: str, *, sample: Sample, n_images: int, label: LabelFunction | None = None, names: str = ""
 ) -> dict:
     """Open the image encoder of `model` in the runtime `wanted`; returns a record of the runtime and its check.
 

@@ -19,7 +19,7 @@ import numpy as np
 from linnaea.census.confusion import UNIDENTIFIED
 from linnaea.census.georeference import Georeference
 from linnaea.standards.camtrap_dp import DEPLOYMENTS, MEDIA, OBSERVATIONS, SCHEMAS, resources
-from linnaea.standards.darwin_core import stable_id
+from linnaea.standards.darwin_core import make_stable_id
 from linnaea.standards.tables import write_table
 from linnaea.store import write_json
 from linnaea.twin.engine.world import World
@@ -133,7 +133,9 @@ def write_camtrap(world: World, sensor: CameraTraps, folder: Path, published: Pu
     """A Camera Trap Data Package (1.0.2): deployments, pictures, observations of events and of media."""
     folder.mkdir(parents=True, exist_ok=True)
     geo, end_h = published.georeference, min(sensor.end_h, world.now_h)
-    ids = [stable_id("deployment", published.title, sensor.name, str(site)) for site in range(len(sensor.places_m))]
+    ids = [
+        make_stable_id("deployment", published.title, sensor.name, str(site)) for site in range(len(sensor.places_m))
+    ]
     places = [[float(one) for one in geo.degrees(x, y)] for x, y in sensor.places_m]
     deployments = [
         {
@@ -173,9 +175,9 @@ def _media_and_observations(
     for row in rows:
         site, hour = int(row["site"]), float(row["time_h"])
         if site != last[0] or (hour - last[1]) * 3600 > EVENT_GAP_S:
-            event = stable_id("event", ids[site], repr(hour))
+            event = make_stable_id("event", ids[site], repr(hour))
         last = (site, hour)
-        picture = stable_id("media", ids[site], repr(hour))
+        picture = make_stable_id("media", ids[site], repr(hour))
         time = geo.time(hour)
         media.setdefault(
             picture,
@@ -196,7 +198,7 @@ def _media_and_observations(
         observations.append(
             _observation(ids[site], event, time, time, reported, 1, published)
             | {
-                "observationID": stable_id("observation", picture, str(row["animal"])),
+                "observationID": make_stable_id("observation", picture, str(row["animal"])),
                 "mediaID": picture,
                 "observationLevel": "media",
                 "individualPositionRadius": f"{row['distance_m']:.2f}",
@@ -209,7 +211,7 @@ def _media_and_observations(
         start, end = geo.time(group["first"]), geo.time(group["last"])
         row = _observation(ids[group["site"]], event, start, end, reported, len(group["animals"]), published)
         observations.append(
-            row | {"observationID": stable_id("observation", event, reported), "observationLevel": "event"}
+            row | {"observationID": make_stable_id("observation", event, reported), "observationLevel": "event"}
         )
     return list(media.values()), observations, list(taxa.items())
 
@@ -235,7 +237,7 @@ def _descriptor(sensor: CameraTraps, places: list, taxa: list, end_h: float, pub
     return {
         "profile": f"{SCHEMAS}/camtrap-dp-profile.json",
         "name": "linnaea-simulated-observations",
-        "id": stable_id("package", published.title, sensor.name, geo.time(end_h)),
+        "id": make_stable_id("package", published.title, sensor.name, geo.time(end_h)),
         "created": geo.time(end_h),
         "contributors": [{"title": "Linnaea", "role": "contributor"}],
         "resources": resources(),
@@ -284,8 +286,8 @@ def _event(sensor: StripCounts, site: int, hour: float, published: Published) ->
     length = sensor.length_km(site)
     area = 2 * length * sensor.half_width_m / 1000
     return {
-        "eventID": stable_id("event", published.title, sensor.name, str(site), repr(hour)),
-        "parentEventID": stable_id("survey", published.title, sensor.name),
+        "eventID": make_stable_id("event", published.title, sensor.name, str(site), repr(hour)),
+        "parentEventID": make_stable_id("survey", published.title, sensor.name),
         "eventType": "Survey",
         "eventDate": geo.time(hour),
         "samplingProtocol": PROTOCOLS[sensor.kind],
@@ -315,7 +317,7 @@ def _event(sensor: StripCounts, site: int, hour: float, published: Published) ->
 
 def _occurrence(event: dict, reported: str, count: int, published: Published) -> dict:
     return {
-        "occurrenceID": f"urn:uuid:{stable_id('occurrence', event['eventID'], reported)}",
+        "occurrenceID": f"urn:uuid:{make_stable_id('occurrence', event['eventID'], reported)}",
         "basisOfRecord": "HumanObservation",
         "occurrenceStatus": "present",
         "scientificName": published.name(reported) or "Animalia",
