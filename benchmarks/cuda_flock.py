@@ -28,7 +28,7 @@ from hardware import describe_hardware, show_command, write_result
 from linnaea.twin.engine.world import World, step
 from linnaea.twin.reference_models.boids import Flocking
 from linnaea.twin.reference_models.flocking_cuda import CudaFlock
-from linnaea.twin.reference_models.flocking_rules import order_parameter
+from linnaea.twin.reference_models.flocking_rules import compute_order_parameter
 from twin_speed import flock_world
 
 TARGET_MS = 5.0
@@ -69,7 +69,7 @@ def compare(flock: Flocking, checks: tuple[int, ...]) -> tuple[list[str], bool]:
         if number in checks:
             off = apart(here, on_device.fetch())
             share = float((off <= NEAR_M).mean())
-            orders = order_parameter(here), order_parameter(there)
+            orders = compute_order_parameter(here), compute_order_parameter(there)
             agree &= share >= LEAST_SHARE if number == 1 else True
             rows.append(f"| {number} | {off.max():.2g} | {100 * share:.4f} % | {orders[0]:.6f} | {orders[1]:.6f} |")
     return rows, agree

@@ -32,7 +32,7 @@ import_start = time.perf_counter()
 from linnaea.twin.engine.neighbours import Space
 from linnaea.twin.engine.world import World, step
 from linnaea.twin.reference_models.boids import Flocking
-from linnaea.twin.reference_models.flocking_rules import Flock, order_parameter
+from linnaea.twin.reference_models.flocking_rules import Flock, compute_order_parameter
 from linnaea.twin.reference_models.schelling import Segregation
 from linnaea.twin.reference_models.update_order import ORDERS
 from linnaea.twin.reference_models.wolf_sheep import WolfSheep
@@ -100,7 +100,7 @@ def loop_series(flock: Flocking) -> np.ndarray:
     series = []
     for _ in range(STEPS):
         step(world)
-        series.append(order_parameter(world))
+        series.append(compute_order_parameter(world))
     return np.array(series)
 
 

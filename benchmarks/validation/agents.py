@@ -23,14 +23,14 @@ from checks import Result, mean_over, page_options, write_page
 from world_rules import cascade, contagion, grazing, kills
 
 from linnaea.twin.assembly.world_builder import build_world
-from linnaea.twin.data.allometry import fit_power
-from linnaea.twin.data.life_table import growth_factor, leslie_matrix, life_table, stable_ages
-from linnaea.twin.data.species import bundled_species
+from linnaea.twin.data.allometry import fit_power_law
+from linnaea.twin.data.life_table import compute_growth_factor, compute_stable_ages, make_leslie_matrix, make_life_table
+from linnaea.twin.data.species import load_bundled_species
 from linnaea.twin.engine.agents import HOURS_A_YEAR
 from linnaea.twin.engine.neighbours import Space
 from linnaea.twin.engine.world import Rule, World, advance, step
-from linnaea.twin.meanfield.stability import map_cycle
-from linnaea.twin.meanfield.textbook import ricker
+from linnaea.twin.meanfield.stability import find_map_cycle
+from linnaea.twin.meanfield.textbook import make_ricker
 from linnaea.twin.reference_models.birth_death import (
     INFECTIOUS,
     RECOVERED,
@@ -40,9 +40,9 @@ from linnaea.twin.reference_models.birth_death import (
     Generation,
     Infect,
 )
-from linnaea.twin.reference_models.flocking_rules import Align, order_parameter
+from linnaea.twin.reference_models.flocking_rules import Align, compute_order_parameter
 from linnaea.twin.reference_models.functional_response import Hunt, Kill, Restock
-from linnaea.twin.reference_models.metapopulation import Colonise, Settle, place
+from linnaea.twin.reference_models.metapopulation import Colonise, Settle, place_animals
 from linnaea.twin.reference_models.patch_foraging import ChoosePatch, ForagePatches, GoToPatch
 from linnaea.twin.rules import life_history as life
 from linnaea.twin.rules.motion import Move, Walk
@@ -191,7 +191,7 @@ def alignment(widths: Sequence[int] = (1, 2, 3, 4, 5), n_seeds: int = 4, steps: 
             world = run_of(rules, space=Space(width_m=5, height_m=5, torus=True, cell_m=1), seed=seed)
             scattered(world, 100)
             advance(world, 1000)
-            advance(world, steps, each=lambda world, orders=orders: orders.append(order_parameter(world)))
+            advance(world, steps, each=lambda world, orders=orders: orders.append(compute_order_parameter(world)))
         claim = f"Vicsek, N = 100, L = 5, v = .03, noise width {width}, order"
         yield Result(claim=claim, expected=table[width], obtained=float(np.mean(orders)), tolerance=0.03)
 
@@ -246,7 +246,7 @@ def metabolic_scaling(days: int = 30, area_share: float = 0.05) -> Iterator[Resu
         for total, values in ((animals, None), (mass, a.mass[grown]), (respired, a.spent[grown])):
             total += np.bincount(a.species[grown], values, minlength=len(total))
     seen = animals >= 10 * days
-    fit = fit_power(mass[seen] / animals[seen], respired[seen] / animals[seen])
+    fit = fit_power_law(mass[seen] / animals[seen], respired[seen] / animals[seen])
     claim = (
         f"Kleiber, respiration of a grown animal of {seen.sum()} species of the savanna: slope on mass, 95 % interval"
     )
@@ -270,7 +270,7 @@ def generations(capacity: int = 15_000, settle: int = 40, last: int = 60, n_seed
         claim = f"Ricker, r = {rate:g}, animals around {capacity:,}:"
         yield Result(claim=f"{claim} generations until numbers are back", expected=period, obtained=found, tolerance=0)
         phases = np.sort([[one[k::period].mean() for k in range(period)] for one in share], axis=1)
-        for k, expected in enumerate(np.sort(map_cycle(ricker(rate), period)[:, 0])):
+        for k, expected in enumerate(np.sort(find_map_cycle(make_ricker(rate), period)[:, 0])):
             yield mean_over(f"{claim} number as a share, {k + 1} of {period}", float(expected), phases[:, k])
 
 
@@ -334,7 +334,7 @@ def patches(n_seeds: int = 8, dt: float = 0.01) -> Iterator[Result]:
     taken = []
     for seed in range(n_seeds):
         world = run_of(rules, space=Space(width_m=40, height_m=40, cell_m=1), seed=seed, dt_h=dt)
-        place(world, world.agents.add(n // 2), np.arange(n // 2))
+        place_animals(world, world.agents.add(n // 2), np.arange(n // 2))
         taken.append(mean_number(world, 20, 30) / n)
     yield mean_over("Levins, animals on 1,600 patches, occupied share, 1 − e/c", 1 - die / colonise, taken)
     pool, arrive, vanish, islands = 100, 4.0, 6.0, 36
@@ -358,17 +358,19 @@ def mean_number(world: World, settle_h: float, hours: float) -> float:
 def ages(n_seeds: int = 12, start: int = 3000, years: int = 12) -> Iterator[Result]:
     """Leslie: populations of animals of all ages grow by the dominant eigenvalue of their life table's matrix."""
     tables = {"four ages": (np.array([0, 1.2, 1.5, 0.7]), np.array([0.5, 0.8, 0.3]))}
-    tables |= {name: life_table(bundled_species()[name]) for name in ("wildebeest", "impala")}
+    tables |= {name: make_life_table(load_bundled_species()[name]) for name in ("wildebeest", "impala")}
     for name, (fertility, survival) in tables.items():
-        matrix, found = leslie_matrix(fertility, survival), []
-        numbers = np.rint(start * stable_ages(matrix)).astype(int)
+        matrix, found = make_leslie_matrix(fertility, survival), []
+        numbers = np.rint(start * compute_stable_ages(matrix)).astype(int)
         rule = Generation(fertility=tuple(map(float, fertility)), survival=tuple(map(float, survival)))
         for seed in range(n_seeds):
             world = run_of([rule], seed=seed)
             world.agents.add(numbers.sum(), born_h=-np.repeat(np.arange(len(numbers)), numbers))
             advance(world, years)
             found.append((len(world.agents) / numbers.sum()) ** (1 / years))
-        yield mean_over(f"Leslie, {name}, animals: growth a year, dominant eigenvalue", growth_factor(matrix), found)
+        yield mean_over(
+            f"Leslie, {name}, animals: growth a year, dominant eigenvalue", compute_growth_factor(matrix), found
+        )
 
 
 def life_histories(
@@ -391,8 +393,8 @@ def life_histories(
     survival = np.exp(-dt * np.array(rate))
     # A mother that dies in a step bears no young at its end; half of the young are daughters.
     daughters = -math.expm1(-dt * p["conceive_per_h"][kind]) * p["litter_size"][kind] / 2
-    matrix = leslie_matrix(survival * daughters * (age >= p["mature_h"][kind]), survival[:-1])
-    numbers, found = np.rint(start / 2 * stable_ages(matrix)).astype(int), []
+    matrix = make_leslie_matrix(survival * daughters * (age >= p["mature_h"][kind]), survival[:-1])
+    numbers, found = np.rint(start / 2 * compute_stable_ages(matrix)).astype(int), []
     born = -np.repeat(age, numbers)
     for seed in range(n_seeds):
         rules = [life.BackgroundMortality(every_h=dt), life.Mate(every_h=dt), life.GiveBirth()]
@@ -411,7 +413,7 @@ def life_histories(
         advance(world, steps, each=lambda world: world.agents.energy.fill(1e9))
         found.append((len(world.agents) / (2 * len(born))) ** (HOURS_A_YEAR / (steps * dt)))
     claim = f"rabbits that age, mate, bear and die by the worlds' rules: growth a year, dominant eigenvalue of {len(age)} ages"
-    yield mean_over(claim, growth_factor(matrix) ** (HOURS_A_YEAR / dt), found)
+    yield mean_over(claim, compute_growth_factor(matrix) ** (HOURS_A_YEAR / dt), found)
 
 
 def main(argv: list[str] | None = None) -> int:

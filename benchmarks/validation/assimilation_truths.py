@@ -17,9 +17,9 @@ from linnaea.census.detection import Sight
 from linnaea.census.georeference import Georeference
 from linnaea.census.observations import read_observations
 from linnaea.twin.assembly.world_builder import build_world
-from linnaea.twin.data.foodweb import bundled_web
-from linnaea.twin.data.species import bundled_species
-from linnaea.twin.data.world_file import animal_species, load_world
+from linnaea.twin.data.foodweb import load_bundled_web
+from linnaea.twin.data.species import load_bundled_species
+from linnaea.twin.data.world_file import load_world, select_animals
 from linnaea.twin.engine.world import advance
 from linnaea.twin.field.sensors import CameraTraps, Collars, StripCounts
 from linnaea.twin.field.survey_file import Survey, attach_survey
@@ -152,7 +152,7 @@ def map_experiment(
 
     A `share` of the species is counted at all; those never counted are scored, too.
     """
-    web = bundled_web(world, bundled_species())
+    web = load_bundled_web(world, load_bundled_species())
     truth = MapMembers(web, 1, SPREAD, seed=10_000 + seed)
     if wrong:
         truth.factor_pm[truth.parameters.index(wrong)] = WRONG
@@ -241,7 +241,7 @@ def judge_animals(survey: Survey, truth_sw, area_km2: float, folder: Path, seed:
     Nobody knows exactly how well sensors see: in the first two, what is told of each is wrong by chance.
     """
     data = load_world("tutorial")
-    species = animal_species(data)
+    species = select_animals(data)
     usual_s = np.array([one.density_per_km2 for one in species.values()])
     months, observations = truth_sw.shape[1], read_observations(folder)
     edges_h = MONTH_H * np.arange(months + 1)

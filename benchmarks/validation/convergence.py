@@ -2,7 +2,7 @@
 
     python benchmarks/validation/convergence.py
 
-One `MeanField` is solved as equations (`linnaea.twin.meanfield.equations`) and simulated as individuals by the shipped loop and
+One `MeanFieldModel` is solved as equations (`linnaea.twin.meanfield.equations`) and simulated as individuals by the shipped loop and
 rules (`linnaea.twin.reference_models.meanfield_as_agents`). The gap is the root mean square, over time and nodes, of the difference of densities
 as a share of the node's mean. Chance alone makes it fall with the square root of the numbers; what is left when it does
 not is the difference between animals and equations. Cycles are followed once around, competitors to the end. Exits with
@@ -27,10 +27,15 @@ from checks import Result, mean_over, page_options, write_page
 
 from linnaea.twin.engine.world import World, advance
 from linnaea.twin.meanfield.equations import integrate
-from linnaea.twin.meanfield.model import Link, MeanField, Node
-from linnaea.twin.meanfield.stability import equilibrium, settled, signs_of_cascade
-from linnaea.twin.meanfield.textbook import food_chain, grazers, lotka_volterra, rosenzweig_macarthur
-from linnaea.twin.reference_models.meanfield_as_agents import densities, individuals
+from linnaea.twin.meanfield.model import Link, MeanFieldModel, Node
+from linnaea.twin.meanfield.stability import compute_cascade_signs, find_equilibrium, integrate_to_attractor
+from linnaea.twin.meanfield.textbook import (
+    make_food_chain,
+    make_grazers,
+    make_lotka_volterra,
+    make_rosenzweig_macarthur,
+)
+from linnaea.twin.reference_models.meanfield_as_agents import build_agent_world, compute_densities
 
 # Small prey: handling one is short against all lives.
 HARES = {"hare": 0.1}
@@ -39,7 +44,7 @@ UNTIL = 20.0
 
 
 def gap(
-    system: MeanField,
+    model: MeanFieldModel,
     area: float,
     *,
     mass: Mapping[str, float],
@@ -50,24 +55,24 @@ def gap(
     """Root mean square difference of animals and equations, as a share of means, over time, nodes and seeds."""
     every = max(1, round(0.4 / step))
     times = np.arange(1, int(UNTIL / (every * step)) + 1) * every * step
-    exact = integrate(system, float(times[-1]), times).state_tsc[:, : len(system.nodes), 0]
+    exact = integrate(model, float(times[-1]), times).state_tsc[:, : len(model.nodes), 0]
     squares = []
     for seed in range(seeds):
-        world = individuals(system, area, step, mass=mass, mixing=mixing, seed=seed)
+        world = build_agent_world(model, area, step, mass=mass, mixing=mixing, seed=seed)
         got = np.empty_like(exact)
         for row in range(len(times)):
             advance(world, every)
-            got[row] = densities(world)
+            got[row] = compute_densities(world)
         squares.append((((got - exact) / exact.mean(0)) ** 2).mean())
     return float(np.sqrt(np.mean(squares)))
 
 
-def means(system: MeanField) -> np.ndarray:
+def means(model: MeanFieldModel) -> np.ndarray:
     """Mean density of each node over the run, by the equations [n]."""
-    return integrate(system, UNTIL).state_tsc[:, : len(system.nodes), 0].mean(0)
+    return integrate(model, UNTIL).state_tsc[:, : len(model.nodes), 0].mean(0)
 
 
-def two_hares() -> MeanField:
+def two_hares() -> MeanFieldModel:
     """A lynx that prefers one of two hares: a web of three with two links."""
     growth = {"brown hare": 1.0, "white hare": 1.4}
     hares = [Node(name=name, start=0.5, growth=rate, capacity=1.5) for name, rate in growth.items()]
@@ -75,31 +80,31 @@ def two_hares() -> MeanField:
         Link(predator="lynx", prey=name, attack=1.0, handling=0.8, efficiency=0.5, preference=w)
         for name, w in (("brown hare", 0.6), ("white hare", 1.0))
     ]
-    return MeanField(nodes=(*hares, Node(name="lynx", start=0.6, metabolism=0.25)), links=tuple(links))
+    return MeanFieldModel(nodes=(*hares, Node(name="lynx", start=0.6, metabolism=0.25)), links=tuple(links))
 
 
 def numbers(areas: Sequence[float] = (120, 480, 1920), seeds: int = 6) -> Iterator[Result]:
     """The gap as the area, and so the numbers, grow; its slope on a double logarithmic scale is -1/2."""
     webs = {
-        "hare and lynx": (rosenzweig_macarthur(1.5), HARES),
+        "hare and lynx": (make_rosenzweig_macarthur(1.5), HARES),
         "two hares and a lynx": (two_hares(), {"brown hare": 0.1, "white hare": 0.1}),
-        "a chain of three": (food_chain(3), {"level1": 0.01, "level2": 0.05, "level3": 0.25}),
+        "a chain of three": (make_food_chain(3), {"level1": 0.01, "level2": 0.05, "level3": 0.25}),
     }
-    for name, (system, mass) in webs.items():
-        found = [gap(system, area, mass=mass, seeds=seeds) for area in areas]
+    for name, (model, mass) in webs.items():
+        found = [gap(model, area, mass=mass, seeds=seeds) for area in areas]
         slope = float(np.polyfit(np.log(areas), np.log(found), 1)[0])
         shown = ", ".join(f"{100 * value:.1f} %" for value in found)
         sizes = ", ".join(f"{area:g}" for area in areas)
         claim = f"{name}: gap {shown} at areas {sizes}: slope of its logarithm on the area's"
         yield Result(claim=claim, expected=-0.5, obtained=slope, tolerance=0.2)
-        rarest = float((means(system) / [mass.get(one, 1.0) for one in system.names]).min())
+        rarest = float((means(model) / [mass.get(one, 1.0) for one in model.names]).min())
         claim = f"{name}: gap at the largest area, tolerance 3 s.e. of the rarest's number"
         yield Result(claim=claim, expected=0, obtained=found[-1], tolerance=3 / float(np.sqrt(rarest * areas[-1])))
 
 
 def mixing(shares: Sequence[float] = (0.003, 0.01, 0.03, 1 / 3), area: float = 960, seeds: int = 2) -> Iterator[Result]:
     """The gap as individuals go farther in a step."""
-    found = [gap(rosenzweig_macarthur(1.5), area, mass=HARES, seeds=seeds, mixing=share) for share in shares]
+    found = [gap(make_rosenzweig_macarthur(1.5), area, mass=HARES, seeds=seeds, mixing=share) for share in shares]
     shown = ", ".join(f"{100 * value:.1f} %" for value in found)
     ways = ", ".join(f"{share:.3g}" for share in shares)
     falls = sum(after < before for before, after in pairwise(found))
@@ -109,7 +114,7 @@ def mixing(shares: Sequence[float] = (0.003, 0.01, 0.03, 1 / 3), area: float = 9
 
 def steps(lengths: Sequence[float] = (0.6, 0.2, 0.04), area: float = 960, seeds: int = 2) -> Iterator[Result]:
     """The gap as the step gets shorter, to that of chance."""
-    found = [gap(rosenzweig_macarthur(1.5), area, mass=HARES, seeds=seeds, step=step) for step in lengths]
+    found = [gap(make_rosenzweig_macarthur(1.5), area, mass=HARES, seeds=seeds, step=step) for step in lengths]
     shown = ", ".join(f"{100 * value:.1f} %" for value in found)
     falls = sum(after < before for before, after in pairwise(found))
     claim = f"hare and lynx, steps of {', '.join(f'{step:g}' for step in lengths)}: gap {shown}: times it falls"
@@ -122,23 +127,23 @@ def cascade(n_seeds: int = 5, area: float = 400, until: float = 80.0, step: floa
     for seed in range(n_seeds):
         means = []
         for levels in (2, 3):
-            system = food_chain(levels, seed)
+            model = make_food_chain(levels, seed)
             mass = dict(zip(names[:levels], (0.05, 0.2, 1.0), strict=False))
-            world = individuals(system, area, step, mass=mass, seed=seed)
+            world = build_agent_world(model, area, step, mass=mass, seed=seed)
             advance(world, round(until / 2 / step))
             total = np.zeros(levels)
             for _ in range(20):
                 advance(world, round(until / 40 / step))
-                total += densities(world) / 20
+                total += compute_densities(world) / 20
             means.append(dict(zip(names, total, strict=False)))
-        right += signs_of_cascade({**means[0], "level3": 0.0}, means[1], names) == [1, -1, 1]
+        right += compute_cascade_signs({**means[0], "level3": 0.0}, means[1], names) == [1, -1, 1]
     claim = f"trophic cascade among animals, signs right, of {n_seeds} seeds"
     yield Result(claim=claim, expected=n_seeds, obtained=right, tolerance=0)
 
 
-def starting_at(system: MeanField, density: Mapping[str, float]) -> MeanField:
-    """The same system from other densities."""
-    return replace(system, nodes=tuple(replace(node, start=float(density[node.name])) for node in system.nodes))
+def starting_at(model: MeanFieldModel, density: Mapping[str, float]) -> MeanFieldModel:
+    """The same model from other densities."""
+    return replace(model, nodes=tuple(replace(node, start=float(density[node.name])) for node in model.nodes))
 
 
 def first_turn(world: World, middle: np.ndarray) -> tuple[float, np.ndarray]:
@@ -146,10 +151,10 @@ def first_turn(world: World, middle: np.ndarray) -> tuple[float, np.ndarray]:
 
     The time is not a number where one of the two dies out.
     """
-    rows, turned = [densities(world)], 0.0
+    rows, turned = [compute_densities(world)], 0.0
     while True:
         advance(world, 1)
-        rows.append(densities(world))
+        rows.append(compute_densities(world))
         if not rows[-1].all():
             return math.nan, np.array(rows[1:])
         (x0, y0), (x1, y1) = np.log(np.array(rows[-2:]) / middle)
@@ -161,13 +166,15 @@ def first_turn(world: World, middle: np.ndarray) -> tuple[float, np.ndarray]:
 
 def circles(n_seeds: int = 8) -> Iterator[Result]:
     """Lotka–Volterra: individuals go around in the equations' time, and on average stand where these rest."""
-    fur = lotka_volterra(33.956, 5.933, 0.55, 0.028, 0.024, 0.80)
-    for name, system, middle, period, area, step in (
-        ("from (2, 1)", lotka_volterra(2, 1), (1.0, 1.0), 6.60848, 1500, 0.0025),
-        ("from (5, 1)", lotka_volterra(5, 1), (1.0, 1.0), 8.96586, 1500, 0.0025),
+    fur = make_lotka_volterra(33.956, 5.933, 0.55, 0.028, 0.024, 0.80)
+    for name, model, middle, period, area, step in (
+        ("from (2, 1)", make_lotka_volterra(2, 1), (1.0, 1.0), 6.60848, 1500, 0.0025),
+        ("from (5, 1)", make_lotka_volterra(5, 1), (1.0, 1.0), 8.96586, 1500, 0.0025),
         ("of hare and lynx", fur, (0.80 / 0.024, 0.55 / 0.028), 10.1486, 100, 0.005),
     ):
-        turns = [first_turn(individuals(system, area, step, seed=seed), np.array(middle)) for seed in range(n_seeds)]
+        turns = [
+            first_turn(build_agent_world(model, area, step, seed=seed), np.array(middle)) for seed in range(n_seeds)
+        ]
         yield mean_over(f"Lotka–Volterra {name}, animals: period", period, [time for time, _ in turns])
         mean = [float(rows[:, 0].mean()) for _, rows in turns]
         yield mean_over(f"Lotka–Volterra {name}, animals: mean prey over a turn", middle[0], mean)
@@ -175,25 +182,27 @@ def circles(n_seeds: int = 8) -> Iterator[Result]:
 
 def enrichment(n_seeds: int = 8) -> Iterator[Result]:
     """Rosenzweig–MacArthur: below the Hopf bifurcation animals come to rest, beyond it they keep to the cycle."""
-    poor = starting_at(rosenzweig_macarthur(1.5), {"hare": 1.2, "lynx": 0.9})
+    poor = starting_at(make_rosenzweig_macarthur(1.5), {"hare": 1.2, "lynx": 0.9})
     every, times = 5, np.arange(1, 301) * 0.2
-    exact = integrate(poor, 60.0, times).of("hare")
+    exact = integrate(poor, 60.0, times).get_density("hare")
     prey = np.empty((n_seeds, len(times)))
     for seed in range(n_seeds):
-        world = individuals(poor, 300, 0.04, mass=HARES, seed=seed)
+        world = build_agent_world(poor, 300, 0.04, mass=HARES, seed=seed)
         for row in range(len(times)):
             advance(world, every)
-            prey[seed, row] = densities(world)[0]
+            prey[seed, row] = compute_densities(world)[0]
     low = int(exact.argmin())
     claim = "Rosenzweig–MacArthur, capacity 1.5, animals: prey"
     yield mean_over(f"{claim} at its first low, time {times[low]:.3g}", float(exact[low]), prey[:, low])
     yield mean_over(f"{claim} in balance, times 40 to 60", 2 / 3, prey[:, times > 40].mean(1))
-    rich, found = rosenzweig_macarthur(3.0), []
-    rest = equilibrium(rich)
-    trajectory, _ = settled(rich, 600, 60)
-    at = trajectory.time_t[np.flatnonzero(np.diff(trajectory.of("hare") > rest["hare"]))[0]]
+    rich, found = make_rosenzweig_macarthur(3.0), []
+    rest = find_equilibrium(rich)
+    trajectory, _ = integrate_to_attractor(rich, 600, 60)
+    at = trajectory.time_t[np.flatnonzero(np.diff(trajectory.get_density("hare") > rest["hare"]))[0]]
     for seed in range(n_seeds):
-        world = individuals(starting_at(rich, trajectory.at(at)), 400, 0.01, mass={"hare": 0.05}, seed=seed)
+        world = build_agent_world(
+            starting_at(rich, trajectory.interpolate(at)), 400, 0.01, mass={"hare": 0.05}, seed=seed
+        )
         time, rows = first_turn(world, np.array(list(rest.values())))
         found.append((time, *(extreme(rows[:, 0], sign, round(1.5 / world.dt_h)) for sign in (1, -1))))
     expected = {"period": 24.9463, "least prey": 0.0916, "greatest prey": 2.1167}
@@ -217,10 +226,10 @@ def competitors(n_seeds: int = 10, area: float = 50.0, dt: float = 0.1, until: f
         needs = rng.permutation([0.2, 0.26, 0.34])
         attack, handling = rng.uniform(1, 2, 3), rng.uniform(0.1, 0.4, 3)
         loss = efficiency * attack * needs / (1 + attack * handling * needs)
-        world = individuals(grazers(attack, handling, loss, efficiency), area, dt, mass=mass, seed=seed)
+        world = build_agent_world(make_grazers(attack, handling, loss, efficiency), area, dt, mass=mass, seed=seed)
         advance(world, round(0.75 * until / dt))
         rows: list[np.ndarray] = []
-        advance(world, round(0.25 * until / dt), each=lambda world, rows=rows: rows.append(densities(world)))
+        advance(world, round(0.25 * until / dt), each=lambda world, rows=rows: rows.append(compute_densities(world)))
         right += int(np.argmax(rows[-1][1:])) == int(np.argmin(needs))
         grass.append(float(np.mean(rows, axis=0)[0]))
     claim = f"Tilman, three grazers with R* .2, .26, .34: the lowest wins, of {n_seeds} seeds"

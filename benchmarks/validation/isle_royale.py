@@ -27,8 +27,8 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parents[1] / "src")]
 
 from hardware import describe_hardware, show_command, write_result
 from linnaea.twin.inference.forecast_scores import coverage, crps
-from linnaea.twin.meanfield.equations import Rates, iterate, per_density
-from linnaea.twin.meanfield.model import Link, MeanField, Node
+from linnaea.twin.meanfield.equations import Rates, compute_per_capita_rates, iterate
+from linnaea.twin.meanfield.model import Link, MeanFieldModel, Node
 
 COUNTS = HERE.parents[2] / "shared/data/ecology/isle_royale_wolf_moose.csv"
 LAST_FITTED = 1995
@@ -85,7 +85,7 @@ def read_counts(path: Path) -> Counts:
     )
 
 
-def system(value: dict[str, float], moose: float = 0.0, wolves: float = 0.0, noisy: bool = True) -> MeanField:
+def make_model(value: dict[str, float], moose: float = 0.0, wolves: float = 0.0, noisy: bool = True) -> MeanFieldModel:
     """The island as a yearly map, in animals."""
     share = 1.0 if noisy else 0.0
     link = Link(
@@ -111,7 +111,7 @@ def system(value: dict[str, float], moose: float = 0.0, wolves: float = 0.0, noi
             noise=share * value["wolf_noise"],
         ),
     )
-    return MeanField(nodes=nodes, links=(link,), extinct_below=0.5, time_unit="y", density_unit="animals")
+    return MeanFieldModel(nodes=nodes, links=(link,), extinct_below=0.5, time_unit="y", density_unit="animals")
 
 
 def misfit(log_value: np.ndarray, counts: Counts) -> float:
@@ -120,13 +120,13 @@ def misfit(log_value: np.ndarray, counts: Counts) -> float:
         value = dict(zip(PRIORS, np.exp(log_value), strict=True))
     if not all(1e-12 < one < 1e12 for one in value.values()):
         return 1e12
-    rates = Rates(system(value))
+    rates = Rates(make_model(value))
     change_2t = np.diff(np.log(counts.animals_2t), axis=1)
-    rest_2t = change_2t - per_density(rates, counts.animals_2t[:, :-1])
+    rest_2t = change_2t - compute_per_capita_rates(rates, counts.animals_2t[:, :-1])
     total = 0.0
     for rest_t, noise in zip(rest_2t, (value["moose_noise"], value["wolf_noise"]), strict=True):
         total += 0.5 * float((rest_t / noise) @ (rest_t / noise)) + len(rest_t) * math.log(noise)
-    kills_t = rates.eaten(counts.animals_2t)[0] / counts.animals_2t[1]
+    kills_t = rates.compute_feeding(counts.animals_2t)[0] / counts.animals_2t[1]
     known = np.isfinite(counts.kills_t)
     rest_t = np.log(counts.kills_t[known] / kills_t[known]) / value["kill_error"]
     total += 0.5 * float(rest_t @ rest_t) + known.sum() * math.log(value["kill_error"])
@@ -169,7 +169,7 @@ def forecast(mode, covariance, animals_2, years: int, n_draws: int, n_each: int,
     rng = np.random.default_rng(seed)
     parts = []
     for draw, log_value in enumerate(rng.multivariate_normal(mode, covariance, n_draws)):
-        made = system(dict(zip(PRIORS, np.exp(log_value), strict=True)), *map(float, animals_2))
+        made = make_model(dict(zip(PRIORS, np.exp(log_value), strict=True)), *map(float, animals_2))
         members = iterate(made, years, n_each, seed * 1_000_003 + draw).state_tsc[1:]
         parts.append(members.transpose(2, 1, 0))
     return np.concatenate(parts)

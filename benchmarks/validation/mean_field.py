@@ -20,72 +20,72 @@ sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1] / "src")]
 
 from checks import Result, page_options, write_page
 
-from linnaea.twin.data.allometry import fit_power, mass_specific_ingestion, mass_specific_metabolism
-from linnaea.twin.data.foodweb import bundled_web
-from linnaea.twin.data.life_table import growth_factor, leslie_matrix, life_table
-from linnaea.twin.data.species import bundled_species
-from linnaea.twin.meanfield.equations import Rates, flows, integrate
-from linnaea.twin.meanfield.from_foodweb import system_of_web
-from linnaea.twin.meanfield.model import Link, MeanField, Node
+from linnaea.twin.data.allometry import compute_mass_specific_ingestion, compute_mass_specific_metabolism, fit_power_law
+from linnaea.twin.data.foodweb import load_bundled_web
+from linnaea.twin.data.life_table import compute_growth_factor, make_leslie_matrix, make_life_table
+from linnaea.twin.data.species import load_bundled_species
+from linnaea.twin.meanfield.equations import Rates, compute_flows, integrate
+from linnaea.twin.meanfield.from_foodweb import build_balanced_model
+from linnaea.twin.meanfield.model import Link, MeanFieldModel, Node
 from linnaea.twin.meanfield.stability import (
-    crossings,
-    doubling,
-    equilibrium,
-    extremes,
-    front_speed,
-    map_period,
-    settled,
-    signs_of_cascade,
-    turning_point,
+    compute_cascade_signs,
+    find_crossings,
+    find_equilibrium,
+    find_extremes,
+    find_map_period,
+    find_period_doubling,
+    find_stability_change,
+    integrate_to_attractor,
+    measure_front_speed,
 )
 from linnaea.twin.meanfield.textbook import (
-    competition,
-    epidemic,
-    food_chain,
-    grazer_of_mass,
-    invasion,
-    logistic,
-    lotka_volterra,
-    ricker,
-    rosenzweig_macarthur,
+    make_competition,
+    make_epidemic,
+    make_food_chain,
+    make_invasion,
+    make_logistic,
+    make_lotka_volterra,
+    make_mass_grazer,
+    make_ricker,
+    make_rosenzweig_macarthur,
 )
-from linnaea.twin.reference_models.metapopulation import island, levins
+from linnaea.twin.reference_models.metapopulation import make_island, make_levins
 
 
 def growth() -> Iterator[Result]:
     """Logistic growth."""
-    trajectory = integrate(logistic(), 20)
+    trajectory = integrate(make_logistic(), 20)
     exact = 3 / (1 + (3 - 0.1) / 0.1 * np.exp(-0.7 * trajectory.time_t))
-    worst = float(np.abs(trajectory.of("grass") / exact - 1).max())
+    worst = float(np.abs(trajectory.get_density("grass") / exact - 1).max())
     yield Result(claim="logistic growth, greatest relative error", expected=0, obtained=worst, tolerance=1e-6)
 
 
 def circles() -> Iterator[Result]:
     """Lotka–Volterra."""
     for start, period in ((1.0001, 2 * math.pi), (2.0, 6.60848), (5.0, 8.96586)):
-        trajectory = integrate(lotka_volterra(start, 1), 40)
-        x, y = trajectory.of("hare"), trajectory.of("lynx")
-        turn = float(np.diff(crossings(trajectory, "hare", 1.0)).mean())
+        trajectory = integrate(make_lotka_volterra(start, 1), 40)
+        x, y = trajectory.get_density("hare"), trajectory.get_density("lynx")
+        turn = float(np.diff(find_crossings(trajectory, "hare", 1.0)).mean())
         yield Result(
             claim=f"Lotka–Volterra from ({start:g}, 1), period", expected=period, obtained=turn, tolerance=1e-5
         )
         drift = float(np.ptp(x - np.log(x) + y - np.log(y)))
         yield Result(claim=f"Lotka–Volterra from ({start:g}, 1), drift", expected=0, obtained=drift, tolerance=1e-8)
-    trajectory = integrate(lotka_volterra(33.956, 5.933, 0.55, 0.028, 0.024, 0.80), 60)
-    turn = float(np.diff(crossings(trajectory, "hare", 30.0)).mean())
+    trajectory = integrate(make_lotka_volterra(33.956, 5.933, 0.55, 0.028, 0.024, 0.80), 60)
+    turn = float(np.diff(find_crossings(trajectory, "hare", 30.0)).mean())
     yield Result(claim="Lotka–Volterra of hare and lynx, period", expected=10.1486, obtained=turn, tolerance=1e-4)
 
 
 def enrichment() -> Iterator[Result]:
     """Rosenzweig–MacArthur."""
-    at = equilibrium(rosenzweig_macarthur(2.0))["hare"]
+    at = find_equilibrium(make_rosenzweig_macarthur(2.0))["hare"]
     yield Result(claim="Rosenzweig–MacArthur, prey in balance", expected=2 / 3, obtained=at, tolerance=1e-9)
-    turn = turning_point(rosenzweig_macarthur, 1.5, 3.0)
+    turn = find_stability_change(make_rosenzweig_macarthur, 1.5, 3.0)
     yield Result(
         claim="Rosenzweig–MacArthur, capacity of the Hopf bifurcation", expected=7 / 3, obtained=turn, tolerance=1e-6
     )
     for capacity, *ends in ((3.0, 0.0916, 2.1167), (5.0, 0.00104, 4.611)):
-        found = settled(rosenzweig_macarthur(capacity), 600, 60)[1]["hare"]
+        found = integrate_to_attractor(make_rosenzweig_macarthur(capacity), 600, 60)[1]["hare"]
         for what, expected, obtained in zip(("least", "greatest"), ends, found, strict=True):
             yield Result(
                 claim=f"Rosenzweig–MacArthur, capacity {capacity:g}, {what} prey",
@@ -101,13 +101,13 @@ def responses() -> Iterator[Result]:
     nodes = (Node(name="prey", start=1.0), Node(name="eater", start=1.0))
     for hill, name in ((1, "II"), (2, "III")):
         link = Link(predator="eater", prey="prey", attack=attack, handling=handling, hill=hill)
-        system = MeanField(nodes=nodes, links=(link,))
+        model = MeanFieldModel(nodes=nodes, links=(link,))
         for where, prey, expected in (
             ("few prey, a x^q", 1e-6, attack * 1e-6**hill),
             ("3 prey, ax^q/(1 + ahx^q)", 3.0, attack * 3**hill / (1 + attack * handling * 3**hill)),
             ("many prey, 1/h", 1e9, 1 / handling),
         ):
-            got = flows(system, {"prey": prey, "eater": 1.0})["eater", "prey"]
+            got = compute_flows(model, {"prey": prey, "eater": 1.0})["eater", "prey"]
             claim = f"Holling {name}, {where}, q = {hill}"
             yield Result(claim=claim, expected=expected, obtained=got, tolerance=1e-5 * expected)
 
@@ -115,18 +115,20 @@ def responses() -> Iterator[Result]:
 def maps() -> Iterator[Result]:
     """Ricker's map."""
     for period, low, high, expected in ((1, 1.5, 2.2, 2.0), (2, 2.2, 2.6, 2.5264), (4, 2.55, 2.67, 2.6563)):
-        at = doubling(ricker, period, low, high)
+        at = find_period_doubling(make_ricker, period, low, high)
         yield Result(
             claim=f"Ricker, r at which period {period} doubles", expected=expected, obtained=at, tolerance=1e-4
         )
-    yield Result(claim="Ricker, period at r = 3.12", expected=3, obtained=map_period(ricker(3.12)), tolerance=0)
+    yield Result(
+        claim="Ricker, period at r = 3.12", expected=3, obtained=find_map_period(make_ricker(3.12)), tolerance=0
+    )
 
 
 def epidemics() -> Iterator[Result]:
     """Final sizes and peaks."""
     for number, size, peak in ((1.5, 0.582812, 0.063023), (2.0, 0.796812, 0.153426), (3.0, 0.940480, 0.300463)):
-        trajectory = integrate(epidemic(number), 150)
-        got = float(trajectory.of("zebra", "immune")[-1]), extremes(trajectory, "zebra", "ill")[1]
+        trajectory = integrate(make_epidemic(number), 150)
+        got = float(trajectory.get_density("zebra", "immune")[-1]), find_extremes(trajectory, "zebra", "ill")[1]
         yield Result(claim=f"SIR, R0 = {number:g}, final size", expected=size, obtained=got[0], tolerance=1e-6)
         yield Result(claim=f"SIR, R0 = {number:g}, peak", expected=peak, obtained=got[1], tolerance=1e-6)
 
@@ -134,8 +136,8 @@ def epidemics() -> Iterator[Result]:
 def fronts() -> Iterator[Result]:
     """Fisher's wave, on finer and finer lines."""
     for spacing in (0.5, 0.25, 0.125):
-        trajectory = integrate(invasion(spacing), 70, np.linspace(0, 70, 71))
-        speed = front_speed(trajectory, "rabbit", 0.5, since=40)
+        trajectory = integrate(make_invasion(spacing), 70, np.linspace(0, 70, 71))
+        speed = measure_front_speed(trajectory, "rabbit", 0.5, since=40)
         yield Result(
             claim=f"Fisher's wave, times 40 to 70, cells of {spacing:g}", expected=2, obtained=speed, tolerance=0.06
         )
@@ -147,10 +149,10 @@ def winners(n_seeds: int) -> Iterator[Result]:
     for seed in range(n_seeds):
         rng = np.random.default_rng(seed)
         rates = rng.uniform(0.6, 1.5, 3), rng.uniform(0.2, 2.0, 3), rng.uniform(0.1, 0.4, 3)
-        last = integrate(competition(*rates), 4000, [4000]).state_tsc[-1, :, 0]
+        last = integrate(make_competition(*rates), 4000, [4000]).state_tsc[-1, :, 0]
         right += int(np.argmax(last[1:])) == int(np.argmin(rates[2] * rates[1] / (rates[0] - rates[2])))
-        two, three = (integrate(food_chain(n, seed), 1500, [1500]).at(1500) for n in (2, 3))
-        signs = signs_of_cascade({**two, "level3": 0.0}, three, ["level1", "level2", "level3"])
+        two, three = (integrate(make_food_chain(n, seed), 1500, [1500]).interpolate(1500) for n in (2, 3))
+        signs = compute_cascade_signs({**two, "level3": 0.0}, three, ["level1", "level2", "level3"])
         cascades += signs == [1, -1, 1]
     yield Result(claim=f"the lowest R* wins, of {n_seeds} seeds", expected=n_seeds, obtained=right, tolerance=0)
     yield Result(
@@ -160,20 +162,20 @@ def winners(n_seeds: int) -> Iterator[Result]:
 
 def patches() -> Iterator[Result]:
     """Levins and the species of an island."""
-    share = float(integrate(levins(0.5, 0.2), 200).of("occupied")[-1])
+    share = float(integrate(make_levins(0.5, 0.2), 200).get_density("occupied")[-1])
     yield Result(claim="Levins, occupied share, 1 − e/c", expected=0.6, obtained=share, tolerance=1e-8)
-    number = float(integrate(island(100, 4.0, 6.0), 300).of("species")[-1])
+    number = float(integrate(make_island(100, 4.0, 6.0), 300).get_density("species")[-1])
     yield Result(claim="island biogeography, IP/(I + E)", expected=40, obtained=number, tolerance=1e-6)
 
 
 def life_tables() -> Iterator[Result]:
     """The dominant eigenvalue against Euler's equation, of every bundled animal with a yearly table and young."""
     worst = 0.0
-    for species in bundled_species().values():
+    for species in load_bundled_species().values():
         if species.basal or species.life_span_y < 2 or not species.births_per_y:
             continue
-        fertility, survival = life_table(species)
-        factor = growth_factor(leslie_matrix(fertility, survival))
+        fertility, survival = make_life_table(species)
+        factor = compute_growth_factor(make_leslie_matrix(fertility, survival))
         lived = np.concatenate([[1], np.cumprod(survival)])
         worst = max(worst, abs(float((fertility * lived * factor ** -np.arange(1.0, len(lived) + 1)).sum()) - 1))
     yield Result(
@@ -187,16 +189,19 @@ def scaling(n_species: int = 60) -> Iterator[Result]:
     masses, food, density = 10 ** rng.uniform(-2, 3.5, n_species), [], []
     for mass in masses:
         vary = np.exp(rng.normal(0, 0.2, 3))
-        cost, most = 0.25 * mass_specific_metabolism(mass) * vary[0], mass_specific_ingestion(mass) * vary[1]
-        system = grazer_of_mass(mass, cost, most, vary[2])
-        biomass = equilibrium(system)
+        cost, most = (
+            0.25 * compute_mass_specific_metabolism(mass) * vary[0],
+            compute_mass_specific_ingestion(mass) * vary[1],
+        )
+        model = make_mass_grazer(mass, cost, most, vary[2])
+        biomass = find_equilibrium(model)
         density.append(biomass["grazer"] / mass)
-        food.append(flows(system, biomass)["grazer", "grass"] / density[-1])
+        food.append(compute_flows(model, biomass)["grazer", "grass"] / density[-1])
     for claim, expected, values in (
         ("Kleiber, food of an animal", 0.75, food),
         ("Damuth, animals an area", -0.75, density),
     ):
-        fit = fit_power(masses, values)
+        fit = fit_power_law(masses, values)
         yield Result(
             claim=f"{claim}: slope on mass, 95 % interval",
             expected=expected,
@@ -208,8 +213,8 @@ def scaling(n_species: int = 60) -> Iterator[Result]:
 def balance() -> Iterator[Result]:
     """The bundled webs: at rest at their usual densities."""
     for world in ("savanna", "island", "galapagos", "post", "tutorial"):
-        rates = Rates(system_of_web(bundled_web(world, bundled_species())))
-        worst = float(np.abs(rates(rates.start()) / rates.start()).max())
+        rates = Rates(build_balanced_model(load_bundled_web(world, load_bundled_species())))
+        worst = float(np.abs(rates(rates.make_start()) / rates.make_start()).max())
         yield Result(
             claim=f"{world}: greatest relative change a year at the usual densities",
             expected=0,

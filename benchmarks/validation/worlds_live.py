@@ -24,7 +24,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parents[1] / "src")]
 from hardware import describe_hardware, show_command, write_result
 from linnaea.store import write_json
 from linnaea.twin.assembly.world_builder import build_world
-from linnaea.twin.data.world_file import bundled_worlds
+from linnaea.twin.data.world_file import list_bundled_worlds
 from linnaea.twin.engine.agents import HOURS_A_YEAR
 from linnaea.twin.engine.world import step
 from linnaea.twin.rules.vegetation import food_kg_km2
@@ -112,7 +112,7 @@ def main(argv: list[str] | None = None) -> int:
     """Runs what is missing and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="folder of what each seed gave")
-    parser.add_argument("--only", choices=list(bundled_worlds()), help="one world; without a page")
+    parser.add_argument("--only", choices=list(list_bundled_worlds()), help="one world; without a page")
     parser.add_argument("--results", type=Path, default=HERE.parent / "results", help="folder of the page")
     options = parser.parse_args(argv)
     options.work.mkdir(parents=True, exist_ok=True)

@@ -29,7 +29,7 @@ from linnaea.records import PREDICTION_COLUMNS, Prediction, make_prediction_row
 from linnaea.standards.camtrap_dp import DEPLOYMENTS, MEDIA, OBSERVATIONS, PackageMetadata, write_package
 from linnaea.standards.exif import PhotoMetadata
 from linnaea.standards.tables import write_table
-from linnaea.twin.data.species import bundled_species
+from linnaea.twin.data.species import load_bundled_species
 from linnaea.twin.engine.neighbours import Space
 from linnaea.twin.engine.world import World, advance
 from linnaea.twin.field.sensors import CameraTraps, Collars, StripCounts, records
@@ -75,7 +75,7 @@ def watched(tmp_path_factory):
     )
     advance(world, 60)
     folder = tmp_path_factory.mktemp("field")
-    names = {name: one.scientific_name for name, one in bundled_species().items()}
+    names = {name: one.scientific_name for name, one in load_bundled_species().items()}
     write_survey(world, survey, folder, Published(title="a test", scientific=names, georeference=GEO))
     return world, survey, folder
 
@@ -318,7 +318,7 @@ def test_the_table_has_a_row_for_every_sighting_and_every_empty_visit(watched):
 
 def test_expected_counts_are_density_times_effort_times_detection_times_confusion(watched):
     _, survey, folder = watched
-    species = {name: one for name, one in bundled_species().items() if name in ("rabbit", "red fox")}
+    species = {name: one for name, one in load_bundled_species().items() if name in ("rabbit", "red fox")}
     found = read_observations(folder)
     found.sightings.append(Sighting(visit=next(iter(found.visits)), time=GEO.began(), name="Canis lupus", count=1))
     counts = gather(found, survey, species, 30.0)
@@ -348,7 +348,9 @@ def test_expected_counts_are_density_times_effort_times_detection_times_confusio
 
 
 def test_a_name_above_species_stands_for_the_species_of_the_world_inside_it():
-    species = {name: bundled_species()[name] for name in ("lion", "leopard", "spotted hyaena", "scrub hare", "termite")}
+    species = {
+        name: load_bundled_species()[name] for name in ("lion", "leopard", "spotted hyaena", "scrub hare", "termite")
+    }
     found = species_within(
         ["Felidae", "Carnivora", "Panthera", "Lepus", "Canidae", "Canis lupus", "", "Nosuch"], species
     )
@@ -384,7 +386,7 @@ def photographed(*sightings, start="2024-03-02T00:00:00+03:00"):
 
 
 def test_photographs_of_any_folder_are_those_of_the_surveys_cameras():
-    species = {name: bundled_species()[name] for name in ("lion", "leopard")}
+    species = {name: load_bundled_species()[name] for name in ("lion", "leopard")}
     near, far = (
         Survey(
             georeference=GEO,
@@ -409,7 +411,7 @@ def test_photographs_of_any_folder_are_those_of_the_surveys_cameras():
 
 
 def test_only_what_a_visit_looked_for_can_have_been_missed():
-    species = {name: bundled_species()[name] for name in ("lion", "leopard", "plains zebra")}
+    species = {name: load_bundled_species()[name] for name in ("lion", "leopard", "plains zebra")}
     survey = Survey(georeference=GEO)
 
     def told(found) -> np.ndarray:
@@ -486,7 +488,7 @@ def test_the_manifest_of_identify_says_among_what_it_chose(tmp_path, labels, wit
 
 
 def test_observations_of_another_place_or_time_are_said():
-    species = {"rabbit": bundled_species()["rabbit"]}
+    species = {"rabbit": load_bundled_species()["rabbit"]}
     with pytest.raises(
         ValueError, match="not one of the 1 animals reported lives in this world.*'Panthera leo'.*--looked-for"
     ):

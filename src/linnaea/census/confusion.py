@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from linnaea.standards.commented_csv import check_width, read_table, table_rows
+from linnaea.standards.commented_csv import check_width, parse_rows, read_csv_text
 
 UNIDENTIFIED = "unidentified"
 
@@ -93,7 +93,7 @@ def estimated(names: Sequence[str], species: Sequence[str], within: Mapping[str,
 def read_confusion(path: Path | str) -> Confusion:
     """The table of a CSV file. ValueError in one line for what cannot be."""
     path = Path(path)
-    rows = table_rows(read_table(path, "confusion table", "true, then one for each reported name"))
+    rows = parse_rows(read_csv_text(path, "confusion table", "true, then one for each reported name"))
     if not rows.fieldnames or rows.fieldnames[0] != "true":
         raise ValueError(
             f"{path.name}: the first column is not `true`; name it so, and the others after reported names"

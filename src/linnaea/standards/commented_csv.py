@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 
-def read_table(path: Path, what: str, columns: str) -> str:
+def read_csv_text(path: Path, what: str, columns: str) -> str:
     """The text of a CSV file. FileNotFoundError and ValueError say what it should be."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no {what}; give a CSV file with the columns {columns}")
@@ -18,7 +18,7 @@ def read_table(path: Path, what: str, columns: str) -> str:
         raise ValueError(f"{path}: byte {error.start} is not UTF-8; save the {what} as CSV in UTF-8") from None
 
 
-def table_rows(text: str) -> csv.DictReader:
+def parse_rows(text: str) -> csv.DictReader:
     """The rows of a table's text without its remarks."""
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     return csv.DictReader(io.StringIO("\n".join(lines)), restkey="", restval="")

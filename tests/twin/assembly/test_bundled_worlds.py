@@ -7,25 +7,26 @@ import pytest
 
 from linnaea.twin.assembly.world_builder import build_world, check_size
 from linnaea.twin.data.world_file import (
-    bundled_worlds,
+    compute_start_counts,
     copy_world,
+    find_small_groups,
+    list_bundled_worlds,
+    list_values,
     load_world,
+    map_scientific_names,
     parse_world,
-    scientific_names,
-    set_values,
-    small_groups,
-    start_counts,
 )
 from linnaea.twin.engine.checkpoint import load_checkpoint, save_checkpoint
 from linnaea.twin.engine.world import step
+from linnaea.twin.scenarios.scenario_file import attach, parse_scenario
 from made_worlds import small
 
 NAMES = ("galapagos", "island", "post", "savanna", "tutorial")
 
 
 def test_five_worlds_come_with_the_program():
-    assert tuple(bundled_worlds()) == NAMES
-    assert all(bundled_worlds().values())
+    assert tuple(list_bundled_worlds()) == NAMES
+    assert all(list_bundled_worlds().values())
 
 
 def test_the_savanna_has_more_than_twenty_real_species():
@@ -57,7 +58,7 @@ def test_every_value_of_every_world_is_graded():
     for name in NAMES:
         data = load_world(name)
         assert data.grade and len(data.unmeasured()) > 0
-        assert all(key in set_values(data) for key in data.grades)
+        assert all(key in list_values(data) for key in data.grades)
     assert "animals.medium ground finch.trait_mean" not in load_world("galapagos").unmeasured()
 
 
@@ -139,7 +140,7 @@ def test_a_run_goes_on_from_a_checkpoint_bit_by_bit(tmp_path):
 
 def test_bad_worlds_are_refused_in_one_line():
     good = {"format": 1, "name": "tutorial", "grade": "unverified", "ground": {"width_km": 1.0, "height_km": 1.0}}
-    assert start_counts(parse_world(good)) == {"rabbit": 200, "red fox": 2}
+    assert compute_start_counts(parse_world(good)) == {"rabbit": 200, "red fox": 2}
     for change, says in (
         ({"format": 2}, "format 2"),
         ({"moon": 1}, "'moon' is unknown"),
@@ -208,15 +209,15 @@ def test_a_web_of_ones_own_takes_species_that_come_with_the_program(tmp_path):
     )
     (tmp_path / "web.csv").write_text("predator,prey,grade\nrabbit,clover,unverified\nred fox,rabbit,unverified\n")
     data = load_world(tmp_path / "w.toml")
-    assert start_counts(data) == {"rabbit": 200, "red fox": 2}
-    assert scientific_names(data)["Vulpes vulpes"] == "red fox"
+    assert compute_start_counts(data) == {"rabbit": 200, "red fox": 2}
+    assert map_scientific_names(data)["Vulpes vulpes"] == "red fox"
 
 
 def test_species_with_less_than_a_group_are_those_that_the_area_has_made_rare():
     data = load_world("savanna")
-    assert small_groups(data, 1.0) == {}
-    found = small_groups(data, 0.03)
-    assert found["lion"] == start_counts(data, 0.03)["lion"] < data.web.species["lion"].herd_size
+    assert find_small_groups(data, 1.0) == {}
+    found = find_small_groups(data, 0.03)
+    assert found["lion"] == compute_start_counts(data, 0.03)["lion"] < data.web.species["lion"].herd_size
     assert "wildebeest" not in found
 
 
@@ -277,3 +278,12 @@ FINGERPRINTS = {
 def test_a_world_keeps_the_fingerprint_by_which_older_checkpoints_know_it(name):
     area = 0.01 if name == "savanna" else 0.1 if name == "island" else 0.2
     assert build_world(name, seed=3, area_share=area).fingerprint() == FINGERPRINTS[name]
+
+
+def test_a_scenario_keeps_the_fingerprint_by_which_older_checkpoints_know_it():
+    drought = {"kind": "drought", "rain": 0.4, "from_year": 0, "to_year": 1, "box_km": [0, 0, 1, 1]}
+    disease = {"kind": "disease", "species": "rabbit", "infections_per_day": 1, "illness_days": 5, "lethality": 0.5}
+    scenario = parse_scenario({"version": 1, "intervention": [drought, disease | {"from_year": 0}]})
+    world = build_world("tutorial", seed=3, area_share=0.2)
+    attach(world, scenario, 8766.0)
+    assert world.fingerprint() == "4802956abf88b661"

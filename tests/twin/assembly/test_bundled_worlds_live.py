@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from linnaea.twin.assembly.world_builder import build_world
-from linnaea.twin.data.world_file import bundled_worlds, load_world
+from linnaea.twin.data.world_file import list_bundled_worlds, load_world
 from linnaea.twin.engine.agents import HOURS_A_YEAR
 from linnaea.twin.engine.world import step
 from linnaea.twin.rules.life_history import introduce
@@ -79,7 +79,7 @@ def test_ants_on_the_post_are_foragers_of_a_nest_outside_and_eat_nobody_s_crumbs
     assert (world.counts()[:2] > (400, 10)).all()
 
 
-@pytest.mark.parametrize("name", bundled_worlds())
+@pytest.mark.parametrize("name", list_bundled_worlds())
 def test_what_was_adjusted_says_so(name):
     data = load_world(name)
     keys = ["settings.catch_margin", "settings.half_plants", "settings.hunger", "settings.meal"]

@@ -19,7 +19,7 @@ from linnaea.twin.assembly.parameters import (
 )
 from linnaea.twin.commands.calibrate import Observed, distance_of, read_observations
 from linnaea.twin.commands.sensitivity import analyse, sample
-from linnaea.twin.data.world_file import bundled_worlds, load_world
+from linnaea.twin.data.world_file import list_bundled_worlds, load_world
 from linnaea.twin.inference.abc_smc import infer
 from linnaea.twin.runs import ensemble
 from linnaea.twin.runs.paired_differences import paired
@@ -44,7 +44,7 @@ def refused(capsys, *words) -> str:
 def test_worlds_are_listed_and_shown(capsys):
     assert call("worlds") == 0
     listed = capsys.readouterr().out
-    assert all(name in listed for name in bundled_worlds())
+    assert all(name in listed for name in list_bundled_worlds())
     assert call("worlds", "tutorial") == 0
     assert "Oryctolagus cuniculus" in capsys.readouterr().out
     assert call("worlds", "tutorial", "--parameters") == 0
@@ -191,7 +191,7 @@ def test_values_in_use_are_shown_where_a_world_computes_them(capsys):
     listed = capsys.readouterr().out
     assert "\tnan" not in listed
     assert "animals.rabbit.count\t1800\tunverified; from density_per_km2" in listed
-    for name in bundled_worlds():
+    for name in list_bundled_worlds():
         assert all(np.isfinite(value) for value, _ in compute_defaults(load_world(name)).values())
     assert get_value(load_world("tutorial"), "species.Vulpes vulpes.litter_size") == 4.5
 

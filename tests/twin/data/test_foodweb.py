@@ -10,15 +10,15 @@ from linnaea.twin.data.allometry import NETWORK
 from linnaea.twin.data.foodweb import (
     Feeding,
     FoodWeb,
-    bundled_web,
-    draw_web,
+    build_web_from_masses,
+    compute_trophic_levels,
     find_rings,
+    lay_out_web,
+    load_bundled_web,
     parse_links,
     read_web,
-    trophic_levels,
-    web_from_masses,
 )
-from linnaea.twin.data.species import bundled_species, parse_species
+from linnaea.twin.data.species import load_bundled_species, parse_species
 
 DATA = Path(__file__).resolve().parents[4] / "shared/data/ecology"
 WORLDS = ("savanna", "island", "galapagos", "post", "tutorial")
@@ -41,11 +41,11 @@ GOOD = "hare,grass,,,unverified\nfox,hare,,,unverified\nwolf,hare,1,,unverified\
 
 
 def test_levels_are_one_above_the_mean_of_the_food():
-    assert trophic_levels(web(GOOD)) == pytest.approx(
+    assert compute_trophic_levels(web(GOOD)) == pytest.approx(
         {"grass": 1, "carrion": 1, "hare": 2, "fox": 3, "wolf": 1 + (2 + 9) / 4}
     )
     flows = {("hare", "grass"): 10, ("fox", "hare"): 2, ("wolf", "hare"): 1, ("wolf", "fox"): 0}
-    assert trophic_levels(web(GOOD), flows)["wolf"] == pytest.approx(3)
+    assert compute_trophic_levels(web(GOOD), flows)["wolf"] == pytest.approx(3)
 
 
 def test_who_feeds_on_carcasses_stands_above_those_who_died():
@@ -54,7 +54,7 @@ def test_who_feeds_on_carcasses_stands_above_those_who_died():
         "hare,grazer,2,unverified\nfox,carnivore,6,unverified\nvulture,scavenger,5,unverified\n"
     )
     links = "hare,grass,,,unverified\nfox,hare,,,unverified\nvulture,carcass,,,unverified\n"
-    levels = trophic_levels(FoodWeb(species=species, links=parse_links(HEAD + links)))
+    levels = compute_trophic_levels(FoodWeb(species=species, links=parse_links(HEAD + links)))
     # The dead are hares, at 2, and foxes, at 3.
     assert levels == pytest.approx({"grass": 1, "hare": 2, "fox": 3, "carcass": 2.5, "vulture": 3.5})
 
@@ -91,7 +91,7 @@ def test_a_web_that_cannot_be_is_one_line_with_names_and_remedy(text, words):
 def test_a_declared_ring_is_a_web_and_is_found_by_name():
     ringed = web(GOOD + "fox,wolf,0.1,yes,unverified\nwolf,wolf,0.1,yes,unverified\n")
     assert sorted(map(sorted, find_rings(ringed.links))) == [["fox", "wolf"], ["wolf"]]
-    assert trophic_levels(ringed)["wolf"] > 3
+    assert compute_trophic_levels(ringed)["wolf"] > 3
 
 
 def test_a_long_ring_is_named_in_the_order_of_eating():
@@ -107,26 +107,26 @@ def test_who_loses_all_food_goes_with_it():
 
 
 def test_a_web_of_masses_follows_diet_and_mass():
-    made = web_from_masses(SPECIES, replace(NETWORK, optimal_ratio=10.0))
+    made = build_web_from_masses(SPECIES, replace(NETWORK, optimal_ratio=10.0))
     pairs = {(link.predator, link.prey) for link in made.links}
     assert {("hare", "grass"), ("fox", "hare"), ("wolf", "fox"), ("wolf", "carrion")} <= pairs
     assert ("fox", "wolf") not in pairs and ("fox", "grass") not in pairs
     with pytest.raises(ValueError, match="nothing to eat"):
-        web_from_masses(
+        build_web_from_masses(
             {name: SPECIES[name] for name in ("grass", "hare", "wolf")}, replace(NETWORK, optimal_ratio=1e5)
         )
 
 
 def test_rings_of_masses_are_declared():
-    made = web_from_masses(SPECIES, replace(NETWORK, optimal_ratio=1.0))
+    made = build_web_from_masses(SPECIES, replace(NETWORK, optimal_ratio=1.0))
     assert ("wolf", "wolf") in {(link.predator, link.prey) for link in made.links if link.loop}
     assert find_rings(link for link in made.links if not link.loop) == []
 
 
 @pytest.mark.parametrize("world", WORLDS)
 def test_the_webs_that_come_with_the_program_are_whole(world):
-    whole = bundled_web(world, bundled_species())
-    drawing = draw_web(whole)
+    whole = load_bundled_web(world, load_bundled_species())
+    drawing = lay_out_web(whole)
     assert {node["name"] for node in drawing["nodes"]} == set(whole.species)
     assert len(drawing["edges"]) == len(whole.links)
     for node in drawing["nodes"]:
@@ -137,7 +137,7 @@ def test_the_webs_that_come_with_the_program_are_whole(world):
 
 def test_a_drawing_shows_flows_and_biomass_by_area():
     flows = {("hare", "grass"): 100, ("fox", "hare"): 25, ("wolf", "hare"): 0, ("wolf", "fox"): 1}
-    drawing = draw_web(web(GOOD), flows, {"grass": 400, "hare": 100})
+    drawing = lay_out_web(web(GOOD), flows, {"grass": 400, "hare": 100})
     width = {(edge["predator"], edge["prey"]): edge["width"] for edge in drawing["edges"]}
     size = {node["name"]: node["size"] for node in drawing["nodes"]}
     assert width == pytest.approx(
@@ -148,7 +148,7 @@ def test_a_drawing_shows_flows_and_biomass_by_area():
 
 def test_a_web_takes_of_the_table_what_it_names(tmp_path):
     (tmp_path / "web.csv").write_text("predator,prey,grade\nrabbit,clover,unverified\nred fox,rabbit,unverified\n")
-    found = read_web(tmp_path / "web.csv", bundled_species())
+    found = read_web(tmp_path / "web.csv", load_bundled_species())
     assert set(found.species) == {"clover", "rabbit", "red fox"}
 
 
@@ -156,7 +156,7 @@ def test_a_missing_table_says_so(tmp_path):
     with pytest.raises(FileNotFoundError, match="no food web"):
         read_web(tmp_path / "web.csv", SPECIES)
     with pytest.raises(ValueError, match="'atlantis' is not bundled"):
-        bundled_web("atlantis", SPECIES)
+        load_bundled_web("atlantis", SPECIES)
     with pytest.raises(ValueError, match="column 'grade' is missing"):
         parse_links("predator,prey\n")
 
@@ -166,7 +166,7 @@ def test_the_savanna_hunts_as_an_observed_food_web_says():
     with (DATA / "SerengetiFW.csv").open(encoding="utf-8") as file:
         seen = {(row["Consumer_Species"], row["Resource_Species"]) for row in csv.DictReader(file)}
     there = {name for pair in seen for name in pair}
-    savanna = bundled_web("savanna", bundled_species())
+    savanna = load_bundled_web("savanna", load_bundled_species())
     name = {key: species.scientific_name for key, species in savanna.species.items()}
     pairs = [(name[link.predator], name[link.prey]) for link in savanna.links]
     both = [pair for pair in pairs if set(pair) <= there]

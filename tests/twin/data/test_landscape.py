@@ -1,16 +1,9 @@
 import numpy as np
 import pytest
 
-from linnaea.twin.data.landscape import (
-    FAR_KM,
-    Landscape,
-    crosses,
-    distance_to,
-    grid_shape,
-    make_layers,
-    month_of,
-    smooth_noise,
-)
+from linnaea.twin.assembly.layers import compute_grid_shape, make_layers, make_smooth_noise
+from linnaea.twin.data.landscape import Landscape, month_of
+from linnaea.twin.engine.layers import FAR_KM, crosses, distance_to
 from linnaea.twin.engine.neighbours import Space
 
 SPACE = Space(width_m=8000, height_m=4000)
@@ -37,7 +30,7 @@ def test_rain_changes_along_its_gradient_and_keeps_its_mean():
 
 
 def test_hills_are_smoother_the_larger_they_are():
-    rough, smooth = smooth_noise((64, 64), 2, 1, 0), smooth_noise((64, 64), 32, 1, 0)
+    rough, smooth = make_smooth_noise((64, 64), 2, 1, 0), make_smooth_noise((64, 64), 32, 1, 0)
     assert rough.min() >= 0 and rough.max() <= 1
     assert np.abs(np.diff(smooth, axis=0)).mean() < 0.3 * np.abs(np.diff(rough, axis=0)).mean()
 
@@ -76,4 +69,4 @@ def test_impossible_ground_is_refused_in_one_line():
         with pytest.raises(ValueError, match=next(iter(wrong))) as caught:
             Landscape(**wrong)
         assert "\n" not in str(caught.value)
-    assert grid_shape(Space(width_m=100, height_m=50), 1.0) == (1, 1)
+    assert compute_grid_shape(Space(width_m=100, height_m=50), 1.0) == (1, 1)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from linnaea.twin.data.allometry import LAWS
 from linnaea.twin.data.evidence import check_grade, is_measured
-from linnaea.twin.data.species import BASAL, EATS, NUMERIC, Species, bundled_species, parse_species, read_species
+from linnaea.twin.data.species import BASAL, EATS, NUMERIC, Species, load_bundled_species, parse_species, read_species
 
 DATA = Path(__file__).resolve().parents[4] / "shared/data/ecology"
 HEAD = "name,scientific_name,diet,body_mass_kg,litter_size,maturity_y,life_span_y,birth_months,grade"
@@ -22,7 +22,7 @@ def table(*rows: str) -> str:
 
 
 def test_every_value_of_every_bundled_species_says_how_well_it_is_known():
-    for species in bundled_species().values():
+    for species in load_bundled_species().values():
         for name in NUMERIC:
             assert math.isnan(getattr(species, name)) != (name in species.grades), (species.name, name)
         for name, grade in species.grades.items():
@@ -33,7 +33,7 @@ def test_every_value_of_every_bundled_species_says_how_well_it_is_known():
 
 
 def test_a_savanna_of_at_least_twenty_real_animals_is_there():
-    animals = {name for name, species in bundled_species().items() if not species.basal}
+    animals = {name for name, species in load_bundled_species().items() if not species.basal}
     named = (
         "plains zebra,wildebeest,African buffalo,African elephant,giraffe,common warthog,lion,spotted hyaena,cheetah"
     )
@@ -135,7 +135,7 @@ def test_every_field_has_its_help_and_every_diet_its_food():
 
 @pytest.mark.skipif(not (DATA / "SerengetiTraits.csv").exists(), reason="the measured traits are not at hand")
 def test_masses_litters_and_life_spans_are_near_measured_traits():
-    by_name = {species.scientific_name: species for species in bundled_species().values()}
+    by_name = {species.scientific_name: species for species in load_bundled_species().values()}
     compared = 0
     with (DATA / "SerengetiTraits.csv").open(encoding="utf-8") as file:
         for row in csv.DictReader(file):

@@ -12,8 +12,8 @@ import pytest
 from linnaea.census.georeference import read_time
 from linnaea.census.observations import Fix
 from linnaea.twin.commands.assimilate import AssimilateConfig, main
-from linnaea.twin.data.foodweb import bundled_web
-from linnaea.twin.data.species import bundled_species
+from linnaea.twin.data.foodweb import load_bundled_web
+from linnaea.twin.data.species import load_bundled_species
 from linnaea.twin.inference.ensemble_filter import FilterConfig, assimilate, drawn, expected, unknown_detection
 from linnaea.twin.inference.ensemble_members import NOISE_LEVELS, MapMembers, Spread
 from linnaea.twin.inference.filter_step import (
@@ -27,14 +27,14 @@ from linnaea.twin.inference.filter_step import (
 from linnaea.twin.inference.forecast_scores import coverage, crps
 from linnaea.twin.inference.observation_model import Count, _clumping, daily_paths
 from linnaea.twin.meanfield.equations import iterate
-from linnaea.twin.meanfield.from_foodweb import system_of_web
+from linnaea.twin.meanfield.from_foodweb import build_balanced_model
 
 HOURS = 730.5
 
 
 @pytest.fixture(scope="module")
 def web():
-    return bundled_web("tutorial", bundled_species())
+    return load_bundled_web("tutorial", load_bundled_species())
 
 
 def counts_of(truth, windows, effort_s, rng, k=30.0, mixed=0.05):
@@ -159,9 +159,11 @@ def test_members_without_spread_are_the_map_of_the_web(web):
     members.longest_y = HOURS / 8766 / 10
     mean = members.advance(HOURS)
     steps = math.ceil(HOURS / 8766 / members.longest_y)
-    run = iterate(system_of_web(web), steps, step=HOURS / 8766 / steps)
+    run = iterate(build_balanced_model(web), steps, step=HOURS / 8766 / steps)
     for row, name in enumerate(members.animals):
-        assert members.density()[row] == pytest.approx(run.of(name)[-1] / web.species[name].body_mass_kg, rel=1e-9)
+        assert members.density()[row] == pytest.approx(
+            run.get_density(name)[-1] / web.species[name].body_mass_kg, rel=1e-9
+        )
         assert mean[row] == pytest.approx(web.species[name].density_per_km2, rel=0.01)
 
 
@@ -217,7 +219,7 @@ def test_counts_teach_a_parameter_that_is_wrong(web):
 
 
 def test_species_that_nothing_counts_and_nothing_joins_to_keep_their_spread():
-    web = bundled_web("savanna", bundled_species())
+    web = load_bundled_web("savanna", load_bundled_species())
     runs = []
     for told in (True, False):
         members = MapMembers(web, 60, Spread(), seed=3)

@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 
-from linnaea.twin.data.life_table import growth_factor, leslie_matrix, stable_ages
+from linnaea.twin.data.life_table import compute_growth_factor, compute_stable_ages, make_leslie_matrix
 from linnaea.twin.engine.neighbours import Space
 from linnaea.twin.engine.world import CAUSE, World, advance
 from linnaea.twin.reference_models.birth_death import BirthDeath, DeliverLitters, Generation
-from linnaea.twin.reference_models.metapopulation import Colonise, Settle, patch_of, place
+from linnaea.twin.reference_models.metapopulation import Colonise, Settle, find_patches, place_animals
 
 FERTILITY, SURVIVAL = (0.0, 1.2, 1.5, 0.7), (0.5, 0.8, 0.3)
 
@@ -42,14 +42,16 @@ def test_the_number_of_young_is_that_of_an_age_thinned_by_the_crowd():
 
 
 def test_a_population_of_all_ages_grows_by_the_eigenvalue_of_its_matrix():
-    matrix, steps = leslie_matrix(FERTILITY, SURVIVAL), 8
-    numbers = np.rint(4000 * stable_ages(matrix)).astype(int)
+    matrix, steps = make_leslie_matrix(FERTILITY, SURVIVAL), 8
+    numbers = np.rint(4000 * compute_stable_ages(matrix)).astype(int)
     world = world_of(Generation(fertility=FERTILITY, survival=SURVIVAL), seed=1)
     world.agents.add(numbers.sum(), born_h=-np.repeat(np.arange(4), numbers))
     advance(world, steps)
-    expected = numbers.sum() * growth_factor(matrix) ** steps
+    expected = numbers.sum() * compute_growth_factor(matrix) ** steps
     # The variance of one animal's young and survival is below 2.
-    spread = math.sqrt(sum(2 * numbers.sum() * growth_factor(matrix) ** (2 * steps - 1 - k) for k in range(steps)))
+    spread = math.sqrt(
+        sum(2 * numbers.sum() * compute_growth_factor(matrix) ** (2 * steps - 1 - k) for k in range(steps))
+    )
     assert abs(len(world.agents) - expected) < 4 * spread
 
 
@@ -88,7 +90,7 @@ def test_a_local_capacity_thins_a_crowded_cell_and_lets_an_empty_one_fill():
     world.agents.add(1500, x=0.5, y=0.5, species=np.arange(1500) % 2)
     world.agents.add(20, x=1.5, y=0.5, species=np.arange(20) % 2)
     advance(world, 240)
-    numbers = np.bincount(patch_of(world, world.agents.slots()), minlength=2)
+    numbers = np.bincount(find_patches(world, world.agents.slots()), minlength=2)
     assert (np.abs(numbers - 400) < 4 * math.sqrt(400)).all()
     assert (world.counts() > 0).all()
 
@@ -96,10 +98,10 @@ def test_a_local_capacity_thins_a_crowded_cell_and_lets_an_empty_one_fill():
 def test_young_settle_where_nobody_lives_and_the_others_are_lost():
     rules = BirthDeath(birth_per_h=2.0, death_per_h=0.0), DeliverLitters(), Settle()
     world = world_of(*rules, space=grid(5, 4), dt_h=0.5)
-    place(world, world.agents.add(8), np.arange(8))
+    place_animals(world, world.agents.add(8), np.arange(8))
     for _ in range(20):
         advance(world, 1)
-        patches = patch_of(world, world.agents.slots())
+        patches = find_patches(world, world.agents.slots())
         assert len(np.unique(patches)) == len(patches)
     # Nobody dies but the young that find no place, and those who were first stay.
     assert set(range(8)) <= set(patches.tolist()) and len(patches) == 20
@@ -110,7 +112,7 @@ def test_young_settle_where_nobody_lives_and_the_others_are_lost():
 def test_patches_are_taken_as_levins_says():
     rules = BirthDeath(birth_per_h=0.5, death_per_h=0.2), DeliverLitters(), Settle()
     world, taken = world_of(*rules, space=grid(40, 40), dt_h=0.05, seed=1), []
-    place(world, world.agents.add(960), np.arange(960))
+    place_animals(world, world.agents.add(960), np.arange(960))
     advance(world, 600, each=lambda world: taken.append(len(world.agents) / 1600))
     assert np.mean(taken) == pytest.approx(0.6, abs=0.04)
 
@@ -119,7 +121,7 @@ def test_every_species_comes_to_every_island_once():
     world = world_of(Colonise(rate_per_h=50.0), space=grid(3, 2), species=("ant", "bee", "fly"))
     advance(world, 3)
     a = world.agents
-    pairs = set(zip(patch_of(world, a.slots()).tolist(), a.species[a.slots()].tolist(), strict=True))
+    pairs = set(zip(find_patches(world, a.slots()).tolist(), a.species[a.slots()].tolist(), strict=True))
     assert len(a) == 18 and len(pairs) == 18
     closed = world_of(Colonise(rate_per_h=0.0), space=grid(3, 2))
     advance(closed, 3)
@@ -131,8 +133,8 @@ def test_slots_carry_no_meaning_to_generations_and_settlers():
     for every in (0, 1):
         rules = Generation(fertility=(1.2, 1.0), survival=(0.5,), crowding=1e-3), Settle()
         world = world_of(*rules, space=grid(20, 10), resort_every=every, seed=3)
-        place(world, world.agents.add(100), np.arange(100))
+        place_animals(world, world.agents.add(100), np.arange(100))
         advance(world, 10)
         a = world.agents
-        keys.append(sorted(zip(a.key[a.slots()].tolist(), patch_of(world, a.slots()).tolist(), strict=True)))
+        keys.append(sorted(zip(a.key[a.slots()].tolist(), find_patches(world, a.slots()).tolist(), strict=True)))
     assert keys[0] == keys[1] and len(keys[0]) > 20

@@ -9,7 +9,7 @@ import pytest
 
 from linnaea.twin.assembly.world_builder import build_world
 from linnaea.twin.commands.worlds import WorldsConfig, main
-from linnaea.twin.data.world_file import bundled_worlds, load_world
+from linnaea.twin.data.world_file import list_bundled_worlds, load_world
 from linnaea.twin.engine.rng import MOVEMENT
 from linnaea.twin.engine.world import PHASES, step
 from linnaea.twin.reports.odd import describe_model, find_columns, find_streams, list_phases
@@ -104,7 +104,7 @@ def test_random_processes_and_columns_are_read_from_the_code(world):
     assert "litter" not in find_columns(by_name["UpdateHerds"], world)
 
 
-@pytest.mark.parametrize("name", bundled_worlds())
+@pytest.mark.parametrize("name", list_bundled_worlds())
 def test_every_bundled_world_can_be_described(name, tmp_path):
     main(WorldsConfig(world=name, odd=tmp_path / "odd.md"))
     text = (tmp_path / "odd.md").read_text("utf-8")

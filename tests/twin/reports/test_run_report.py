@@ -8,7 +8,7 @@ import pytest
 
 from linnaea.pages.html import render_scale_bar
 from linnaea.twin.commands.compare import CompareConfig, main
-from linnaea.twin.data.foodweb import draw_web
+from linnaea.twin.data.foodweb import lay_out_web
 from linnaea.twin.reports.charts import (
     BandedLine,
     choose_ticks,
@@ -128,7 +128,7 @@ def test_a_map_has_north_up_and_its_highest_cell_lightest():
 
 def test_the_web_stands_plants_below_and_hunters_above(folders):
     run = load_run(folders[0])
-    chart = draw_food_web(draw_web(run.data.web))
+    chart = draw_food_web(lay_out_web(run.data.web))
     height = {
         name: float(re.search(rf'cy="(\d+)"[^>]*><title>{name}', chart).group(1))
         for name in ("clover", "rabbit", "red fox")

@@ -6,7 +6,7 @@ import pytest
 
 from linnaea.twin.commands.compare import CompareConfig
 from linnaea.twin.commands.compare import main as compare
-from linnaea.twin.scenarios.no_effect import idle
+from linnaea.twin.scenarios.no_effect import interventions_without_effect
 from linnaea.twin.scenarios.scenario_file import attach, parse_scenario
 from made_runs import make_run
 from made_worlds import changed, small
@@ -27,7 +27,7 @@ HOURS = 10 * 24.0
 def told(*tables: dict, world="tutorial", **options) -> list[str]:
     built = small(world, **({"dt_h": 24.0} | options))
     attach(built, parse_scenario({"version": 1, "intervention": list(tables)}), HOURS)
-    return idle(built, HOURS)
+    return interventions_without_effect(built, HOURS)
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from linnaea.twin.commands.docs_writer import fill
 from linnaea.twin.engine.agents import HOURS_A_YEAR
 from linnaea.twin.engine.neighbours import Space
 from linnaea.twin.engine.world import CAUSE, World, step
-from linnaea.twin.scenarios.interventions import KINDS, Intervene, step_of
-from linnaea.twin.scenarios.regions import Place, read_place
-from linnaea.twin.scenarios.scenario_file import attach, duration, parse_scenario, read_scenario
+from linnaea.twin.scenarios.interventions import KINDS, Intervene, find_first_step
+from linnaea.twin.scenarios.regions import Region, read_region
+from linnaea.twin.scenarios.scenario_file import attach, format_duration, parse_scenario, read_scenario
 
 DAY = 24.0
 
@@ -273,15 +273,15 @@ def test_a_file_that_cannot_be_read_says_so(tmp_path):
 
 
 def test_a_polygon_holds_what_lies_in_it():
-    place = read_place("polygon", "m", [[0, 0], [4, 0], [4, 4], [2, 2], [0, 4]], "here")
+    place = read_region("polygon", "m", [[0, 0], [4, 0], [4, 4], [2, 2], [0, 4]], "here")
     inside = place.contains(np.array([1.0, 2.0, 2.0, 3.5, 5.0]), np.array([1.0, 1.0, 3.0, 3.0, 1.0]))
     assert inside.tolist() == [True, True, False, True, False]
 
 
 def test_a_polygon_may_be_closed_by_its_first_corner_and_touch_itself():
-    closed = read_place("polygon", "m", [[0, 0], [4, 0], [4, 4], [0, 0]], "here")
+    closed = read_region("polygon", "m", [[0, 0], [4, 0], [4, 4], [0, 0]], "here")
     assert closed.contains(np.array([3.0]), np.array([1.0])).all()
-    read_place("polygon", "m", [[0, 0], [2, 2], [4, 0], [4, 4], [2, 2], [0, 4]], "here")
+    read_region("polygon", "m", [[0, 0], [2, 2], [4, 0], [4, 4], [2, 2], [0, 4]], "here")
 
 
 def test_species_go_by_their_scientific_names_too():
@@ -298,7 +298,7 @@ def test_species_go_by_their_scientific_names_too():
 
 def test_a_length_of_time_is_told_as_one_asks_for_it():
     told = [
-        duration(hours)
+        format_duration(hours)
         for hours in (
             24,
             2 * DAY,
@@ -314,13 +314,13 @@ def test_a_length_of_time_is_told_as_one_asks_for_it():
 
 
 def test_a_place_smaller_than_a_cell_is_the_cell_it_lies_in():
-    place = Place(form="circle", points_m=((130.0, 10.0),), radius_m=5.0)
+    place = Region(form="circle", points_m=((130.0, 10.0),), radius_m=5.0)
     mask = place.mask(Space(width_m=400, height_m=400), (4, 4))
     assert np.argwhere(mask).tolist() == [[0, 1]]
 
 
 def test_steps_are_counted_from_the_hour():
-    assert [step_of(h, 24.0) for h in (0, 24, 25, 48)] == [0, 1, 2, 2]
+    assert [find_first_step(h, 24.0) for h in (0, 24, 25, 48)] == [0, 1, 2, 2]
 
 
 def test_the_hooks_are_given_back_after_a_stop_too(tmp_path):

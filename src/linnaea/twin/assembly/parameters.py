@@ -17,11 +17,11 @@ from linnaea.twin.data.world_file import (
     Animal,
     Food,
     WorldData,
-    animal_species,
     check_number,
-    food_species,
-    scientific_names,
-    start_counts,
+    compute_start_counts,
+    map_scientific_names,
+    select_animals,
+    select_foods,
 )
 
 _PLAIN = ("settings", "landscape", "ground")
@@ -39,8 +39,8 @@ def _numbers(config: object) -> list[str]:
 def parameter_names(data: WorldData) -> list[str]:
     """The names of all single numbers of a world that may be varied."""
     names = [f"{table}.{name}" for table in _PLAIN for name in _numbers(getattr(data, table))]
-    names += [f"animals.{one}.{name}" for one in animal_species(data) for name in _numbers(Animal())]
-    names += [f"foods.{one}.{name}" for one in food_species(data) for name in _numbers(Food())]
+    names += [f"animals.{one}.{name}" for one in select_animals(data) for name in _numbers(Animal())]
+    names += [f"foods.{one}.{name}" for one in select_foods(data) for name in _numbers(Food())]
     for one in data.web.species.values():
         names += [f"species.{one.name}.{name}" for name in NUMERIC if not math.isnan(getattr(one, name))]
     return names
@@ -53,7 +53,7 @@ def full_name(data: WorldData, name: str) -> str:
         return name
     table, _, rest = name.partition(".")
     one, _, field = rest.rpartition(".")
-    common = f"{table}.{scientific_names(data).get(one, one)}.{field}"
+    common = f"{table}.{map_scientific_names(data).get(one, one)}.{field}"
     if common in known:
         return common
     hint = nearest(name, known, otherwise=f"linnaea twin worlds {data.name} --parameters lists them")
@@ -89,7 +89,7 @@ def compute_defaults(data: WorldData) -> dict[str, tuple[float, str]]:
 
     from linnaea.twin.assembly.rule_parameters import HOURS_A_YEAR, animal_tables, food_tables
 
-    counts, area_km2 = start_counts(data), data.ground.width_km * data.ground.height_km
+    counts, area_km2 = compute_start_counts(data), data.ground.width_km * data.ground.height_km
     a = animal_tables(data, data.ground.dt_h, counts, data.landscape.cell_km**2)
     flat = np.ones((1, 1))
     f = food_tables(data, {"elevation_m": flat, "rain_share": flat}, area_km2)[0]
@@ -103,7 +103,7 @@ def compute_defaults(data: WorldData) -> dict[str, tuple[float, str]]:
         "moist_half_mm": f["food_moist_half_mm"],
         "burns": f["food_burns"],
     }
-    rows = {"animals": list(animal_species(data)), "foods": list(food_species(data))}
+    rows = {"animals": list(select_animals(data)), "foods": list(select_foods(data))}
     values = {}
     for name in parameter_names(data):
         if math.isnan(get_value(data, name)):

@@ -12,7 +12,7 @@ import numpy as np
 
 from linnaea.twin.data.allometry import LAWS
 from linnaea.twin.data.species import Species
-from linnaea.twin.data.world_file import Animal, Food, WorldData, animal_species, food_species
+from linnaea.twin.data.world_file import Animal, Food, WorldData, select_animals, select_foods
 from linnaea.twin.engine.agents import HOURS_A_YEAR
 from linnaea.twin.engine.neighbours import Space
 from linnaea.twin.rules.energy_budget import FAT_KJ_PER_KG, PLANT_KJ_PER_KG, TISSUE_KJ_PER_KG
@@ -70,7 +70,7 @@ def usual_kg_km2(species: Species) -> float:
 
 def food_tables(data: WorldData, layers: Tables, cell_km2: float) -> tuple[Tables, Tables]:
     """Parameters [l] of the foods, and the arrays food and capacity [l, r, c] in kilojoules a cell."""
-    species = list(food_species(data).values())
+    species = list(select_foods(data).values())
     shape = layers["elevation_m"].shape
     p: Tables = {
         name: np.zeros(len(species))
@@ -128,7 +128,7 @@ def _given(value: float, default: float) -> float:
 
 def animal_tables(data: WorldData, dt_h: float, counts: dict[str, int], cell_km2: float) -> Tables:
     """Parameters [s] of bodies, life histories, movement and groups."""
-    species, settings = list(animal_species(data).values()), data.settings
+    species, settings = list(select_animals(data).values()), data.settings
     n = len(species)
     own = [data.animals.get(one.name, Animal()) for one in species]
     eaten = {link.prey for link in data.web.links}
@@ -234,8 +234,8 @@ def _breeding(species: list[Species]) -> Tables:
 
 def diet_tables(data: WorldData, foods: Tables, cell_km2: float) -> Tables:
     """What each species eats from the layers: food rows and weights [s, most], their number, half-saturation and hill [s]."""
-    species, names, s = list(animal_species(data)), foods["food_names"].tolist(), data.settings
-    usual_l = np.array([usual_kg_km2(one) for one in food_species(data).values()]) * foods["food_kj_kg"] * cell_km2
+    species, names, s = list(select_animals(data)), foods["food_names"].tolist(), data.settings
+    usual_l = np.array([usual_kg_km2(one) for one in select_foods(data).values()]) * foods["food_kj_kg"] * cell_km2
     half_of = np.where(
         foods["food_kind"] < DEAD, s.half_plants, np.where(foods["food_kind"] == POOL, s.half_pools, s.half_dead)
     )
@@ -270,7 +270,7 @@ def hunt_tables(data: WorldData, p: Tables, cell_km2: float) -> Tables:
 
     A hungry predator kills, at the usual densities of its prey, what feeds `catch_margin` times its needs.
     """
-    species = animal_species(data)
+    species = select_animals(data)
     names = list(species)
     n, s = len(names), data.settings
     weight = np.zeros((n, n))
@@ -301,7 +301,7 @@ def hunt_tables(data: WorldData, p: Tables, cell_km2: float) -> Tables:
 
 def trait_tables(data: WorldData, p: Tables) -> Tables:
     """Means and deviations [s, t] of the heritable traits, and which foods suit which value [s, most]."""
-    names, n_traits = list(animal_species(data)), max(1, len(data.traits))
+    names, n_traits = list(select_animals(data)), max(1, len(data.traits))
     mean, additive, rest = np.zeros((3, len(names), n_traits))
     best, width = np.zeros((2, *p["graze_foods"].shape))
     foods = p["food_names"].tolist()

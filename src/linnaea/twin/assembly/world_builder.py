@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from linnaea.store import hash_bytes
+from linnaea.twin.assembly.layers import make_layers
 from linnaea.twin.assembly.rule_parameters import parameter_tables
-from linnaea.twin.data.landscape import make_layers
-from linnaea.twin.data.world_file import WorldData, animal_species, food_species, load_world, start_counts
+from linnaea.twin.data.world_file import WorldData, compute_start_counts, load_world, select_animals, select_foods
 from linnaea.twin.engine.neighbours import Space
 from linnaea.twin.engine.world import Rule, World
 from linnaea.twin.rules.disease import CountContacts, ProgressDisease
@@ -74,7 +74,7 @@ def check_size(data: WorldData, area_share: float, hours: float, every_h: float)
     kinds = len(data.web.species)
     cells = area_km2 / min(data.landscape.cell_km, side * min(space.width_km, space.height_km)) ** 2
     needs = {
-        "animals": (sum(start_counts(data, area_share).values()), _ANIMAL_BYTES, "--area"),
+        "animals": (sum(compute_start_counts(data, area_share).values()), _ANIMAL_BYTES, "--area"),
         "cells of the landscape": (cells, _CELL_BYTES * kinds, "landscape.cell_km or --area"),
         "cells to look around in": (area_km2 * 1e6 / space.search_m**2, 16, "ground.search_m or --area"),
         "records": (hours / every_h, 200 * kinds, "--years or --every-days"),
@@ -106,7 +106,7 @@ def build_world(
     """
     data = name if isinstance(name, WorldData) else load_world(name)
     if n_animals is not None:
-        whole = sum(start_counts(data).values())
+        whole = sum(compute_start_counts(data).values())
         if n_animals < 1 or whole == 0:
             raise ValueError(f"n_animals: {n_animals} is no number of animals for {data.name!r}; give at least 1")
         area_share = n_animals / whole
@@ -119,20 +119,20 @@ def build_world(
         height_km=data.ground.height_km * side,
         dt_h=dt_h or data.ground.dt_h,
     )
-    counts = start_counts(data, area_share)
-    if not any(counts.values()) and any(start_counts(data).values()):
+    counts = compute_start_counts(data, area_share)
+    if not any(counts.values()) and any(compute_start_counts(data).values()):
         raise ValueError(f"an area of {area_share:g} of {data.name!r} holds not one animal; choose a larger one")
     space = Space(width_m=1000 * ground.width_km, height_m=1000 * ground.height_km, cell_m=ground.search_m)
     layers = make_layers(data.landscape, space, data.landscape.map_seed)
     parameters, arrays = parameter_tables(data, space, layers, ground.dt_h, counts)
     digest = hash_bytes(*[np.ascontiguousarray(v).tobytes() for v in (*parameters.values(), *arrays.values())])
-    food_layers = dict(zip(food_species(data), arrays["food"], strict=True))
+    food_layers = dict(zip(select_foods(data), arrays["food"], strict=True))
     world = World(
         space=space,
         rules=make_rules(data, ground.dt_h, digest),
         seed=seed,
         dt_h=ground.dt_h,
-        species=tuple(animal_species(data)),
+        species=tuple(select_animals(data)),
         traits=tuple(t for trait in data.traits for t in (trait, f"{trait}_value")),
         capacity=max(64, int(1.2 * sum(counts.values()))),
         strict=strict,

@@ -118,7 +118,7 @@ def main(config: AssimilateConfig) -> int:
 
 def _members(config: AssimilateConfig, data):
     from linnaea.twin.assembly.world_builder import build_world
-    from linnaea.twin.data.world_file import start_counts
+    from linnaea.twin.data.world_file import compute_start_counts
     from linnaea.twin.inference.ensemble_members import NOISE_LEVELS, MapMembers, Spread, WorldMembers
 
     spread = Spread(start=config.start_sd, parameter=config.parameter_sd, noise=config.noise)
@@ -129,7 +129,7 @@ def _members(config: AssimilateConfig, data):
         ]
         return WorldMembers(worlds, spread, config.seed)
     area = data.ground.width_km * data.ground.height_km
-    start = {name: count / area for name, count in start_counts(data).items() if count}
+    start = {name: count / area for name, count in compute_start_counts(data).items() if count}
     return MapMembers(data.web, config.ensemble, spread, config.seed, start, config.area_km2 or area, NOISE_LEVELS)
 
 

@@ -113,16 +113,16 @@ def main(config: CalibrateConfig) -> int:
 
     from linnaea.twin.assembly.parameters import describe_out_of_range, full_name, read_range
     from linnaea.twin.commands.run import TwinRunConfig, make_plan, say, tell_small_groups
-    from linnaea.twin.data.world_file import animal_species, load_world, scientific_names
+    from linnaea.twin.data.world_file import load_world, map_scientific_names, select_animals
     from linnaea.twin.engine.agents import HOURS_A_YEAR
     from linnaea.twin.inference.abc_smc import infer
     from linnaea.twin.reports.study_reports import write_calibration
     from linnaea.twin.runs.design_points import run_points
 
     data = load_world(config.world)
-    species = tuple(animal_species(data))
+    species = tuple(select_animals(data))
     ranges = [(full_name(data, name), low, high) for name, low, high in map(read_range, config.parameter)]
-    observed, left_out = read_observations(config.observations, species, scientific_names(data))
+    observed, left_out = read_observations(config.observations, species, map_scientific_names(data))
     for line in describe_out_of_range(data, ranges):
         say(line)
     for reason in left_out:

@@ -10,7 +10,7 @@ from pathlib import Path
 from linnaea.options import field_help
 from linnaea.twin.data.landscape import Landscape
 from linnaea.twin.data.world_file import TOP_KEYS, Animal, Food, Ground, Settings
-from linnaea.twin.scenarios.scenario_file import schema_table
+from linnaea.twin.scenarios.scenario_file import format_schema
 
 TABLES = {"ground": Ground, "landscape": Landscape, "settings": Settings, "foods.NAME": Food, "animals.NAME": Animal}
 
@@ -39,7 +39,7 @@ def _default(one: Field) -> str:
     return {True: "true", False: "false"}[value] if isinstance(value, bool) else f"{value}" or "none"
 
 
-MARKED = {"schema": schema_table, "keys": world_table}
+MARKED = {"schema": format_schema, "keys": world_table}
 
 
 def fill(text: str) -> str:

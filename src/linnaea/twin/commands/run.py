@@ -83,7 +83,7 @@ def make_plan(config: TwinRunConfig):
     from linnaea.twin.data.world_file import load_world
     from linnaea.twin.engine.agents import HOURS_A_YEAR
     from linnaea.twin.runs.ensemble import Plan, code_hash, kept_plan, record_interval, world_hash
-    from linnaea.twin.scenarios.scenario_file import duration, read_scenario
+    from linnaea.twin.scenarios.scenario_file import format_duration, read_scenario
 
     data = load_world(config.world)
     settings = tuple((full_name(data, name), value) for name, value in map(read_setting, config.set))
@@ -100,7 +100,7 @@ def make_plan(config: TwinRunConfig):
         )
     every_h = 24 * config.every_days if config.every_days else kept.every_h if kept else record_interval(data, hours)
     if every_h < data.ground.dt_h:
-        raise ValueError(f"--every-days {every_h / 24:g} is less than a step, {duration(data.ground.dt_h)}")
+        raise ValueError(f"--every-days {every_h / 24:g} is less than a step, {format_duration(data.ground.dt_h)}")
     check_size(data, config.area, hours, every_h)
     if config.scenario:
         read_scenario(config.scenario)
@@ -123,11 +123,11 @@ def make_plan(config: TwinRunConfig):
 
 def tell_small_groups(config) -> None:
     """Says which species the area of a run leaves less than one group of."""
-    from linnaea.twin.data.world_file import animal_species, load_world, small_groups
+    from linnaea.twin.data.world_file import find_small_groups, load_world, select_animals
 
     data = load_world(config.world)
-    if found := small_groups(data, config.area):
-        groups = {name: round(one.herd_size) for name, one in animal_species(data).items()}
+    if found := find_small_groups(data, config.area):
+        groups = {name: round(one.herd_size) for name, one in select_animals(data).items()}
         told = ", ".join(f"{name} {count} of {groups[name]}" for name, count in found.items())
         say(f"at --area {config.area:g} {len(found)} species start with fewer animals than one group has: {told}")
 
@@ -136,12 +136,12 @@ def main(config: TwinRunConfig) -> int:
     """Runs what was asked; exit code 0, or 1 when a member failed: what it wrote down by then is kept."""
     from linnaea.twin.runs.ensemble import build_member, prepare_folder, run_members, unfinished
     from linnaea.twin.runs.results import load_run
-    from linnaea.twin.scenarios.no_effect import idle
+    from linnaea.twin.scenarios.no_effect import interventions_without_effect
 
     plan = make_plan(config)
     # What is wrong with the scenario in this world shows here, before anything is written.
     world, _ = build_member(plan, config.scenario.parent if config.scenario else config.out, 0)
-    without_effect = idle(world, plan.hours)
+    without_effect = interventions_without_effect(world, plan.hours)
     prepare_folder(config.out, plan, config.scenario, config.resume, config.replace)
     tell_small_groups(config)
     for line in without_effect:
@@ -159,7 +159,7 @@ def main(config: TwinRunConfig) -> int:
 def finish(run, config: TwinRunConfig, without_effect: list[str]) -> int:
     """Writes everything that is made of a run's records, the manifest last, and shows what became of whom.
 
-    `without_effect` are the lines of `idle.idle` about its scenario.
+    `without_effect` are the lines of `interventions_without_effect` about its scenario.
     """
     from dataclasses import asdict
 
@@ -170,7 +170,7 @@ def finish(run, config: TwinRunConfig, without_effect: list[str]) -> int:
     from linnaea.twin.reports.ro_crate import write_crate
     from linnaea.twin.reports.tables import write_outputs
     from linnaea.twin.runs.ensemble import KIND
-    from linnaea.twin.scenarios.scenario_file import duration
+    from linnaea.twin.scenarios.scenario_file import format_duration
 
     written = write_outputs(run, config.tables)
     written.append(write_odd(run))
@@ -190,7 +190,7 @@ def finish(run, config: TwinRunConfig, without_effect: list[str]) -> int:
         "without_effect": without_effect,
     }
     write_json(run.folder / "manifest.json", manifest)
-    print(f"{run.title}, {duration(run.hours)}, {len(run.members)} members (5 % … median … 95 % at the end)")
+    print(f"{run.title}, {format_duration(run.hours)}, {len(run.members)} members (5 % … median … 95 % at the end)")
     width = max(map(len, run.species))
     for index, name in enumerate(run.species):
         low, middle, high = np.quantile(counts[:, -1, index], (0.05, 0.5, 0.95))
@@ -199,11 +199,11 @@ def finish(run, config: TwinRunConfig, without_effect: list[str]) -> int:
         f"{len(run.data.unmeasured())} values of this world were never checked against a source: see unverified.{config.tables}"
     )
     for member, reason in run.failures.items():
-        until = f"after {duration(run.lived_h(member))}" if member in run.broken else "at once"
+        until = f"after {format_duration(run.lived_h(member))}" if member in run.broken else "at once"
         say(f"member {member + 1} failed {until}: {reason}")
     say(f"written to {run.folder}: {', '.join(path.name for path in written)}")
     if run.failures:
-        reached = "" if run.whole else f"; no member reached its end, means go to {duration(run.hours)}"
+        reached = "" if run.whole else f"; no member reached its end, means go to {format_duration(run.hours)}"
         say(
             f"{len(run.failures)} of {run.plan.members} members failed{reached}; --resume goes on from the last good checkpoints, or the start"
         )

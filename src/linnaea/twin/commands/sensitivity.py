@@ -130,7 +130,7 @@ def main(config: SensitivityConfig) -> int:
     from linnaea.store import atomic_path
     from linnaea.twin.assembly.parameters import describe_out_of_range, full_name, grade_of, read_range
     from linnaea.twin.commands.run import TwinRunConfig, make_plan, say, tell_small_groups
-    from linnaea.twin.data.world_file import animal_species, load_world
+    from linnaea.twin.data.world_file import load_world, select_animals
     from linnaea.twin.reports.study_reports import write_sensitivity
     from linnaea.twin.runs.design_points import run_points
 
@@ -165,7 +165,7 @@ def main(config: SensitivityConfig) -> int:
         raise ValueError(f"{len(failed)} of {len(points)} points failed, the first: {failed[0]}; narrow the ranges")
     outcome_ns = np.array([point.last(config.last_years) for point in points])
     rows = []
-    for index, species in enumerate(animal_species(data)):
+    for index, species in enumerate(select_animals(data)):
         indices = analyse(config.method, problem, points_np, outcome_ns[:, index], config.seed)
         for number, name in enumerate(problem["names"]):
             row = {"species": species, "parameter": name, "low": ranges[number][1], "high": ranges[number][2]}

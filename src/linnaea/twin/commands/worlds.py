@@ -22,14 +22,14 @@ class WorldsConfig:
 
 def main(config: WorldsConfig) -> int:
     """Prints what was asked; exit code 0."""
-    from linnaea.twin.data.world_file import bundled_worlds
+    from linnaea.twin.data.world_file import list_bundled_worlds
 
     if not config.world:
         if config.parameters or config.odd or config.copy:
             raise ValueError(
                 "--parameters, --odd and --copy need a world; name one, e.g. linnaea twin worlds tutorial --parameters"
             )
-        known = bundled_worlds()
+        known = list_bundled_worlds()
         width = max(map(len, known))
         for name, about in known.items():
             print(f"{name:<{width}}  {about}")
@@ -41,7 +41,7 @@ def main(config: WorldsConfig) -> int:
 def show(config: WorldsConfig) -> None:
     """Prints one world."""
     from linnaea.twin.assembly.parameters import compute_defaults, get_value, grade_of, parameter_names
-    from linnaea.twin.data.world_file import copy_world, food_species, load_world, start_counts
+    from linnaea.twin.data.world_file import compute_start_counts, copy_world, load_world, select_foods
 
     data = load_world(config.world)
     if config.copy:
@@ -66,10 +66,10 @@ def show(config: WorldsConfig) -> None:
     print(f"{data.name}: {data.about}")
     print(f"{ground.width_km:g} × {ground.height_km:g} km, steps of {ground.dt_h:g} h")
     print("animals at the start:")
-    for name, count in start_counts(data).items():
+    for name, count in compute_start_counts(data).items():
         one = data.web.species[name]
         print(f"  {count:>9,}  {name} ({one.scientific_name}), {one.body_mass_kg:g} kg, {one.diet}")
-    print("foods: " + ", ".join(food_species(data)))
+    print("foods: " + ", ".join(select_foods(data)))
     print(
         f"{len(data.unmeasured())} values were never checked against a source; --parameters lists all, each with its grade"
     )

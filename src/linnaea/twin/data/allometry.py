@@ -130,36 +130,36 @@ class NetworkConstants:
 NETWORK = NetworkConstants()
 
 
-def capture_success(predator_mass, prey_mass, constants: NetworkConstants = NETWORK):
+def compute_capture_success(predator_mass, prey_mass, constants: NetworkConstants = NETWORK):
     """Share 0..1 of encounters that end with a capture: (R e^(1−R))^width, R the mass ratio over the optimal one."""
     ratio = np.asarray(predator_mass, float) / np.asarray(prey_mass, float) / constants.optimal_ratio
     return (ratio * np.exp(1 - ratio)) ** constants.width
 
 
-def capture_rate(predator_mass, prey_mass, prey_is_plant, constants: NetworkConstants = NETWORK):
+def compute_capture_rate(predator_mass, prey_mass, prey_is_plant, constants: NetworkConstants = NETWORK):
     """Dimensionless capture rate of one predator, before it is divided by the number of its prey species."""
     prey = np.where(prey_is_plant, constants.capture_plant, np.asarray(prey_mass, float) ** constants.capture_prey)
     reach = constants.capture * np.asarray(predator_mass, float) ** constants.capture_predator * prey
-    return reach * capture_success(predator_mass, prey_mass, constants)
+    return reach * compute_capture_success(predator_mass, prey_mass, constants)
 
 
-def handling_time(predator_mass, prey_mass, constants: NetworkConstants = NETWORK):
+def compute_handling_time(predator_mass, prey_mass, constants: NetworkConstants = NETWORK):
     """Dimensionless time that one predator needs for one prey."""
     predator = np.asarray(predator_mass, float) ** constants.handling_predator
     return constants.handling * predator * np.asarray(prey_mass, float) ** constants.handling_prey
 
 
-def mass_specific_metabolism(mass_kg, law: str = "field_metabolic_rate"):
+def compute_mass_specific_metabolism(mass_kg, law: str = "field_metabolic_rate"):
     """Share of its own mass that a body spends a year, 1/y, of the watts of a law and the energy of tissue."""
     return LAWS[law](mass_kg) * SECONDS_PER_YEAR / TISSUE_J_PER_KG / np.asarray(mass_kg, float)
 
 
-def mass_specific_ingestion(mass_kg):
+def compute_mass_specific_ingestion(mass_kg):
     """Most food that a body takes a year, as multiples of its own mass (1/y)."""
     return LAWS["max_ingestion"](mass_kg) * DAYS_PER_YEAR / np.asarray(mass_kg, float)
 
 
-def fit_power(mass, value, confidence: float = 0.95) -> dict[str, float]:
+def fit_power_law(mass, value, confidence: float = 0.95) -> dict[str, float]:
     """Slope of log value on log mass by least squares, with its interval: slope, low, high, coefficient, n.
 
     ValueError below three points or where all masses are one. Needs the extra `twin`.

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from linnaea.options import nearest
-from linnaea.standards.commented_csv import check_width, read_table, table_rows
-from linnaea.twin.data.allometry import NETWORK, NetworkConstants, capture_success
+from linnaea.standards.commented_csv import check_width, parse_rows, read_csv_text
+from linnaea.twin.data.allometry import NETWORK, NetworkConstants, compute_capture_success
 from linnaea.twin.data.evidence import ALLOMETRIC, check_grade
 from linnaea.twin.data.species import EATS, Species
 
@@ -73,8 +73,8 @@ class FoodWeb:
     def without(self, *names: str) -> FoodWeb:
         """The web after these species are gone, and all that starve for it."""
         for name in names:
-            _known(name, self.species, "remove")
-        gone = set(names) | set(starving(self, names))
+            _get_species(name, self.species, "remove")
+        gone = set(names) | set(find_starving(self, names))
         return FoodWeb(
             species={name: species for name, species in self.species.items() if name not in gone},
             links=tuple(link for link in self.links if not {link.predator, link.prey} & gone),
@@ -84,27 +84,29 @@ class FoodWeb:
 def read_web(path: Path | str, species: Mapping[str, Species]) -> FoodWeb:
     """The web of a CSV table, with those of `species` that it names. ValueError in one line for what cannot be."""
     path = Path(path)
-    return _web_of(parse_links(read_table(path, "food web", "predator, prey, grade"), path.name), species, path.name)
+    return _select_web(
+        parse_links(read_csv_text(path, "food web", "predator, prey, grade"), path.name), species, path.name
+    )
 
 
-def bundled_web(world: str, species: Mapping[str, Species]) -> FoodWeb:
+def load_bundled_web(world: str, species: Mapping[str, Species]) -> FoodWeb:
     """The web of a bundled world, with those of `species` that it names."""
     table = resources.files("linnaea.twin").joinpath(f"tables/{world}_web.csv")
     if not table.is_file():
         raise ValueError(f"food web {world!r} is not bundled; give the path of a table")
-    return _web_of(parse_links(table.read_text("utf-8"), f"{world}_web.csv"), species, f"{world}_web.csv")
+    return _select_web(parse_links(table.read_text("utf-8"), f"{world}_web.csv"), species, f"{world}_web.csv")
 
 
-def _web_of(links: tuple[Feeding, ...], species: Mapping[str, Species], where: str) -> FoodWeb:
+def _select_web(links: tuple[Feeding, ...], species: Mapping[str, Species], where: str) -> FoodWeb:
     named = {name for link in links for name in (link.predator, link.prey)}
     for name in sorted(named):
-        _known(name, species, where)
+        _get_species(name, species, where)
     return FoodWeb(species={name: one for name, one in species.items() if name in named}, links=links)
 
 
 def parse_links(text: str, where: str = "food web") -> tuple[Feeding, ...]:
     """The links of a table's text; `where` begins an error."""
-    rows = table_rows(text)
+    rows = parse_rows(text)
     names = [f.name for f in fields(Feeding)]
     for column in rows.fieldnames or ():
         if column not in names:
@@ -119,7 +121,7 @@ def parse_links(text: str, where: str = "food web") -> tuple[Feeding, ...]:
         at = f"{where}: {given.get('predator', '?')} eats {given.get('prey', '?')}"
         for key, (low, high) in _RANGES.items():
             if key in given:
-                given[key] = _number(given[key], key, low, high, at)
+                given[key] = _parse_number(given[key], key, low, high, at)
         given["grade"] = check_grade(given.get("grade", ""), at)
         given["loop"] = {"": False, "no": False, "yes": True}.get(given.get("loop", ""))
         if given["loop"] is None:
@@ -130,10 +132,10 @@ def parse_links(text: str, where: str = "food web") -> tuple[Feeding, ...]:
     return tuple(links)
 
 
-def web_from_masses(species: Mapping[str, Species], constants: NetworkConstants = NETWORK) -> FoodWeb:
+def build_web_from_masses(species: Mapping[str, Species], constants: NetworkConstants = NETWORK) -> FoodWeb:
     """The web in which an animal eats the animals that it would catch by mass, and basal species by its diet.
 
-    Catching follows `capture_success`; the preference is its value. `constants.optimal_ratio` is 100 after Schneider
+    Catching follows `compute_capture_success`; the preference is its value. `constants.optimal_ratio` is 100 after Schneider
     and Brose; large carnivores of mammals live nearer 1. Rings are kept and declared.
     """
     links = []
@@ -141,15 +143,17 @@ def web_from_masses(species: Mapping[str, Species], constants: NetworkConstants 
         for food in species.values():
             if eater.basal or food.kind not in EATS[eater.diet]:
                 continue
-            share = 1.0 if food.basal else float(capture_success(eater.body_mass_kg, food.body_mass_kg, constants))
+            share = (
+                1.0 if food.basal else float(compute_capture_success(eater.body_mass_kg, food.body_mass_kg, constants))
+            )
             if share >= constants.cutoff:
                 links.append(
                     Feeding(predator=eater.name, prey=food.name, preference=share, grade=f"{ALLOMETRIC} capture")
                 )
-    rings = {pair for ring in find_rings(links) for pair in ring_pairs(ring)}
+    rings = {pair for ring in find_rings(links) for pair in list_ring_links(ring)}
     while rings:
         links = [replace(link, loop=link.loop or (link.predator, link.prey) in rings) for link in links]
-        rings = {pair for ring in find_rings(link for link in links if not link.loop) for pair in ring_pairs(ring)}
+        rings = {pair for ring in find_rings(link for link in links if not link.loop) for pair in list_ring_links(ring)}
     return FoodWeb(species=species, links=tuple(links))
 
 
@@ -161,7 +165,7 @@ def check_web(species: Mapping[str, Species], links: Iterable[Feeding]) -> None:
     seen: set[tuple[str, str]] = set()
     for link in links:
         at = f"{link.predator} eats {link.prey}"
-        eater, food = _known(link.predator, species, at), _known(link.prey, species, at)
+        eater, food = _get_species(link.predator, species, at), _get_species(link.prey, species, at)
         if (link.predator, link.prey) in seen:
             raise ValueError(f"food web: {at} stands there twice; remove one of the links")
         seen.add((link.predator, link.prey))
@@ -180,7 +184,7 @@ def check_web(species: Mapping[str, Species], links: Iterable[Feeding]) -> None:
             raise ValueError(
                 f"food web: {name!r} ({one.diet}) has nothing to eat; add a link to its food or leave it out"
             )
-    lost = _unreached(species, links)
+    lost = _find_unreached(species, links)
     if lost:
         raise ValueError(
             f"food web: {lost[0]!r} has nothing to eat that leads to a plant or dead matter; add such a link below it"
@@ -192,14 +196,14 @@ def check_web(species: Mapping[str, Species], links: Iterable[Feeding]) -> None:
         )
 
 
-def _known(name: str, species: Mapping[str, Species], at: str) -> Species:
+def _get_species(name: str, species: Mapping[str, Species], at: str) -> Species:
     if name not in species:
         hint = nearest(name, species, otherwise="add it to the species table", n=1)
         raise ValueError(f"food web: {at}: species {name!r} is unknown{hint}")
     return species[name]
 
 
-def _unreached(species: Mapping[str, Species], links: Iterable[Feeding], gone: Iterable[str] = ()) -> list[str]:
+def _find_unreached(species: Mapping[str, Species], links: Iterable[Feeding], gone: Iterable[str] = ()) -> list[str]:
     """Animals that no chain of food joins to a basal species."""
     gone = set(gone)
     alive = {name for name, one in species.items() if one.basal and name not in gone}
@@ -211,9 +215,9 @@ def _unreached(species: Mapping[str, Species], links: Iterable[Feeding], gone: I
     return [name for name in species if name not in alive and name not in gone]
 
 
-def starving(web: FoodWeb, gone: Iterable[str]) -> list[str]:
+def find_starving(web: FoodWeb, gone: Iterable[str]) -> list[str]:
     """Species that lose all food when those of `gone` are missing, without them."""
-    return _unreached(web.species, web.links, gone)
+    return _find_unreached(web.species, web.links, gone)
 
 
 def find_rings(links: Iterable[Feeding]) -> list[list[str]]:
@@ -223,14 +227,14 @@ def find_rings(links: Iterable[Feeding]) -> list[list[str]]:
         eaten.setdefault(link.predator, []).append(link.prey)
     rings, seen = [], set()
     for start in eaten:
-        ring = _ring_through(start, eaten)
+        ring = _find_ring(start, eaten)
         if ring and frozenset(ring) not in seen:
             seen.add(frozenset(ring))
             rings.append(ring)
     return rings
 
 
-def _ring_through(start: str, eaten: Mapping[str, list[str]]) -> list[str]:
+def _find_ring(start: str, eaten: Mapping[str, list[str]]) -> list[str]:
     before: dict[str, str] = {}
     queue = deque([start])
     while queue:
@@ -247,12 +251,12 @@ def _ring_through(start: str, eaten: Mapping[str, list[str]]) -> list[str]:
     return []
 
 
-def ring_pairs(ring: list[str]) -> list[tuple[str, str]]:
+def list_ring_links(ring: list[str]) -> list[tuple[str, str]]:
     """(predator, prey) of every link of a ring."""
     return list(zip(ring, [*ring[1:], ring[0]], strict=True))
 
 
-def trophic_levels(web: FoodWeb, flows: Mapping[tuple[str, str], float] | None = None) -> dict[str, float]:
+def compute_trophic_levels(web: FoodWeb, flows: Mapping[tuple[str, str], float] | None = None) -> dict[str, float]:
     """Level of each species: 1 for basal ones, else 1 + the mean of its food, by preference or by flows (predator,
     prey). Carcasses, which are animals, stand at the mean level of the animals that do not feed on them.
     """
@@ -279,7 +283,7 @@ def trophic_levels(web: FoodWeb, flows: Mapping[tuple[str, str], float] | None =
     return {name: float(level_i[place[name]]) for name in names}
 
 
-def draw_web(
+def lay_out_web(
     web: FoodWeb,
     flows: Mapping[tuple[str, str], float] | None = None,
     biomass: Mapping[str, float] | None = None,
@@ -289,7 +293,7 @@ def draw_web(
     A node has name, kind, level, x and y (both 0..1, basal species below) and size 0..1, the square root of its share
     of the greatest biomass; an edge has prey, predator, flow and width 0..1 in the same way, from the greatest flow.
     """
-    level = trophic_levels(web, flows)
+    level = compute_trophic_levels(web, flows)
     top = max(level.values())
     bands: dict[int, list[str]] = {}
     for name in web.species:
@@ -329,7 +333,7 @@ def draw_web(
     return {"nodes": nodes, "edges": edges}
 
 
-def _number(text: str, key: str, low: float, high: float, at: str) -> float:
+def _parse_number(text: str, key: str, low: float, high: float, at: str) -> float:
     try:
         value = float(text)
     except ValueError:

@@ -9,7 +9,7 @@ import numpy as np
 from linnaea.twin.data.species import Species
 
 
-def leslie_matrix(fertility: np.ndarray, survival: np.ndarray) -> np.ndarray:
+def make_leslie_matrix(fertility: np.ndarray, survival: np.ndarray) -> np.ndarray:
     """Matrix [a, a] of females by age class: births in the first row, survival [a − 1] below the diagonal.
 
     ValueError for a negative fertility or a survival outside 0..1.
@@ -28,7 +28,7 @@ def leslie_matrix(fertility: np.ndarray, survival: np.ndarray) -> np.ndarray:
     return matrix
 
 
-def life_table(species: Species) -> tuple[np.ndarray, np.ndarray]:
+def make_life_table(species: Species) -> tuple[np.ndarray, np.ndarray]:
     """Fertility [a] and survival [a − 1] by year of age, counted just before the births, from a species' values.
 
     A female that is `maturity_y` old has births_per_y · litter_size / 2 daughters a year, of which `young_survival` are
@@ -49,26 +49,26 @@ def life_table(species: Species) -> tuple[np.ndarray, np.ndarray]:
     return mature * daughters * species.young_survival, np.full(n_ages - 1, species.yearly_survival)
 
 
-def growth_factor(matrix: np.ndarray) -> float:
+def compute_growth_factor(matrix: np.ndarray) -> float:
     """Dominant eigenvalue: by which the population is multiplied a step in the end; 1 is constant."""
     values = np.linalg.eigvals(np.asarray(matrix, float))
     return float(values[np.argmax(np.abs(values))].real)
 
 
-def stable_ages(matrix: np.ndarray) -> np.ndarray:
+def compute_stable_ages(matrix: np.ndarray) -> np.ndarray:
     """Share of each age class [a], of sum 1, in the end."""
     values, vectors = np.linalg.eig(np.asarray(matrix, float))
     share = np.abs(vectors[:, np.argmax(values.real)].real)
     return share / share.sum()
 
 
-def elasticity(matrix: np.ndarray) -> np.ndarray:
+def compute_elasticity(matrix: np.ndarray) -> np.ndarray:
     """Share of each entry [a, a], of sum 1, in the growth factor: relative change of it per relative change of the
     entry.
     """
     matrix = np.asarray(matrix, float)
-    ages, worths = stable_ages(matrix), stable_ages(matrix.T)
-    return matrix * np.outer(worths, ages) / (worths @ ages) / growth_factor(matrix)
+    ages, worths = compute_stable_ages(matrix), compute_stable_ages(matrix.T)
+    return matrix * np.outer(worths, ages) / (worths @ ages) / compute_growth_factor(matrix)
 
 
 def project(matrix: np.ndarray, start: np.ndarray, steps: int) -> np.ndarray:

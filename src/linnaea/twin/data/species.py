@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 from importlib import resources
 from pathlib import Path
 
-from linnaea.standards.commented_csv import check_width, read_table, table_rows
+from linnaea.standards.commented_csv import check_width, parse_rows, read_csv_text
 from linnaea.twin.data.allometry import LAWS
 from linnaea.twin.data.evidence import ALLOMETRIC, check_grade, is_measured
 
@@ -36,7 +36,7 @@ ACTIVITIES = ("diurnal", "nocturnal", "crepuscular", "cathemeral")
 _FLESH = ("carnivore", "insectivore", "scavenger")
 
 
-def _value(unit: str, low: float, high: float, law: str = "", blank: float | None = None, basal: bool = False):
+def _make_field(unit: str, low: float, high: float, law: str = "", blank: float | None = None, basal: bool = False):
     """A numeric field: its unit, its possible range, and what fills an empty cell (a law of body mass, or a number)."""
     return field(
         default=math.nan, metadata={"unit": unit, "low": low, "high": high, "law": law, "blank": blank, "basal": basal}
@@ -53,41 +53,41 @@ class Species:
     "binomial, or the group where a row stands for many species"
     diet: str
     "grass, woody, seed or dead for what eats nothing; else what an animal eats"
-    body_mass_kg: float = _value("kg", 1e-9, 2e5, basal=True)
+    body_mass_kg: float = _make_field("kg", 1e-9, 2e5, basal=True)
     "mean adult mass; of a plant or a carcass one unit that is eaten"
-    walk_speed_km_h: float = _value("km/h", 1e-5, 40, "walk_speed")
+    walk_speed_km_h: float = _make_field("km/h", 1e-5, 40, "walk_speed")
     "speed of an undisturbed animal on its way"
-    max_speed_km_h: float = _value("km/h", 1e-5, 200, "max_speed")
+    max_speed_km_h: float = _make_field("km/h", 1e-5, 200, "max_speed")
     "speed of flight or pursuit"
-    day_range_km: float = _value("km", 1e-5, 500, "day_range")
+    day_range_km: float = _make_field("km", 1e-5, 500, "day_range")
     "path of a day"
-    home_range_km2: float = _value("km2", 1e-9, 1e6, "home_range")
+    home_range_km2: float = _make_field("km2", 1e-9, 1e6, "home_range")
     "area that an animal uses in a year"
-    litter_size: float = _value("young", 0.1, 1e4, blank=1.0)
+    litter_size: float = _make_field("young", 0.1, 1e4, blank=1.0)
     "young of a birth or clutch"
-    births_per_y: float = _value("1/y", 0.0, 400, blank=1.0)
+    births_per_y: float = _make_field("1/y", 0.0, 400, blank=1.0)
     "births or clutches of a mature female in a year; 0 for those that are born elsewhere, as workers of a nest outside"
-    gestation_d: float = _value("d", 0.1, 800, "gestation")
+    gestation_d: float = _make_field("d", 0.1, 800, "gestation")
     "from mating to birth or hatching"
     birth_months: tuple[int, ...] = ()
     "calendar months of births; empty is all year"
-    maturity_y: float = _value("y", 0.01, 40, "maturity")
+    maturity_y: float = _make_field("y", 0.01, 40, "maturity")
     "age of a female's first birth"
-    life_span_y: float = _value("y", 0.02, 250, "life_span")
+    life_span_y: float = _make_field("y", 0.02, 250, "life_span")
     "age that few pass in the wild"
-    yearly_survival: float = _value("", 0.0, 0.9999, blank=0.85)
+    yearly_survival: float = _make_field("", 0.0, 0.9999, blank=0.85)
     "share of adults that live through a year where nothing preys on them"
-    young_survival: float = _value("", 0.0, 0.9999, blank=0.5)
+    young_survival: float = _make_field("", 0.0, 0.9999, blank=0.5)
     "share of the young that live through their first year where nothing preys on them"
-    herd_size: float = _value("", 1, 1e5, blank=1.0)
+    herd_size: float = _make_field("", 1, 1e5, blank=1.0)
     "animals that stay together"
-    density_per_km2: float = _value("1/km2", 1e-6, 1e11, "density")
+    density_per_km2: float = _make_field("1/km2", 1e-6, 1e11, "density")
     "usual density in good habitat"
     activity: str = "cathemeral"
     "diurnal, nocturnal, crepuscular or cathemeral"
-    growth_per_y: float = _value("1/y", 1e-3, 400, "growth_rate", basal=True)
+    growth_per_y: float = _make_field("1/y", 1e-3, 400, "growth_rate", basal=True)
     "greatest rate of increase; of seeds the rate at which bare ground fills; of dead matter its rate of decay"
-    capacity_kg_km2: float = _value("kg/km2", 1e-9, 1e10, blank=1e5, basal=True)
+    capacity_kg_km2: float = _make_field("kg/km2", 1e-9, 1e10, blank=1e5, basal=True)
     "biomass of a basal species that nothing eats; of dead matter what is there at first"
     grades: Mapping[str, str] = field(default_factory=dict)
     "field to how well its value is known"
@@ -118,10 +118,10 @@ _BASAL_ONLY = ("capacity_kg_km2",)
 def read_species(path: Path | str) -> dict[str, Species]:
     """The species of a CSV table, by name, in its order. ValueError names the first impossible value."""
     path = Path(path)
-    return parse_species(read_table(path, "species table", "name, scientific_name, diet …"), path.name)
+    return parse_species(read_csv_text(path, "species table", "name, scientific_name, diet …"), path.name)
 
 
-def bundled_species() -> dict[str, Species]:
+def load_bundled_species() -> dict[str, Species]:
     """The species that come with the program, by name."""
     return parse_species(
         resources.files("linnaea.twin").joinpath("tables/species.csv").read_text("utf-8"), "species.csv"
@@ -130,7 +130,7 @@ def bundled_species() -> dict[str, Species]:
 
 def parse_species(text: str, where: str = "species table") -> dict[str, Species]:
     """The species of a table's text, by name. `where` begins an error."""
-    rows = table_rows(text)
+    rows = parse_rows(text)
     known = {f.name for f in fields(Species)} - {"grades"}
     columns = known | {"grade"} | {f"{name}_grade" for name in known}
     strange = [column for column in rows.fieldnames or () if column not in columns]
@@ -175,16 +175,16 @@ def make_species(row: Mapping[str, str], where: str = "species table") -> Specie
                 raise ValueError(f"{at}: {key} {text} does not apply to diet {diet!r}; leave the cell empty")
             continue
         if text:
-            values[key] = _number(text, key, about, at)
+            values[key] = _parse_number(text, key, about, at)
             grades[key] = check_grade(row.get(f"{key}_grade", "") or base, f"{at}: {key}_grade")
         else:
-            values[key], grades[key] = _filled(key, about, diet, float(values.get("body_mass_kg", math.nan)), at)
+            values[key], grades[key] = _fill_empty(key, about, diet, float(values.get("body_mass_kg", math.nan)), at)
     try:
         return Species(
             name=name,
             scientific_name=row.get("scientific_name", "") or name,
             diet=diet,
-            birth_months=_months(row.get("birth_months", ""), at),
+            birth_months=_parse_months(row.get("birth_months", ""), at),
             activity=row.get("activity", "") or "cathemeral",
             grades=grades | {key: base for key in ("diet", "birth_months", "activity") if row.get(key)},
             **values,
@@ -193,7 +193,7 @@ def make_species(row: Mapping[str, str], where: str = "species table") -> Specie
         raise ValueError(str(error) if str(error).startswith(where) else f"{where}: {error}") from None
 
 
-def _number(text: str, key: str, about: Mapping, at: str) -> float:
+def _parse_number(text: str, key: str, about: Mapping, at: str) -> float:
     try:
         value = float(text)
     except ValueError:
@@ -208,7 +208,7 @@ def _check_range(value: float, shown: object, key: str, about: Mapping, at: str)
         raise ValueError(f"{at}: {key} {shown} is impossible; write a value of {possible}, or leave the cell empty")
 
 
-def _filled(key: str, about: Mapping, diet: str, mass: float, at: str) -> tuple[float, str]:
+def _fill_empty(key: str, about: Mapping, diet: str, mass: float, at: str) -> tuple[float, str]:
     if key == "body_mass_kg":
         raise ValueError(f"{at}: body_mass_kg is empty; everything else can be computed from it, it from nothing")
     if about["law"]:
@@ -219,7 +219,7 @@ def _filled(key: str, about: Mapping, diet: str, mass: float, at: str) -> tuple[
     return about["blank"], f"unverified default {about['blank']:g}"
 
 
-def _months(text: str, at: str) -> tuple[int, ...]:
+def _parse_months(text: str, at: str) -> tuple[int, ...]:
     """Months of "2-4" or "11 12 1"; a span may pass the new year."""
     months: list[int] = []
     for part in text.replace(",", " ").split():

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from linnaea.standards.typed_values import check_type, is_number
 from linnaea.twin.data.evidence import check_grade
-from linnaea.twin.data.foodweb import FoodWeb, bundled_web, read_web
+from linnaea.twin.data.foodweb import FoodWeb, load_bundled_web, read_web
 from linnaea.twin.data.landscape import Landscape
-from linnaea.twin.data.species import Species, bundled_species, read_species
+from linnaea.twin.data.species import Species, load_bundled_species, read_species
 
 FORMAT = 1
 TOP_KEYS = {
@@ -263,13 +263,13 @@ class WorldData:
 
     def unmeasured(self) -> tuple[str, ...]:
         """Names of the values that no source stands behind: of the file, the species table and the links."""
-        own = [key for key in set_values(self) if not self.grades.get(key, self.grade).startswith("measured")]
+        own = [key for key in list_values(self) if not self.grades.get(key, self.grade).startswith("measured")]
         table = [f"{s.name}.{key}" for s in self.web.species.values() for key in s.unmeasured()]
         links = [f"{a.predator} eats {a.prey}" for a in self.web.links if not a.grade.startswith("measured")]
         return (*own, *table, *links)
 
 
-def bundled_worlds() -> dict[str, str]:
+def list_bundled_worlds() -> dict[str, str]:
     """Names of the worlds that come with the program, and what each is about."""
     folder = resources.files("linnaea.twin").joinpath("worlds")
     found = {p.name.removesuffix(".toml"): p for p in folder.iterdir() if p.name.endswith(".toml")}
@@ -282,13 +282,13 @@ def load_world(name: str | Path) -> WorldData:
     if path.suffix == ".toml" or path.is_dir():
         path = path / "world.toml" if path.is_dir() else path
         if not path.is_file():
-            raise FileNotFoundError(f"{path}: no world; give a TOML file or one of {', '.join(bundled_worlds())}")
+            raise FileNotFoundError(f"{path}: no world; give a TOML file or one of {', '.join(list_bundled_worlds())}")
         text, folder = path.read_text("utf-8"), path.parent
     else:
         file = resources.files("linnaea.twin").joinpath(f"worlds/{name}.toml")
         if not file.is_file():
             raise ValueError(
-                f"world {str(name)!r} is not bundled; known are {', '.join(bundled_worlds())}, or give a TOML file"
+                f"world {str(name)!r} is not bundled; known are {', '.join(list_bundled_worlds())}, or give a TOML file"
             )
         text, folder = file.read_text("utf-8"), None
     try:
@@ -321,11 +321,11 @@ def parse_world(raw: Mapping, folder: Path | None = None) -> WorldData:
     for key in ("name", "grade", "ground"):
         if key not in raw:
             raise ValueError(f"world: {key} is missing; write it into the file")
-    table = read_species(folder / raw["species"]) if "species" in raw and folder else bundled_species()
+    table = read_species(folder / raw["species"]) if "species" in raw and folder else load_bundled_species()
     if "web" in raw and folder:
         web = read_web(folder / raw["web"], table)
     else:
-        web = bundled_web(raw.get("web", raw["name"]), table)
+        web = load_bundled_web(raw.get("web", raw["name"]), table)
     pools, traits = tuple(raw.get("pools", ())), tuple(raw.get("traits", ()))
     data = WorldData(
         name=raw["name"],
@@ -354,7 +354,7 @@ def copy_world(name: str, folder: Path) -> None:
         raise ValueError(f"{name} is a world of your own; copy its files as they are")
     text = file.read_text("utf-8")
     raw = tomllib.loads(text)
-    species = bundled_web(raw.get("web", raw["name"]), bundled_species()).species
+    species = load_bundled_web(raw.get("web", raw["name"]), load_bundled_species()).species
     whole = source.joinpath("tables/species.csv").read_text("utf-8").splitlines()
     head = next(i for i, line in enumerate(whole) if not line.startswith("#")) + 1
     rows = [line for line in whole[head:] if next(csv.reader([line]), [""])[0].strip() in species]
@@ -404,11 +404,11 @@ def _check(data: WorldData) -> None:
                 f"world: animals.{name}.trait_mean has {len(one.trait_mean)} values, the traits are {len(data.traits)}"
             )
     for key in data.grades:
-        if key not in set_values(data):
+        if key not in list_values(data):
             raise ValueError(f"world: grades.{key} grades no value of this file")
 
 
-def set_values(data: WorldData) -> tuple[str, ...]:
+def list_values(data: WorldData) -> tuple[str, ...]:
     """Dotted names of the values that the file may grade: of ground, landscape, settings, foods and animals."""
     names = [f"{t}.{f.name}" for t in ("ground", "landscape", "settings") for f in fields(getattr(data, t))]
     for table in ("foods", "animals"):
@@ -416,34 +416,34 @@ def set_values(data: WorldData) -> tuple[str, ...]:
     return tuple(names)
 
 
-def animal_species(data: WorldData) -> dict[str, Species]:
+def select_animals(data: WorldData) -> dict[str, Species]:
     """The species of which every animal is counted, in the order of the world's rows."""
     return {name: one for name, one in data.web.species.items() if not one.basal and name not in data.pools}
 
 
-def food_species(data: WorldData) -> dict[str, Species]:
+def select_foods(data: WorldData) -> dict[str, Species]:
     """The species that are layers: plants, dead matter, pools, in the order of the stack."""
     return {name: one for name, one in data.web.species.items() if one.basal or name in data.pools}
 
 
-def start_counts(data: WorldData, share: float = 1.0) -> dict[str, int]:
+def compute_start_counts(data: WorldData, share: float = 1.0) -> dict[str, int]:
     """Animals of each species at the start, in a world with this share of the file's area."""
     area = data.ground.width_km * data.ground.height_km
     counts = {}
-    for name, one in animal_species(data).items():
+    for name, one in select_animals(data).items():
         count = data.animals.get(name, Animal()).count
         counts[name] = round((one.density_per_km2 * area if math.isnan(count) else count) * share)
     return counts
 
 
-def small_groups(data: WorldData, share: float) -> dict[str, int]:
+def find_small_groups(data: WorldData, share: float) -> dict[str, int]:
     """Species that on this share of the area start with fewer than one group, though on all of it they have one: animals."""
-    whole, here = start_counts(data), start_counts(data, share)
-    group = {name: round(one.herd_size) for name, one in animal_species(data).items()}
+    whole, here = compute_start_counts(data), compute_start_counts(data, share)
+    group = {name: round(one.herd_size) for name, one in select_animals(data).items()}
     return {name: count for name, count in here.items() if count < group[name] <= whole[name]}
 
 
-def scientific_names(data: WorldData) -> dict[str, str]:
+def map_scientific_names(data: WorldData) -> dict[str, str]:
     """Names in the world's table by scientific name, of those that it has once."""
     all_names = [one.scientific_name for one in data.web.species.values()]
     return {

@@ -23,8 +23,8 @@ from linnaea.twin.data.foodweb import FoodWeb
 from linnaea.twin.engine.agents import HOURS_A_YEAR
 from linnaea.twin.engine.rng import INTERVENTION, uniforms
 from linnaea.twin.engine.world import World, advance
-from linnaea.twin.meanfield.equations import Rates, per_density
-from linnaea.twin.meanfield.from_foodweb import system_of_web
+from linnaea.twin.meanfield.equations import Rates, compute_per_capita_rates
+from linnaea.twin.meanfield.from_foodweb import build_balanced_model
 from linnaea.twin.rules.life_history import introduce, remove
 
 LONGEST_STEP_Y = 1 / 52
@@ -74,8 +74,8 @@ class MapMembers:
         """
         self.web, self.spread, self.n_members, self.levels = web, spread, n_members, tuple(levels)
         self.rng = np.random.Generator(np.random.Philox(seed))
-        self.rates = Rates(system_of_web(web))
-        self.names = tuple(self.rates.system.names)
+        self.rates = Rates(build_balanced_model(web))
+        self.names = tuple(self.rates.model.names)
         self.animals = tuple(name for name, one in web.species.items() if not one.basal)
         self.rows_s = np.array([self.names.index(name) for name in self.animals])
         self.mass_s1 = np.array([web.species[name].body_mass_kg for name in self.animals])[:, None]
@@ -92,9 +92,9 @@ class MapMembers:
         self.parameters += tuple(
             f"capacity of {n}" if b else f"feeding of {n}" for n, b in zip(self.names, self.basal_n, strict=True)
         )
-        floor = max(self.rates.system.extinct_below, 1e-12)
+        floor = max(self.rates.model.extinct_below, 1e-12)
         self.floor = math.log(floor)
-        biomass_n1 = self.rates.start()
+        biomass_n1 = self.rates.make_start()
         for name, density in (start or {}).items():
             biomass_n1[self.names.index(name)] = density * web.species[name].body_mass_kg
         n = len(self.names)
@@ -137,7 +137,7 @@ class MapMembers:
         for _ in range(steps):
             before_sm = self.density()
             biomass_nm = np.exp(self.log_nm)
-            rate_nm = step * per_density(self.rates, biomass_nm)
+            rate_nm = step * compute_per_capita_rates(self.rates, biomass_nm)
             spread_nm = np.sqrt(step * (self.variance_nm + self.chance_n1 / biomass_nm))
             rate_nm += spread_nm * self._drawn(len(rate_nm))
             # A rate that would empty or fill a node at once is an artefact of the step.

@@ -1,6 +1,6 @@
 """The food web as differential equations: what many well-mixed animals do on average.
 
-One system, configured: nodes grow (logistic, on nutrients, by immigration), eat along links (Holling I to III with
+One model, configured: nodes grow (logistic, on nutrients, by immigration), eat along links (Holling I to III with
 interference), respire, die, leave remains, fall ill, spread by diffusion. For density B of predator i on prey j
 
     eaten_ij = w_ij a_ij B_j^q_ij / (1 + c_i B_i + Σ_k w_ik a_ik h_ik B_k^q_ik)     per unit of predator and time
@@ -21,14 +21,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from linnaea.twin.meanfield.model import MeanField
+from linnaea.twin.meanfield.model import MeanFieldModel
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trajectory:
-    """What came of a system."""
+    """What came of a model."""
 
-    system: MeanField
+    model: MeanFieldModel
     "what was solved"
     time_t: np.ndarray
     "times [t], in `time_unit`"
@@ -39,43 +39,43 @@ class Trajectory:
     extinctions: Mapping[str, float] = field(default_factory=dict)
     "node to the time at which it died out"
 
-    def of(self, name: str, part: str = "all") -> np.ndarray:
+    def get_density(self, name: str, part: str = "all") -> np.ndarray:
         """Density [t] of a node ([t, …] over space or members); part is all, ill or immune."""
-        return self.shaped(self.state_tsc[:, row_of(self.system, name, part)])
+        return self._arrange(self.state_tsc[:, find_row(self.model, name, part)])
 
-    def at(self, time: float) -> dict[str, np.ndarray]:
+    def interpolate(self, time: float) -> dict[str, np.ndarray]:
         """Density of each node at a time, between the first and the last."""
         assert self.solution is not None
         state_sc = self.solution(time)
-        return {name: self.shaped(state_sc[row][None])[0] for row, name in enumerate(self.system.names)}
+        return {name: self._arrange(state_sc[row][None])[0] for row, name in enumerate(self.model.names)}
 
-    def shaped(self, value_tc: np.ndarray) -> np.ndarray:
+    def _arrange(self, value_tc: np.ndarray) -> np.ndarray:
         """Cells laid out as the space is, and left out where there is one."""
-        space = self.system.space
+        space = self.model.space
         if space is not None:
             return value_tc.reshape(len(value_tc), *space.shape)
         return value_tc[:, 0] if value_tc.shape[1] == 1 else value_tc
 
 
-def row_of(system: MeanField, name: str, part: str = "all") -> int:
+def find_row(model: MeanFieldModel, name: str, part: str = "all") -> int:
     """The row of a node, or of its ill or immune, in a state. ValueError for what is not there."""
-    if name not in system.names:
-        raise ValueError(f"node {name!r} is not in the system; it has {', '.join(system.names)}")
+    if name not in model.names:
+        raise ValueError(f"node {name!r} is not in the model; it has {', '.join(model.names)}")
     if part == "all":
-        return system.names.index(name)
-    hosts = [disease.host for disease in system.diseases]
+        return model.names.index(name)
+    hosts = [disease.host for disease in model.diseases]
     if name not in hosts or part not in ("ill", "immune"):
         raise ValueError(
             f"{name!r} has no part {part!r}; ask for all, or for ill or immune of {', '.join(hosts) or 'no host'}"
         )
-    return len(system.nodes) + 2 * hosts.index(name) + (part == "immune")
+    return len(model.nodes) + 2 * hosts.index(name) + (part == "immune")
 
 
 class Rates:
-    """The right-hand side of a system: arrays made once, called for every state."""
+    """The right-hand side of a model: arrays made once, called for every state."""
 
-    def __init__(self, system: MeanField) -> None:
-        place = {name: index for index, name in enumerate(system.names)}
+    def __init__(self, model: MeanFieldModel) -> None:
+        place = {name: index for index, name in enumerate(model.names)}
 
         def column(items: Sequence, name: str) -> np.ndarray:
             return np.array([getattr(one, name) for one in items], float)[:, None]
@@ -83,8 +83,8 @@ class Rates:
         def rows(items: Sequence, name: str) -> np.ndarray:
             return np.array([place[getattr(one, name)] for one in items], int)
 
-        self.system, self.n = system, len(system.nodes)
-        nodes, links = system.nodes, system.links
+        self.model, self.n = model, len(model.nodes)
+        nodes, links = model.nodes, model.links
         self.growth_n1, self.capacity_n1 = column(nodes, "growth"), column(nodes, "capacity")
         self.immigration_n1, self.interference_n1 = column(nodes, "immigration"), column(nodes, "interference")
         self.metabolism_n1, self.mortality_n1 = column(nodes, "metabolism"), column(nodes, "mortality")
@@ -107,25 +107,25 @@ class Rates:
             if node.remains:
                 self.remains_nn[place[node.remains], index] = 1
         self.pools = bool(self.waste_nl.any() or self.remains_nn.any())
-        self.uptakes = [(place[u.plant], place[u.nutrient], u.half_saturation, u.content) for u in system.uptakes]
-        self.hosts = [place[disease.host] for disease in system.diseases]
+        self.uptakes = [(place[u.plant], place[u.nutrient], u.half_saturation, u.content) for u in model.uptakes]
+        self.hosts = [place[disease.host] for disease in model.diseases]
 
-    def start(self) -> np.ndarray:
+    def make_start(self) -> np.ndarray:
         """The state [s, c] at time 0."""
-        n_cells = self.system.space.n_cells if self.system.space else 1
-        rows = [np.broadcast_to(np.asarray(node.start, float), (n_cells,)) for node in self.system.nodes]
-        for disease, host in zip(self.system.diseases, self.hosts, strict=True):
+        n_cells = self.model.space.n_cells if self.model.space else 1
+        rows = [np.broadcast_to(np.asarray(node.start, float), (n_cells,)) for node in self.model.nodes]
+        for disease, host in zip(self.model.diseases, self.hosts, strict=True):
             rows += [disease.ill * rows[host], disease.immune * rows[host]]
         return np.array(rows)
 
-    def eaten(self, density_nc: np.ndarray) -> np.ndarray:
+    def compute_feeding(self, density_nc: np.ndarray) -> np.ndarray:
         """What flows along each link [l, c], in prey density per time."""
         prey_lc = density_nc[self.eaten_l] if self.linear else density_nc[self.eaten_l] ** self.hill_l1
         reach_lc = self.attack_l1 * prey_lc
         busy_nc = 1 + self.interference_n1 * density_nc + self.by_eater_nl @ (reach_lc * self.handling_l1)
         return reach_lc * (density_nc / busy_nc)[self.eater_l]
 
-    def grown(self, density_nc: np.ndarray) -> np.ndarray:
+    def compute_growth(self, density_nc: np.ndarray) -> np.ndarray:
         """Share by which each node grows of itself, per time [n, c]."""
         limit_nc = 1 - density_nc / self.capacity_n1
         least: dict[int, np.ndarray] = {}
@@ -141,13 +141,13 @@ class Rates:
         it.
         """
         density_nc = np.maximum(state_sc[: self.n], 0)
-        grown_nc = self.grown(density_nc) * density_nc
+        grown_nc = self.compute_growth(density_nc) * density_nc
         lost_nc = (self.metabolism_n1 + self.mortality_n1) * density_nc
         change_nc = grown_nc + self.immigration_n1
         if self.turnover_n1.any():
             change_nc += self.turnover_n1 * (self.supply_n1 - density_nc)
         if len(self.eater_l):
-            eaten_lc = self.eaten(density_nc)
+            eaten_lc = self.compute_feeding(density_nc)
             change_nc += self.by_eater_nl @ (self.efficiency_l1 * eaten_lc)
             lost_nc = lost_nc + self.by_eaten_nl @ eaten_lc
             if self.pools:
@@ -157,16 +157,16 @@ class Rates:
         for plant, nutrient, _, content in self.uptakes:
             change_nc[nutrient] -= content * grown_nc[plant]
         change_nc += density_nc - state_sc[: self.n] - lost_nc
-        parts = [change_nc, *self._ill(state_sc, density_nc, lost_nc, change_nc)]
+        parts = [change_nc, *self._change_disease(state_sc, density_nc, lost_nc, change_nc)]
         change_sc = np.concatenate(parts) if len(parts) > 1 else change_nc
-        if self.system.space is not None and self.diffusion_n1.any():
-            change_sc = change_sc + self._spread(state_sc)
+        if self.model.space is not None and self.diffusion_n1.any():
+            change_sc = change_sc + self._diffuse(state_sc)
         return change_sc
 
-    def _ill(self, state_sc, density_nc, lost_nc, change_nc) -> list[np.ndarray]:
+    def _change_disease(self, state_sc, density_nc, lost_nc, change_nc) -> list[np.ndarray]:
         """Changes of ill and immune [2, c] for each disease; the dead of it leave `change_nc`."""
         parts = []
-        for index, (disease, host) in enumerate(zip(self.system.diseases, self.hosts, strict=True)):
+        for index, (disease, host) in enumerate(zip(self.model.diseases, self.hosts, strict=True)):
             ill_c, immune_c = np.maximum(state_sc[self.n + 2 * index : self.n + 2 * index + 2], 0)
             all_c = density_nc[host]
             safe_c = np.where(all_c > 0, all_c, 1)
@@ -178,9 +178,9 @@ class Rates:
             parts.append(np.stack([ill_change_c, disease.recovery * ill_c - (disease.waning + lost_c) * immune_c]))
         return parts
 
-    def _spread(self, state_sc: np.ndarray) -> np.ndarray:
+    def _diffuse(self, state_sc: np.ndarray) -> np.ndarray:
         """Diffusion of every state [s, c]; ill and immune move as their host does."""
-        space = self.system.space
+        space = self.model.space
         rate_s1 = np.concatenate([self.diffusion_n1, *([self.diffusion_n1[[host, host]] for host in self.hosts])])
         grid = state_sc.reshape(len(state_sc), *space.shape)
         total = np.zeros_like(grid)
@@ -197,61 +197,61 @@ class Rates:
         return rate_s1 / space.spacing**2 * total.reshape(state_sc.shape)
 
 
-def integrate(system: MeanField, until: float, times: Sequence[float] | None = None) -> Trajectory:
-    """The system from time 0 to `until`, at `times` (201 even ones unless told). Needs the extra `twin`.
+def integrate(model: MeanFieldModel, until: float, times: Sequence[float] | None = None) -> Trajectory:
+    """The model from time 0 to `until`, at `times` (201 even ones unless told). Needs the extra `twin`.
 
     A node whose whole density falls through `extinct_below` is set to 0 at that moment. ValueError where the solver
     gives up.
     """
     from scipy.integrate import solve_ivp
 
-    rates = Rates(system)
+    rates = Rates(model)
     time_t = np.linspace(0, until, 201) if times is None else np.asarray(times, float)
     if not until > 0 or time_t.min() < 0 or time_t.max() > until or (np.diff(time_t) <= 0).any():
         raise ValueError(f"until {until:g}: times must rise within 0 and a positive end")
-    shape = rates.start().shape
-    alive = rates.start()[: rates.n].sum(1) > 0
+    shape = rates.make_start().shape
+    alive = rates.make_start()[: rates.n].sum(1) > 0
 
     def change(_, flat: np.ndarray) -> np.ndarray:
         return rates(flat.reshape(shape)).ravel()
 
     def margin(_, flat: np.ndarray) -> float:
         total_n = flat.reshape(shape)[: rates.n].sum(1)
-        return float((total_n[alive] - system.extinct_below).min()) if alive.any() else 1.0
+        return float((total_n[alive] - model.extinct_below).min()) if alive.any() else 1.0
 
     margin.terminal, margin.direction = True, -1
-    state, now, pieces, extinctions = rates.start().ravel(), 0.0, [], {}
+    state, now, pieces, extinctions = rates.make_start().ravel(), 0.0, [], {}
     while now < until:
         done = solve_ivp(
             change,
             (now, until),
             state,
-            method=system.method,
-            rtol=system.rtol,
-            atol=system.atol,
+            method=model.method,
+            rtol=model.rtol,
+            atol=model.atol,
             dense_output=True,
-            events=margin if system.extinct_below else None,
+            events=margin if model.extinct_below else None,
         )
         if not done.success or not np.isfinite(done.y[:, -1]).all():
             raise ValueError(
-                f"no solution past {done.t[-1]:g} {system.time_unit}: {done.message}; try method LSODA or BDF"
+                f"no solution past {done.t[-1]:g} {model.time_unit}: {done.message}; try method LSODA or BDF"
             )
         pieces.append((now, done.t[-1], done.sol))
         now, state = float(done.t[-1]), done.y[:, -1].copy()
         if done.status == 1:
-            state, gone = _clear(rates, state.reshape(shape), alive)
-            extinctions |= {system.names[index]: now for index in gone}
+            state, gone = _remove_extinct(rates, state.reshape(shape), alive)
+            extinctions |= {model.names[index]: now for index in gone}
 
     def solution(time: float) -> np.ndarray:
         sol = next(sol for start, end, sol in reversed(pieces) if start <= time)
         state_sc = sol(time).reshape(shape)
         for name, when in extinctions.items():
             if time >= when:
-                state_sc[row_of(system, name)] = 0
+                state_sc[find_row(model, name)] = 0
         return state_sc
 
     return Trajectory(
-        system=system,
+        model=model,
         time_t=time_t,
         state_tsc=np.array([solution(time) for time in time_t]),
         solution=solution,
@@ -259,10 +259,10 @@ def integrate(system: MeanField, until: float, times: Sequence[float] | None = N
     )
 
 
-def _clear(rates: Rates, state_sc: np.ndarray, alive: np.ndarray) -> tuple[np.ndarray, list[int]]:
+def _remove_extinct(rates: Rates, state_sc: np.ndarray, alive: np.ndarray) -> tuple[np.ndarray, list[int]]:
     """The state without the nodes that fell through the threshold, and which they are; `alive` is changed."""
     total_n = state_sc[: rates.n].sum(1)
-    gone = [int(index) for index in np.flatnonzero(alive & (total_n <= rates.system.extinct_below * (1 + 1e-6)))]
+    gone = [int(index) for index in np.flatnonzero(alive & (total_n <= rates.model.extinct_below * (1 + 1e-6)))]
     for index in gone:
         alive[index] = False
         state_sc[index] = 0
@@ -272,42 +272,42 @@ def _clear(rates: Rates, state_sc: np.ndarray, alive: np.ndarray) -> tuple[np.nd
     return state_sc.ravel(), gone
 
 
-def iterate(system: MeanField, steps: int, n_members: int = 1, seed: int = 0, step: float = 1.0) -> Trajectory:
+def iterate(model: MeanFieldModel, steps: int, n_members: int = 1, seed: int = 0, step: float = 1.0) -> Trajectory:
     """The map B ← B exp(step · rate + noise) + step · immigration over `steps` steps, for members with noise of their
     own.
 
     The rate is that of `integrate`, per density; noise has the variance step · (noise² + demographic² / B). ValueError
     for nutrients, diseases and space, which the map does not know.
     """
-    if system.space or system.diseases or system.uptakes or any(node.turnover for node in system.nodes):
-        raise ValueError("a map has no nutrients, diseases or space; integrate this system, or leave them out")
-    rates = Rates(system)
+    if model.space or model.diseases or model.uptakes or any(node.turnover for node in model.nodes):
+        raise ValueError("a map has no nutrients, diseases or space; integrate this model, or leave them out")
+    rates = Rates(model)
     rng = np.random.Generator(np.random.Philox(seed))
-    noise_n1 = np.array([node.noise for node in system.nodes])[:, None]
-    chance_n1 = np.array([node.demographic for node in system.nodes])[:, None]
+    noise_n1 = np.array([node.noise for node in model.nodes])[:, None]
+    chance_n1 = np.array([node.demographic for node in model.nodes])[:, None]
     noisy = bool(noise_n1.any() or chance_n1.any())
     state_tsc = np.empty((steps + 1, rates.n, n_members))
-    state_tsc[0] = rates.start()
+    state_tsc[0] = rates.make_start()
     for index in range(steps):
         state_sc = state_tsc[index]
-        rate_sc = step * per_density(rates, state_sc)
+        rate_sc = step * compute_per_capita_rates(rates, state_sc)
         if noisy:
             safe_sc = np.where(state_sc > 0, state_sc, 1)
             spread_sc = np.sqrt(step * (noise_n1**2 + chance_n1**2 / safe_sc))
             rate_sc = rate_sc + spread_sc * rng.standard_normal(state_sc.shape)
         next_sc = state_sc * np.exp(rate_sc) + step * rates.immigration_n1
-        state_tsc[index + 1] = np.where(next_sc > system.extinct_below, next_sc, 0)
-    return Trajectory(system=system, time_t=step * np.arange(steps + 1.0), state_tsc=state_tsc)
+        state_tsc[index + 1] = np.where(next_sc > model.extinct_below, next_sc, 0)
+    return Trajectory(model=model, time_t=step * np.arange(steps + 1.0), state_tsc=state_tsc)
 
 
-def per_density(rates: Rates, state_sc: np.ndarray) -> np.ndarray:
+def compute_per_capita_rates(rates: Rates, state_sc: np.ndarray) -> np.ndarray:
     """Change per density and time [s, c] without immigration; 0 of a node that is not there."""
     change_sc = rates(state_sc) - rates.immigration_n1
     return np.divide(change_sc, state_sc, out=np.zeros_like(change_sc), where=state_sc > 0)
 
 
-def flows(system: MeanField, density: Mapping[str, float]) -> dict[tuple[str, str], float]:
+def compute_flows(model: MeanFieldModel, density: Mapping[str, float]) -> dict[tuple[str, str], float]:
     """Prey density that flows along each link per time, by (predator, prey), at these densities."""
-    value_n1 = np.array([[float(density[name])] for name in system.names])
-    eaten_lc = Rates(system).eaten(value_n1) if system.links else np.zeros((0, 1))
-    return {(link.predator, link.prey): float(eaten_lc[index, 0]) for index, link in enumerate(system.links)}
+    value_n1 = np.array([[float(density[name])] for name in model.names])
+    eaten_lc = Rates(model).compute_feeding(value_n1) if model.links else np.zeros((0, 1))
+    return {(link.predator, link.prey): float(eaten_lc[index, 0]) for index, link in enumerate(model.links)}

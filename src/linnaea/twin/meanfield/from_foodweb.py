@@ -1,4 +1,4 @@
-"""Mean-field systems made from a food web: of real species at their usual densities, or of body masses alone."""
+"""Mean-field models made from a food web: of real species at their usual densities, or of body masses alone."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import numpy as np
 from linnaea.twin.data.allometry import (
     NETWORK,
     NetworkConstants,
-    capture_rate,
-    capture_success,
-    handling_time,
-    mass_specific_ingestion,
+    compute_capture_rate,
+    compute_capture_success,
+    compute_handling_time,
+    compute_mass_specific_ingestion,
 )
 from linnaea.twin.data.foodweb import FoodWeb
 from linnaea.twin.data.species import Species
-from linnaea.twin.meanfield.model import Link, MeanField, Node, Uptake
+from linnaea.twin.meanfield.model import Link, MeanFieldModel, Node, Uptake
 
 
 @dataclass(frozen=True, kw_only=True)
-class WebConfig:
+class BalanceConfig:
     """How a food web of real species becomes a system of equations; every number is unverified."""
 
     maintenance: float = 0.5
@@ -47,12 +47,12 @@ class WebConfig:
             raise ValueError(f"interference {self.interference:g}: write 0 or more")
 
 
-def usual_biomass(species: Species) -> float:
+def get_usual_biomass(species: Species) -> float:
     """kg/km2: usual density times mass; of a basal species half its capacity."""
     return species.capacity_kg_km2 / 2 if species.basal else species.density_per_km2 * species.body_mass_kg
 
 
-def system_of_web(web: FoodWeb, config: WebConfig | None = None) -> MeanField:
+def build_balanced_model(web: FoodWeb, config: BalanceConfig | None = None) -> MeanFieldModel:
     """The web in kg/km2 and years, balanced so that the usual densities are an equilibrium.
 
     What each animal must eat follows from its own losses and from what its predators must eat, all at the usual
@@ -60,23 +60,23 @@ def system_of_web(web: FoodWeb, config: WebConfig | None = None) -> MeanField:
     food that becomes body is production only: at full food an animal grows at `growth_per_y`, at the maintenance share
     not at all. ValueError where a species would have to eat more than it can, or a plant to grow more than it can.
     """
-    config = config or WebConfig()
+    config = config or BalanceConfig()
     names = list(web.species)
     place = {name: index for index, name in enumerate(names)}
-    biomass_n = np.array([usual_biomass(one) for one in web.species.values()])
-    most_n, loss_n, efficiency_n = _animal_rates(web, config)
+    biomass_n = np.array([get_usual_biomass(one) for one in web.species.values()])
+    most_n, loss_n, efficiency_n = _compute_animal_rates(web, config)
     for _ in range(60):
-        share_nn = _diets(web, place, biomass_n)
+        share_nn = _compute_diet_shares(web, place, biomass_n)
         # Row i: production of i pays for its own losses and for what predators take of it.
         matrix = np.diag(efficiency_n) - share_nn.T
         basal = np.array([one.basal for one in web.species.values()])
         matrix[basal] = np.eye(len(names))[basal]
         total_n = np.linalg.solve(matrix, np.where(basal, 0, loss_n * biomass_n))
         taken_n = share_nn.T @ total_n
-        given_n = _given(web, place, total_n, loss_n, biomass_n, config)
+        given_n = _compute_pool_inputs(web, place, total_n, loss_n, biomass_n, config)
         settled_n = np.array(
             [
-                _basal_biomass(one, taken_n[place[name]], given_n[place[name]], biomass_n[place[name]])
+                _compute_basal_biomass(one, taken_n[place[name]], given_n[place[name]], biomass_n[place[name]])
                 for name, one in web.species.items()
             ]
         )
@@ -84,7 +84,7 @@ def system_of_web(web: FoodWeb, config: WebConfig | None = None) -> MeanField:
             break
         biomass_n = settled_n
     nodes = [
-        _node(
+        _make_node(
             one, biomass_n[place[name]], taken_n[place[name]] - given_n[place[name]], loss_n[place[name]], web, config
         )
         for name, one in web.species.items()
@@ -118,7 +118,7 @@ def system_of_web(web: FoodWeb, config: WebConfig | None = None) -> MeanField:
                     respired=max(assimilated - efficiency_n[index], 0.0),
                 )
             )
-    return MeanField(
+    return MeanFieldModel(
         nodes=tuple(nodes),
         links=tuple(links),
         extinct_below=config.extinct_below,
@@ -130,7 +130,7 @@ def system_of_web(web: FoodWeb, config: WebConfig | None = None) -> MeanField:
     )
 
 
-def _animal_rates(web: FoodWeb, config: WebConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _compute_animal_rates(web: FoodWeb, config: BalanceConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Most ingestion, loss and efficiency of production [n] of each species, per year; 1, 0 and 1 of basal ones."""
     most_n, loss_n, efficiency_n = np.ones((3, len(web.species)))
     for index, one in enumerate(web.species.values()):
@@ -138,7 +138,7 @@ def _animal_rates(web: FoodWeb, config: WebConfig) -> tuple[np.ndarray, np.ndarr
         if one.basal:
             continue
         given = [link.max_ingestion_per_y for link in web.diet(one.name) if not math.isnan(link.max_ingestion_per_y)]
-        most_n[index] = max(given) if given else mass_specific_ingestion(one.body_mass_kg)
+        most_n[index] = max(given) if given else compute_mass_specific_ingestion(one.body_mass_kg)
         loss_n[index] = one.growth_per_y * config.maintenance / (1 - config.maintenance)
         efficiency_n[index] = (one.growth_per_y + loss_n[index]) / most_n[index]
         if efficiency_n[index] > config.plant_efficiency:
@@ -148,7 +148,7 @@ def _animal_rates(web: FoodWeb, config: WebConfig) -> tuple[np.ndarray, np.ndarr
     return most_n, loss_n, efficiency_n
 
 
-def _diets(web: FoodWeb, place: dict[str, int], biomass_n: np.ndarray) -> np.ndarray:
+def _compute_diet_shares(web: FoodWeb, place: dict[str, int], biomass_n: np.ndarray) -> np.ndarray:
     """Share of prey (column) in what a predator (row) eats at these densities [n, n]."""
     share_nn = np.zeros((len(place), len(place)))
     for link in web.links:
@@ -157,24 +157,26 @@ def _diets(web: FoodWeb, place: dict[str, int], biomass_n: np.ndarray) -> np.nda
     return share_nn / np.where(total_n > 0, total_n, 1)
 
 
-def _given(web: FoodWeb, place: dict[str, int], total_n, loss_n, biomass_n, config: WebConfig) -> np.ndarray:
+def _compute_pool_inputs(
+    web: FoodWeb, place: dict[str, int], total_n, loss_n, biomass_n, config: BalanceConfig
+) -> np.ndarray:
     """What each pool of dead matter receives from the web a year [n], kg/km2."""
     given_n = np.zeros(len(place))
     for name, one in web.species.items():
-        remains, waste = _pools(one, web, config)
+        remains, waste = _find_pools(one, web, config)
         if remains:
-            given_n[place[remains]] += _mortality(one, loss_n[place[name]]) * biomass_n[place[name]]
+            given_n[place[remains]] += _get_mortality(one, loss_n[place[name]]) * biomass_n[place[name]]
         if waste:
             given_n[place[waste]] += (1 - config.plant_efficiency) * total_n[place[name]]
     return given_n
 
 
-def _mortality(one: Species, loss: float) -> float:
+def _get_mortality(one: Species, loss: float) -> float:
     """Share of the biomass that dies a year and leaves remains."""
     return min(-math.log(max(one.yearly_survival, 1e-9)), loss)
 
 
-def _pools(one: Species, web: FoodWeb, config: WebConfig) -> tuple[str, str]:
+def _find_pools(one: Species, web: FoodWeb, config: BalanceConfig) -> tuple[str, str]:
     """Names of the pools of a species' remains and waste, "" for none."""
     if one.basal:
         return "", ""
@@ -183,7 +185,7 @@ def _pools(one: Species, web: FoodWeb, config: WebConfig) -> tuple[str, str]:
     return config.carcasses if config.carcasses in web.species else "", dung
 
 
-def _basal_biomass(one: Species, taken: float, given: float, biomass: float) -> float:
+def _compute_basal_biomass(one: Species, taken: float, given: float, biomass: float) -> float:
     """Biomass at which a basal species' growth is what is taken; of animals as it was.
 
     Dead matter lies at its usual biomass, or at more where the web alone gives more than is taken and decays.
@@ -201,7 +203,7 @@ def _basal_biomass(one: Species, taken: float, given: float, biomass: float) -> 
     return one.capacity_kg_km2 / 2 * (1 + math.sqrt(1 - taken / most))
 
 
-def _node(one: Species, biomass: float, short: float, loss: float, web: FoodWeb, config: WebConfig) -> Node:
+def _make_node(one: Species, biomass: float, short: float, loss: float, web: FoodWeb, config: BalanceConfig) -> Node:
     """The node of a species, in balance at its biomass; a pool of dead matter is `short` by so much a year without
     outside.
     """
@@ -210,8 +212,8 @@ def _node(one: Species, biomass: float, short: float, loss: float, web: FoodWeb,
         return Node(name=one.name, start=biomass, mortality=one.growth_per_y, immigration=inflow)
     if one.basal:
         return Node(name=one.name, start=biomass, growth=one.growth_per_y, capacity=one.capacity_kg_km2)
-    mortality = _mortality(one, loss)
-    remains, waste = _pools(one, web, config)
+    mortality = _get_mortality(one, loss)
+    remains, waste = _find_pools(one, web, config)
     return Node(
         name=one.name,
         start=biomass,
@@ -223,13 +225,13 @@ def _node(one: Species, biomass: float, short: float, loss: float, web: FoodWeb,
     )
 
 
-def allometric_network(
+def build_allometric_network(
     plant_mass: Sequence[float],
     animal_mass: Sequence[float],
     constants: NetworkConstants = NETWORK,
     start: float = 1.0,
     herbivores: Sequence[int] = (),
-) -> MeanField:
+) -> MeanFieldModel:
     """The allometric trophic network of these body masses after Schneider and Brose: dimensionless biomass and time.
 
     Plants p0, p1 … live on nutrients n0, n1 …; animals a0, a1 … catch by body mass, those whose number is in
@@ -267,13 +269,15 @@ def allometric_network(
     links = []
     for number, (name, mass) in enumerate(animals.items()):
         foods = plants if number in herbivores else plants | animals
-        prey = [food for food, small in foods.items() if capture_success(mass, small, constants) >= constants.cutoff]
+        prey = [
+            food for food, small in foods.items() if compute_capture_success(mass, small, constants) >= constants.cutoff
+        ]
         if not prey:
             raise ValueError(
                 f"animal {name} of mass {mass:g} has nothing to eat; add prey of about {mass / constants.optimal_ratio:g}"
             )
         for food in prey:
-            rate = float(capture_rate(mass, foods[food], food in plants, constants)) / len(prey)
+            rate = float(compute_capture_rate(mass, foods[food], food in plants, constants)) / len(prey)
             efficiency = constants.plant_efficiency if food in plants else constants.animal_efficiency
             # Rates are of one animal; divided by its mass they are of a unit of biomass.
             links.append(
@@ -283,10 +287,10 @@ def allometric_network(
                     attack=rate / mass,
                     hill=constants.hill,
                     efficiency=efficiency,
-                    handling=float(handling_time(mass, foods[food], constants)) * mass,
+                    handling=float(compute_handling_time(mass, foods[food], constants)) * mass,
                 )
             )
-    return MeanField(
+    return MeanFieldModel(
         nodes=tuple(nodes),
         links=tuple(links),
         uptakes=tuple(uptakes),

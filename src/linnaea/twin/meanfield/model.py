@@ -1,4 +1,4 @@
-"""A mean-field system as data: its nodes, what joins them, how it is solved. `linnaea.twin.meanfield.equations` has the equations."""
+"""A mean-field model as data: its nodes, what joins them, how it is solved. `linnaea.twin.meanfield.equations` has the equations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Node:
     """A population, a plant, a nutrient or a pool of dead matter."""
 
     name: str
-    "unique in its system"
+    "unique in its model"
     start: float | tuple[float, ...] = 0.0
     "density at time 0; one a cell where there is space"
     growth: float = 0.0
@@ -79,7 +79,7 @@ class Uptake:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Disease:
+class HostDisease:
     """Susceptible, ill, immune within a host's density; newborn are susceptible."""
 
     host: str
@@ -101,7 +101,7 @@ class Disease:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Space:
+class Lattice:
     """A line (one number in `shape`) or a grid of cells that nodes diffuse over."""
 
     shape: tuple[int, ...]
@@ -118,8 +118,8 @@ class Space:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeanField:
-    """A system: its nodes, what joins them, and how it is solved."""
+class MeanFieldModel:
+    """A model: its nodes, what joins them, and how it is solved."""
 
     nodes: tuple[Node, ...]
     "populations, plants, nutrients, pools"
@@ -127,9 +127,9 @@ class MeanField:
     "who eats whom"
     uptakes: tuple[Uptake, ...] = ()
     "plants on nutrients"
-    diseases: tuple[Disease, ...] = ()
+    diseases: tuple[HostDisease, ...] = ()
     "one at most a host"
-    space: Space | None = None
+    space: Lattice | None = None
     "cells to diffuse over; none is one well-mixed place"
     extinct_below: float = 0.0
     "density at which a node with neither growth nor inflow in sight is set to 0"
@@ -145,7 +145,7 @@ class MeanField:
     "unit of densities"
 
     def __post_init__(self) -> None:
-        check_system(self)
+        check_model(self)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -153,15 +153,15 @@ class MeanField:
         return tuple(node.name for node in self.nodes)
 
 
-def check_system(system: MeanField) -> None:
+def check_model(model: MeanFieldModel) -> None:
     """Nothing; ValueError in one line for the first value that cannot be."""
-    names = system.names
+    names = model.names
     if not names or len(set(names)) < len(names):
-        raise ValueError(f"nodes {', '.join(names) or 'none'}: a system needs nodes, each with a name of its own")
-    parts = [(f"node {one.name}", one) for one in system.nodes]
-    parts += [(f"link {one.predator} eats {one.prey}", one) for one in system.links]
-    parts += [(f"uptake of {one.nutrient} by {one.plant}", one) for one in system.uptakes]
-    parts += [(f"disease of {one.host}", one) for one in system.diseases]
+        raise ValueError(f"nodes {', '.join(names) or 'none'}: a model needs nodes, each with a name of its own")
+    parts = [(f"node {one.name}", one) for one in model.nodes]
+    parts += [(f"link {one.predator} eats {one.prey}", one) for one in model.links]
+    parts += [(f"uptake of {one.nutrient} by {one.plant}", one) for one in model.uptakes]
+    parts += [(f"disease of {one.host}", one) for one in model.diseases]
     for what, one in parts:
         for entry in fields(one):
             value = getattr(one, entry.name)
@@ -174,25 +174,25 @@ def check_system(system: MeanField) -> None:
                 *names,
             ):
                 raise ValueError(f"{what}: {value!r} is no node; known are {', '.join(names)}")
-    for node in system.nodes:
+    for node in model.nodes:
         if node.capacity == 0:
             raise ValueError(f"node {node.name}: capacity 0 holds nothing; write a positive one or leave the node out")
-        if isinstance(node.start, tuple) and (system.space is None or len(node.start) != system.space.n_cells):
-            n_cells = system.space.n_cells if system.space else 1
+        if isinstance(node.start, tuple) and (model.space is None or len(node.start) != model.space.n_cells):
+            n_cells = model.space.n_cells if model.space else 1
             raise ValueError(
                 f"node {node.name}: {len(node.start)} densities for {n_cells} cells; give one number or one a cell"
             )
-    for link in system.links:
+    for link in model.links:
         if link.efficiency + link.respired > 1 + 1e-12 or link.hill < 1:
             raise ValueError(
                 f"link {link.predator} eats {link.prey}: efficiency {link.efficiency:g} and respired {link.respired:g} are "
                 f"at most 1 together, and hill {link.hill:g} at least 1; change what is not so"
             )
-    for disease in system.diseases:
+    for disease in model.diseases:
         if disease.ill + disease.immune > 1:
             raise ValueError(
                 f"disease of {disease.host}: ill {disease.ill} and immune {disease.immune} are more than all"
             )
-    hosts = [disease.host for disease in system.diseases]
+    hosts = [disease.host for disease in model.diseases]
     if len(set(hosts)) < len(hosts):
         raise ValueError(f"diseases of {', '.join(hosts)}: a host has one at most; remove the others")

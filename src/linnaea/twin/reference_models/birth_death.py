@@ -36,13 +36,13 @@ _AGE = CAUSE["age"]
 
 
 @scalar
-def chance(rate, dt):
+def compute_chance(rate, dt):
     """The probability that an event of this rate happens within dt."""
     return 1.0 - math.exp(-rate * dt)
 
 
 @scalar
-def linear_family(birth, death, dt):
+def compute_linear_family(birth, death, dt):
     """(α, β) of a linear birth-death process after dt: α no descendant is left, β the ratio of the geometric tail."""
     if birth == death:
         share = birth * dt / (1.0 + birth * dt)
@@ -59,7 +59,7 @@ def _birth_death(order, species, only, key, place, number, birth, death, slope, 
         if (only >= 0 and species[i] != only) or dying[i] != 0:
             continue
         near = number[place[i]] if len(number) > 1 else number[0]
-        alpha, beta = linear_family(birth, max(death + slope * near, 0.0), dt)
+        alpha, beta = compute_linear_family(birth, max(death + slope * near, 0.0), dt)
         u, _ = uniform2(seed, step, BIRTH, key[i], 0)
         if u < alpha:
             dying[i] = _BACKGROUND
@@ -291,7 +291,7 @@ class Infect(Rule):
             a.exposure,
             a.key,
             self.infection_per_h * world.dt_h,
-            chance(self.recovery_per_h, world.dt_h),
+            compute_chance(self.recovery_per_h, world.dt_h),
             self.lethality,
             world.seed64,
             world.step,

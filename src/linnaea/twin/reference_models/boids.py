@@ -16,7 +16,7 @@ import numpy as np
 
 from linnaea.twin.engine.jit import folding, scalar, serial
 from linnaea.twin.engine.rng import HERDING, block
-from linnaea.twin.reference_models.update_order import ORDERS, below, check_order
+from linnaea.twin.reference_models.update_order import ORDERS, check_order, draw_below
 
 # Copies are filled up to whole vectors with birds that nobody can see.
 VECTOR = 16
@@ -24,7 +24,7 @@ NOWHERE = np.float32(1e9)
 
 
 @folding
-def _seen(birds, lo, hi, x, y, side, radius2, near2, cohere, separate):
+def _look(birds, lo, hi, x, y, side, radius2, near2, cohere, separate):
     """What is seen from (x, y) of birds lo to hi on the torus: count, pull x, pull y, sum of headings u and v."""
     half, zero, one = np.float32(0.5) * side, np.float32(0), np.float32(1)
     count = px = py = mx = my = zero
@@ -44,7 +44,7 @@ def _seen(birds, lo, hi, x, y, side, radius2, near2, cohere, separate):
 
 
 @folding
-def _seen_near(near, m, x, y, radius2, near2, cohere, separate):
+def _look_near(near, m, x, y, radius2, near2, cohere, separate):
     """The same of the first m of the birds copied to `near` [4, …], m whole vectors."""
     zero, one = np.float32(0), np.float32(1)
     count = px = py = mx = my = zero
@@ -71,12 +71,12 @@ def _fly(i, seen, birds, to, side, speed, match):
         u, v = u + (px + match * (mx - u)) * part, v + (py + match * (my - v)) * part
         norm = 1.0 / math.sqrt(u * u + v * v)
         u, v = u * norm, v * norm
-    to[0, i], to[1, i] = _around(birds[0, i] + u * speed, side), _around(birds[1, i] + v * speed, side)
+    to[0, i], to[1, i] = _wrap(birds[0, i] + u * speed, side), _wrap(birds[1, i] + v * speed, side)
     to[2, i], to[3, i] = u, v
 
 
 @scalar
-def _around(position, side):
+def _wrap(position, side):
     """A coordinate brought back onto the torus, from any distance."""
     if 0.0 <= position < side:
         return position
@@ -84,7 +84,7 @@ def _around(position, side):
 
 
 @scalar
-def _band(position, scale, bands):
+def _find_band(position, scale, bands):
     """The row or column of a coordinate: rounding may have put it on the border itself."""
     return min(int(position * scale), bands - 1)
 
@@ -96,7 +96,7 @@ def _sort(birds, to, name, to_name, cell, side, rows, columns, start):
     scale_x, scale_y = np.float32(columns / side), np.float32(rows / side)
     start[:] = 0
     for i in range(n):
-        cell[i] = _band(birds[1, i], scale_y, rows) * columns + _band(birds[0, i], scale_x, columns)
+        cell[i] = _find_band(birds[1, i], scale_y, rows) * columns + _find_band(birds[0, i], scale_x, columns)
         start[cell[i] + 1] += 1
     for c in range(len(start) - 1):
         start[c + 1] += start[c]
@@ -145,7 +145,7 @@ def _turn_at_once(birds, to, start, bands, near, side, speed, radius2, near2, co
                 continue
             m = _copy_around(birds, start, bands, row, column, side, near)
             for i in range(start[c], start[c + 1]):
-                seen = _seen_near(near, m, birds[0, i], birds[1, i], radius2, near2, cohere, separate)
+                seen = _look_near(near, m, birds[0, i], birds[1, i], radius2, near2, cohere, separate)
                 _fly(i, seen, birds, to, side, speed, match)
 
 
@@ -155,15 +155,15 @@ def _turn_one_by_one(birds, to, start, strip, turn, seed, step, side, speed, rad
     n, strips = birds.shape[1], len(start) - 1
     for k in range(n):
         word, _, _, _ = block(seed, step, HERDING, k, 0)
-        j = k + below(word, n - k)
+        j = k + draw_below(word, n - k)
         i, turn[j] = turn[j], turn[k]
         turn[k] = i
         own, x, y = strip[i], birds[0, i], birds[1, i]
         lo, hi = start[max(own - 1, 0)], start[min(own + 2, strips)]
-        seen = _seen(birds, lo, hi, x, y, side, radius2, near2, cohere, separate)
+        seen = _look(birds, lo, hi, x, y, side, radius2, near2, cohere, separate)
         if strips > 1 and (own == 0 or own == strips - 1):
             lo, hi = (start[strips - 1], n) if own == 0 else (0, start[1])
-            more = _seen(birds, lo, hi, x, y, side, radius2, near2, cohere, separate)
+            more = _look(birds, lo, hi, x, y, side, radius2, near2, cohere, separate)
             seen = (seen[0] + more[0], seen[1] + more[1], seen[2] + more[2], seen[3] + more[3], seen[4] + more[4])
         _fly(i, seen, birds, to, side, speed, match)
 
@@ -195,7 +195,7 @@ def _run_flock(birds, steps, side, radius, near, speed, cohere, separate, match,
             )
         elif whole:
             for i in range(n):
-                seen = _seen(birds, 0, n, birds[0, i], birds[1, i], side32, radius2, near2, cohere, separate)
+                seen = _look(birds, 0, n, birds[0, i], birds[1, i], side32, radius2, near2, cohere, separate)
                 _fly(i, seen, birds, last, side, speed, match)
             last, birds = birds, last
         else:

@@ -245,7 +245,7 @@ class CudaFlock:
         self.run(flocks.gather, self.m, self.order, "dir_x", self.us)
         self.run(flocks.gather, self.m, self.order, "dir_y", self.vs)
         self.run(
-            flocks._sums,
+            flocks._sum_runs,
             self.m,
             self.order,
             self.cell_of,

@@ -31,7 +31,7 @@ def gather(order, values, out):
 
 
 @folding
-def _fold(xs, ys, us, vs, lo, hi, x, y, width, height, radius2, near2, sums):
+def _add_run(xs, ys, us, vs, lo, hi, x, y, width, height, radius2, near2, sums):
     """Adds to `sums` what an animal at (x, y) sees in one run: count, offsets, near offsets, headings."""
     half_w, half_h = np.float32(0.5) * width, np.float32(0.5) * height
     zero, one = np.float32(0), np.float32(1)
@@ -60,7 +60,7 @@ def _fold(xs, ys, us, vs, lo, hi, x, y, width, height, radius2, near2, sums):
 
 
 @kernel
-def _sums(order, cell_of, start, xs, ys, us, vs, grid, radius, near, sums):
+def _sum_runs(order, cell_of, start, xs, ys, us, vs, grid, radius, near, sums):
     """For every animal [m]: neighbours within `radius` (itself included), sum of offsets to them, of offsets to those
     nearer than `near`, of their headings: float32 [m, 7]."""
     n_columns, n_rows, cell_w, cell_h, width, height, torus = grid
@@ -79,7 +79,7 @@ def _sums(order, cell_of, start, xs, ys, us, vs, grid, radius, near, sums):
             base = (row_j % n_rows) * n_columns
             # A row's run is one stretch, or two where it crosses the border.
             lo, hi = max(x_lo, 0), min(x_hi, n_columns - 1)
-            _fold(
+            _add_run(
                 xs,
                 ys,
                 us,
@@ -95,7 +95,7 @@ def _sums(order, cell_of, start, xs, ys, us, vs, grid, radius, near, sums):
                 sums[k],
             )
             if x_lo < 0:
-                _fold(
+                _add_run(
                     xs,
                     ys,
                     us,
@@ -111,7 +111,7 @@ def _sums(order, cell_of, start, xs, ys, us, vs, grid, radius, near, sums):
                     sums[k],
                 )
             if x_hi >= n_columns:
-                _fold(
+                _add_run(
                     xs,
                     ys,
                     us,
@@ -128,7 +128,7 @@ def _sums(order, cell_of, start, xs, ys, us, vs, grid, radius, near, sums):
                 )
 
 
-def neighbour_sums(world: World, radius_m: float, near_m: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def sum_neighbours(world: World, radius_m: float, near_m: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What every animal's neighbours add up to: float32 [m, 7], and the headings [m], [m], all in the cells' order.
 
     The seven: count within the radius (itself included), x and y of the offsets to them, x and y of the offsets to those
@@ -139,7 +139,7 @@ def neighbour_sums(world: World, radius_m: float, near_m: float) -> tuple[np.nda
     gather(cells.order, a.dir_x, us)
     gather(cells.order, a.dir_y, vs)
     sums = np.empty((cells.m, 7), np.float32)
-    _sums(cells.order, cells.cell_of, cells.start, cells.x, cells.y, us, vs, cells.grid(), radius_m, near_m, sums)
+    _sum_runs(cells.order, cells.cell_of, cells.start, cells.x, cells.y, us, vs, cells.grid(), radius_m, near_m, sums)
     return sums, us, vs
 
 
@@ -184,7 +184,7 @@ class Flock(Rule):
 
     def apply(self, world: World) -> None:
         a, order = world.agents, world.cells.order
-        sums, us, vs = neighbour_sums(world, self.radius_m, self.separation_m)
+        sums, us, vs = sum_neighbours(world, self.radius_m, self.separation_m)
         _flock(
             order, sums, us, vs, self.cohere, self.separate, self.match, self.speed_m_h, a.pull_x, a.pull_y, a.speed_m_h
         )
@@ -216,7 +216,7 @@ class Align(Rule):
 
     def apply(self, world: World) -> None:
         a = world.agents
-        sums, _, _ = neighbour_sums(world, self.radius_m, 0.0)
+        sums, _, _ = sum_neighbours(world, self.radius_m, 0.0)
         _align(
             world.cells.order,
             sums,
@@ -231,7 +231,7 @@ class Align(Rule):
         )
 
 
-def order_parameter(world: World) -> float:
+def compute_order_parameter(world: World) -> float:
     """How aligned the headings are: length of their mean, 0 to 1."""
     live = world.agents.slots()
     return float(

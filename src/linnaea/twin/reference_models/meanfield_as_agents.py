@@ -1,8 +1,8 @@
-"""A mean-field system as individuals: the same food web, whose members meet, eat, breed and die one by one.
+"""A mean-field model as individuals: the same food web, whose members meet, eat, breed and die one by one.
 
-The world that `individuals` makes has the engine's own rules and, where many individuals mix fast and steps are short,
+The world that `build_agent_world` makes has the engine's own rules and, where many individuals mix fast and steps are short,
 the equations' densities. Each link is a search for the nearest prey within a strike and a time to handle it; what is
-assimilated becomes young at once; growth and losses are chances of a birth-death process. One unit of the system's area
+assimilated becomes young at once; growth and losses are chances of a birth-death process. One unit of the model's area
 is a square metre and one unit of its time an hour.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from linnaea.twin.engine.neighbours import Space
 from linnaea.twin.engine.world import Rule, World
-from linnaea.twin.meanfield.model import MeanField, Node
+from linnaea.twin.meanfield.model import MeanFieldModel, Node
 from linnaea.twin.reference_models.birth_death import BirthDeath, DeliverLitters
 from linnaea.twin.reference_models.functional_response import Hunt, Kill
 from linnaea.twin.rules.motion import Move, Walk
@@ -24,8 +24,8 @@ MASS = "mass_of_one"
 "array [s] of the world: density that one individual in a square metre stands for"
 
 
-def individuals(
-    system: MeanField,
+def build_agent_world(
+    model: MeanFieldModel,
     area: float,
     step: float,
     *,
@@ -33,26 +33,26 @@ def individuals(
     mixing: float = 1 / 3,
     seed: int = 0,
 ) -> World:
-    """The system in a torus of this area, ready to go in steps of this time; it starts with whole individuals.
+    """The model in a torus of this area, ready to go in steps of this time; it starts with whole individuals.
 
     `mass`: density times area of one individual of each node, 1 unless given. Small prey make handling short against
     lives, which the equations take it to be; steps are best short against it. `mixing`: way that each goes in a step,
     and at birth, as a share of the area's side.
     ValueError for what individuals do not know: space, disease, nutrients, pools, immigration, responses of type III.
     """
-    check_system(system)
+    check_supported(model)
     if not (area > 0 and math.isfinite(area) and step > 0 and math.isfinite(step)):
         raise ValueError(f"area {area:g} and step {step:g}: give numbers above 0")
-    mass_s = np.array([float((mass or {}).get(name, 1.0)) for name in system.names])
-    if unknown := set(mass or {}) - set(system.names):
-        raise ValueError(f"mass of {', '.join(sorted(unknown))}: no such node; known are {', '.join(system.names)}")
+    mass_s = np.array([float((mass or {}).get(name, 1.0)) for name in model.names])
+    if unknown := set(mass or {}) - set(model.names):
+        raise ValueError(f"mass of {', '.join(sorted(unknown))}: no such node; known are {', '.join(model.names)}")
     if not (mass_s > 0).all():
         raise ValueError(f"mass {mass_s.min():g}: an individual weighs more than 0")
-    counts_s = np.rint(np.array([float(node.start) for node in system.nodes]) * area / mass_s).astype(int)
+    counts_s = np.rint(np.array([float(node.start) for node in model.nodes]) * area / mass_s).astype(int)
     side = math.sqrt(area)
     way = mixing * side
-    rules = [Walk(speed_m_h=way / step), *feeding(system, mass_s, area, step), Move()]
-    rules += [birth_and_death(node, row, area / mass_s[row]) for row, node in enumerate(system.nodes)]
+    rules = [Walk(speed_m_h=way / step), *make_feeding_rules(model, mass_s, area, step), Move()]
+    rules += [make_birth_death_rule(node, row, area / mass_s[row]) for row, node in enumerate(model.nodes)]
     # About two individuals in a cell of the search.
     space = Space(width_m=side, height_m=side, torus=True, cell_m=side / max(1.0, math.sqrt(counts_s.sum() / 2)))
     world = World(
@@ -60,7 +60,7 @@ def individuals(
         rules=[*rules, DeliverLitters(away_m=way)],
         seed=seed,
         dt_h=step,
-        species=system.names,
+        species=model.names,
         capacity=max(64, 2 * int(counts_s.sum())),
         parameters={MASS: mass_s},
     )
@@ -68,19 +68,19 @@ def individuals(
     for row, count in enumerate(counts_s):
         x, y = place.uniform(0, side, (2, count))
         world.agents.add(count, species=row, x=x, y=y)
-    for row in range(len(system.nodes)):
-        handle_at_first(world, system, row, place)
+    for row in range(len(model.nodes)):
+        start_handling(world, model, row, place)
     return world
 
 
-def handle_at_first(world: World, system: MeanField, row: int, rng: np.random.Generator) -> None:
+def start_handling(world: World, model: MeanFieldModel, row: int, rng: np.random.Generator) -> None:
     """Some predators of this row begin in the midst of handling: as many of them as the equations have at it.
 
     If all began to search at once they would eat more in the first moments than later.
     """
-    node, mass_s = system.nodes[row], world.parameters[MASS]
-    links = [link for link in system.links if link.predator == node.name]
-    now = dict(zip(system.names, densities(world), strict=True))
+    node, mass_s = model.nodes[row], world.parameters[MASS]
+    links = [link for link in model.links if link.predator == node.name]
+    now = dict(zip(model.names, compute_densities(world), strict=True))
     spent = np.array([link.preference * link.attack * link.handling * now[link.prey] for link in links])
     share = spent / (1 + node.interference * now[node.name] + spent.sum())
     a = world.agents
@@ -89,34 +89,34 @@ def handle_at_first(world: World, system: MeanField, row: int, rng: np.random.Ge
     which = np.searchsorted(np.cumsum(share), u, side="right")
     for index, link in enumerate(links):
         at_it = which == index
-        handling = link.handling * mass_s[system.names.index(link.prey)] / mass_s[row]
+        handling = link.handling * mass_s[model.names.index(link.prey)] / mass_s[row]
         # The next search begins with the step that is nearest to the end of handling.
         a.until_h[mine[at_it]] = v[at_it] * handling - world.dt_h / 2
 
 
-def densities(world: World) -> np.ndarray:
+def compute_densities(world: World) -> np.ndarray:
     """Densities of the nodes now: float64 [s]."""
     return world.counts() * world.parameters[MASS] / (world.space.width_m * world.space.height_m)
 
 
-def feeding(system: MeanField, mass_s: np.ndarray, area: float, step: float) -> list[Rule]:
+def make_feeding_rules(model: MeanFieldModel, mass_s: np.ndarray, area: float, step: float) -> list[Rule]:
     """For each link a search and, at the moment of resolving, a kill."""
     rules: list[Rule] = []
-    row = {name: index for index, name in enumerate(system.names)}
-    for link in system.links:
+    row = {name: index for index, name in enumerate(model.names)}
+    for link in model.links:
         i, j = row[link.predator], row[link.prey]
         # In a step a predator searches the ground that the attack rate says.
         ground = link.attack * link.preference * mass_s[i] * step
         bodies = mass_s[j] / mass_s[i]
         # A kill falls on average into the middle of its step, at whose end handling begins.
         handling = max(link.handling * bodies - step / 2, 0.0)
-        interference = system.nodes[i].interference * mass_s[i] / area
+        interference = model.nodes[i].interference * mass_s[i] / area
         rules.append(Hunt(predator=i, prey=(j,), radius_m=math.sqrt(ground / math.pi), interference=interference))
         rules.append(Kill(predator=i, prey=(j,), handling_h=handling, young=link.efficiency * bodies))
     return rules
 
 
-def birth_and_death(node: Node, row: int, per_density: float) -> BirthDeath:
+def make_birth_death_rule(node: Node, row: int, per_density: float) -> BirthDeath:
     """A node's own growth and losses; `per_density`: individuals of a density of 1 in the whole area."""
     lost = node.metabolism + node.mortality
     if math.isinf(node.capacity) or not node.growth:
@@ -127,15 +127,15 @@ def birth_and_death(node: Node, row: int, per_density: float) -> BirthDeath:
     return BirthDeath(species=row, birth_per_h=node.growth, death_per_h=lost, carrying_capacity=capacity)
 
 
-def check_system(system: MeanField) -> None:
+def check_supported(model: MeanFieldModel) -> None:
     """Nothing; ValueError for the first thing that individuals do not know."""
-    unknown = [name for name in ("space", "diseases", "uptakes") if getattr(system, name)]
+    unknown = [name for name in ("space", "diseases", "uptakes") if getattr(model, name)]
     unknown += [
         f"{name} of {node.name}"
-        for node in system.nodes
+        for node in model.nodes
         for name in ("immigration", "turnover", "remains", "waste")
         if getattr(node, name)
     ]
-    unknown += [f"hill {link.hill:g} of {link.predator} on {link.prey}" for link in system.links if link.hill != 1]
+    unknown += [f"hill {link.hill:g} of {link.predator} on {link.prey}" for link in model.links if link.hill != 1]
     if unknown:
-        raise ValueError(f"individuals have no {unknown[0]}; leave it out of the system, or integrate it")
+        raise ValueError(f"individuals have no {unknown[0]}; leave it out of the model, or integrate it")

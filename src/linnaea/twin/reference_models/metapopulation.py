@@ -1,4 +1,4 @@
-"""Patches and islands, as mean-field systems and as rules for animals: Levins, and the number of species of an island.
+"""Patches and islands, as mean-field models and as rules for animals: Levins, and the number of species of an island.
 
 Among animals a patch or an island is a cell of the ground (`Space.cell_m`), and an animal stands for all of its species
 that live there: a family, a colony, a population.
@@ -17,20 +17,20 @@ from linnaea.twin.engine.contention import resolve_claims
 from linnaea.twin.engine.jit import kernel
 from linnaea.twin.engine.rng import DISPERSAL, MIGRATION, uniform, uniforms
 from linnaea.twin.engine.world import CAUSE, Rule, World
-from linnaea.twin.meanfield.model import MeanField, Node
+from linnaea.twin.meanfield.model import MeanFieldModel, Node
 
 _BACKGROUND = CAUSE["background"]
 
 
-def levins(colonization: float, extinction: float, start: float = 0.01) -> MeanField:
+def make_levins(colonization: float, extinction: float, start: float = 0.01) -> MeanFieldModel:
     """The share p of patches that are occupied: dp/dt = c p (1 − p) − e p, which comes to 1 − e/c where c > e, else to
     0.
     """
     node = Node(name="occupied", start=start, growth=colonization, capacity=1.0, mortality=extinction)
-    return MeanField(nodes=(node,), density_unit="share of patches")
+    return MeanFieldModel(nodes=(node,), density_unit="share of patches")
 
 
-def island(pool: int, immigration: float, extinction: float, start: float = 0.0) -> MeanField:
+def make_island(pool: int, immigration: float, extinction: float, start: float = 0.0) -> MeanFieldModel:
     """The species S on an island: dS/dt = I (1 − S/P) − E S/P, which comes to I P / (I + E).
 
     I is the rate of new species on an empty island, E that of extinctions where all P of the pool are there. ValueError
@@ -39,7 +39,7 @@ def island(pool: int, immigration: float, extinction: float, start: float = 0.0)
     if pool < 1:
         raise ValueError(f"pool of {pool} species: an island is colonised from at least one; give a larger pool")
     node = Node(name="species", start=start, immigration=immigration, mortality=(immigration + extinction) / pool)
-    return MeanField(nodes=(node,), density_unit="species")
+    return MeanFieldModel(nodes=(node,), density_unit="species")
 
 
 @kernel
@@ -73,10 +73,10 @@ class Settle(Rule):
         _choose_patch(new, a.key, n_patches, world.seed64, world.step, a.target)
         first = resolve_claims(world, a.target[: a.n], n_patches)
         taken = np.zeros(n_patches, bool)
-        taken[patch_of(world, live[~young])] = True
+        taken[find_patches(world, live[~young])] = True
         patch = a.target[new]
         stays = (first[patch] == new) & ~taken[patch]
-        place(world, new[stays], patch[stays])
+        place_animals(world, new[stays], patch[stays])
         world.tallies["died"][self.species, _BACKGROUND] += np.count_nonzero(~stays)
         a.remove(new[~stays])
 
@@ -98,21 +98,21 @@ class Colonise(Rule):
         a, n_species = world.agents, len(world.species)
         live = a.slots()
         there = np.zeros((world.cells.n_cells, n_species), bool)
-        there[patch_of(world, live), a.species[live]] = True
+        there[find_patches(world, live), a.species[live]] = True
         draws = uniforms(world.seed, world.step, MIGRATION, np.arange(there.size, dtype=np.uint64))
         comes = (draws < -math.expm1(-self.rate_per_h * world.dt_h)) & ~there.ravel()
         patch, kind = np.divmod(np.flatnonzero(comes), n_species)
-        place(world, a.add(len(kind), species=kind, born_h=(world.step + 1) * world.dt_h), patch)
+        place_animals(world, a.add(len(kind), species=kind, born_h=(world.step + 1) * world.dt_h), patch)
 
 
-def patch_of(world: World, slots: np.ndarray) -> np.ndarray:
+def find_patches(world: World, slots: np.ndarray) -> np.ndarray:
     """The cells of the ground [p] in which the animals of these slots [p] are now."""
     a, cells, space = world.agents, world.cells, world.space
     row = np.minimum(a.y[slots] / space.cell_height_m, cells.n_rows - 1).astype(np.int64)
     return row * cells.n_columns + np.minimum(a.x[slots] / space.cell_width_m, cells.n_columns - 1).astype(np.int64)
 
 
-def place(world: World, slots: np.ndarray, patches: np.ndarray) -> None:
+def place_animals(world: World, slots: np.ndarray, patches: np.ndarray) -> None:
     """Puts the animals of these slots [p] into the middles of these cells of the ground [p]."""
     a, space = world.agents, world.space
     row, column = np.divmod(patches, world.cells.n_columns)

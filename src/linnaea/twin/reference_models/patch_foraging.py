@@ -75,7 +75,7 @@ class GoToPatch(Rule):
 
 
 @scalar
-def patch_gain(t, half_h):
+def compute_patch_gain(t, half_h):
     """What a patch has yielded after t hours, as a share of all it holds: t / (t + half_h)."""
     return t / (t + half_h)
 
@@ -93,7 +93,9 @@ def _forage(order, state, until_h, energy, stay_h, half_h, travel_h, content_kj,
             stop = min(end, until_h[i])
             if state[i] == FORAGING:
                 arrived = until_h[i] - stay_h[i]
-                energy[i] += content_kj * (patch_gain(stop - arrived, half_h) - patch_gain(t - arrived, half_h))
+                energy[i] += content_kj * (
+                    compute_patch_gain(stop - arrived, half_h) - compute_patch_gain(t - arrived, half_h)
+                )
             if stop <= t:
                 break
             t = stop

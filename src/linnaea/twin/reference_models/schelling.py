@@ -11,11 +11,11 @@ import numpy as np
 
 from linnaea.twin.engine.jit import scalar, serial
 from linnaea.twin.engine.rng import INITIAL, MOVEMENT, PRIORITY, block
-from linnaea.twin.reference_models.update_order import ORDERS, below, check_order
+from linnaea.twin.reference_models.update_order import ORDERS, check_order, draw_below
 
 
 @scalar
-def _alike(kind, cell, side, radius):
+def _count_alike(kind, cell, side, radius):
     """(neighbours of the same kind, all neighbours) of the household in a cell, within a square of this radius."""
     row, column, own = cell // side, cell % side, kind[cell]
     same, total = -1, -1
@@ -32,7 +32,7 @@ def _observe(kind, home, side, radius, need, out):
     """Fills `out` [2]: the share of households that are content, the mean share of neighbours of their own kind."""
     content, like, met = 0, 0.0, 0
     for i in range(len(home)):
-        same, total = _alike(kind, home[i], side, radius)
+        same, total = _count_alike(kind, home[i], side, radius)
         content += same >= need
         if total > 0:
             like += same / total
@@ -57,20 +57,20 @@ def _run_town(kind, home, empty, steps, side, radius, need, seed, synchronous, s
         left, leaving = len(empty), 0
         for k in range(n):
             order, where, _, _ = block(seed, step, PRIORITY, k, 0)
-            j = k + below(order, n - k)
+            j = k + draw_below(order, n - k)
             i, turn[j] = turn[j], turn[k]
             turn[k] = i
-            if _alike(kind, home[i], side, radius)[0] >= need:
+            if _count_alike(kind, home[i], side, radius)[0] >= need:
                 continue
             if synchronous:
                 unhappy[leaving] = i
                 leaving += 1
             else:
-                _move(kind, home, empty, i, below(where, len(empty)))
+                _move(kind, home, empty, i, draw_below(where, len(empty)))
         # Those who leave at once choose, in that random order, among what was empty before and nobody has taken yet.
         for k in range(min(leaving, left)):
             where, _, _, _ = block(seed, step, MOVEMENT, k, 0)
-            chosen, left = below(where, left), left - 1
+            chosen, left = draw_below(where, left), left - 1
             empty[chosen], empty[left] = empty[left], empty[chosen]
             _move(kind, home, empty, unhappy[k], left)
         _observe(kind, home, side, radius, need, series[step + 1])

@@ -16,7 +16,7 @@ _32 = np.uint64(32)
 
 
 @scalar
-def below(word, count):
+def draw_below(word, count):
     """An int in [0, count) from a random word of 32 bits."""
     return np.int64((word * np.uint64(count)) >> _32)
 

@@ -14,19 +14,19 @@ import numpy as np
 
 from linnaea.twin.engine.jit import scalar, serial
 from linnaea.twin.engine.rng import FEEDING, HERDING, HUNTING, INITIAL, MOVEMENT, block, uniform2
-from linnaea.twin.reference_models.update_order import ORDERS, below, check_order
+from linnaea.twin.reference_models.update_order import ORDERS, check_order, draw_below
 
 _TO_UNIT_32 = 1.0 / 4294967296.0
 
 
 @scalar
-def neighbour(near, cell, word):
-    """A random cell of the two to four that share an edge with this one, from the table of `_neighbours`."""
-    return near[cell, 1 + below(word, near[cell, 0])]
+def choose_neighbour(near, cell, word):
+    """A random cell of the two to four that share an edge with this one, from the table of `_list_neighbours`."""
+    return near[cell, 1 + draw_below(word, near[cell, 0])]
 
 
 @serial
-def _neighbours(side):
+def _list_neighbours(side):
     """How many cells share an edge with each on a grid with borders, and which: int32 [c, 5]."""
     near = np.zeros((side * side, 5), np.int32)
     for cell in range(side * side):
@@ -74,12 +74,12 @@ def _swap(cell, energy, i, j):
 
 
 @serial
-def _sheep_step(cell, energy, n, near, ready, regrowth, gain, chance, seed, step, synchronous, born, best, best_word):
+def _step_sheep(cell, energy, n, near, ready, regrowth, gain, chance, seed, step, synchronous, born, best, best_word):
     """All sheep move, graze, and die or bear; returns their number."""
     if synchronous:
         for i in range(n):
             w0, w1, _, _ = block(seed, step, MOVEMENT, i, 0)
-            c = neighbour(near, cell[i], w0)
+            c = choose_neighbour(near, cell[i], w0)
             cell[i] = c
             if best[c] < 0 or w1 > best_word[c]:
                 best[c] = i
@@ -88,8 +88,8 @@ def _sheep_step(cell, energy, n, near, ready, regrowth, gain, chance, seed, step
     for i in range(n):
         w0, w1, w2, _ = block(seed, step, FEEDING, i, 0)
         if not synchronous:
-            _swap(cell, energy, i, i + below(w0, n - i))
-            cell[i] = neighbour(near, cell[i], w1)
+            _swap(cell, energy, i, i + draw_below(w0, n - i))
+            cell[i] = choose_neighbour(near, cell[i], w1)
         c = cell[i]
         e = energy[i] - 1.0
         eats = (ready[c] <= step) & (not synchronous or best[c] == i)
@@ -102,7 +102,7 @@ def _sheep_step(cell, energy, n, near, ready, regrowth, gain, chance, seed, step
 
 
 @serial
-def _wolf_step(
+def _step_wolves(
     cell, energy, n, sheep_cell, sheep_energy, n_sheep, near, gain, chance, seed, step, synchronous, born, head, after
 ):
     """All wolves move, eat a sheep of their cell each, and die or bear; returns the numbers of wolves and sheep."""
@@ -113,13 +113,13 @@ def _wolf_step(
         # A random order of arrival settles who eats first where sheep are few: the same as acting in that order.
         for i in range(n):
             w0, _, _, _ = block(seed, step, HERDING, i, 0)
-            _swap(cell, energy, i, i + below(w0, n - i))
+            _swap(cell, energy, i, i + draw_below(w0, n - i))
     kept, births = 0, 0
     for i in range(n):
         w0, w1, w2, w3 = block(seed, step, HUNTING, i, 0)
         if not synchronous:
-            _swap(cell, energy, i, i + below(w0, n - i))
-        c = neighbour(near, cell[i], w1)
+            _swap(cell, energy, i, i + draw_below(w0, n - i))
+        c = choose_neighbour(near, cell[i], w1)
         cell[i] = c
         e = energy[i] - 1.0
         if head[c] >= 0:
@@ -144,7 +144,7 @@ def _take(head, after, sheep_energy, c, word):
     while i >= 0:
         count += 1
         i = after[i]
-    k = below(word, count)
+    k = draw_below(word, count)
     before, i = -1, head[c]
     for _ in range(k):
         before, i = i, after[i]
@@ -172,7 +172,7 @@ def _run_wolf_sheep(seed, steps, side, n_sheep, n_wolves, sheep_rates, wolf_rate
     born = np.empty((room, 2), np.float64)
     ready = np.zeros(n_cells, np.int64)
     head, after = np.full(n_cells, -1, np.int32), np.empty(room, np.int32)
-    near = _neighbours(side)
+    near = _list_neighbours(side)
     best, best_word = np.full(n_cells, -1, np.int64), np.zeros(n_cells, np.uint64)
     _found(sheep_cell, sheep_energy, n_sheep, n_cells, 2.0 * sheep_rates[0], seed, 0)
     _found(wolf_cell, wolf_energy, n_wolves, n_cells, 2.0 * wolf_rates[0], seed, 1)
@@ -186,9 +186,9 @@ def _run_wolf_sheep(seed, steps, side, n_sheep, n_wolves, sheep_rates, wolf_rate
             return step - 1
         sheep, wolves = (sheep_cell, sheep_energy, n_sheep), (wolf_cell, wolf_energy, n_wolves)
         when = (seed, step, synchronous)
-        n_sheep = _sheep_step(*sheep, near, ready, regrowth + 1, *sheep_rates, *when, born, best, best_word)
+        n_sheep = _step_sheep(*sheep, near, ready, regrowth + 1, *sheep_rates, *when, born, best, best_word)
         sheep = (sheep_cell, sheep_energy, n_sheep)
-        n_wolves, n_sheep = _wolf_step(*wolves, *sheep, near, *wolf_rates, *when, born, head, after)
+        n_wolves, n_sheep = _step_wolves(*wolves, *sheep, near, *wolf_rates, *when, born, head, after)
         counts[step, 0], counts[step, 1] = n_sheep, n_wolves
     return steps
 

@@ -22,9 +22,9 @@ from linnaea.options import field_help
 from linnaea.store import atomic_path
 from linnaea.twin.assembly.world_builder import build_world
 from linnaea.twin.data.evidence import GRADES
-from linnaea.twin.data.foodweb import trophic_levels
+from linnaea.twin.data.foodweb import compute_trophic_levels
 from linnaea.twin.data.species import NUMERIC
-from linnaea.twin.data.world_file import WorldData, animal_species, food_species, load_world
+from linnaea.twin.data.world_file import WorldData, load_world, select_animals, select_foods
 from linnaea.twin.engine import rng as random
 from linnaea.twin.engine import world as loop
 from linnaea.twin.engine.agents import HOURS_A_YEAR
@@ -148,7 +148,7 @@ def _entities(world: World, data: WorldData) -> str:
     parts = [
         f"**Animals**: every one is counted; {len(world.species)} species ({', '.join(world.species)}).",
         _table(("state variable", "meaning", "lasts for"), animals),
-        f"**Ground**: layers over a rectangle, among them the foods ({', '.join(food_species(data))}).",
+        f"**Ground**: layers over a rectangle, among them the foods ({', '.join(select_foods(data))}).",
         _table(("layer", "rows × columns"), layers),
         (
             f"**Scales**: {space.width_m / scale:g} × {space.height_m / scale:g} {unit}, "
@@ -302,8 +302,8 @@ def _set(data: WorldData) -> list[tuple[str, object]]:
 
 
 def _values(data: WorldData) -> str:
-    level = trophic_levels(data.web)
-    kinds = animal_species(data)
+    level = compute_trophic_levels(data.web)
+    kinds = select_animals(data)
     names = [name for name in NUMERIC if name != "capacity_kg_km2"]
     parts = [
         "Every value has a grade: " + "; ".join(f"*{name}*: {text}" for name, text in GRADES.items()) + ".",

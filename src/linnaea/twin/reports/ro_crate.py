@@ -10,7 +10,7 @@ from linnaea import __version__
 from linnaea.store import write_json
 from linnaea.twin.runs.ensemble import PLAN
 from linnaea.twin.runs.results import Run
-from linnaea.twin.scenarios.scenario_file import duration
+from linnaea.twin.scenarios.scenario_file import format_duration
 
 CRATE = "ro-crate-metadata.json"
 FORMATS = {
@@ -59,7 +59,7 @@ def write_crate(run: Run, files: Iterable[Path]) -> Path:
             "name": run.title,
             "hasPart": parts,
             "mentions": {"@id": "#run"},
-            "description": f"{run.data.about}. {len(run.members)} simulations of {duration(run.hours)}; "
+            "description": f"{run.data.about}. {len(run.members)} simulations of {format_duration(run.hours)}; "
             f"{len(run.data.unmeasured())} values of the world were never checked against a source.",
             "datePublished": time.strftime("%Y-%m-%d"),
         },

@@ -20,7 +20,7 @@ from linnaea.pages.html import (
     write_page,
 )
 from linnaea.pages.style import SCRIPT
-from linnaea.twin.data.foodweb import draw_web
+from linnaea.twin.data.foodweb import lay_out_web
 from linnaea.twin.engine.agents import HOURS_A_YEAR
 from linnaea.twin.engine.world import CAUSES
 from linnaea.twin.reports.charts import (
@@ -39,7 +39,7 @@ from linnaea.twin.reports.charts import (
 from linnaea.twin.reports.tables import compute_bands, compute_flows, find_hosts, list_trait_columns
 from linnaea.twin.runs.recorder import HEALTH, WEATHER
 from linnaea.twin.runs.results import Run
-from linnaea.twin.scenarios.scenario_file import duration
+from linnaea.twin.scenarios.scenario_file import format_duration
 
 MOST_MAPS, MOST_LAPSES, MOST_PHASES = 9, 12, 3
 WEB_NOTE = (
@@ -93,7 +93,7 @@ def describe_failures(run: Run) -> str:
         )
     return (
         f"No member reached the end: {failed} failed. Means, maps and bands are of {len(run.members)} of them, up to "
-        f"{duration(run.hours)}; who eats whom is not known then. Tables with a row for each member go on as far as each went."
+        f"{format_duration(run.hours)}; who eats whom is not known then. Tables with a row for each member go on as far as each went."
     )
 
 
@@ -104,7 +104,7 @@ def _failed(run: Run) -> str:
     rows = [
         (
             str(member + 1),
-            duration(run.lived_h(member)) if member in run.broken else "nothing",
+            format_duration(run.lived_h(member)) if member in run.broken else "nothing",
             "yes" if member in run.members else "no",
             reason,
         )
@@ -203,7 +203,7 @@ def _web(run: Run) -> str:
     if run.foods:
         biomass |= dict(zip(run.foods, run.records["food_kg"].mean((0, 1)), strict=True))
     found = compute_flows(run)
-    return f"<figure>{draw_food_web(draw_web(run.data.web, found or None, biomass))}</figure>"
+    return f"<figure>{draw_food_web(lay_out_web(run.data.web, found or None, biomass))}</figure>"
 
 
 def rank_by_number(run: Run, most: int) -> list[int]:
@@ -342,7 +342,7 @@ def render_provenance(run: Run) -> str:
     size = f"{width:.3g} × {height:.3g} km"
     facts = {
         "world": plan.world,
-        "length": duration(plan.hours) + ("" if run.whole else f", not reached ({duration(run.hours)})"),
+        "length": format_duration(plan.hours) + ("" if run.whole else f", not reached ({format_duration(run.hours)})"),
         "seed": str(plan.seed),
         "members": f"{len(run.members)} of {plan.members}",
         "area": f"{plan.area_share:g} of the world's ({size})" if plan.area_share != 1 else size,

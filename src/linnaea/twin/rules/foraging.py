@@ -12,10 +12,10 @@ from typing import ClassVar
 import numba
 import numpy as np
 
-from linnaea.twin.data.landscape import layer_cell, layer_grid
 from linnaea.twin.engine.agents import Column
 from linnaea.twin.engine.contention import share_supply
 from linnaea.twin.engine.jit import kernel, scalar, serial
+from linnaea.twin.engine.layers import layer_cell, layer_grid
 from linnaea.twin.engine.rng import FEEDING, uniform
 from linnaea.twin.engine.world import Rule, World
 from linnaea.twin.rules.energy_budget import DECAYED, accounts

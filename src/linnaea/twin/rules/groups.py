@@ -15,8 +15,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from linnaea.twin.data.landscape import fenced
 from linnaea.twin.engine.jit import serial
+from linnaea.twin.engine.layers import fenced
 from linnaea.twin.engine.rng import DISPERSAL, uniforms
 from linnaea.twin.engine.world import Rule, World
 from linnaea.twin.rules.weather import due

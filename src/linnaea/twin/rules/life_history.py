@@ -12,9 +12,9 @@ from typing import ClassVar
 import numba
 import numpy as np
 
-from linnaea.twin.data.landscape import layer_cell, layer_grid
 from linnaea.twin.engine.agents import HOURS_A_YEAR, Column
 from linnaea.twin.engine.jit import kernel, scalar
+from linnaea.twin.engine.layers import layer_cell, layer_grid
 from linnaea.twin.engine.rng import (
     BIRTH,
     DEATH,

@@ -12,9 +12,9 @@ from typing import ClassVar
 import numba
 import numpy as np
 
-from linnaea.twin.data.landscape import layer_cell, layer_grid
 from linnaea.twin.engine.agents import Column
 from linnaea.twin.engine.jit import kernel, scalar, serial
+from linnaea.twin.engine.layers import layer_cell, layer_grid
 from linnaea.twin.engine.rng import DEATH, uniform
 from linnaea.twin.engine.world import CAUSE, Rule, World
 from linnaea.twin.rules.energy_budget import RESPIRED, TISSUE_KJ_PER_KG, accounts

@@ -12,9 +12,9 @@ from typing import ClassVar
 import numba
 import numpy as np
 
-from linnaea.twin.data.landscape import layer_cell, layer_grid
 from linnaea.twin.engine.contention import resolve_claims
 from linnaea.twin.engine.jit import kernel, scalar, serial
+from linnaea.twin.engine.layers import layer_cell, layer_grid
 from linnaea.twin.engine.neighbours import offset, wrap
 from linnaea.twin.engine.rng import HUNTING, uniform2
 from linnaea.twin.engine.world import CAUSE, Rule, World

@@ -12,9 +12,9 @@ from typing import ClassVar
 import numba
 import numpy as np
 
-from linnaea.twin.data.landscape import crosses, fenced, layer_cell, layer_grid
 from linnaea.twin.engine.agents import Column
 from linnaea.twin.engine.jit import kernel, scalar, serial
+from linnaea.twin.engine.layers import crosses, fenced, layer_cell, layer_grid
 from linnaea.twin.engine.neighbours import cell_index, offset, reach, span, wrap
 from linnaea.twin.engine.rng import MIGRATION, MOVEMENT, uniform, uniform2, uniform4
 from linnaea.twin.engine.world import Rule, World

@@ -12,9 +12,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from linnaea.twin.data.landscape import layer_grid, month_of
+from linnaea.twin.data.landscape import month_of
 from linnaea.twin.engine.agents import HOURS_A_YEAR
 from linnaea.twin.engine.jit import serial
+from linnaea.twin.engine.layers import layer_grid
 from linnaea.twin.engine.rng import FIRE, uniform
 from linnaea.twin.engine.world import Rule, World
 from linnaea.twin.rules.energy_budget import BURNED, DECAYED, GROWN, RESPIRED, accounts

@@ -10,8 +10,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from linnaea.twin.data.landscape import LAPSE_C_PER_M, NO_FENCE, Landscape, distance_to, layer_grid, month_of
+from linnaea.twin.data.landscape import LAPSE_C_PER_M, Landscape, month_of
 from linnaea.twin.engine.agents import HOURS_A_YEAR
+from linnaea.twin.engine.layers import NO_FENCE, distance_to, layer_grid
 from linnaea.twin.engine.rng import RAIN, normals
 from linnaea.twin.engine.world import Rule, World
 

@@ -20,7 +20,7 @@ from linnaea.twin.engine.workers import TimeLeft, hold_lock, run_in_processes
 from linnaea.twin.engine.world import step
 from linnaea.twin.runs.ensemble import SAY_EVERY_S, Plan, build_member, first_step, needs_compiling
 from linnaea.twin.runs.recorder import recorded
-from linnaea.twin.scenarios.scenario_file import duration
+from linnaea.twin.scenarios.scenario_file import format_duration
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,7 @@ def run_points(
         world, _ = build_member(todo[0][0], folder, 0, threads=1)
         if needs_compiling(world):
             first_step(world, report)
-        report(f"{of_what}{len(todo)} runs of {duration(todo[0][0].hours)}, {processes} at a time")
+        report(f"{of_what}{len(todo)} runs of {format_duration(todo[0][0].hours)}, {processes} at a time")
         _run_all(todo, folder, processes, report, of_what)
     return [_load(plan, folder) for plan in plans]
 

@@ -24,7 +24,7 @@ import numpy as np
 from linnaea.store import hash_bytes, read_manifest, write_artifact, write_json
 from linnaea.twin.assembly.parameters import with_values
 from linnaea.twin.assembly.world_builder import build_world
-from linnaea.twin.data.world_file import WorldData, load_world, scientific_names
+from linnaea.twin.data.world_file import WorldData, load_world, map_scientific_names
 from linnaea.twin.engine.agents import HOURS_A_YEAR
 from linnaea.twin.engine.checkpoint import load_checkpoint, save_checkpoint
 from linnaea.twin.engine.jit import forget_stale_code, mark_compiled, needs_compilation, source_hash
@@ -32,7 +32,7 @@ from linnaea.twin.engine.neighbours import Cells
 from linnaea.twin.engine.workers import TimeLeft, find_lock_holder, hold_lock, run_in_processes
 from linnaea.twin.engine.world import PHASES, World, check_finite, finite_until_h, step
 from linnaea.twin.runs.recorder import Record, recorded
-from linnaea.twin.scenarios.scenario_file import attach, duration, read_scenario
+from linnaea.twin.scenarios.scenario_file import attach, format_duration, read_scenario
 
 KIND, MEMBER_KIND = "twin-run", "twin-member"
 PLAN = "plan.json"
@@ -102,7 +102,7 @@ def build_member(plan: Plan, folder: Path, member: int, threads: int = 0) -> tup
     world.threads = threads
     record = Record(every_h=plan.every_h, frames=member == 0, followed=plan.followed)
     if plan.scenario:
-        attach(world, read_scenario(folder / plan.scenario), plan.hours, scientific_names(data))
+        attach(world, read_scenario(folder / plan.scenario), plan.hours, map_scientific_names(data))
     world.add_rule(record)
     return world, record
 
@@ -181,7 +181,7 @@ def _run_member(plan: Plan, folder: Path, member: int, threads: int, checkpoint_
         world, record = build_member(plan, folder, member, threads)
         if read_manifest(checkpoint) is not None:
             load_checkpoint(world, checkpoint)
-            say(f"member {member + 1}: goes on from {duration(world.now_h)}")
+            say(f"member {member + 1}: goes on from {format_duration(world.now_h)}")
         else:
             record.write_down(world, 0.0)
             first_step(world, say)
@@ -280,7 +280,7 @@ def prepare_folder(folder: Path, plan: Plan, scenario: Path | None, resume: bool
         elif kept != plan:
             raise ValueError(
                 f"{folder} holds a finished run ({Path(kept.world).stem}, seed {kept.seed}, {kept.members} members of "
-                f"{duration(kept.hours)}); --resume adds members or years to it, --replace deletes it, or choose another --out"
+                f"{format_duration(kept.hours)}); --resume adds members or years to it, --replace deletes it, or choose another --out"
             )
         (folder / "manifest.json").unlink(missing_ok=True)
     elif folder.is_dir() and any(folder.iterdir()):
@@ -326,7 +326,7 @@ def _check_same(kept: Plan, plan: Plan, folder: Path) -> None:
         )
     if plan.hours < kept.hours:
         raise ValueError(
-            f"{folder} is to live {duration(kept.hours)}, more than {duration(plan.hours)}; "
+            f"{folder} is to live {format_duration(kept.hours)}, more than {format_duration(plan.hours)}; "
             "a run can be prolonged, not shortened; choose another --out"
         )
 
@@ -373,7 +373,7 @@ def run_members(
     if needs_compiling(world):
         # Once, here, lest every process compile the same.
         first_step(world, report)
-    report(f"{len(todo)} members of {duration(plan.hours)}, {processes} at a time")
+    report(f"{len(todo)} members of {format_duration(plan.hours)}, {processes} at a time")
     left = TimeLeft(len(todo), processes)
     jobs = [(plan, folder, member, 1, checkpoint_s) for member in todo]
     remedy = "--resume goes on from the checkpoints, --processes 1 needs less"

@@ -13,7 +13,7 @@ import numpy as np
 
 from linnaea.store import read_manifest
 from linnaea.twin.assembly.parameters import with_values
-from linnaea.twin.data.world_file import WorldData, animal_species, food_species, load_world
+from linnaea.twin.data.world_file import WorldData, load_world, select_animals, select_foods
 from linnaea.twin.engine.agents import HOURS_A_YEAR
 from linnaea.twin.runs.ensemble import Plan, kept_plan, member_dir, unfinished, world_hash
 from linnaea.twin.runs.recorder import SERIES
@@ -105,8 +105,8 @@ def load_run(folder: Path | str) -> Run:
         folder=folder,
         plan=plan,
         data=data,
-        species=tuple(animal_species(data)),
-        foods=tuple(food_species(data)),
+        species=tuple(select_animals(data)),
+        foods=tuple(select_foods(data)),
         members=members,
         failures=failures,
         records=_stack([_without(one, _ONE_MEMBER) for one in cut]),

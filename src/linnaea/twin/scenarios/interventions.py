@@ -19,7 +19,7 @@ from linnaea.twin.engine.agents import HOURS_A_YEAR, INFECTIOUS, SUSCEPTIBLE, VA
 from linnaea.twin.engine.rng import INTERVENTION, uniforms
 from linnaea.twin.engine.world import CAUSE, Rule, World
 from linnaea.twin.rules.energy_budget import REMOVED, accounts, animal_kj
-from linnaea.twin.scenarios.regions import AREAS, EVERYWHERE, Place
+from linnaea.twin.scenarios.regions import AREAS, EVERYWHERE, Region
 
 HOOKS = ("rain_factor", "growth_factor", "fire_factor", "water", "warming_c", "fences")
 "layers and arrays of a landscape that interventions may change"
@@ -28,7 +28,7 @@ HOOKS = ("rain_factor", "growth_factor", "fire_factor", "water", "warming_c", "f
 MOST_INTRODUCED, MOST_TIMES_USUAL = 20_000, 20
 
 
-def value(low: float, high: float, **options):
+def bounded_field(low: float, high: float, **options):
     """A number that a scenario gives, with its possible range; without `default` it is required."""
     return field(metadata={"low": low, "high": high}, **options)
 
@@ -53,7 +53,7 @@ class Intervention:
     "hour of the world's clock at which it begins"
     end_h: float = math.inf
     "hour at which it ends"
-    place: Place = EVERYWHERE
+    place: Region = EVERYWHERE
     "where"
 
     def check(self, world: World, at: str) -> None:
@@ -63,7 +63,7 @@ class Intervention:
             if name not in world.fields and name not in world.arrays:
                 raise ValueError(f"{at}: this world has no {name!r} to change; choose another world or kind")
         for name in getattr(self, "species", ()):
-            species_row(world, name, at)
+            find_species_row(world, name, at)
 
     def begin(self, world: World, index: int) -> None:
         """Called once, in the step in which it begins; `index` is its own number in the scenario."""
@@ -75,7 +75,7 @@ class Intervention:
         """Called once a day while it lasts, with the hours since the last time."""
 
 
-def species_row(world: World, name: str, at: str) -> int:
+def find_species_row(world: World, name: str, at: str) -> int:
     """The row of a species; ValueError with the nearest names."""
     if name in world.species:
         return world.species.index(name)
@@ -83,7 +83,7 @@ def species_row(world: World, name: str, at: str) -> int:
     raise ValueError(f"{at}: species {name!r} is not in this world{nearest(name, world.species, otherwise=otherwise)}")
 
 
-def members(world: World, species: tuple[str, ...], place: Place) -> np.ndarray:
+def find_animals(world: World, species: tuple[str, ...], place: Region) -> np.ndarray:
     """Slots of the live animals of these species that stand in the place, in the order of their keys."""
     a = world.agents
     slots = a.slots()
@@ -93,7 +93,7 @@ def members(world: World, species: tuple[str, ...], place: Place) -> np.ndarray:
     return slots[np.argsort(a.key[slots], kind="stable")]
 
 
-def drawn(world: World, slots: np.ndarray, share: float, index: int) -> np.ndarray:
+def draw_subset(world: World, slots: np.ndarray, share: float, index: int) -> np.ndarray:
     """Those of the slots whose own random number falls below the share."""
     return slots[uniforms(world.seed, world.step, INTERVENTION, world.agents.key[slots], index) < share]
 
@@ -106,19 +106,21 @@ class Remove(Intervention):
     lasts: ClassVar[bool] = False
     species: tuple[str, ...]
     "species to take away"
-    share: float = value(0, 1, default=1.0)
+    share: float = bounded_field(0, 1, default=1.0)
     "share of them that goes"
     newcomers: bool = False
     "whether, where all are taken, others may come from beyond the borders"
 
     def begin(self, world: World, index: int) -> None:
-        take_away(world, drawn(world, members(world, self.species, self.place), self.share, index), "removal")
+        remove_animals(
+            world, draw_subset(world, find_animals(world, self.species, self.place), self.share, index), "removal"
+        )
         if self.share == 1 and self.place == EVERYWHERE and not self.newcomers and "arrivals_per_y" in world.arrays:
             for name in self.species:
                 world.arrays["arrivals_per_y"][world.species.index(name)] = 0
 
 
-def take_away(world: World, slots: np.ndarray, cause: str) -> None:
+def remove_animals(world: World, slots: np.ndarray, cause: str) -> None:
     """Removes animals with all their energy, and books both."""
     a = world.agents
     np.add.at(world.tallies["died"], (a.species[slots], CAUSE[cause]), 1)
@@ -136,7 +138,7 @@ class Introduce(Intervention):
     needs: ClassVar[tuple[str, ...]] = ("herd_key",)
     species: tuple[str, ...]
     "species to bring"
-    count: int = value(1, 1e7)
+    count: int = bounded_field(1, 1e7)
     "animals of each"
 
     def check(self, world: World, at: str) -> None:
@@ -183,7 +185,7 @@ class Fence(Intervention):
     forms: ClassVar[tuple[str, ...]] = ("line",)
     placed: ClassVar[bool] = True
     hooks: ClassVar[tuple[str, ...]] = ("fences",)
-    passes: float = value(0, 1, default=0.0)
+    passes: float = bounded_field(0, 1, default=0.0)
     "share of the crossings that succeed"
 
     def hold(self, world: World) -> None:
@@ -198,7 +200,7 @@ class Drought(Intervention):
 
     kind: ClassVar[str] = "drought"
     hooks: ClassVar[tuple[str, ...]] = ("rain_factor",)
-    rain: float = value(0, 10)
+    rain: float = bounded_field(0, 10)
     "rain as a multiple of the usual"
 
     def hold(self, world: World) -> None:
@@ -211,7 +213,7 @@ class Growth(Intervention):
 
     kind: ClassVar[str] = "growth"
     hooks: ClassVar[tuple[str, ...]] = ("growth_factor",)
-    factor: float = value(0, 10)
+    factor: float = bounded_field(0, 10)
     "growth as a multiple of the usual"
 
     def hold(self, world: World) -> None:
@@ -224,7 +226,7 @@ class Fire(Intervention):
 
     kind: ClassVar[str] = "fire"
     hooks: ClassVar[tuple[str, ...]] = ("fire_factor",)
-    factor: float = value(0, 100)
+    factor: float = bounded_field(0, 100)
     "readiness to burn as a multiple of the usual, 0 no fire"
 
     def hold(self, world: World) -> None:
@@ -256,9 +258,9 @@ class Warming(Intervention):
     kind: ClassVar[str] = "warming"
     forms: ClassVar[tuple[str, ...]] = ()
     hooks: ClassVar[tuple[str, ...]] = ("warming_c",)
-    celsius: float = value(-20, 20)
+    celsius: float = bounded_field(-20, 20)
     "degrees above the usual once it is reached"
-    over_years: float = value(0, 1000, default=0.0)
+    over_years: float = bounded_field(0, 1000, default=0.0)
     "years in which it rises"
 
     def hold(self, world: World) -> None:
@@ -274,12 +276,14 @@ class Poaching(Intervention):
     kind: ClassVar[str] = "poaching"
     species: tuple[str, ...]
     "species that are killed"
-    share_per_year: float = value(0, 0.999)
+    share_per_year: float = bounded_field(0, 0.999)
     "share of them killed in a year"
 
     def during(self, world: World, index: int, elapsed_h: float) -> None:
         chance = -math.expm1(math.log1p(-self.share_per_year) * elapsed_h / HOURS_A_YEAR)
-        take_away(world, drawn(world, members(world, self.species, self.place), chance, index), "poaching")
+        remove_animals(
+            world, draw_subset(world, find_animals(world, self.species, self.place), chance, index), "poaching"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -293,15 +297,15 @@ class Disease(Intervention):
     needs: ClassVar[tuple[str, ...]] = ("disease", "hosts")
     species: tuple[str, ...]
     "species that can fall ill"
-    infections_per_day: float = value(0, 1e4)
+    infections_per_day: float = bounded_field(0, 1e4)
     "infections a day that an ill animal causes in each susceptible one within the world's distance of contact"
-    illness_days: float = value(0.01, 1e4)
+    illness_days: float = bounded_field(0.01, 1e4)
     "mean length of the illness"
-    lethality: float = value(0, 1)
+    lethality: float = bounded_field(0, 1)
     "share of illnesses that end in death"
-    immunity_years: float = value(0.01, 1000, default=1000.0)
+    immunity_years: float = bounded_field(0.01, 1000, default=1000.0)
     "mean length of immunity after it"
-    share: float = value(0, 1, default=0.01)
+    share: float = bounded_field(0, 1, default=0.01)
     "share of those in the place that are ill at once"
 
     def begin(self, world: World, index: int) -> None:
@@ -315,7 +319,7 @@ class Disease(Intervention):
             lethality=self.lethality,
             immunity_y=self.immunity_years,
         )
-        slots = drawn(world, members(world, self.species, self.place), self.share, index)
+        slots = draw_subset(world, find_animals(world, self.species, self.place), self.share, index)
         health = world.agents.health
         health[slots[health[slots] == SUSCEPTIBLE]] = INFECTIOUS
 
@@ -327,13 +331,13 @@ class Vaccination(Intervention):
     kind: ClassVar[str] = "vaccination"
     species: tuple[str, ...]
     "species to vaccinate"
-    share: float = value(0, 1)
+    share: float = bounded_field(0, 1)
     "share of the susceptible that each campaign reaches"
-    every_years: float = value(0, 1000, default=0.0)
+    every_years: float = bounded_field(0, 1000, default=0.0)
     "years from campaign to campaign, 0 for a single one"
 
     def begin(self, world: World, index: int) -> None:
-        slots = drawn(world, members(world, self.species, self.place), self.share, index)
+        slots = draw_subset(world, find_animals(world, self.species, self.place), self.share, index)
         health = world.agents.health
         health[slots[health[slots] == SUSCEPTIBLE]] = VACCINATED
 
@@ -349,17 +353,17 @@ KINDS = {
 }
 
 
-def _multiply(world: World, name: str, place: Place, factor: float) -> None:
+def _multiply(world: World, name: str, place: Region, factor: float) -> None:
     layer = world.fields[name]
     layer[place.mask(world.space, layer.shape)] *= factor
 
 
-def step_of(hour: float, dt_h: float) -> float:
+def find_first_step(hour: float, dt_h: float) -> float:
     """The first step that begins at or after this hour (inf stays inf)."""
     return hour if math.isinf(hour) else math.ceil(hour / dt_h - 1e-9)
 
 
-def _layer_or_array(world: World, name: str) -> dict[str, np.ndarray]:
+def _find_store(world: World, name: str) -> dict[str, np.ndarray]:
     return world.fields if name in world.fields else world.arrays
 
 
@@ -379,16 +383,19 @@ class Intervene(Rule):
     def prepare(self, world: World) -> None:
         # Kept with the world's state, so that a continued run can give the hooks back, too.
         for name in self._hooks():
-            world.add_array(f"before_{name}", _layer_or_array(world, name)[name].copy())
+            world.add_array(f"before_{name}", _find_store(world, name)[name].copy())
 
     def apply(self, world: World) -> None:
         now = world.step
-        spans = [(step_of(one.start_h, world.dt_h), step_of(one.end_h, world.dt_h)) for one in self.interventions]
+        spans = [
+            (find_first_step(one.start_h, world.dt_h), find_first_step(one.end_h, world.dt_h))
+            for one in self.interventions
+        ]
         every = max(1, round(self.day_h / world.dt_h))
         daily = now % every == 0
         if daily or any(now in span for span in spans):
             for name in self._hooks():
-                store = _layer_or_array(world, name)
+                store = _find_store(world, name)
                 store[name] = self._given_back(store[name], world.arrays[f"before_{name}"])
             for one, (start, end) in zip(self.interventions, spans, strict=True):
                 if start <= now < end:

@@ -24,12 +24,12 @@ from linnaea.twin.scenarios.interventions import (
     Vaccination,
     Warming,
     Water,
-    step_of,
+    find_first_step,
 )
 from linnaea.twin.scenarios.regions import EVERYWHERE
 
 
-def idle(world: World, hours: float) -> list[str]:
+def interventions_without_effect(world: World, hours: float) -> list[str]:
     """A line for each intervention that can change no number in a run of so many hours; of a world that has not begun.
 
     What is found is certain; an intervention that could act and by chance does not is not among them.
@@ -39,8 +39,8 @@ def idle(world: World, hours: float) -> list[str]:
         all_of = rule.interventions if isinstance(rule, Intervene) else ()
         for number, one in enumerate(all_of, 1):
             what = "cannot change how many animals and plants there are"
-            why = _never(one, world, hours) or _REASONS.get(type(one), _none)(one, world, all_of)
-            if not why and (missing := _missing(one, world, all_of)):
+            why = _explain_time(one, world, hours) or _REASONS.get(type(one), _find_no_reason)(one, world, all_of)
+            if not why and (missing := _find_missing(one, world, all_of)):
                 why = f"there are no {' and no '.join(missing)} then, and none can come"
                 if len(missing) < len(one.species):
                     what = "changes nothing for some of its species"
@@ -49,14 +49,14 @@ def idle(world: World, hours: float) -> list[str]:
     return found
 
 
-def _none(one: Intervention, world: World, all_of: Sequence[Intervention]) -> str:
+def _find_no_reason(one: Intervention, world: World, all_of: Sequence[Intervention]) -> str:
     return ""
 
 
-def _never(one: Intervention, world: World, hours: float) -> str:
+def _explain_time(one: Intervention, world: World, hours: float) -> str:
     """Why no step falls into its time; "" where one does."""
-    first = step_of(one.start_h, world.dt_h)
-    last = min(step_of(one.end_h, world.dt_h), round(hours / world.dt_h))
+    first = find_first_step(one.start_h, world.dt_h)
+    last = min(find_first_step(one.end_h, world.dt_h), round(hours / world.dt_h))
     if isinstance(one, Poaching):
         # People go out once a day.
         day = max(1, round(Intervene(interventions=()).day_h / world.dt_h))
@@ -66,7 +66,7 @@ def _never(one: Intervention, world: World, hours: float) -> str:
     return f"no step of {world.dt_h:g} h in which it could act begins within its time; give it more, or take shorter steps with --step-h"
 
 
-def _missing(one: Intervention, world: World, all_of: Sequence[Intervention]) -> list[str]:
+def _find_missing(one: Intervention, world: World, all_of: Sequence[Intervention]) -> list[str]:
     """Those of its species of which none is there in its time."""
     if isinstance(one, Introduce):
         return []
@@ -93,7 +93,7 @@ def _may_be_there(name: str, one: Intervention, world: World, all_of: Sequence[I
     return True
 
 
-def _fire(one: Fire, world: World, all_of: Sequence[Intervention]) -> str:
+def _explain_fire(one: Fire, world: World, all_of: Sequence[Intervention]) -> str:
     if not any(rule.ignition_per_km2_y > 0 for rule in world.rules if isinstance(rule, Burn)):
         return "no fire is lit in this world; settings.fires_per_km2_y is 0"
     if not world.parameters["food_is_fuel"].any():
@@ -101,7 +101,7 @@ def _fire(one: Fire, world: World, all_of: Sequence[Intervention]) -> str:
     return "its factor is 1, as usual" if one.factor == 1 else ""
 
 
-def _water(one: Water, world: World, all_of: Sequence[Intervention]) -> str:
+def _explain_water(one: Water, world: World, all_of: Sequence[Intervention]) -> str:
     if not (world.parameters["drink_every_h"] > 0).any():
         return "no animal of this world has to drink; drink_every_h is 0 for all"
     now = world.fields["water"][one.place.mask(world.space, world.fields["water"].shape)] > 0
@@ -110,20 +110,20 @@ def _water(one: Water, world: World, all_of: Sequence[Intervention]) -> str:
     return ""
 
 
-def _drought(one: Drought, world: World, all_of: Sequence[Intervention]) -> str:
+def _explain_drought(one: Drought, world: World, all_of: Sequence[Intervention]) -> str:
     if not any(max(rule.landscape.rain_mm) > 0 for rule in world.rules if isinstance(rule, Weather)):
         return "no rain falls in this world; landscape.rain_mm is 0 in all months"
     return "its rain is 1, as usual" if one.rain == 1 else ""
 
 
-def _growth(one: Growth, world: World, all_of: Sequence[Intervention]) -> str:
+def _explain_growth(one: Growth, world: World, all_of: Sequence[Intervention]) -> str:
     p = world.parameters
     if not ((p["food_kind"] <= SEED) & (p["food_growth_h"] > 0)).any():
         return "no plant grows in this world"
     return "its factor is 1, as usual" if one.factor == 1 else ""
 
 
-def _warming(one: Warming, world: World, all_of: Sequence[Intervention]) -> str:
+def _explain_warming(one: Warming, world: World, all_of: Sequence[Intervention]) -> str:
     p = world.parameters
     thirsty = (p["food_kind"] <= SEED) & (p["food_moist_half_mm"] > 0)
     if not (thirsty.any() or (p["food_kind"] == POOL).any() or np.any(p["cold_blooded"])):
@@ -131,41 +131,41 @@ def _warming(one: Warming, world: World, all_of: Sequence[Intervention]) -> str:
     return "its celsius is 0" if one.celsius == 0 else ""
 
 
-def _fence(one: Fence, world: World, all_of: Sequence[Intervention]) -> str:
+def _explain_fence(one: Fence, world: World, all_of: Sequence[Intervention]) -> str:
     return "all that come to it pass; its passes is 1" if one.passes == 1 else ""
 
 
-def _share(one: Remove | Vaccination, world: World, all_of: Sequence[Intervention]) -> str:
+def _explain_share(one: Remove | Vaccination, world: World, all_of: Sequence[Intervention]) -> str:
     return "its share is 0" if one.share == 0 else ""
 
 
-def _poaching(one: Poaching, world: World, all_of: Sequence[Intervention]) -> str:
+def _explain_poaching(one: Poaching, world: World, all_of: Sequence[Intervention]) -> str:
     return "its share_per_year is 0" if one.share_per_year == 0 else ""
 
 
-def _disease(one: Disease, world: World, all_of: Sequence[Intervention]) -> str:
+def _explain_disease(one: Disease, world: World, all_of: Sequence[Intervention]) -> str:
     if one.lethality == 0:
         return "its lethality is 0 and the ill live like the healthy; only health.csv shows it"
     others = [other for other in all_of if isinstance(other, Disease) and other is not one and other.share > 0]
     return "its share is 0, so that nobody is ill of it at first" if one.share == 0 and not others else ""
 
 
-def _vaccination(one: Vaccination, world: World, all_of: Sequence[Intervention]) -> str:
+def _explain_vaccination(one: Vaccination, world: World, all_of: Sequence[Intervention]) -> str:
     deadly = {name for other in all_of if isinstance(other, Disease) and other.lethality > 0 for name in other.species}
     if not deadly.intersection(one.species):
         return f"no disease of this scenario kills {' or '.join(one.species)}, and the world has none of its own"
-    return _share(one, world, all_of)
+    return _explain_share(one, world, all_of)
 
 
 _REASONS: dict[type[Intervention], Callable[..., str]] = {
-    Disease: _disease,
-    Drought: _drought,
-    Fence: _fence,
-    Fire: _fire,
-    Growth: _growth,
-    Poaching: _poaching,
-    Remove: _share,
-    Vaccination: _vaccination,
-    Warming: _warming,
-    Water: _water,
+    Disease: _explain_disease,
+    Drought: _explain_drought,
+    Fence: _explain_fence,
+    Fire: _explain_fire,
+    Growth: _explain_growth,
+    Poaching: _explain_poaching,
+    Remove: _explain_share,
+    Vaccination: _explain_vaccination,
+    Warming: _explain_warming,
+    Water: _explain_water,
 }

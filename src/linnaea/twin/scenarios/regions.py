@@ -28,7 +28,7 @@ _LEAST = {"polygon": 3, "points": 1, "line": 2}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class Region:
     """A part of the map, in metres from its south-western corner."""
 
     form: str = ""
@@ -37,6 +37,10 @@ class Place:
     "corners, ends or points; of a circle its centre"
     radius_m: float = 0.0
     "of a circle"
+
+    def __repr__(self) -> str:
+        """Return the text by which checkpoints know a region, with the former name of the class."""
+        return f"Place(form={self.form!r}, points_m={self.points_m!r}, radius_m={self.radius_m!r})"
 
     def check(self, space: Space, at: str) -> None:
         """Nothing; ValueError that begins with `at` when a point lies outside the map."""
@@ -59,7 +63,7 @@ class Place:
             ((cx, cy),) = self.points_m
             return (x - cx) ** 2 + (y - cy) ** 2 <= self.radius_m**2
         if self.form == "polygon":
-            return _inside_polygon(x, y, self.points_m)
+            return _contains_in_polygon(x, y, self.points_m)
         return np.ones(x.shape, bool)
 
     def mask(self, space: Space, shape: tuple[int, int]) -> np.ndarray:
@@ -87,10 +91,10 @@ class Place:
         return *low, min(max(x) + r, space.width_m), min(max(y) + r, space.height_m)
 
 
-EVERYWHERE = Place()
+EVERYWHERE = Region()
 
 
-def _inside_polygon(x: np.ndarray, y: np.ndarray, corners: tuple[tuple[float, float], ...]) -> np.ndarray:
+def _contains_in_polygon(x: np.ndarray, y: np.ndarray, corners: tuple[tuple[float, float], ...]) -> np.ndarray:
     """Whether a ray to the east crosses the border an odd number of times."""
     inside = np.zeros(x.shape, bool)
     for (ax, ay), (bx, by) in zip(corners, (*corners[1:], corners[0]), strict=True):
@@ -100,7 +104,7 @@ def _inside_polygon(x: np.ndarray, y: np.ndarray, corners: tuple[tuple[float, fl
     return inside
 
 
-def read_place(form: str, unit: str, value: object, at: str) -> Place:
+def read_region(form: str, unit: str, value: object, at: str) -> Region:
     """The place of a scenario's key, e.g. "box", "km", [0, 0, 5, 5]. ValueError that begins with `at`."""
     wrong = ValueError(f"{at}: {value!r} is no {form}; write {form}_{unit} = {FORMS[form]}")
     scale = UNITS[unit]
@@ -113,10 +117,10 @@ def read_place(form: str, unit: str, value: object, at: str) -> Place:
         if form == "circle":
             if numbers[2] <= 0:
                 raise ValueError(f"{at}: radius {value[2]} is not above 0")
-            return Place(form=form, points_m=((numbers[0], numbers[1]),), radius_m=numbers[2])
+            return Region(form=form, points_m=((numbers[0], numbers[1]),), radius_m=numbers[2])
         if numbers[0] == numbers[2] or numbers[1] == numbers[3]:
             raise ValueError(f"{at}: {value} has no area; its corners must differ in x and in y")
-        return Place(form=form, points_m=((numbers[0], numbers[1]), (numbers[2], numbers[3])))
+        return Region(form=form, points_m=((numbers[0], numbers[1]), (numbers[2], numbers[3])))
     pairs = all(isinstance(pair, list) and len(pair) == 2 and all(map(_is_number, pair)) for pair in value)
     if not pairs or len(value) < _LEAST[form]:
         raise wrong
@@ -127,7 +131,7 @@ def read_place(form: str, unit: str, value: object, at: str) -> Place:
         )
     if form == "polygon":
         _check_polygon(points, value, at)
-    return Place(form=form, points_m=tuple(points))
+    return Region(form=form, points_m=tuple(points))
 
 
 def _check_polygon(points: list[tuple[float, float]], value: list, at: str) -> None:
@@ -136,7 +140,7 @@ def _check_polygon(points: list[tuple[float, float]], value: list, at: str) -> N
     sides = list(zip(corners, (*corners[1:], corners[0]), strict=True))
     for i, one in enumerate(sides):
         for j in range(i + 2, len(sides) - (i == 0)):
-            if _cross(*one, *sides[j]):
+            if _segments_cross(*one, *sides[j]):
                 raise ValueError(
                     f"{at}: side {i + 1} crosses side {j + 1}; give the corners in the order of the border"
                 )
@@ -144,7 +148,7 @@ def _check_polygon(points: list[tuple[float, float]], value: list, at: str) -> N
         raise ValueError(f"{at}: {value} has no area; its corners must not lie on one line")
 
 
-def _cross(a: tuple, b: tuple, c: tuple, d: tuple) -> bool:
+def _segments_cross(a: tuple, b: tuple, c: tuple, d: tuple) -> bool:
     """Whether the lines from a to b and from c to d cross within both."""
 
     def side(p: tuple, q: tuple, r: tuple) -> float:

@@ -12,7 +12,7 @@
 
 A time is a year of the run (0 its start, fractions allowed) or a day (`from_day`, `to_day`); without an end an
 intervention lasts to the end of the run. A place is one of the forms in `places`; without it, everywhere. What each kind
-takes, with units and ranges, is read from the classes in `interventions`; `schema_table` writes it down.
+takes, with units and ranges, is read from the classes in `interventions`; `format_schema` writes it down.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from linnaea.options import field_help, nearest
 from linnaea.twin.engine.agents import HOURS_A_YEAR
 from linnaea.twin.engine.world import World
 from linnaea.twin.scenarios.interventions import KINDS, Intervene, Intervention
-from linnaea.twin.scenarios.regions import FORMS, UNITS, read_place
+from linnaea.twin.scenarios.regions import FORMS, UNITS, read_region
 
 VERSION = 1
 TOP_KEYS = {
@@ -47,7 +47,7 @@ _HOURS = {"year": HOURS_A_YEAR, "day": 24.0}
 _PLUMBING = ("start_h", "end_h", "place")
 
 
-def duration(hours: float) -> str:
+def format_duration(hours: float) -> str:
     """A length of time as one asks for it: "2 years", "40 days", "1.1 years"."""
     years, days = hours / HOURS_A_YEAR, hours / 24
     if (round(4 * years, 6) % 1 == 0 and years) or (years >= 1 and (round(days, 6) % 1 or days >= 1000)):
@@ -113,16 +113,16 @@ def _check_keys(table: Mapping, known: Mapping | list, at: str) -> None:
             raise ValueError(f"{at}: key {key!r} is unknown{nearest(str(key), known)}")
 
 
-def own_fields(kind: type[Intervention]) -> list[Field]:
+def list_own_fields(kind: type[Intervention]) -> list[Field]:
     """The fields of a kind that are keys of its table, without time and place."""
     return [one for one in fields(kind) if one.name not in _PLUMBING]
 
 
-def _place_keys(kind: type[Intervention]) -> list[str]:
+def _list_region_keys(kind: type[Intervention]) -> list[str]:
     return [f"{form}_{unit}" for form in kind.forms for unit in UNITS]
 
 
-def _time_keys(kind: type[Intervention]) -> list[str]:
+def _list_time_keys(kind: type[Intervention]) -> list[str]:
     return [key for key in TIME_KEYS if kind.lasts or key.startswith("from")]
 
 
@@ -133,12 +133,16 @@ def _read_intervention(table: Mapping, number: int, where: str) -> Intervention:
         fault = f"kind {name!r} is unknown" if name else "kind is missing"
         raise ValueError(f"{at}: {fault}{nearest(str(name or ''), KINDS)}")
     kind, at = KINDS[name], f"{at} ({name})"
-    _check_keys(table, ["kind", *[one.name for one in own_fields(kind)], *_time_keys(kind), *_place_keys(kind)], at)
-    values = {one.name: _read_value(one, table, at) for one in own_fields(kind) if one.name in table}
-    missing = [one.name for one in own_fields(kind) if one.default is MISSING and one.name not in table]
+    _check_keys(
+        table,
+        ["kind", *[one.name for one in list_own_fields(kind)], *_list_time_keys(kind), *_list_region_keys(kind)],
+        at,
+    )
+    values = {one.name: _read_value(one, table, at) for one in list_own_fields(kind) if one.name in table}
+    missing = [one.name for one in list_own_fields(kind) if one.default is MISSING and one.name not in table]
     if missing:
         raise ValueError(f"{at}: {missing[0]} is missing; {field_help(kind)[missing[0]]}")
-    return kind(**values, **_read_times(table, kind, at), **_read_where(table, kind, at))
+    return kind(**values, **_read_times(table, kind, at), **_read_region(table, kind, at))
 
 
 def _read_value(one: Field, table: Mapping, at: str) -> object:
@@ -159,11 +163,11 @@ def _read_value(one: Field, table: Mapping, at: str) -> object:
             f"{at} is no {'whole ' if one.type == 'int' else ''}number; write one from {low:g} to {high:g}"
         )
     if not low <= given <= high:
-        raise ValueError(f"{at} is not between {low:g} and {high:g}; {field_help(type_of(one, table))[one.name]}")
+        raise ValueError(f"{at} is not between {low:g} and {high:g}; {field_help(get_kind(one, table))[one.name]}")
     return int(given) if one.type == "int" else float(given)
 
 
-def type_of(one: Field, table: Mapping) -> type[Intervention]:
+def get_kind(one: Field, table: Mapping) -> type[Intervention]:
     """The class of the table that a field belongs to."""
     return KINDS[table["kind"]]
 
@@ -191,8 +195,8 @@ def _read_times(table: Mapping, kind: type[Intervention], at: str) -> dict[str, 
     return found
 
 
-def _read_where(table: Mapping, kind: type[Intervention], at: str) -> dict:
-    given = [key for key in _place_keys(kind) if key in table]
+def _read_region(table: Mapping, kind: type[Intervention], at: str) -> dict:
+    given = [key for key in _list_region_keys(kind) if key in table]
     if len(given) > 1:
         raise ValueError(f"{at}: {given[0]} and {given[1]} are both given; a place is one of them")
     if not given and kind.placed:
@@ -201,7 +205,7 @@ def _read_where(table: Mapping, kind: type[Intervention], at: str) -> dict:
     if not given:
         return {}
     form, unit = given[0].rsplit("_", 1)
-    return {"place": read_place(form, unit, table[given[0]], f"{at}: {given[0]}")}
+    return {"place": read_region(form, unit, table[given[0]], f"{at}: {given[0]}")}
 
 
 def attach(world: World, scenario: Scenario, hours: float, scientific: Mapping[str, str] | None = None) -> None:
@@ -210,27 +214,27 @@ def attach(world: World, scenario: Scenario, hours: float, scientific: Mapping[s
     `scientific` are the world's species by scientific name, which a scenario may use, too. ValueError for an intervention
     outside the map or the run, of an unknown species, or on what the world does not have.
     """
-    interventions = tuple(_with_names(one, scientific or {}) for one in scenario.interventions)
+    interventions = tuple(_use_table_names(one, scientific or {}) for one in scenario.interventions)
     for number, one in enumerate(interventions, 1):
         at = f"{scenario.where}: intervention {number} ({one.kind})"
         one.check(world, at)
         if one.start_h >= hours:
             raise ValueError(
-                f"{at}: it begins {duration(one.start_h)} after the start, after the end of the run of "
-                f"{duration(hours)}; begin earlier or run longer with --years"
+                f"{at}: it begins {format_duration(one.start_h)} after the start, after the end of the run of "
+                f"{format_duration(hours)}; begin earlier or run longer with --years"
             )
     if interventions:
         world.add_rule(Intervene(interventions=interventions))
 
 
-def _with_names(one: Intervention, scientific: Mapping[str, str]) -> Intervention:
+def _use_table_names(one: Intervention, scientific: Mapping[str, str]) -> Intervention:
     """The intervention with its species by the names of the world's table."""
     if not hasattr(one, "species"):
         return one
     return replace(one, species=tuple(dict.fromkeys(scientific.get(name, name) for name in one.species)))
 
 
-def schema_table() -> str:
+def format_schema() -> str:
     """What a scenario file may hold, as Markdown; made from the classes."""
     lines = ["| key | what |", "| --- | --- |"]
     lines += [f"| `{key}` | {text} |" for key, text in TOP_KEYS.items()]
@@ -246,13 +250,13 @@ def schema_table() -> str:
     lines += ["", "| kind | what it does | keys | place | end |", "| --- | --- | --- | --- | --- |"]
     for name, kind in KINDS.items():
         about = " ".join((kind.__doc__ or "").split())
-        keys = "; ".join(_describe(one, kind) for one in own_fields(kind))
+        keys = "; ".join(_describe_field(one, kind) for one in list_own_fields(kind))
         place = ", ".join(kind.forms) + (" (required)" if kind.placed else "") if kind.forms else "everywhere"
         lines.append(f"| `{name}` | {about} | {keys} | {place} | {'yes' if kind.lasts else 'happens once'} |")
     return "\n".join(lines) + "\n"
 
 
-def _describe(one: Field, kind: type[Intervention]) -> str:
+def _describe_field(one: Field, kind: type[Intervention]) -> str:
     low, high = one.metadata.get("low"), one.metadata.get("high")
     span = (
         f", {low:g} to {high:g}" if low is not None else ", one or a list" if one.type.startswith("tuple[str") else ""

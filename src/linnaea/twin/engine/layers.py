@@ -1,0 +1,91 @@
+"""Layers of the ground: the cell under a place, distances over the cells, fences.
+
+Layers are arrays [rows, columns] from the south-western corner. All layers of a world lie on one grid over the whole ground.
+
+Shape suffixes: r rows, c columns, k cells counted row by row, f fences.
+
+Scenarios change some of the layers between steps: `rain_factor` and `growth_factor` (1 as usual), `fire_factor` (1 as usual,
+0 no fire), `poaching` (where, 0 to 1), `water` (1 permanent water); and the arrays `warming_c` [1] and `fences` [f, 5] (two
+ends in metres, share of the crossings that succeed).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from linnaea.twin.engine.jit import scalar, serial
+from linnaea.twin.engine.neighbours import cell_index
+
+FAR_KM = 1000.0
+NO_FENCE = np.zeros((0, 5))
+
+
+@scalar
+def layer_cell(x, y, cell_w, cell_h, n_columns, n_rows):
+    """The cell of the layers under a place: int in [0, k)."""
+    return cell_index(y, cell_h, n_rows) * n_columns + cell_index(x, cell_w, n_columns)
+
+
+def layer_grid(world) -> tuple[int, int, float, float]:
+    """(columns, rows, cell width, cell height in metres) of the layers, as kernels take it."""
+    n_rows, n_columns = world.fields["elevation_m"].shape
+    return n_columns, n_rows, world.space.width_m / n_columns, world.space.height_m / n_rows
+
+
+@serial
+def _spread_distance(distance, side_w, side_h):
+    """Lowers the distances [r, c] until no neighbour offers a shorter way (two sweeps of a chamfer)."""
+    n_rows, n_columns = distance.shape
+    diagonal = math.sqrt(side_w * side_w + side_h * side_h)
+    for r in range(n_rows):
+        for c in range(n_columns):
+            best = distance[r, c]
+            if c > 0:
+                best = min(best, distance[r, c - 1] + side_w)
+            if r > 0:
+                best = min(best, distance[r - 1, c] + side_h)
+                if c > 0:
+                    best = min(best, distance[r - 1, c - 1] + diagonal)
+                if c < n_columns - 1:
+                    best = min(best, distance[r - 1, c + 1] + diagonal)
+            distance[r, c] = best
+    for r in range(n_rows - 1, -1, -1):
+        for c in range(n_columns - 1, -1, -1):
+            best = distance[r, c]
+            if c < n_columns - 1:
+                best = min(best, distance[r, c + 1] + side_w)
+            if r < n_rows - 1:
+                best = min(best, distance[r + 1, c] + side_h)
+                if c < n_columns - 1:
+                    best = min(best, distance[r + 1, c + 1] + diagonal)
+                if c > 0:
+                    best = min(best, distance[r + 1, c - 1] + diagonal)
+            distance[r, c] = best
+
+
+def distance_to(wet: np.ndarray, side_w_km: float, side_h_km: float) -> np.ndarray:
+    """Kilometres [r, c] from each cell to the nearest wet one, at most a tenth too long where cells are square; `FAR_KM` where there is none."""
+    distance = np.where(wet, 0.0, FAR_KM)
+    _spread_distance(distance, side_w_km, side_h_km)
+    return np.minimum(distance, FAR_KM)
+
+
+@scalar
+def crosses(x0, y0, x1, y1, ax, ay, bx, by):
+    """Whether the way from (x0, y0) to (x1, y1) meets the line from a to b."""
+    d1 = (bx - ax) * (y0 - ay) - (by - ay) * (x0 - ax)
+    d2 = (bx - ax) * (y1 - ay) - (by - ay) * (x1 - ax)
+    d3 = (x1 - x0) * (ay - y0) - (y1 - y0) * (ax - x0)
+    d4 = (x1 - x0) * (by - y0) - (y1 - y0) * (bx - x0)
+    return d1 * d2 < 0.0 and d3 * d4 < 0.0
+
+
+@scalar
+def fenced(x0, y0, x1, y1, fences, chance):
+    """Whether a fence [f, 5] that lets less than `chance` (0 to 1) of the crossings pass lies across the straight way."""
+    for f in range(len(fences)):
+        if fences[f, 4] < chance and crosses(x0, y0, x1, y1, fences[f, 0], fences[f, 1], fences[f, 2], fences[f, 3]):
+            return True
+    return False
