@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from linnaea.census.confusion import UNIDENTIFIED, Confusion
-from linnaea.census.detection import Sight
+from linnaea.census.detection import DetectionFunction
 from linnaea.census.georeference import Georeference
 from linnaea.census.observations import read_observations
 from linnaea.twin.assembly.world_builder import build_world
@@ -23,11 +23,11 @@ from linnaea.twin.data.world_file import load_world, select_animals
 from linnaea.twin.engine.world import advance
 from linnaea.twin.field.sensors import CameraTraps, Collars, StripCounts
 from linnaea.twin.field.survey_file import Survey, attach_survey
-from linnaea.twin.field.survey_tables import Published, write_survey
-from linnaea.twin.inference.ensemble_filter import Assimilated, FilterConfig, assimilate
-from linnaea.twin.inference.ensemble_members import NOISE_LEVELS, MapMembers, Spread
+from linnaea.twin.field.survey_tables import DatasetMetadata, write_survey
+from linnaea.twin.inference.ensemble_filter import AssimilationResult, FilterConfig, assimilate
+from linnaea.twin.inference.ensemble_members import NOISE_LEVELS, DiscreteModelMembers, Spread
 from linnaea.twin.inference.forecast_scores import coverage, crps
-from linnaea.twin.inference.observation_model import Count, gather
+from linnaea.twin.inference.observation_model import Count, build_counts
 
 MONTH_H = 730.5
 WRONG = 0.7
@@ -65,8 +65,8 @@ class Score:
 
 
 def score(
-    done: Assimilated,
-    free: Assimilated,
+    done: AssimilationResult,
+    free: AssimilationResult,
     truth_sw: np.ndarray,
     usual_s: np.ndarray,
     which: np.ndarray | slice = slice(None),
@@ -104,7 +104,7 @@ def score(
 
 
 def drawn_counts(
-    truth: MapMembers, usual_s: np.ndarray, months: int, counted_s: np.ndarray, rng
+    truth: DiscreteModelMembers, usual_s: np.ndarray, months: int, counted_s: np.ndarray, rng
 ) -> tuple[list, np.ndarray]:
     """Counts of each month of the species that are counted at all, and the true densities [s, w] of all."""
     n = len(truth.animals)
@@ -115,7 +115,7 @@ def drawn_counts(
     windows, there = [], []
     for _ in range(months):
         density_s = truth.advance(MONTH_H)[:, 0]
-        there.append(truth.density()[:, 0])
+        there.append(truth.get_density()[:, 0])
         span = []
         for r, name in enumerate((*truth.animals, UNIDENTIFIED)):
             expected_s = effort_s * mixed_sr[:, r]
@@ -129,7 +129,7 @@ def drawn_counts(
 
 def told_and_free(
     members, windows, edges_h: np.ndarray, groups, web, seed: int, offset: Mapping[str, float | None]
-) -> tuple[Assimilated, Assimilated]:
+) -> tuple[AssimilationResult, AssimilationResult]:
     """The ensemble that is told the counts, and one that is told nothing; `members(levels)` makes them.
 
     `offset` moves a parameter of every member, or with None sets it to the tables' value for all. The free run has the
@@ -153,7 +153,7 @@ def map_experiment(
     A `share` of the species is counted at all; those never counted are scored, too.
     """
     web = load_bundled_web(world, load_bundled_species())
-    truth = MapMembers(web, 1, SPREAD, seed=10_000 + seed)
+    truth = DiscreteModelMembers(web, 1, SPREAD, seed=10_000 + seed)
     if wrong:
         truth.factor_pm[truth.parameters.index(wrong)] = WRONG
     usual_s = np.array([web.species[name].density_per_km2 for name in truth.animals])
@@ -161,8 +161,8 @@ def map_experiment(
     counted_s = rng.permutation(len(usual_s)) < max(1, round(share * len(usual_s)))
     windows, truth_sw = drawn_counts(truth, usual_s, months, counted_s, rng)
 
-    def members(levels) -> MapMembers:
-        return MapMembers(web, size, SPREAD, seed=seed, levels=levels)
+    def members(levels) -> DiscreteModelMembers:
+        return DiscreteModelMembers(web, size, SPREAD, seed=seed, levels=levels)
 
     edges_h = MONTH_H * np.arange(months + 1)
     runs = told_and_free(members, windows, edges_h, ("sensors",), web, seed, {wrong: None} if known else {})
@@ -189,7 +189,7 @@ def field_survey(world) -> Survey:
         cameras=(
             CameraTraps(
                 places_m=tuple((float(a), float(b)) for a in x for b in y),
-                sight=Sight(sigma_m=8, by_night=0.8),
+                sight=DetectionFunction(sigma_m=8, by_night=0.8),
                 confusion=mixed,
             ),
         ),
@@ -231,7 +231,7 @@ def watched_animals(seed: int, months: int, n_animals: int, folder: Path) -> tup
         advance(world, round((month + 1) * MONTH_H / world.dt_h) - world.step)
         there.append(world.counts() / area_km2)
     names = {name: data.web.species[name].scientific_name for name in world.species}
-    write_survey(world, survey, folder, Published(scientific=names, georeference=survey.georeference))
+    write_survey(world, survey, folder, DatasetMetadata(scientific=names, georeference=survey.georeference))
     return survey, np.array(there).T, area_km2
 
 
@@ -245,7 +245,7 @@ def judge_animals(survey: Survey, truth_sw, area_km2: float, folder: Path, seed:
     usual_s = np.array([one.density_per_km2 for one in species.values()])
     months, observations = truth_sw.shape[1], read_observations(folder)
     edges_h = MONTH_H * np.arange(months + 1)
-    plain, badly = (gather(observations, told, species, MONTH_H) for told in (survey, misjudged(survey, 1.3)))
+    plain, badly = (build_counts(observations, told, species, MONTH_H) for told in (survey, misjudged(survey, 1.3)))
     roughly = told_roughly(plain.windows[:months], seed)
     cases = (
         (TABLES, 0.0, roughly),
@@ -253,8 +253,8 @@ def judge_animals(survey: Survey, truth_sw, area_km2: float, folder: Path, seed:
         ("sensors said to see 1.3 times as well", 0.0, badly.windows[:months]),
     )
 
-    def members(levels) -> MapMembers:
-        return MapMembers(data.web, size, SPREAD, seed=seed, area_km2=area_km2, levels=levels)
+    def members(levels) -> DiscreteModelMembers:
+        return DiscreteModelMembers(data.web, size, SPREAD, seed=seed, area_km2=area_km2, levels=levels)
 
     found = {}
     for what, offset, windows in cases:

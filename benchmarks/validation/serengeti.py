@@ -31,7 +31,7 @@ from hardware import describe_hardware, show_command, write_result
 from linnaea.twin.commands.run import TwinRunConfig, make_plan
 from linnaea.twin.data.world_file import load_world
 from linnaea.twin.runs.ensemble import prepare_folder, run_members
-from linnaea.twin.runs.paired_differences import Difference, paired
+from linnaea.twin.runs.paired_differences import Difference, compare_paired
 from linnaea.twin.runs.results import Run, load_run
 
 WILDEBEEST, TREES = "wildebeest", "acacia"
@@ -137,7 +137,7 @@ class Line:
 
 def barrier_lines(base: Run, whatif: Run, years: float) -> list[Line]:
     """Row 20: the barrier."""
-    found = paired(late(base, WILDEBEEST, years), late(whatif, WILDEBEEST, years))
+    found = compare_paired(late(base, WILDEBEEST, years), late(whatif, WILDEBEEST, years))
     claim = f"wildebeest behind a barrier, mean of the last {years:g} years"
     return [Line(claim=claim, sign=-1, size="about −33 %", found=found)]
 
@@ -146,11 +146,11 @@ def rinderpest_lines(ill: Run, well: Run, years: float) -> list[Line]:
     """Row 21: rinderpest that goes on against rinderpest that never came."""
     span = well.time_y[-1]
     start = well.records["counts"][:, 1, well.species.index(WILDEBEEST)].astype(float)
-    rise = paired(start, late(well, WILDEBEEST, years))
+    rise = compare_paired(start, late(well, WILDEBEEST, years))
     size = f"+{100 * (RISE - 1):.0f} % in {RISE_YEARS} years"
     claim = f"wildebeest without rinderpest, from the start to the last {years:g} of {span:.3g} years"
     animals, fires, trees = (
-        paired(what(ill), what(well))
+        compare_paired(what(ill), what(well))
         for what in (
             lambda run: late(run, WILDEBEEST, years),
             lambda run: burned(run, years),

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("numba")
 
-from linnaea.twin.runs.paired_differences import paired
+from linnaea.twin.runs.paired_differences import compare_paired
 from linnaea.twin.scenarios.scenario_file import read_scenario
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -62,10 +62,10 @@ def test_the_scenarios_are_files_that_the_command_reads(script, tmp_path):
 
 def test_a_line_says_whether_sign_and_size_are_as_expected(script):
     line = script("serengeti").Line(
-        claim="herd", sign=-1, size="about −33 %", found=paired([90, 110, 100], [70, 72, 68])
+        claim="herd", sign=-1, size="about −33 %", found=compare_paired([90, 110, 100], [70, 72, 68])
     )
     assert "100 → 70" in line.text() and "-30 %" in line.text() and line.text().endswith("| yes, beyond chance |")
-    none = script("serengeti").Line(claim="fires", sign=-1, size="", found=paired([0, 0], [0, 0]))
+    none = script("serengeti").Line(claim="fires", sign=-1, size="", found=compare_paired([0, 0], [0, 0]))
     assert "| – | no, within chance |" in none.text()
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from linnaea.census.confusion import CERTAIN, UNIDENTIFIED, Confusion, estimated
-from linnaea.census.detection import View
-from linnaea.census.georeference import Georeference, read_time
+from linnaea.census.confusion import CERTAIN, UNIDENTIFIED, Confusion, estimate_confusion
+from linnaea.census.detection import FieldOfView
+from linnaea.census.georeference import Georeference, parse_time
 from linnaea.census.observations import (
     COLUMNS,
     Observations,
@@ -32,11 +32,11 @@ from linnaea.standards.tables import write_table
 from linnaea.twin.data.species import load_bundled_species
 from linnaea.twin.engine.neighbours import Space
 from linnaea.twin.engine.world import World, advance
-from linnaea.twin.field.sensors import CameraTraps, Collars, StripCounts, records
+from linnaea.twin.field.sensors import CameraTraps, Collars, StripCounts, get_records
 from linnaea.twin.field.survey_file import Survey
-from linnaea.twin.field.survey_tables import Published, write_survey
-from linnaea.twin.inference.higher_taxa import species_within
-from linnaea.twin.inference.observation_model import daily_paths, gather
+from linnaea.twin.field.survey_tables import DatasetMetadata, write_survey
+from linnaea.twin.inference.higher_taxa import find_species_within
+from linnaea.twin.inference.observation_model import build_counts, estimate_daily_paths
 from linnaea.twin.rules.motion import Move, Walk
 
 GEO = Georeference(latitude=-2.3, longitude=34.8, start="2024-03-01T00:00:00+03:00")
@@ -51,7 +51,10 @@ def watched(tmp_path_factory):
         georeference=GEO,
         cameras=(
             CameraTraps(
-                name="cam", places_m=((500.0, 500.0), (1500.0, 900.0)), view=View(range_m=20), confusion=CONFUSION
+                name="cam",
+                places_m=((500.0, 500.0), (1500.0, 900.0)),
+                view=FieldOfView(range_m=20),
+                confusion=CONFUSION,
             ),
         ),
         counts=(
@@ -76,7 +79,7 @@ def watched(tmp_path_factory):
     advance(world, 60)
     folder = tmp_path_factory.mktemp("field")
     names = {name: one.scientific_name for name, one in load_bundled_species().items()}
-    write_survey(world, survey, folder, Published(title="a test", scientific=names, georeference=GEO))
+    write_survey(world, survey, folder, DatasetMetadata(title="a test", scientific=names, georeference=GEO))
     return world, survey, folder
 
 
@@ -86,7 +89,7 @@ def test_a_place_and_a_time_come_back_through_degrees_and_dates():
     assert GEO.time(1.5) == "2024-02-29T22:30:00Z"
     assert GEO.hour("2024-03-01T01:30:00+03:00") == 1.5
     with pytest.raises(ValueError, match="'yesterday' is no time"):
-        read_time("yesterday")
+        parse_time("yesterday")
 
 
 def test_all_three_formats_come_back_as_what_was_recorded(watched):
@@ -103,12 +106,12 @@ def test_all_three_formats_come_back_as_what_was_recorded(watched):
     assert [(GEO.hour(v.start.isoformat()), v.effort, v.length_km) for v in flights] == [
         (h, 0.4, 2) for h in (6, 30, 54)
     ]
-    rows, names = records(world, "flight"), ("Oryctolagus cuniculus", "Vulpes vulpes")
+    rows, names = get_records(world, "flight"), ("Oryctolagus cuniculus", "Vulpes vulpes")
     for visit in flights:
         seen = {one.name: one.count for one in found.sightings if one.visit == visit.id}
         here = rows[rows["time_h"] == GEO.hour(visit.start.isoformat())]["reported"]
         assert seen == {name: (here == row).sum() for row, name in enumerate(names)}
-    fixes = records(world, "tag")
+    fixes = get_records(world, "tag")
     good = fixes[np.isfinite(fixes["x"])]
     assert len(found.fixes) == len(good) > 100
     x, y = GEO.metres(found.fixes[0].latitude, found.fixes[0].longitude)
@@ -119,7 +122,7 @@ def test_all_three_formats_come_back_as_what_was_recorded(watched):
 def test_camera_events_hold_every_animal_once_and_never_the_true_name(watched):
     world, _, folder = watched
     found = read_observations(folder / "camtrap" / "cam")
-    rows = records(world, "cam")
+    rows = get_records(world, "cam")
     reported = {
         name: sum(s.count for s in found.sightings if s.name == name)
         for name in ("Oryctolagus cuniculus", "Vulpes vulpes", UNIDENTIFIED)
@@ -207,7 +210,7 @@ def test_a_table_of_identify_takes_times_from_the_photographs(tmp_path, suffix):
 
 
 def test_pictures_of_one_name_within_half_an_hour_are_one_event():
-    start = read_time("2024-05-01T10:00:00Z")
+    start = parse_time("2024-05-01T10:00:00Z")
 
     def at(minutes, picture, name="fox"):
         return picture, Sighting(visit="v", time=start + timedelta(minutes=minutes), name=name, count=1)
@@ -310,7 +313,7 @@ def test_a_path_that_holds_nothing_known_is_an_error_of_one_line(tmp_path):
 
 def test_the_table_has_a_row_for_every_sighting_and_every_empty_visit(watched):
     found = read_observations(watched[2])
-    rows = found.table()
+    rows = found.to_rows()
     assert tuple(rows[0]) == COLUMNS
     assert sum(row["count"] for row in rows) == sum(one.count for one in found.sightings)
     assert {row["visit"] for row in rows} == set(found.visits)
@@ -320,8 +323,10 @@ def test_expected_counts_are_density_times_effort_times_detection_times_confusio
     _, survey, folder = watched
     species = {name: one for name, one in load_bundled_species().items() if name in ("rabbit", "red fox")}
     found = read_observations(folder)
-    found.sightings.append(Sighting(visit=next(iter(found.visits)), time=GEO.began(), name="Canis lupus", count=1))
-    counts = gather(found, survey, species, 30.0)
+    found.sightings.append(
+        Sighting(visit=next(iter(found.visits)), time=GEO.parse_start(), name="Canis lupus", count=1)
+    )
+    counts = build_counts(found, survey, species, 30.0)
     assert counts.edges_h.tolist() == [0, 30, 60]
     assert [why for _, why in counts.rejected] == ["'Canis lupus' is neither in the world nor in the confusion table"]
     by_name = {(w, c.group, c.name): c for w, window in enumerate(counts.windows) for c in window}
@@ -334,9 +339,11 @@ def test_expected_counts_are_density_times_effort_times_detection_times_confusio
     assert missed[1] == 0
     fox = by_name[0, "cam", "red fox"].per_density_s[1]
     one = species["red fox"]
-    width_km = View(range_m=20).width_m(survey.cameras[0].sight, one.body_mass_kg, one.walk_speed_km_h / 3.6) / 1000
+    width_km = (
+        FieldOfView(range_m=20).width_m(survey.cameras[0].sight, one.body_mass_kg, one.walk_speed_km_h / 3.6) / 1000
+    )
     # Collars say 300 m an hour (less at the walls) instead of the table's path of a day.
-    path = daily_paths(found.fixes)["Vulpes vulpes"]
+    path = estimate_daily_paths(found.fixes)["Vulpes vulpes"]
     assert path.km == pytest.approx(7.2, rel=0.15)
     assert fox == pytest.approx(2 * 30 / 24 * width_km * path.km)
     # Where the animals walk is as unknown to all names alike; of a flight the path is no matter.
@@ -351,7 +358,7 @@ def test_a_name_above_species_stands_for_the_species_of_the_world_inside_it():
     species = {
         name: load_bundled_species()[name] for name in ("lion", "leopard", "spotted hyaena", "scrub hare", "termite")
     }
-    found = species_within(
+    found = find_species_within(
         ["Felidae", "Carnivora", "Panthera", "Lepus", "Canidae", "Canis lupus", "", "Nosuch"], species
     )
     assert found == {
@@ -366,18 +373,18 @@ def test_a_name_above_species_stands_for_the_species_of_the_world_inside_it():
 def test_reported_names_say_how_often_a_species_is_named_so():
     species = ("lion", "leopard", "hare")
     names = ["lion"] * 6 + ["leopard"] * 2 + ["Felidae"] * 2 + ["hare"] * 6 + [UNIDENTIFIED] * 4
-    found = estimated(names, species, {"Felidae": {"lion", "leopard"}, "Canidae": {"hare"}})
+    found = estimate_confusion(names, species, {"Felidae": {"lion", "leopard"}, "Canidae": {"hare"}})
     assert found.reported == (*species, UNIDENTIFIED, "Felidae")
     # A fifth of all stay unidentified; of the other cats two in ten are only known for cats.
     expected = [[0.64, 0, 0, 0.2, 0.16], [0, 0.64, 0, 0.2, 0.16], [0, 0, 0.8, 0.2, 0]]
     assert np.array(found.share) == pytest.approx(np.array(expected))
-    assert estimated(["lion"], species, {}) == CERTAIN
-    assert estimated([UNIDENTIFIED], species, {}).share[0][0] == pytest.approx(0.01)
+    assert estimate_confusion(["lion"], species, {}) == CERTAIN
+    assert estimate_confusion([UNIDENTIFIED], species, {}).share[0][0] == pytest.approx(0.01)
 
 
 def photographed(*sightings, start="2024-03-02T00:00:00+03:00"):
     """A camera of 30 days in a folder of its own and what it reported."""
-    begin = read_time(start)
+    begin = parse_time(start)
     visit = Visit(id="d", kind="camera", site="photos/north", start=begin, end=begin + timedelta(days=30), effort=30)
     when = begin + timedelta(days=1)
     return Observations(
@@ -391,12 +398,12 @@ def test_photographs_of_any_folder_are_those_of_the_surveys_cameras():
         Survey(
             georeference=GEO,
             counts=(StripCounts(lines_m=((0, 0, 1, 0),)),),
-            cameras=(CameraTraps(name="cam", places_m=((1.0, 1.0),), view=View(range_m=range_m)),),
+            cameras=(CameraTraps(name="cam", places_m=((1.0, 1.0),), view=FieldOfView(range_m=range_m)),),
         )
         for range_m in (5, 20)
     )
     found = photographed("Panthera leo", "Panthera leo", "Felidae", "Vulpes vulpes")
-    counts = [gather(found, survey, species, 24 * 40) for survey in (near, far)]
+    counts = [build_counts(found, survey, species, 24 * 40) for survey in (near, far)]
     lion = [next(one for one in c.windows[0] if one.name == "lion") for c in counts]
     assert [one.y for one in lion] == [2, 2]
     assert lion[1].per_density_s[0] > 2 * lion[0].per_density_s[0] > 0
@@ -415,7 +422,7 @@ def test_only_what_a_visit_looked_for_can_have_been_missed():
     survey = Survey(georeference=GEO)
 
     def told(found) -> np.ndarray:
-        counts = gather(found, survey, species, 24 * 40)
+        counts = build_counts(found, survey, species, 24 * 40)
         return np.sum([one.per_density_s for one in counts.windows[0]], axis=0) > 0, counts
 
     found = photographed("Panthera leo")
@@ -428,20 +435,20 @@ def test_only_what_a_visit_looked_for_can_have_been_missed():
         (("lion", "plains zebra"), [1, 0, 1]),
     ):
         found = photographed("Panthera leo", "Panthera pardus")
-        found.were_for(taxa)
+        found.set_target_taxa(taxa)
         where, counts = told(found)
         assert where.tolist() == list(map(bool, expected))
         strays = [why for _, why in counts.rejected]
         assert strays == ([] if expected[1] else ["'leopard' is not among what its visit looked for"])
         assert not any("never reported" in note for note in counts.notes)
-        found.were_for(("plains zebra",))  # a visit that says it itself is asked no more
+        found.set_target_taxa(("plains zebra",))  # a visit that says it itself is asked no more
         assert next(iter(found.visits.values())).looked_for == taxa
     elsewhere = photographed("Vulpes vulpes")
-    elsewhere.were_for(("Vulpes vulpes",))
+    elsewhere.set_target_taxa(("Vulpes vulpes",))
     with pytest.raises(ValueError, match="no visit looked for an animal of this world"):
         told(elsewhere)
     nobody = photographed("Vulpes vulpes")
-    nobody.were_for(("lion",))
+    nobody.set_target_taxa(("lion",))
     assert told(nobody)[0].tolist() == [True, False, False]
 
 
@@ -492,12 +499,12 @@ def test_observations_of_another_place_or_time_are_said():
     with pytest.raises(
         ValueError, match="not one of the 1 animals reported lives in this world.*'Panthera leo'.*--looked-for"
     ):
-        gather(photographed("Panthera leo"), Survey(georeference=GEO), species, 24 * 30)
+        build_counts(photographed("Panthera leo"), Survey(georeference=GEO), species, 24 * 30)
     early = Survey(georeference=Georeference(start="2020-01-01T00:00:00Z"))
     late = Survey(georeference=Georeference(start="2025-01-01T00:00:00Z"))
     assert any(
         "1522 days after the survey's start" in note
-        for note in gather(photographed("rabbit"), early, species, 720).notes
+        for note in build_counts(photographed("rabbit"), early, species, 720).notes
     )
     for found, words in (
         (photographed("rabbit"), "began before the survey's start, 2025"),
@@ -505,5 +512,5 @@ def test_observations_of_another_place_or_time_are_said():
         (Observations(rejected=[("a.csv", "the table has no rows")]), "a.csv: the table has no rows"),
     ):
         with pytest.raises(ValueError, match=words) as error:
-            gather(found, late, species, 720)
+            build_counts(found, late, species, 720)
         assert "\n" not in str(error.value)

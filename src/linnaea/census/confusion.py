@@ -43,13 +43,13 @@ class Confusion:
                     f"confusion of {name!r}: {row} are no shares of {len(self.reported)} names that sum to 1"
                 )
 
-    def names(self, species: Sequence[str]) -> tuple[str, ...]:
+    def list_names(self, species: Sequence[str]) -> tuple[str, ...]:
         """What may be reported where these species live: they themselves, then the other names of the table."""
         return tuple(dict.fromkeys((*species, *self.reported)))
 
-    def matrix(self, species: Sequence[str]) -> np.ndarray:
-        """Share of each reported name (`names`) for each true species [s, r]; rows sum to 1."""
-        names = self.names(species)
+    def build_matrix(self, species: Sequence[str]) -> np.ndarray:
+        """Share of each reported name (`list_names`) for each true species [s, r]; rows sum to 1."""
+        names = self.list_names(species)
         share_sr = np.eye(len(species), len(names))
         for row, name in enumerate(species):
             if name in self.true:
@@ -62,7 +62,9 @@ class Confusion:
 CERTAIN = Confusion()
 
 
-def estimated(names: Sequence[str], species: Sequence[str], within: Mapping[str, Collection[str]]) -> Confusion:
+def estimate_confusion(
+    names: Sequence[str], species: Sequence[str], within: Mapping[str, Collection[str]]
+) -> Confusion:
     """What reported names say of a classifier that was never tested: as often as all does each species stay unidentified.
 
     `within` are names above species and the species inside them: each of these is named so as often as they are together.

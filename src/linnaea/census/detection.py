@@ -33,7 +33,7 @@ def effective_half_width_m(sigma_m: float, half_width_m: float) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sight:
+class DetectionFunction:
     """How well animals are seen."""
 
     sigma_m: float = math.inf
@@ -65,14 +65,14 @@ class Sight:
         noticed = np.asarray(mass_kg, float) >= self.least_kg
         return np.where(noticed, light * half_normal(distance_m, self.sigma_of(mass_kg)), 0.0)
 
-    def light_share(self, activity: str) -> float:
+    def mean_light_probability(self, activity: str) -> float:
         """Mean of the two probabilities at distance 0 over an animal's active hours."""
         night = NIGHT_SHARE[activity]
         return night * self.by_night + (1 - night) * self.by_day
 
 
 @dataclass(frozen=True, kw_only=True)
-class View:
+class FieldOfView:
     """A camera's field of view: a sector of a circle."""
 
     range_m: float = 12.0
@@ -118,7 +118,7 @@ class View:
             enter, leave = np.where(outside, 2.0, enter), np.where(outside, -2.0, leave)
         return np.maximum(enter, 0), np.minimum(leave, 1)
 
-    def width_m(self, sight: Sight, mass_kg: float, speed_m_s: float, hour: float = 12.0) -> float:
+    def width_m(self, sight: DetectionFunction, mass_kg: float, speed_m_s: float, hour: float = 12.0) -> float:
         """Mean width in metres of the view to animals that pass on straight lines from any side.
 
         Without misses it is the perimeter divided by π (Cauchy's formula for a convex figure): r (2 + θ) / π. Found
@@ -134,12 +134,12 @@ class View:
         x1, y1 = middle + along / 2
         enter, leave = self.clip(x0, y0, x1, y1, 0.0)
         seen = (leave > enter) & ((leave - enter) * 2 * r >= self.delay_s * speed_m_s)
-        distance = closest(x0, y0, x1, y1, enter, leave)
+        distance = compute_closest_distance(x0, y0, x1, y1, enter, leave)
         chance = np.where(seen, sight.probability(distance, mass_kg, hour), 0)
         return float(2 * r * chance.mean())
 
 
-def closest(x0, y0, x1, y1, enter, leave) -> np.ndarray:
+def compute_closest_distance(x0, y0, x1, y1, enter, leave) -> np.ndarray:
     """Least distance [n] in metres to (0, 0) of the ways [n] between two shares of them."""
     dx, dy = np.asarray(x1, float) - x0, np.asarray(y1, float) - y0
     length = dx * dx + dy * dy

@@ -26,11 +26,11 @@ class Georeference:
     def __post_init__(self) -> None:
         if not -89 < self.latitude < 89 or not -180 <= self.longitude <= 180:
             raise ValueError(f"({self.latitude}, {self.longitude}) is no corner of a map; give degrees north and east")
-        self.began()
+        self.parse_start()
 
-    def began(self) -> datetime:
+    def parse_start(self) -> datetime:
         """Hour 0 with its offset from UTC; UTC where none is written."""
-        return read_time(self.start)
+        return parse_time(self.start)
 
     def degrees(self, x_m, y_m) -> tuple[np.ndarray, np.ndarray]:
         """Latitudes and longitudes of places in metres."""
@@ -46,15 +46,15 @@ class Georeference:
 
     def time(self, hour: float) -> str:
         """The hour as ISO 8601 in UTC, to the second."""
-        when = self.began().astimezone(UTC) + timedelta(hours=float(hour))
+        when = self.parse_start().astimezone(UTC) + timedelta(hours=float(hour))
         return when.isoformat(timespec="seconds").replace("+00:00", "Z")
 
     def hour(self, text: str) -> float:
         """The hour of the world's clock at an ISO 8601 time. ValueError for what is none."""
-        return (read_time(text) - self.began()).total_seconds() / 3600
+        return (parse_time(text) - self.parse_start()).total_seconds() / 3600
 
 
-def read_time(text: str) -> datetime:
+def parse_time(text: str) -> datetime:
     """An ISO 8601 time with its offset, UTC where none is written. ValueError for what is none."""
     try:
         when = datetime.fromisoformat(text.strip())

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from linnaea.census.confusion import UNIDENTIFIED
-from linnaea.census.georeference import read_time
+from linnaea.census.georeference import parse_time
 from linnaea.standards.darwin_core import make_stable_id
 from linnaea.standards.exif import PhotoMetadata, read_photo_metadata
 from linnaea.store import get_manifest_path
@@ -82,7 +82,7 @@ class Sighting:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fix:
+class CollarFix:
     """A position of a collared animal."""
 
     animal: str
@@ -105,7 +105,7 @@ class Observations:
     "efforts by id"
     sightings: list[Sighting] = field(default_factory=list)
     "what was seen in them"
-    fixes: list[Fix] = field(default_factory=list)
+    fixes: list[CollarFix] = field(default_factory=list)
     "positions of collars"
     rejected: list[tuple[str, str]] = field(default_factory=list)
     "rows that cannot be used: where, and why"
@@ -120,13 +120,13 @@ class Observations:
         self.rejected += other.rejected
         self.n_without_animal += other.n_without_animal
 
-    def were_for(self, taxa: tuple[str, ...]) -> None:
+    def set_target_taxa(self, taxa: tuple[str, ...]) -> None:
         """Says it of the visits of which nothing is known: they would have reported these taxa, and no others."""
         for key, visit in self.visits.items():
             if not visit.looked_for:
                 self.visits[key] = replace(visit, looked_for=taxa)
 
-    def table(self) -> list[dict]:
+    def to_rows(self) -> list[dict]:
         """One row (`COLUMNS`) a sighting, and one with an empty name and count 0 a visit in which nothing was seen."""
         rows, seen = [], {sighting.visit for sighting in self.sightings}
         entries = [(self.visits[one.visit], one.name, one.count) for one in self.sightings]
@@ -168,7 +168,7 @@ def read_observations(path: Path | str, camera_days: float = 0.0) -> Observation
         return read_movebank(rows, path.name)
     if {"file", "status", "name"} <= columns:
         found = read_identified(rows, path, camera_days)
-        found.were_for(_asked(path, found))
+        found.set_target_taxa(_read_target_taxa(path, found))
         return found
     if {"occurrenceID", "scientificName"} <= columns:
         events = path.with_name("events.csv")
@@ -187,7 +187,7 @@ def _read_folder(folder: Path, camera_days: float) -> Observations:
         if not tables[1].is_file():
             raise FileNotFoundError(f"{folder}: no observations.csv beside deployments.csv; give the whole package")
         package = read_camtrap(*[read_rows(table) for table in tables], folder.name, camera_days)
-        package.were_for(_asked(folder, package))
+        package.set_target_taxa(_read_target_taxa(folder, package))
         return package
     found, known = Observations(), False
     if (folder / "occurrences.csv").is_file():
@@ -207,7 +207,7 @@ def _read_folder(folder: Path, camera_days: float) -> Observations:
     return found
 
 
-def _asked(path: Path, found: Observations) -> tuple[str, ...]:
+def _read_target_taxa(path: Path, found: Observations) -> tuple[str, ...]:
     """The taxa among which `linnaea identify` chose, as its manifest beside a table or package says; none: among all."""
     manifest = get_manifest_path(path)
     if not manifest.is_file():
@@ -247,7 +247,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     ]
 
 
-def read_number(text: str) -> float:
+def parse_number(text: str) -> float:
     """The number of a cell, nan of an empty one. ValueError for what is none."""
     if not text:
         return math.nan
@@ -260,17 +260,17 @@ def read_number(text: str) -> float:
     return value
 
 
-def read_place(latitude: str, longitude: str) -> tuple[float, float]:
+def parse_coordinates(latitude: str, longitude: str) -> tuple[float, float]:
     """The degrees of two cells, nan where both are empty."""
-    place = read_number(latitude), read_number(longitude)
+    place = parse_number(latitude), parse_number(longitude)
     if not (math.isnan(place[0]) and math.isnan(place[1])) and not (abs(place[0]) <= 90 and abs(place[1]) <= 180):
         raise ValueError(f"({latitude}, {longitude}) is no place on earth")
     return place
 
 
-def read_count(text: str) -> int:
+def parse_count(text: str) -> int:
     """The animals of a cell; one where it is empty."""
-    value = read_number(text)
+    value = parse_number(text)
     if math.isnan(value):
         return 1
     if value < 0 or value != int(value):
@@ -278,7 +278,7 @@ def read_count(text: str) -> int:
     return int(value)
 
 
-def _each(rows: list[dict], where: str, found: Observations, read: Callable[[dict], None]) -> None:
+def _read_each(rows: list[dict], where: str, found: Observations, read: Callable[[dict], None]) -> None:
     """Reads row by row; a row that raises becomes a reason."""
     for number, row in enumerate(rows, 2):
         try:
@@ -296,13 +296,13 @@ def read_camtrap(
     found = Observations()
 
     def deployment(row: dict) -> None:
-        start, end = read_time(row.get("deploymentStart", "")), read_time(row.get("deploymentEnd", ""))
+        start, end = parse_time(row.get("deploymentStart", "")), parse_time(row.get("deploymentEnd", ""))
         days = (end - start).total_seconds() / 86400 or camera_days
         if days <= 0:
             raise ValueError(
                 f"deployment {row['deploymentID']!r} lasts {days:g} days; correct its times or give --camera-days"
             )
-        latitude, longitude = read_place(row.get("latitude", ""), row.get("longitude", ""))
+        latitude, longitude = parse_coordinates(row.get("latitude", ""), row.get("longitude", ""))
         angle = next(
             (tag[12:] for tag in row.get("deploymentTags", "").split("|") if tag.startswith("fieldOfView:")), ""
         )
@@ -315,11 +315,11 @@ def read_camtrap(
             effort=days,
             latitude=latitude,
             longitude=longitude,
-            angle_deg=read_number(angle),
-            range_m=read_number(row.get("detectionDistance", "")),
+            angle_deg=parse_number(angle),
+            range_m=parse_number(row.get("detectionDistance", "")),
         )
 
-    _each(deployments, f"{where}/deployments.csv", found, deployment)
+    _read_each(deployments, f"{where}/deployments.csv", found, deployment)
     has_events = any(row.get("observationLevel") == "event" for row in observations)
     pictures: list[tuple[str, Sighting]] = []
 
@@ -335,16 +335,16 @@ def read_camtrap(
             raise ValueError(f"deployment {row.get('deploymentID', '')!r} is not among those that could be read")
         sighting = Sighting(
             visit=row["deploymentID"],
-            time=read_time(row.get("eventStart", "")),
+            time=parse_time(row.get("eventStart", "")),
             name=name,
-            count=read_count(row.get("count", "")),
+            count=parse_count(row.get("count", "")),
         )
         if has_events:
             found.sightings.append(sighting)
         else:
             pictures.append((row.get("mediaID", ""), sighting))
 
-    _each(observations, f"{where}/observations.csv", found, observation)
+    _read_each(observations, f"{where}/observations.csv", found, observation)
     found.sightings += group_pictures(pictures)
     return found
 
@@ -391,7 +391,7 @@ def read_identified(
         if not facts.event_date:
             what = "records no capture time" if os.path.exists(file) else "is not there, and the table has no times"
             raise ValueError(f"{row['file']} {what}; use the package of --as camtrap-dp")
-        time, site = read_time(facts.event_date), os.path.dirname(row["file"]) or "."
+        time, site = parse_time(facts.event_date), os.path.dirname(row["file"]) or "."
         visit = make_stable_id("deployment", site)
         stays.setdefault(site, []).append((time, facts))
         if row["status"] != "identified" and row.get("reason", "").startswith(("no organism likely", "the detector")):
@@ -400,7 +400,7 @@ def read_identified(
         name = row["name"] if row["status"] == "identified" else UNIDENTIFIED
         pictures.append((row["file"], Sighting(visit=visit, time=time, name=name, count=1)))
 
-    _each(rows, path.name, found, picture)
+    _read_each(rows, path.name, found, picture)
     for site, seen in stays.items():
         start, end = min(time for time, _ in seen), max(time for time, _ in seen)
         days = (end - start).total_seconds() / 86400 or camera_days
@@ -434,20 +434,20 @@ def read_darwin_core(events: list[dict], occurrences: list[dict], where: str) ->
     found = Observations()
 
     def event(row: dict) -> None:
-        area, length = _area(row), _length(row)
+        area, length = _measure_area(row), _measure_length(row)
         if math.isnan(area):
             raise ValueError(
                 f"event {row.get('eventID', '')!r} gives no area sampled; fill in totalAreaSampledValue and its unit"
             )
         start, _, end = row.get("eventDate", "").partition("/")
         protocol = row.get("samplingProtocol", "").casefold()
-        latitude, longitude = read_place(row.get("decimalLatitude", ""), row.get("decimalLongitude", ""))
+        latitude, longitude = parse_coordinates(row.get("decimalLatitude", ""), row.get("decimalLongitude", ""))
         found.visits[row["eventID"]] = Visit(
             id=row["eventID"],
             kind=next((kind for kind in COUNT_KINDS if kind in protocol.split()), "strip"),
             site=row.get("locationID", ""),
-            start=read_time(start),
-            end=read_time(end or start),
+            start=parse_time(start),
+            end=parse_time(end or start),
             effort=area,
             latitude=latitude,
             longitude=longitude,
@@ -455,7 +455,7 @@ def read_darwin_core(events: list[dict], occurrences: list[dict], where: str) ->
             looked_for=tuple(filter(None, map(str.strip, row.get("targetTaxonomicScope", "").split("|")))),
         )
 
-    _each(events, "events.csv", found, event)
+    _read_each(events, "events.csv", found, event)
 
     def occurrence(row: dict) -> None:
         if row.get("eventID", "") not in found.visits:
@@ -471,30 +471,30 @@ def read_darwin_core(events: list[dict], occurrences: list[dict], where: str) ->
                 visit=visit.id,
                 time=visit.start,
                 name=name or UNIDENTIFIED,
-                count=read_count(row.get("individualCount", "")),
+                count=parse_count(row.get("individualCount", "")),
             )
         )
 
-    _each(occurrences, where, found, occurrence)
+    _read_each(occurrences, where, found, occurrence)
     return found
 
 
-def _measured(row: Mapping[str, str], value: str, unit: str, units: Mapping[str, float]) -> float:
+def _measure(row: Mapping[str, str], value: str, unit: str, units: Mapping[str, float]) -> float:
     name = row.get(unit, "").strip().casefold()
-    return read_number(row.get(value, "")) * units[name] if name in units else math.nan
+    return parse_number(row.get(value, "")) * units[name] if name in units else math.nan
 
 
-def _area(row: Mapping[str, str]) -> float:
+def _measure_area(row: Mapping[str, str]) -> float:
     """Square kilometres sampled, nan where the event does not say."""
-    area = _measured(row, "totalAreaSampledValue", "totalAreaSampledUnit", UNITS)
-    area = _measured(row, "sampleSizeValue", "sampleSizeUnit", UNITS) if math.isnan(area) else area
+    area = _measure(row, "totalAreaSampledValue", "totalAreaSampledUnit", UNITS)
+    area = _measure(row, "sampleSizeValue", "sampleSizeUnit", UNITS) if math.isnan(area) else area
     if area <= 0:
         raise ValueError(f"event {row.get('eventID', '')!r} covers {area:g} km2; write an area above 0")
     return area
 
 
-def _length(row: Mapping[str, str]) -> float:
-    return _measured(row, "samplingEffortValue", "samplingEffortUnit", LENGTHS)
+def _measure_length(row: Mapping[str, str]) -> float:
+    return _measure(row, "samplingEffortValue", "samplingEffortUnit", LENGTHS)
 
 
 def read_movebank(rows: list[dict], where: str) -> Observations:
@@ -504,12 +504,12 @@ def read_movebank(rows: list[dict], where: str) -> Observations:
     def fix(row: dict) -> None:
         if row.get("visible", "true").casefold() == "false":
             return
-        latitude, longitude = read_place(row["location-lat"], row["location-long"])
+        latitude, longitude = parse_coordinates(row["location-lat"], row["location-long"])
         if math.isnan(latitude):
             raise ValueError("the fix has no place; set visible to false where it failed")
-        time = read_time(row["timestamp"])
+        time = parse_time(row["timestamp"])
         found.fixes.append(
-            Fix(
+            CollarFix(
                 animal=row.get("individual-local-identifier", ""),
                 time=time.astimezone(UTC),
                 name=row.get("individual-taxon-canonical-name", ""),
@@ -518,5 +518,5 @@ def read_movebank(rows: list[dict], where: str) -> Observations:
             )
         )
 
-    _each(rows, where, found, fix)
+    _read_each(rows, where, found, fix)
     return found

@@ -17,12 +17,12 @@ from linnaea.twin.assembly.parameters import (
     read_setting,
     with_values,
 )
-from linnaea.twin.commands.calibrate import Observed, distance_of, read_observations
-from linnaea.twin.commands.sensitivity import analyse, sample
+from linnaea.twin.commands.calibrate import ObservedCount, compute_distance, read_observations
+from linnaea.twin.commands.sensitivity import analyse, sample_points
 from linnaea.twin.data.world_file import list_bundled_worlds, load_world
-from linnaea.twin.inference.abc_smc import infer
+from linnaea.twin.inference.abc_smc import infer_posterior
 from linnaea.twin.runs import ensemble
-from linnaea.twin.runs.paired_differences import paired
+from linnaea.twin.runs.paired_differences import compare_paired
 from linnaea.twin.runs.results import load_run
 from made_runs import GONE, make_run
 
@@ -73,7 +73,7 @@ def test_a_run_in_which_all_members_failed_leaves_what_they_wrote_down_and_says_
     whole, folder = ensemble.step, tmp_path / "run"
 
     def broken(world):
-        if world.step == (40 if world.seed == ensemble.member_seed(0, 1) else 100):
+        if world.step == (40 if world.seed == ensemble.derive_member_seed(0, 1) else 100):
             world.agents.energy[world.agents.slots()[0]] = np.nan
         whole(world)
 
@@ -246,12 +246,12 @@ def test_runs_that_differ_in_more_than_the_scenario_are_not_compared(tmp_path, c
 
 
 def test_a_paired_difference_has_students_interval():
-    found = paired([10, 20, 30], [11, 22, 33], 0.9)
+    found = compare_paired([10, 20, 30], [11, 22, 33], 0.9)
     assert (found.base, found.whatif, found.difference) == (20, 22, 2)
     # t(.95, 2 degrees) = 2.91999, standard error 1 / √3.
     assert found.high - found.difference == pytest.approx(2.919986 / np.sqrt(3))
     assert found.unpaired_sd > found.paired_sd == 1
-    assert np.isnan(paired([1], [2]).low)
+    assert np.isnan(compare_paired([1], [2]).low)
 
 
 def test_values_are_found_set_and_graded_by_name():
@@ -277,14 +277,14 @@ def test_setting_a_value_changes_the_run(tmp_path):
 def test_indices_find_the_parameter_that_acts():
     pytest.importorskip("SALib")
     problem = {"num_vars": 3, "names": ["a", "b", "c"], "bounds": [[0, 1], [0, 2], [-1, 1]]}
-    points = sample("morris", problem, 8, 0)
+    points = sample_points("morris", problem, 8, 0)
     found = analyse("morris", problem, points, 3 * points[:, 0] + points[:, 1], 0)
     np.testing.assert_allclose(found["mu_star"], [3, 2, 0], atol=1e-9)
-    points = sample("sobol", problem, 256, 0)
+    points = sample_points("sobol", problem, 256, 0)
     found = analyse("sobol", problem, points, 3 * points[:, 0] + points[:, 1], 0)
     # Variances 9/12 and 4/12.
     np.testing.assert_allclose(found["S1"], [9 / 13, 4 / 13, 0], atol=0.03)
-    points = sample("pawn", problem, 400, 0)
+    points = sample_points("pawn", problem, 400, 0)
     found = analyse("pawn", problem, points, 3 * points[:, 0] + points[:, 1], 0)
     assert (
         found["median"][0] > found["median"][1] > found["chance"][1] and found["median"][2] < found["chance"][2] * 1.3
@@ -331,7 +331,7 @@ def test_inference_finds_the_mean_of_a_normal():
         return np.abs(rng.normal(values_np[:, 0], 0.5) - observed)
 
     said = []
-    found = infer(distance, [-10, -1], [10, 1], particles=200, rounds=6, seed=1, report=said.append)
+    found = infer_posterior(distance, [-10, -1], [10, 1], particles=200, rounds=6, seed=1, report=said.append)
     low, high = found.quantile(0.05), found.quantile(0.95)
     # Exactly: 2 ± 1.645 · 0.5 of the first; the second does not act, and keeps its prior.
     assert found.mean[0] == pytest.approx(2, abs=0.25)
@@ -343,11 +343,13 @@ def test_inference_finds_the_mean_of_a_normal():
 
 
 def test_one_round_is_rejection_and_failed_simulations_are_refused():
-    found = infer(lambda v: v[:, 0], [0], [1], particles=10, rounds=1, keep=0.1, seed=0, report=lambda line: None)
+    found = infer_posterior(
+        lambda v: v[:, 0], [0], [1], particles=10, rounds=1, keep=0.1, seed=0, report=lambda line: None
+    )
     assert found.simulated == 100
     assert found.values_np.max() < 0.25
     with pytest.raises(ValueError, match="narrow the ranges"):
-        infer(lambda v: np.full(len(v), np.inf), [0], [1], particles=4, rounds=1, report=lambda line: None)
+        infer_posterior(lambda v: np.full(len(v), np.inf), [0], [1], particles=4, rounds=1, report=lambda line: None)
 
 
 def test_bad_rows_of_observations_are_named_and_left_out(tmp_path):
@@ -365,8 +367,8 @@ def test_bad_rows_of_observations_are_named_and_left_out(tmp_path):
 
 def test_the_distance_compares_logarithms_between_records():
     years, counts = np.array([0.0, 1.0]), np.array([[0], [2 * (np.e - 1)]])
-    observed = [Observed(year=0.5, species="hare", count=0)]
-    assert distance_of(years, counts, ("hare",), observed) == pytest.approx(1.0)
+    observed = [ObservedCount(year=0.5, species="hare", count=0)]
+    assert compute_distance(years, counts, ("hare",), observed) == pytest.approx(1.0)
 
 
 def test_calibration_finds_the_number_that_was_there(tmp_path, capsys):

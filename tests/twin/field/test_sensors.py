@@ -6,11 +6,17 @@ import numpy as np
 import pytest
 
 from linnaea.census.confusion import UNIDENTIFIED, Confusion, read_confusion
-from linnaea.census.detection import Sight, View, closest, effective_half_width_m, half_normal
+from linnaea.census.detection import (
+    DetectionFunction,
+    FieldOfView,
+    compute_closest_distance,
+    effective_half_width_m,
+    half_normal,
+)
 from linnaea.twin.engine.checkpoint import load_checkpoint, save_checkpoint
 from linnaea.twin.engine.neighbours import Space
 from linnaea.twin.engine.world import World, advance, step
-from linnaea.twin.field.sensors import CameraTraps, Collars, StripCounts, counted, records
+from linnaea.twin.field.sensors import CameraTraps, Collars, StripCounts, count_reported, get_records
 from linnaea.twin.field.survey_file import parse_survey
 from linnaea.twin.rules.motion import Move, Walk
 
@@ -35,7 +41,7 @@ def meadow(*sensors, n=4000, seed=1, rules=(), space=SPACE, dt_h=1.0, mass=50.0)
 
 
 def test_a_way_is_cut_to_the_part_inside_the_view():
-    view = View(range_m=10, angle_deg=90, delay_s=0)
+    view = FieldOfView(range_m=10, angle_deg=90, delay_s=0)
     # From west to east through the camera, which looks east: seen from half way on, for 10 of 40 metres.
     enter, leave = view.clip([-20.0], [0.0], [20.0], [0.0], 0.0)
     assert enter[0] == pytest.approx(0.5)
@@ -47,14 +53,16 @@ def test_a_way_is_cut_to_the_part_inside_the_view():
     enter, leave = view.clip([-5.0, 3.0, 30.0], [-20.0, 0.0, 0.0], [-5.0, 3.0, 30.0], [20.0, 0.0, 0.0], 0.0)
     assert (leave >= enter).tolist() == [False, True, False]
     assert (
-        closest(np.array([5.0]), np.array([-20.0]), np.array([5.0]), np.array([20.0]), enter[:1] * 0, leave[:1] * 0 + 1)
+        compute_closest_distance(
+            np.array([5.0]), np.array([-20.0]), np.array([5.0]), np.array([20.0]), enter[:1] * 0, leave[:1] * 0 + 1
+        )
         == 5
     )
 
 
 def test_the_clipped_way_is_that_of_ten_thousand_points():
     rng = np.random.default_rng(3)
-    view = View(range_m=12, angle_deg=70, delay_s=0)
+    view = FieldOfView(range_m=12, angle_deg=70, delay_s=0)
     x0, y0, x1, y1 = rng.uniform(-20, 20, (4, 60))
     enter, leave = view.clip(x0, y0, x1, y1, 2.0)
     t = np.linspace(0, 1, 10_001)[:, None]
@@ -66,12 +74,12 @@ def test_the_clipped_way_is_that_of_ten_thousand_points():
 
 
 def test_the_mean_width_of_a_view_is_its_perimeter_divided_by_pi():
-    view = View(range_m=10, angle_deg=60, delay_s=0)
+    view = FieldOfView(range_m=10, angle_deg=60, delay_s=0)
     expected = 10 * (2 + math.pi / 3) / math.pi
-    assert view.width_m(Sight(), 50, 1) == pytest.approx(expected, rel=0.01)
-    assert view.width_m(Sight(by_day=0.5), 50, 1) == pytest.approx(expected / 2, rel=0.01)
-    assert view.width_m(Sight(sigma_m=4), 50, 1) < expected
-    assert View(range_m=10, angle_deg=60, delay_s=60).width_m(Sight(), 50, 1) == 0
+    assert view.width_m(DetectionFunction(), 50, 1) == pytest.approx(expected, rel=0.01)
+    assert view.width_m(DetectionFunction(by_day=0.5), 50, 1) == pytest.approx(expected / 2, rel=0.01)
+    assert view.width_m(DetectionFunction(sigma_m=4), 50, 1) < expected
+    assert FieldOfView(range_m=10, angle_deg=60, delay_s=60).width_m(DetectionFunction(), 50, 1) == 0
 
 
 def test_the_effective_strip_of_a_half_normal_is_sigma_times_the_root_of_half_pi():
@@ -83,45 +91,58 @@ def test_the_effective_strip_of_a_half_normal_is_sigma_times_the_root_of_half_pi
 
 def test_strip_counts_recover_the_density():
     lines = tuple((x, 0.0, x, 4000.0) for x in (700.0, 2000.0, 3300.0))
-    sensor = StripCounts(lines_m=lines, half_width_m=150, available=0.6, sight=Sight(sigma_m=80), every_h=1, start_h=0)
+    sensor = StripCounts(
+        lines_m=lines, half_width_m=150, available=0.6, sight=DetectionFunction(sigma_m=80), every_h=1, start_h=0
+    )
     world = meadow(sensor)
     advance(world, 40)
-    rows = records(world, "strip")
+    rows = get_records(world, "strip")
     area_km2 = 3 * 4 * 2 * effective_half_width_m(80, 150) / 1000
     estimate = len(rows) / 40 / (0.6 * area_km2)
     true = 4000 / 16
     assert estimate == pytest.approx(true, rel=0.06)
     # Close to the line nearly all of the available are seen.
     assert (rows["distance_m"] < 20).sum() > 4 * (rows["distance_m"] > 130).sum()
-    assert counted(world, sensor) == {"hare": (rows["reported"] == 0).sum(), "fox": (rows["reported"] == 1).sum()}
+    assert count_reported(world, sensor) == {
+        "hare": (rows["reported"] == 0).sum(),
+        "fox": (rows["reported"] == 1).sum(),
+    }
 
 
 def test_camera_pictures_recover_the_density_of_walking_animals():
     places = tuple((x, y) for x in (800.0, 1600.0, 2400.0, 3200.0) for y in (800.0, 1600.0, 2400.0, 3200.0))
     sensor = CameraTraps(
-        places_m=places, view=View(range_m=15, angle_deg=60, delay_s=0.5), sight=Sight(sigma_m=10), rest_s=0
+        places_m=places,
+        view=FieldOfView(range_m=15, angle_deg=60, delay_s=0.5),
+        sight=DetectionFunction(sigma_m=10),
+        rest_s=0,
     )
     walk = [Walk(speed_m_h=400.0, mean_cosine=0.5), Move()]
     world = meadow(sensor, rules=walk, space=Space(width_m=4000, height_m=4000, torus=True))
     advance(world, 72)
     width_km = sensor.view.width_m(sensor.sight, 50, 400 / 3600) / 1000
     expected = 250 * 0.4 * 72 * 16 * width_km
-    found = len(records(world, "camera"))
+    found = len(get_records(world, "camera"))
     assert found == pytest.approx(expected, rel=4 / math.sqrt(expected))
     assert expected > 700
 
 
 def test_larger_animals_are_seen_farther_and_night_hides():
-    sight = Sight(sigma_m=10, mass_exponent=0.5, by_night=0.2)
+    sight = DetectionFunction(sigma_m=10, mass_exponent=0.5, by_night=0.2)
     assert sight.probability(10, 200, 12) == pytest.approx(math.exp(-0.5 / 4))
     assert sight.probability(0, 50, 23) == pytest.approx(0.2)
-    assert Sight(least_kg=1.0).probability([0, 0], [0.9, 1.0], 12).tolist() == [0, 1]
-    assert (sight.light_share("diurnal"), sight.light_share("cathemeral")) == pytest.approx((1, 0.6))
+    assert DetectionFunction(least_kg=1.0).probability([0, 0], [0.9, 1.0], 12).tolist() == [0, 1]
+    assert (sight.mean_light_probability("diurnal"), sight.mean_light_probability("cathemeral")) == pytest.approx(
+        (1, 0.6)
+    )
 
 
 def test_a_resting_camera_misses_who_passes_and_shows_who_is_in_view():
     camera = CameraTraps(
-        places_m=((500.0, 500.0),), headings_rad=(0.0,), view=View(range_m=10, angle_deg=90, delay_s=0), rest_s=600.0
+        places_m=((500.0, 500.0),),
+        headings_rad=(0.0,),
+        view=FieldOfView(range_m=10, angle_deg=90, delay_s=0),
+        rest_s=600.0,
     )
     world = World(space=Space(width_m=1000, height_m=1000), rules=[camera], species=("hare",))
     # Across the view at 5 m, at 360 m/h: in view for 100 s each; two overlap, the third comes 5 minutes later.
@@ -129,14 +150,14 @@ def test_a_resting_camera_misses_who_passes_and_shows_who_is_in_view():
     step(world)
     world.agents.y[:3] += 360
     step(world)
-    rows = records(world, "camera")
+    rows = get_records(world, "camera")
     assert rows["animal"].tolist() == [1]
     assert (rows["time_h"][0] - 1) * 3600 == pytest.approx(100, abs=0.1)
     quick = CameraTraps(
         name="quick",
         places_m=((500.0, 500.0),),
         headings_rad=(0.0,),
-        view=View(range_m=10, angle_deg=90, delay_s=0),
+        view=FieldOfView(range_m=10, angle_deg=90, delay_s=0),
         rest_s=1.0,
     )
     world = World(space=Space(width_m=1000, height_m=1000), rules=[quick], species=("hare",))
@@ -144,16 +165,21 @@ def test_a_resting_camera_misses_who_passes_and_shows_who_is_in_view():
     step(world)
     world.agents.y[:3] += 360
     step(world)
-    assert records(world, "quick")["animal"].tolist() == [1, 2, 3]
+    assert get_records(world, "quick")["animal"].tolist() == [1, 2, 3]
 
 
 def test_what_a_camera_sees_does_not_hang_on_the_others():
     def seen(places):
-        sensor = CameraTraps(places_m=places, view=View(range_m=20, angle_deg=60), sight=Sight(sigma_m=12), rest_s=3600)
+        sensor = CameraTraps(
+            places_m=places,
+            view=FieldOfView(range_m=20, angle_deg=60),
+            sight=DetectionFunction(sigma_m=12),
+            rest_s=3600,
+        )
         space = Space(width_m=1000, height_m=1000)
         world = meadow(sensor, n=900, rules=[Walk(speed_m_h=200.0, mean_cosine=0.5), Move()], space=space)
         advance(world, 24)
-        return records(world, "camera")
+        return get_records(world, "camera")
 
     places = ((300.0, 300.0), (310.0, 305.0), (700.0, 500.0))
     rows = seen(places)
@@ -171,7 +197,7 @@ def test_a_herd_is_seen_or_missed_together():
     world.agents.herd[:400] = np.arange(400) // 10
     ids = world.agents.id[:400].copy()
     step(world)
-    seen = np.isin(ids, records(world, "strip")["animal"]).reshape(40, 10)
+    seen = np.isin(ids, get_records(world, "strip")["animal"]).reshape(40, 10)
     assert (seen.all(1) | ~seen.any(1)).all()
     assert 8 < seen.all(1).sum() < 32
 
@@ -185,9 +211,9 @@ def test_confusion_is_applied_in_expectation():
     )
     world = meadow(sensor)
     advance(world, 4)
-    assert confusion.matrix(("hare", "fox")).tolist() == [[0.6, 0.1, 0.2, 0.1], [0, 1, 0, 0]]
-    expected = np.array([3000, 1000]) * 4 @ confusion.matrix(("hare", "fox"))
-    got = counted(world, sensor)
+    assert confusion.build_matrix(("hare", "fox")).tolist() == [[0.6, 0.1, 0.2, 0.1], [0, 1, 0, 0]]
+    expected = np.array([3000, 1000]) * 4 @ confusion.build_matrix(("hare", "fox"))
+    got = count_reported(world, sensor)
     assert list(got) == ["hare", "fox", "rabbit", UNIDENTIFIED]
     assert list(got.values()) == pytest.approx(expected, rel=0.06)
 
@@ -209,7 +235,7 @@ def test_collars_follow_their_animals_with_error_and_gaps():
     collar = Collars(species="fox", count=20, fix_h=2, error_m=15, missed=0.25, failures_per_y=0)
     world = meadow(collar, n=400)
     advance(world, 100)
-    fixes = records(world, "collar")
+    fixes = get_records(world, "collar")
     assert len(fixes) == 50 * 20
     assert set(fixes["species"]) == {1}
     slots = {int(i): s for s, i in enumerate(world.agents.id[:400])}
@@ -219,12 +245,12 @@ def test_collars_follow_their_animals_with_error_and_gaps():
     assert np.isnan(fixes["x"]).mean() == pytest.approx(0.25, abs=0.05)
     world.agents.remove(np.array([slots[int(fixes["animal"][0])]]))
     advance(world, 2)
-    assert (records(world, "collar")["time_h"] == 100).sum() == 19
+    assert (get_records(world, "collar")["time_h"] == 100).sum() == 19
 
 
 def test_sensors_change_nothing_and_a_checkpoint_holds_their_records(tmp_path):
     walk = [Walk(speed_m_h=300.0), Move()]
-    sensors = [CameraTraps(places_m=((2000.0, 2000.0),), view=View(range_m=100)), Collars(species="hare")]
+    sensors = [CameraTraps(places_m=((2000.0, 2000.0),), view=FieldOfView(range_m=100)), Collars(species="hare")]
     watched, free = meadow(*sensors, rules=walk, n=500), meadow(rules=walk, n=500)
     advance(watched, 10)
     advance(free, 10)
@@ -234,19 +260,22 @@ def test_sensors_change_nothing_and_a_checkpoint_holds_their_records(tmp_path):
     load_checkpoint(again, tmp_path / "there")
     for world in (watched, again):
         advance(world, 10)
-    assert len(records(watched, "camera"))
-    assert np.array_equal(records(watched, "camera"), records(again, "camera"))
+    assert len(get_records(watched, "camera"))
+    assert np.array_equal(get_records(watched, "camera"), get_records(again, "camera"))
 
 
 def test_records_do_not_depend_on_the_order_of_slots():
     worlds = [
-        meadow(CameraTraps(places_m=((2000.0, 2000.0),), view=View(range_m=200)), rules=[Walk(speed_m_h=300.0), Move()])
+        meadow(
+            CameraTraps(places_m=((2000.0, 2000.0),), view=FieldOfView(range_m=200)),
+            rules=[Walk(speed_m_h=300.0), Move()],
+        )
         for _ in range(2)
     ]
     worlds[1].agents.sort(np.random.default_rng(0).permutation(4000))
     for world in worlds:
         advance(world, 5)
-    assert np.array_equal(records(worlds[0], "camera"), records(worlds[1], "camera"))
+    assert np.array_equal(get_records(worlds[0], "camera"), get_records(worlds[1], "camera"))
 
 
 @pytest.mark.parametrize(

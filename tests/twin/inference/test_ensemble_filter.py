@@ -9,23 +9,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from linnaea.census.georeference import read_time
-from linnaea.census.observations import Fix
+from linnaea.census.georeference import parse_time
+from linnaea.census.observations import CollarFix
 from linnaea.twin.commands.assimilate import AssimilateConfig, main
 from linnaea.twin.data.foodweb import load_bundled_web
 from linnaea.twin.data.species import load_bundled_species
-from linnaea.twin.inference.ensemble_filter import FilterConfig, assimilate, drawn, expected, unknown_detection
-from linnaea.twin.inference.ensemble_members import NOISE_LEVELS, MapMembers, Spread
+from linnaea.twin.inference.ensemble_filter import (
+    FilterConfig,
+    assimilate,
+    draw_subset,
+    estimate_unknown_detection,
+    predict_counts,
+)
+from linnaea.twin.inference.ensemble_members import NOISE_LEVELS, DiscreteModelMembers, Spread
 from linnaea.twin.inference.filter_step import (
-    follow,
-    log_likelihood,
-    posterior_places,
+    compute_log_likelihood,
+    compute_posterior,
+    compute_taper,
+    compute_web_distance,
+    move_by_regression,
     restore_spread,
-    taper,
-    web_distance,
 )
 from linnaea.twin.inference.forecast_scores import coverage, crps
-from linnaea.twin.inference.observation_model import Count, _clumping, daily_paths
+from linnaea.twin.inference.observation_model import Count, _estimate_clumping, estimate_daily_paths
 from linnaea.twin.meanfield.equations import iterate
 from linnaea.twin.meanfield.from_foodweb import build_balanced_model
 
@@ -44,7 +50,7 @@ def counts_of(truth, windows, effort_s, rng, k=30.0, mixed=0.05):
     seen_s = np.exp(FilterConfig().detection * rng.standard_normal(2))
     for _ in range(windows):
         density_s = truth.advance(HOURS)[:, 0]
-        there.append(truth.density()[:, 0])
+        there.append(truth.get_density()[:, 0])
         span = []
         for r, name in enumerate(truth.animals):
             per_density_s = effort_s * share[:, r]
@@ -66,7 +72,9 @@ def test_the_likelihood_is_the_negative_binomial():
     mean, k = 7.0, 3.0
     logs = np.array([math.lgamma(y + k) - math.lgamma(k) - math.lgamma(y + 1) + k * math.log(k) for y in range(400)])
     # The part without the mean is a constant of the count.
-    shares = np.exp([log_likelihood(y, math.log(mean), k) - y * 0 + logs[y] - k * math.log(k) for y in range(400)])
+    shares = np.exp(
+        [compute_log_likelihood(y, math.log(mean), k) - y * 0 + logs[y] - k * math.log(k) for y in range(400)]
+    )
     assert shares.sum() == pytest.approx(1, abs=1e-9)
     assert (shares * np.arange(400)).sum() == pytest.approx(mean, abs=1e-6)
     assert (shares * np.arange(400) ** 2).sum() - mean**2 == pytest.approx(mean + mean**2 / k, rel=1e-6)
@@ -76,13 +84,13 @@ def test_the_likelihood_is_the_negative_binomial():
 def test_the_update_of_a_count_is_that_of_weighted_particles(y, k):
     rng = np.random.default_rng(0)
     z_m = rng.normal(math.log(20), 0.8, 200_000)
-    weight = np.exp(log_likelihood(y, z_m, k) - log_likelihood(y, z_m, k).max())
+    weight = np.exp(compute_log_likelihood(y, z_m, k) - compute_log_likelihood(y, z_m, k).max())
     mean = (weight * z_m).sum() / weight.sum()
     spread = math.sqrt((weight * (z_m - mean) ** 2).sum() / weight.sum())
-    moved, log_chance = posterior_places(z_m, y, k)
-    aim = log_likelihood(y, math.log(max(y, 0.5)), k)
+    moved, log_chance = compute_posterior(z_m, y, k)
+    aim = compute_log_likelihood(y, math.log(max(y, 0.5)), k)
     assert math.exp(log_chance) == pytest.approx(
-        np.exp(log_likelihood(y, z_m, k) - aim).mean(), rel=0.03 if y < 100 else 0.2
+        np.exp(compute_log_likelihood(y, z_m, k) - aim).mean(), rel=0.03 if y < 100 else 0.2
     )
     # Few particles reach the largest count, hence its wider margin.
     assert moved.mean() == pytest.approx(mean, abs=0.02 if y < 100 else 0.08)
@@ -95,7 +103,7 @@ def test_others_follow_by_their_regression_and_stay_where_the_weight_is_nought()
     z = rng.normal(size=5000)
     state = np.array([2 * z + rng.normal(size=5000), z, rng.normal(size=5000)])
     before = state.copy()
-    follow(state, z, z + 1, np.array([1.0, 0.0, 1.0]))
+    move_by_regression(state, z, z + 1, np.array([1.0, 0.0, 1.0]))
     assert (state - before).mean(1) == pytest.approx([2, 0, 0], abs=0.05)
     restore_spread(state, before.std(1, ddof=1) * 2, 0.5)
     assert state.std(1, ddof=1) == pytest.approx(1.5 * before.std(1, ddof=1), rel=0.01)
@@ -106,41 +114,41 @@ def test_ensembles_side_by_side_are_moved_each_by_itself():
     state = rng.normal(size=(4, 2, 50))
     z, moved, weight = rng.normal(size=(2, 50)), rng.normal(size=(2, 50)), rng.uniform(size=(4, 2))
     each = [state[:, level].copy() for level in range(2)]
-    follow(state, z, moved, weight)
+    move_by_regression(state, z, moved, weight)
     restore_spread(state, np.ones((4, 2)), 0.3)
     for level, alone in enumerate(each):
-        follow(alone, z[level], moved[level], weight[:, level])
+        move_by_regression(alone, z[level], moved[level], weight[:, level])
         restore_spread(alone, np.ones(4), 0.3)
         assert state[:, level] == pytest.approx(alone, rel=1e-12)
 
 
 def test_members_are_drawn_from_levels_by_their_weights():
     value = np.array([[1.0, 1, 1, 1, 2, 2, 2, 2]])
-    assert drawn(value, np.log([0.75, 0.25])).tolist() == [[1, 1, 1, 2]]
-    assert drawn(value, np.array([0.0, -800.0])).tolist() == [[1, 1, 1, 1]]
+    assert draw_subset(value, np.log([0.75, 0.25])).tolist() == [[1, 1, 1, 2]]
+    assert draw_subset(value, np.array([0.0, -800.0])).tolist() == [[1, 1, 1, 1]]
     one = np.arange(6.0)[None]
-    assert np.array_equal(drawn(one, np.zeros(1)), one)
+    assert np.array_equal(draw_subset(one, np.zeros(1)), one)
 
 
 def test_the_levels_of_noise_share_their_chance_and_the_first_is_the_run_without_levels(web):
-    both = MapMembers(web, 5, Spread(), seed=2, levels=(1.0, 2.0))
-    alone = MapMembers(web, 5, Spread(), seed=2)
+    both = DiscreteModelMembers(web, 5, Spread(), seed=2, levels=(1.0, 2.0))
+    alone = DiscreteModelMembers(web, 5, Spread(), seed=2)
     both.advance(HOURS)
     alone.advance(HOURS)
-    assert np.array_equal(both.density()[:, :5], alone.density())
-    start = MapMembers(web, 5, Spread(), seed=2, levels=(1.0, 2.0)).density()
+    assert np.array_equal(both.get_density()[:, :5], alone.get_density())
+    start = DiscreteModelMembers(web, 5, Spread(), seed=2, levels=(1.0, 2.0)).get_density()
     assert np.array_equal(start[:, :5], start[:, 5:])
-    quiet = MapMembers(web, 400, Spread(start=0, parameter=0, noise=0.1), levels=(1.0, 2.0))
+    quiet = DiscreteModelMembers(web, 400, Spread(start=0, parameter=0, noise=0.1), levels=(1.0, 2.0))
     quiet.advance(HOURS)
-    spread = np.log(quiet.density()).reshape(2, 2, 400).std(2)
+    spread = np.log(quiet.get_density()).reshape(2, 2, 400).std(2)
     assert spread[:, 1] == pytest.approx(2 * spread[:, 0], rel=0.02)
 
 
 def test_counts_speak_for_the_level_of_noise_of_the_truth(web):
     for factor, likely in ((0.3, 0), (3.0, 2)):
-        truth = MapMembers(web, 1, Spread(noise=0.4 * factor), seed=9)
+        truth = DiscreteModelMembers(web, 1, Spread(noise=0.4 * factor), seed=9)
         windows, _ = counts_of(truth, 48, np.array([20.0, 2000.0]), np.random.default_rng(1))
-        members = MapMembers(web, 60, Spread(), seed=1, levels=NOISE_LEVELS)
+        members = DiscreteModelMembers(web, 60, Spread(), seed=1, levels=NOISE_LEVELS)
         done = assimilate(members, windows, HOURS * np.arange(49), ["g"], web, FilterConfig(), 1)
         assert done.weight_wl.sum(1) == pytest.approx(1)
         assert done.weight_wl[-1, likely] > 10 * done.weight_wl[-1, 2 - likely]
@@ -148,37 +156,37 @@ def test_counts_speak_for_the_level_of_noise_of_the_truth(web):
 
 
 def test_distances_run_along_the_web_and_weights_end_at_the_reach(web):
-    names, far = list(web.species), web_distance(web)
+    names, far = list(web.species), compute_web_distance(web)
     rabbit, fox, clover = (names.index(n) for n in ("rabbit", "red fox", "clover"))
     assert (far[rabbit, rabbit], far[fox, rabbit], far[clover, fox]) == (0, 1, 2)
-    assert taper(np.array([0, 1, 2, 3, math.inf]), 2) == pytest.approx([1, 4 / 9, 1 / 9, 0, 0])
+    assert compute_taper(np.array([0, 1, 2, 3, math.inf]), 2) == pytest.approx([1, 4 / 9, 1 / 9, 0, 0])
 
 
 def test_members_without_spread_are_the_map_of_the_web(web):
-    members = MapMembers(web, 2, Spread(start=0, parameter=0, noise=0))
+    members = DiscreteModelMembers(web, 2, Spread(start=0, parameter=0, noise=0))
     members.longest_y = HOURS / 8766 / 10
     mean = members.advance(HOURS)
     steps = math.ceil(HOURS / 8766 / members.longest_y)
     run = iterate(build_balanced_model(web), steps, step=HOURS / 8766 / steps)
     for row, name in enumerate(members.animals):
-        assert members.density()[row] == pytest.approx(
+        assert members.get_density()[row] == pytest.approx(
             run.get_density(name)[-1] / web.species[name].body_mass_kg, rel=1e-9
         )
         assert mean[row] == pytest.approx(web.species[name].density_per_km2, rel=0.01)
 
 
 def test_a_parameter_of_a_member_is_its_own(web):
-    members = MapMembers(web, 2, Spread(start=0, parameter=0, noise=0))
+    members = DiscreteModelMembers(web, 2, Spread(start=0, parameter=0, noise=0))
     members.factor_pm[members.parameters.index("loss of red fox")] = [0, 1]
     members.advance(HOURS * 12)
     fox, rabbit = members.animals.index("red fox"), members.animals.index("rabbit")
-    assert members.density()[fox, 1] < 0.8 * members.density()[fox, 0]
-    assert members.density()[rabbit, 1] > members.density()[rabbit, 0]
+    assert members.get_density()[fox, 1] < 0.8 * members.get_density()[fox, 0]
+    assert members.get_density()[rabbit, 1] > members.get_density()[rabbit, 0]
 
 
 def test_the_expected_count_is_the_sum_over_species_of_what_is_reported_so():
     count = Count(group="g", name="a", y=3, per_density_s=np.array([2.0, 0.5]), k=1)
-    z, share = expected(count, np.log([[[3.0]], [[4.0]]]), np.zeros((2, 1, 1)))
+    z, share = predict_counts(count, np.log([[[3.0]], [[4.0]]]), np.zeros((2, 1, 1)))
     assert np.exp(z) == pytest.approx(np.array([[8]]))
     assert share == pytest.approx(np.array([[0.75], [0.25]]))
 
@@ -187,14 +195,14 @@ def test_the_expected_count_is_the_sum_over_species_of_what_is_reported_so():
 def test_the_filter_beats_the_free_run_and_its_intervals_hold_also_with_a_parameter_wrong(web, wrong):
     scores, held = [], []
     for seed in range(6):
-        truth = MapMembers(web, 1, Spread(), seed=100 + seed)
+        truth = DiscreteModelMembers(web, 1, Spread(), seed=100 + seed)
         truth.factor_pm[truth.parameters.index("loss of red fox")] += wrong
         windows, there = counts_of(truth, 15, np.array([0.5, 20.0]), np.random.default_rng(seed))
         edges = HOURS * np.arange(16)
         row = []
         for told in (windows, [()] * 15):
             levels = NOISE_LEVELS if told is windows else (1.0,)
-            ensemble = MapMembers(web, 80, Spread(), seed=seed, levels=levels)
+            ensemble = DiscreteModelMembers(web, 80, Spread(), seed=seed, levels=levels)
             done = assimilate(ensemble, told, edges, ["g"], web, FilterConfig(), seed)
             members = done.after_wsm.transpose(1, 2, 0)
             row.append(np.mean([crps(np.log(m), np.log(t)).mean() for m, t in zip(members, there, strict=True)]))
@@ -207,10 +215,10 @@ def test_the_filter_beats_the_free_run_and_its_intervals_hold_also_with_a_parame
 
 
 def test_counts_teach_a_parameter_that_is_wrong(web):
-    truth = MapMembers(web, 1, Spread(parameter=0), seed=5)
+    truth = DiscreteModelMembers(web, 1, Spread(parameter=0), seed=5)
     truth.factor_pm[truth.parameters.index("loss of red fox")] = 0.8
     windows, _ = counts_of(truth, 36, np.array([2.0, 200.0]), np.random.default_rng(0))
-    members = MapMembers(web, 200, Spread(parameter=0.4), seed=1)
+    members = DiscreteModelMembers(web, 200, Spread(parameter=0.4), seed=1)
     done = assimilate(members, windows, HOURS * np.arange(37), ["g"], web, FilterConfig(), 1)
     place = done.parameters.index("loss of red fox")
     before, after = done.first_pm[place], done.last_pm[place]
@@ -222,7 +230,7 @@ def test_species_that_nothing_counts_and_nothing_joins_to_keep_their_spread():
     web = load_bundled_web("savanna", load_bundled_species())
     runs = []
     for told in (True, False):
-        members = MapMembers(web, 60, Spread(), seed=3)
+        members = DiscreteModelMembers(web, 60, Spread(), seed=3)
         effort = np.where(np.array(members.animals) == "lion", 500.0, 0.0)
         count = Count(group="g", name="lion", y=300, per_density_s=effort, k=100)
         done = assimilate(
@@ -246,28 +254,28 @@ def test_clumping_is_found_from_the_differences_among_sites():
             ]
             for w in range(20)
         }
-        assert _clumping(by_window, 1)[0] == pytest.approx(1 / k if k < 1e6 else 0.01, abs=0.15)
+        assert _estimate_clumping(by_window, 1)[0] == pytest.approx(1 / k if k < 1e6 else 0.01, abs=0.15)
 
 
 def test_the_path_of_a_day_is_measured_between_near_fixes_only():
-    start = read_time("2024-01-01T00:00:00Z")
+    start = parse_time("2024-01-01T00:00:00Z")
 
     def fix(hour, latitude):
-        return Fix(animal="1", name="fox", time=start.replace(hour=hour), latitude=latitude, longitude=0.0)
+        return CollarFix(animal="1", name="fox", time=start.replace(hour=hour), latitude=latitude, longitude=0.0)
 
     # 0.01 degrees (1.1132 km) in one hour; then a gap of five hours.
-    assert daily_paths([fix(1, 0.0), fix(2, 0.01), fix(7, 5.0)])["fox"].km == pytest.approx(24 * 1.1132)
+    assert estimate_daily_paths([fix(1, 0.0), fix(2, 0.01), fix(7, 5.0)])["fox"].km == pytest.approx(24 * 1.1132)
 
 
 @pytest.mark.parametrize("every_h", [1, 2])
 def test_the_path_between_fixes_is_longer_than_they_say_and_its_uncertainty_holds_it(every_h):
     # It turns by half a radian every quarter of an hour, and walks 9.6 km a day.
-    rng, start = np.random.default_rng(5), read_time("2024-01-01T00:00:00Z")
+    rng, start = np.random.default_rng(5), parse_time("2024-01-01T00:00:00Z")
     step_km, angle = 0.1, np.cumsum(rng.normal(0, 0.5, 4 * 24 * 60))
     north_km = np.cumsum(step_km * np.cos(angle))
     east_km = np.cumsum(step_km * np.sin(angle))
     fixes = [
-        Fix(
+        CollarFix(
             animal="1",
             name="fox",
             time=start + timedelta(minutes=15 * i),
@@ -276,18 +284,19 @@ def test_the_path_between_fixes_is_longer_than_they_say_and_its_uncertainty_hold
         )
         for i in range(0, len(angle), 4 * every_h)
     ]
-    path = daily_paths(fixes)["fox"]
+    path = estimate_daily_paths(fixes)["fox"]
     through = 111.32 * np.hypot(np.diff([f.latitude for f in fixes]), np.diff([f.longitude for f in fixes])).sum() / 60
     assert through < path.km
     assert abs(np.log(path.km / 9.6)) < 2 * path.sd < 0.5
 
 
 def test_who_walks_straight_has_a_path_without_doubt():
-    start = read_time("2024-01-01T00:00:00Z")
+    start = parse_time("2024-01-01T00:00:00Z")
     fixes = [
-        Fix(animal="1", name="fox", time=start + timedelta(hours=h), latitude=0.01 * h, longitude=0.0) for h in range(9)
+        CollarFix(animal="1", name="fox", time=start + timedelta(hours=h), latitude=0.01 * h, longitude=0.0)
+        for h in range(9)
     ]
-    assert daily_paths(fixes)["fox"].sd == pytest.approx(0, abs=1e-6)
+    assert estimate_daily_paths(fixes)["fox"].sd == pytest.approx(0, abs=1e-6)
 
 
 def write_field(folder: Path) -> None:
@@ -386,24 +395,24 @@ def test_worlds_of_animals_take_a_correction_and_go_on(web):
 
     worlds = [build_world("tutorial", seed=seed, n_animals=120) for seed in range(2)]
     members = WorldMembers(worlds, Spread(start=0))
-    before = members.density()
-    assert members.state_species() == ("rabbit", "red fox", "clover")
-    members.put(members.state())
-    assert np.array_equal(members.density(), before)
-    state = members.state()
+    before = members.get_density()
+    assert members.list_state_species() == ("rabbit", "red fox", "clover")
+    members.set_state(members.get_state())
+    assert np.array_equal(members.get_density(), before)
+    state = members.get_state()
     state[0] += math.log(2)
     state[1] = math.log(0.1 / members.area_km2)
     state[2, 0] -= math.log(4)
     food = worlds[0].arrays["food"].sum()
-    members.put(state)
-    assert members.density()[0] == pytest.approx(2 * before[0], abs=1 / members.area_km2)
-    assert not members.density()[1].any()
+    members.set_state(state)
+    assert members.get_density()[0] == pytest.approx(2 * before[0], abs=1 / members.area_km2)
+    assert not members.get_density()[1].any()
     assert worlds[0].arrays["food"].sum() == pytest.approx(food / 4)
     assert worlds[0].fields["clover"].sum() == worlds[0].arrays["food"].sum()
     mean = members.advance(6.0)
     assert worlds[1].step == 6
-    assert mean[0] == pytest.approx(members.density()[0], rel=0.1)
-    members.put(state)
+    assert mean[0] == pytest.approx(members.get_density()[0], rel=0.1)
+    members.set_state(state)
     count = Count(group="g", name="rabbit", y=9, per_density_s=np.array([0.01, 0]), k=9)
     done = assimilate(members, [(count,)], np.array([0.0, 3.0]), ["g"], web, FilterConfig())
     assert done.after_wsm.shape == (1, 2, 2)
@@ -429,7 +438,7 @@ def test_where_sensors_stand_is_as_uncertain_as_sites_differ():
         )
         for stays in (0.1, 0.12, 0.5)
     ]
-    mean_gs, sd_gs = unknown_detection([(), *windows], ("camera", "collar"), 2, 0.2)
+    mean_gs, sd_gs = estimate_unknown_detection([(), *windows], ("camera", "collar"), 2, 0.2)
     variance_gs = np.log([[1.12, 1.05], [1, 1]])
     assert sd_gs == pytest.approx(np.sqrt(0.04 + variance_gs))
     # The factor is 1 on average, not its logarithm 0.

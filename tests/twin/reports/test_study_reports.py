@@ -7,7 +7,7 @@ import pytest
 
 from linnaea.twin.data.world_file import load_world
 from linnaea.twin.inference.abc_smc import Posterior
-from linnaea.twin.inference.ensemble_filter import Assimilated
+from linnaea.twin.inference.ensemble_filter import AssimilationResult
 from linnaea.twin.inference.observation_model import Count
 from linnaea.twin.reports.study_charts import ParameterEffect, draw_effects, draw_posterior
 from linnaea.twin.reports.study_reports import write_assimilation, write_calibration, write_sensitivity
@@ -90,7 +90,7 @@ def test_a_calibration_says_what_the_counts_hardly_tell(data, tmp_path):
 def test_an_assimilation_shows_counts_band_and_forecast(data, tmp_path):
     w, s, m = 3, 2, 20
     before, after = np.full((w, s, m), 4.0), np.full((w, s, m), 2.0)
-    done = Assimilated(
+    done = AssimilationResult(
         animals=("rabbit", "red fox"),
         edges_h=np.arange(4) * 720.0,
         before_wsm=before,

@@ -17,17 +17,17 @@ from linnaea.twin.engine.workers import hold_lock
 from linnaea.twin.engine.world import step
 from linnaea.twin.runs import ensemble
 from linnaea.twin.runs.ensemble import (
-    Plan,
+    RunPlan,
     build_member,
-    lock_of,
-    member_dir,
-    member_seed,
+    choose_record_interval,
+    derive_member_seed,
+    find_unfinished,
+    get_lock_path,
+    get_member_dir,
+    hash_world,
     prepare_folder,
-    record_interval,
     run_member,
     run_members,
-    unfinished,
-    world_hash,
 )
 from linnaea.twin.runs.results import load_run
 
@@ -35,10 +35,10 @@ DAYS = 6
 NOTHING = {"report": lambda line: None, "processes": 1}
 
 
-def make_plan(**changes) -> Plan:
-    plan = Plan(
+def make_plan(**changes) -> RunPlan:
+    plan = RunPlan(
         world="tutorial",
-        world_hash=world_hash(load_world("tutorial")),
+        world_hash=hash_world(load_world("tutorial")),
         hours=24 * DAYS,
         members=2,
         every_h=24,
@@ -49,7 +49,7 @@ def make_plan(**changes) -> Plan:
 
 
 def records(folder, member: int) -> dict[str, np.ndarray]:
-    with np.load(member_dir(folder, member) / "records.npz") as stored:
+    with np.load(get_member_dir(folder, member) / "records.npz") as stored:
         return {name: stored[name] for name in stored.files}
 
 
@@ -62,8 +62,8 @@ def base(tmp_path_factory):
 
 
 def test_a_members_seed_depends_on_run_and_member_and_on_nothing_else():
-    assert member_seed(7, 0) == member_seed(7, 0)
-    assert len({member_seed(s, m) for s in range(20) for m in range(20)}) == 400
+    assert derive_member_seed(7, 0) == derive_member_seed(7, 0)
+    assert len({derive_member_seed(s, m) for s in range(20) for m in range(20)}) == 400
 
 
 def test_a_run_has_a_record_a_day_and_one_of_the_start(base):
@@ -107,11 +107,11 @@ def test_a_finished_run_is_prolonged_to_the_bits_of_one_that_never_stopped(base,
     for days in (2, DAYS):
         plan = make_plan(hours=24 * days)
         prepare_folder(folder, plan, None, True)
-        assert unfinished(folder, plan) == [0, 1]
+        assert find_unfinished(folder, plan) == [0, 1]
         said = []
         assert run_members(plan, folder, processes=1, report=said.append) == {}
         assert ("member 1: goes on from 2 days" in said) == (days == DAYS)
-        assert unfinished(folder, plan) == []
+        assert find_unfinished(folder, plan) == []
     for member in (0, 1):
         ours, theirs = records(folder, member), records(base, member)
         assert ours.keys() == theirs.keys()
@@ -129,37 +129,37 @@ def test_a_finished_run_is_deleted_on_request_only_and_kept_when_it_is_the_one_a
         ValueError, match=r"finished run \(tutorial, seed 0, 2 members of 6 days\).*--resume.*--replace"
     ):
         prepare_folder(folder, make_plan(seed=5), None, False)
-    assert unfinished(folder, make_plan()) == []
+    assert find_unfinished(folder, make_plan()) == []
     prepare_folder(folder, make_plan(), None, False)
-    assert unfinished(folder, make_plan()) == []
+    assert find_unfinished(folder, make_plan()) == []
     prepare_folder(folder, make_plan(seed=5), None, False, replace=True)
-    assert unfinished(folder, make_plan(seed=5)) == [0, 1]
+    assert find_unfinished(folder, make_plan(seed=5)) == [0, 1]
 
 
 def test_a_folder_that_a_living_process_computes_is_left_alone_and_what_a_dead_one_left_blocks_nothing(base, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(base, folder)
-    with hold_lock(lock_of(folder, 1)):
+    with hold_lock(get_lock_path(folder, 1)):
         for resume, replace in ((True, False), (False, True)):
             with pytest.raises(ValueError, match=f"being computed by process {os.getpid()}"):
                 prepare_folder(folder, make_plan(), None, resume, replace)
-    lock_of(folder, 1).touch()
+    get_lock_path(folder, 1).touch()
     prepare_folder(folder, make_plan(), None, True)
-    assert unfinished(folder, make_plan()) == []
+    assert find_unfinished(folder, make_plan()) == []
 
 
 def test_a_member_that_another_process_computes_is_waited_for_and_not_computed_again(base, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     shutil.copytree(base, folder)
-    shutil.rmtree(member_dir(folder, 0))
+    shutil.rmtree(get_member_dir(folder, 0))
     ran, ended = [], []
     monkeypatch.setattr(ensemble, "_run_member", lambda *rest: ran.append(rest))
     waiting = threading.Thread(target=lambda: ended.append(run_member(make_plan(), folder, 0)))
-    with hold_lock(lock_of(folder, 0)):
+    with hold_lock(get_lock_path(folder, 0)):
         waiting.start()
         waiting.join(0.5)
         assert waiting.is_alive() and not ran
-        shutil.copytree(member_dir(base, 0), member_dir(folder, 0))
+        shutil.copytree(get_member_dir(base, 0), get_member_dir(folder, 0))
     waiting.join(10)
     assert (ran, ended) == ([], [""])
 
@@ -169,7 +169,7 @@ def test_a_finished_member_is_not_run_again(base, tmp_path, monkeypatch):
     shutil.copytree(base, folder)
     plan = make_plan(members=3)
     prepare_folder(folder, plan, None, True)
-    assert unfinished(folder, plan) == [2]
+    assert find_unfinished(folder, plan) == [2]
     ran = []
     monkeypatch.setattr(ensemble, "run_member", lambda plan, folder, member, *rest: ran.append(member) or "")
     run_members(plan, folder, **NOTHING)
@@ -196,7 +196,7 @@ def test_a_member_that_fails_is_a_row_and_the_others_go_on(tmp_path, monkeypatch
     build = ensemble.build_world
 
     def crowded(data, *, seed, area_share):
-        if seed == member_seed(0, 1):
+        if seed == derive_member_seed(0, 1):
             raise ValueError("too many animals\nfor this machine")
         return build(data, seed=seed, area_share=area_share)
 
@@ -206,12 +206,12 @@ def test_a_member_that_fails_is_a_row_and_the_others_go_on(tmp_path, monkeypatch
     assert run.members == (0,)
     assert run.failures == {1: "too many animals for this machine"}
     prepare_folder(tmp_path / "run", plan, None, True)
-    assert unfinished(tmp_path / "run", plan) == [1]
+    assert find_unfinished(tmp_path / "run", plan) == [1]
 
 
 def without_numbers(monkeypatch, at: dict[int, int]) -> None:
     """The energy of an animal becomes nan before the step given for each member."""
-    whole, seeds = ensemble.step, {member_seed(0, member): at_step for member, at_step in at.items()}
+    whole, seeds = ensemble.step, {derive_member_seed(0, member): at_step for member, at_step in at.items()}
 
     def broken(world):
         if seeds.get(world.seed) == world.step:
@@ -289,7 +289,7 @@ def test_processes_give_what_one_process_gives(base, tmp_path, over):
 def test_an_unfinished_run_is_not_read(base, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(base, folder)
-    shutil.rmtree(member_dir(folder, 1))
+    shutil.rmtree(get_member_dir(folder, 1))
     with pytest.raises(ValueError, match="1 of 2 members are not finished"):
         load_run(folder)
     with pytest.raises(FileNotFoundError, match="no run"):
@@ -298,14 +298,14 @@ def test_an_unfinished_run_is_not_read(base, tmp_path):
 
 def test_the_plan_and_the_seeds_are_on_disk(base):
     assert json.loads((base / "plan.json").read_text())["members"] == 2
-    assert read_manifest(member_dir(base, 1))["seed"] == member_seed(0, 1)
+    assert read_manifest(get_member_dir(base, 1))["seed"] == derive_member_seed(0, 1)
 
 
 def test_records_are_months_or_less_and_never_shorter_than_a_step():
     data = load_world("tutorial")
-    assert record_interval(data, 100 * HOURS_A_YEAR) == HOURS_A_YEAR / 12
-    assert record_interval(data, HOURS_A_YEAR) == 24.0
-    assert record_interval(data, data.ground.dt_h) == data.ground.dt_h
+    assert choose_record_interval(data, 100 * HOURS_A_YEAR) == HOURS_A_YEAR / 12
+    assert choose_record_interval(data, HOURS_A_YEAR) == 24.0
+    assert choose_record_interval(data, data.ground.dt_h) == data.ground.dt_h
 
 
 def test_followed_animals_are_where_the_world_has_them(base):

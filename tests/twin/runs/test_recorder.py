@@ -4,7 +4,7 @@ import numpy as np
 
 from linnaea.twin.engine.neighbours import Space
 from linnaea.twin.engine.world import World, step
-from linnaea.twin.runs.recorder import MOST_FRAMES, Record, on_grid, recorded
+from linnaea.twin.runs.recorder import MOST_FRAMES, Record, get_records, resample_layers
 
 
 def pond(**settings) -> tuple[World, Record]:
@@ -18,7 +18,7 @@ def pond(**settings) -> tuple[World, Record]:
 def test_a_map_counts_animals_cell_by_cell_from_the_south_west():
     world, record = pond()
     record.write_down(world, 0.0)
-    found = recorded(world)
+    found = get_records(world)
     assert found["map"].shape == (2, 2, 4)
     assert found["map"][0].tolist() == [[2, 0, 0, 0], [0, 0, 0, 1]]
     assert found["map"][1].tolist() == [[0, 0, 0, 0], [0, 1, 0, 0]]
@@ -31,7 +31,7 @@ def test_records_have_no_end_and_frames_thin_out():
     record.write_down(world, 0.0)
     for _ in range(3 * MOST_FRAMES):
         step(world)
-    found = recorded(world)
+    found = get_records(world)
     assert found["time_h"].tolist() == [float(hour) for hour in range(3 * MOST_FRAMES + 1)]
     assert len(found["frames"]) <= MOST_FRAMES
     strides = np.diff(found["frame_h"])
@@ -45,7 +45,7 @@ def test_the_followed_are_spread_over_the_species_and_end_with_their_death():
     assert sorted(world.arrays["record_followed"].tolist()) == [0, 1, 2, 3, 4]
     world.agents.remove(np.array([0]))
     record.write_down(world, 1.0)
-    paths, followed = recorded(world)["paths_m"], world.arrays["record_followed"].tolist()
+    paths, followed = get_records(world)["paths_m"], world.arrays["record_followed"].tolist()
     assert np.isnan(paths[1, followed.index(1)]).all()
     assert paths[1, followed.index(4)].tolist() == [150.0, 150.0]
     assert np.isnan(paths[0, followed.index(0)]).all()
@@ -53,8 +53,8 @@ def test_the_followed_are_spread_over_the_species_and_end_with_their_death():
 
 def test_layers_are_averaged_on_a_coarser_grid_and_repeated_on_a_finer():
     layer = np.array([[[1.0, 3.0, 5.0, 7.0], [1.0, 3.0, 5.0, 7.0]]])
-    assert on_grid(layer, (1, 2)).tolist() == [[[2.0, 6.0]]]
-    assert on_grid(layer[:, :1, :2], (2, 4)).tolist() == [[[1, 1, 3, 3], [1, 1, 3, 3]]]
+    assert resample_layers(layer, (1, 2)).tolist() == [[[2.0, 6.0]]]
+    assert resample_layers(layer[:, :1, :2], (2, 4)).tolist() == [[[1, 1, 3, 3], [1, 1, 3, 3]]]
 
 
 def test_states_of_health_are_counted_by_species():
@@ -62,4 +62,4 @@ def test_states_of_health_are_counted_by_species():
     world.agents.health[:4] = [1, 2, 0, 3]
     record.write_down(world, 0.0)
     # Susceptible, ill, recovered, vaccinated; frogs, then newts.
-    assert recorded(world)["health"].tolist() == [[[1, 1, 1, 0], [0, 0, 0, 1]]]
+    assert get_records(world)["health"].tolist() == [[[1, 1, 1, 0], [0, 0, 0, 1]]]

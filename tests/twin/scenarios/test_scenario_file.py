@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from linnaea.twin.commands.docs_writer import fill
+from linnaea.twin.commands.docs_writer import fill_tables
 from linnaea.twin.engine.agents import HOURS_A_YEAR
 from linnaea.twin.engine.neighbours import Space
 from linnaea.twin.engine.world import CAUSE, World, step
@@ -339,7 +339,7 @@ def test_the_hooks_are_given_back_after_a_stop_too(tmp_path):
 
 def test_every_kind_is_documented(root):
     text = (root / "docs" / "twin.md").read_text(encoding="utf-8")
-    assert fill(text) == text, "run `make docs`"
+    assert fill_tables(text) == text, "run `make docs`"
     assert all(f"| `{kind}` |" in text for kind in KINDS)
 
 

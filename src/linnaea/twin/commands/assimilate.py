@@ -68,23 +68,23 @@ def main(config: AssimilateConfig) -> int:
     from linnaea.census.observations import Observations, read_observations
     from linnaea.twin.data.world_file import load_world
     from linnaea.twin.inference.ensemble_filter import FilterConfig, assimilate
-    from linnaea.twin.inference.observation_model import gather, looked_for
+    from linnaea.twin.inference.observation_model import build_counts, select_target_species
 
     data = load_world(config.world)
     found = Observations()
     for path in config.observations:
         found.add(read_observations(path, config.camera_days))
-    members = _members(config, data)
+    members = _make_members(config, data)
     species = {name: data.web.species[name] for name in members.animals}
     taxa = tuple(name.strip() for given in config.looked_for for name in given.split(",") if name.strip())
     for name in taxa:
-        if not looked_for((name,), species).any():
+        if not select_target_species((name,), species).any():
             raise ValueError(
                 f"--looked-for {name!r} is no animal of this world nor a taxon of one; give some of {', '.join(species)}"
             )
-    found.were_for(taxa)
-    survey = _survey(config, data, found)
-    counts = gather(found, survey, species, 24 * config.window_days)
+    found.set_target_taxa(taxa)
+    survey = _choose_survey(config, data, found)
+    counts = build_counts(found, survey, species, 24 * config.window_days)
     n_windows = len(counts.windows)
     forecast = round(config.forecast_days / config.window_days + 0.499)
 
@@ -110,16 +110,16 @@ def main(config: AssimilateConfig) -> int:
     )
     rejected = [*found.rejected, *counts.rejected]
     if config.out:
-        _write(config, data, survey, found, counts, done, rejected)
+        _write_artifact(config, data, survey, found, counts, done, rejected)
     if not config.quiet:
-        _show(done, counts, found, rejected, config)
+        _show_summary(done, counts, found, rejected, config)
     return 0
 
 
-def _members(config: AssimilateConfig, data):
+def _make_members(config: AssimilateConfig, data):
     from linnaea.twin.assembly.world_builder import build_world
     from linnaea.twin.data.world_file import compute_start_counts
-    from linnaea.twin.inference.ensemble_members import NOISE_LEVELS, MapMembers, Spread, WorldMembers
+    from linnaea.twin.inference.ensemble_members import NOISE_LEVELS, DiscreteModelMembers, Spread, WorldMembers
 
     spread = Spread(start=config.start_sd, parameter=config.parameter_sd, noise=config.noise)
     if config.members == "worlds":
@@ -130,26 +130,28 @@ def _members(config: AssimilateConfig, data):
         return WorldMembers(worlds, spread, config.seed)
     area = data.ground.width_km * data.ground.height_km
     start = {name: count / area for name, count in compute_start_counts(data).items() if count}
-    return MapMembers(data.web, config.ensemble, spread, config.seed, start, config.area_km2 or area, NOISE_LEVELS)
+    return DiscreteModelMembers(
+        data.web, config.ensemble, spread, config.seed, start, config.area_km2 or area, NOISE_LEVELS
+    )
 
 
-def _survey(config: AssimilateConfig, data, found):
+def _choose_survey(config: AssimilateConfig, data, found):
     """The survey of the file; without one its clock begins with the year of the first visit."""
     from linnaea.census.georeference import Georeference
     from linnaea.twin.engine.neighbours import Space
     from linnaea.twin.field.survey_file import Survey, read_survey
-    from linnaea.twin.inference.observation_model import nothing_left
+    from linnaea.twin.inference.observation_model import describe_no_usable_visit
 
     space = Space(width_m=1000 * data.ground.width_km, height_m=1000 * data.ground.height_km)
     if config.survey:
         return read_survey(config.survey, space)
     if not found.visits:
-        raise ValueError(nothing_left(found.rejected))
+        raise ValueError(describe_no_usable_visit(found.rejected))
     first = min(visit.start for visit in found.visits.values())
     return Survey(georeference=Georeference(start=f"{first.year}-01-01T00:00:00+00:00"))
 
 
-def state_rows(done, georeference, n_windows: int):
+def make_state_rows(done, georeference, n_windows: int):
     """Rows of states.csv: density of each species at the end of each span, before and after its counts."""
     import numpy as np
 
@@ -170,7 +172,7 @@ def state_rows(done, georeference, n_windows: int):
                 }
 
 
-def parameter_rows(done, groups):
+def make_parameter_rows(done, groups):
     """Rows of parameters.csv: factors to the tables' values before and after, with what the counts told of them."""
     import numpy as np
 
@@ -195,7 +197,7 @@ def parameter_rows(done, groups):
             yield row(f"detection of {name} by {group}", done.first_detection_gsm[g, s], done.detection_gsm[g, s])
 
 
-def _write(config, data, survey, found, counts, done, rejected) -> None:
+def _write_artifact(config, data, survey, found, counts, done, rejected) -> None:
     import numpy as np
 
     from linnaea.census.observations import COLUMNS
@@ -214,12 +216,12 @@ def _write(config, data, survey, found, counts, done, rejected) -> None:
         },
         "parameters_without_source": list(data.unmeasured()),
     }
-    states = list(state_rows(done, survey.georeference, len(counts.windows)))
-    parameters = list(parameter_rows(done, counts.groups))
+    states = list(make_state_rows(done, survey.georeference, len(counts.windows)))
+    parameters = list(make_parameter_rows(done, counts.groups))
     with write_artifact(config.out, manifest) as folder:
         write_table(folder / "states.csv", tuple(states[0]), states)
         write_table(folder / "parameters.csv", tuple(parameters[0]), parameters)
-        write_table(folder / "observations.csv", COLUMNS, found.table())
+        write_table(folder / "observations.csv", COLUMNS, found.to_rows())
         write_table(folder / "rejected.csv", ("where", "reason"), ({"where": a, "reason": b} for a, b in rejected))
         np.savez_compressed(
             folder / "members.npz", edges_h=done.edges_h, forecast_wsm=done.before_wsm, corrected_wsm=done.after_wsm
@@ -228,7 +230,7 @@ def _write(config, data, survey, found, counts, done, rejected) -> None:
         write_assimilation(folder, data, done, counts.windows, start, counts.notes, parameters)
 
 
-def _show(done, counts, found, rejected, config) -> None:
+def _show_summary(done, counts, found, rejected, config) -> None:
     import numpy as np
 
     n_visits, n_counted = len(found.visits), sum(one.count for one in found.sightings)
@@ -258,7 +260,7 @@ def _show(done, counts, found, rejected, config) -> None:
             f"counts differ from their forecasts {surprise:.1f} times as much as the spread allows: intervals are too "
             "narrow; raise --noise, --parameter-sd or --detection-sd"
         )
-    never = sum(1 for row in parameter_rows(done, counts.groups) if row["validated"] == "never")
+    never = sum(1 for row in make_parameter_rows(done, counts.groups) if row["validated"] == "never")
     n_parameters = len(done.parameters) + len(counts.groups) * len(done.animals)
     print(f"{never} of {n_parameters} parameters were never validated by these observations (parameters.csv)")
     if config.out:

@@ -51,7 +51,7 @@ class CalibrateConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Observed:
+class ObservedCount:
     """One count."""
 
     year: float
@@ -61,7 +61,7 @@ class Observed:
 
 def read_observations(
     path: Path, species: tuple[str, ...], scientific: Mapping[str, str] | None = None
-) -> tuple[list[Observed], list[str]]:
+) -> tuple[list[ObservedCount], list[str]]:
     """(counts, reasons of the rows left out). ValueError when a column is missing or no row can be used.
 
     `scientific` are the names in the world's table by scientific name; rows may have either.
@@ -77,7 +77,7 @@ def read_observations(
         for number, row in enumerate(rows, 2):
             try:
                 name = (row["species"] or "").strip()
-                one = Observed(
+                one = ObservedCount(
                     year=float(row["year"]), species=(scientific or {}).get(name, name), count=float(row["count"])
                 )
             except (TypeError, ValueError):
@@ -96,7 +96,7 @@ def read_observations(
     return found, left_out
 
 
-def distance_of(years_k, counts_ks, species: tuple[str, ...], observed: list[Observed]) -> float:
+def compute_distance(years_k, counts_ks, species: tuple[str, ...], observed: list[ObservedCount]) -> float:
     """Root mean square of the differences of log(1 + number) between a run and the observations."""
     import numpy as np
 
@@ -112,10 +112,10 @@ def main(config: CalibrateConfig) -> int:
     import numpy as np
 
     from linnaea.twin.assembly.parameters import describe_out_of_range, full_name, read_range
-    from linnaea.twin.commands.run import TwinRunConfig, make_plan, say, tell_small_groups
+    from linnaea.twin.commands.run import TwinRunConfig, log_small_groups, make_plan, say
     from linnaea.twin.data.world_file import load_world, map_scientific_names, select_animals
     from linnaea.twin.engine.agents import HOURS_A_YEAR
-    from linnaea.twin.inference.abc_smc import infer
+    from linnaea.twin.inference.abc_smc import infer_posterior
     from linnaea.twin.reports.study_reports import write_calibration
     from linnaea.twin.runs.design_points import run_points
 
@@ -138,7 +138,7 @@ def main(config: CalibrateConfig) -> int:
             step_h=config.step_h,
         )
     )
-    tell_small_groups(config)
+    log_small_groups(config)
     config.out.mkdir(parents=True, exist_ok=True)
     if config.scenario:
         shutil.copyfile(config.scenario, config.out / base.scenario)
@@ -159,11 +159,11 @@ def main(config: CalibrateConfig) -> int:
             done += 1
         points = run_points(plans, config.out, config.processes, say, f"round {number}, batch {batches}: ")
         return np.array(
-            [distance_of(p.years, p.counts[0], species, observed) if len(p.counts) else np.inf for p in points]
+            [compute_distance(p.years, p.counts[0], species, observed) if len(p.counts) else np.inf for p in points]
         )
 
     low_p, high_p = (np.array([one[end] for one in ranges]) for end in (1, 2))
-    posterior = infer(
+    posterior = infer_posterior(
         distance,
         low_p,
         high_p,
@@ -173,10 +173,10 @@ def main(config: CalibrateConfig) -> int:
         report=round_ended,
     )
     write_calibration(config.out, data, ranges, posterior, config.observations.name)
-    return _tell(config, data, ranges, posterior)
+    return _show_posterior(config, data, ranges, posterior)
 
 
-def _tell(config: CalibrateConfig, data, ranges, posterior) -> int:
+def _show_posterior(config: CalibrateConfig, data, ranges, posterior) -> int:
     import polars as pl
 
     from linnaea.store import atomic_path

@@ -41,18 +41,21 @@ def main(config: CompareConfig) -> int:
     from linnaea.store import atomic_path
     from linnaea.twin.reports.comparison_report import write_comparison
     from linnaea.twin.reports.comparison_text import format_comparison
-    from linnaea.twin.runs.paired_differences import compare, comparison_table, difference_series
+    from linnaea.twin.runs.paired_differences import compare_runs, make_comparison_table, make_difference_series
     from linnaea.twin.runs.results import load_run
 
     base, whatif = load_run(config.base), load_run(config.whatif)
-    found = compare(base, whatif, config.last_years, config.level)
+    found = compare_runs(base, whatif, config.last_years, config.level)
     out = config.out or config.whatif / "compared"
     out.mkdir(parents=True, exist_ok=True)
-    frames = {"comparison": comparison_table(found), "differences": difference_series(base, whatif, config.level)}
+    frames = {
+        "comparison": make_comparison_table(found),
+        "differences": make_difference_series(base, whatif, config.level),
+    }
     for name, frame in frames.items():
         with atomic_path(out / f"{name}.csv") as temporary:
             frame.write_csv(temporary)
-    notes = without_effect(base, whatif)
+    notes = read_no_effect_notes(base, whatif)
     path = write_comparison(base, whatif, found, config.last_years, config.level, out, notes)
     for line in [*format_comparison(found, config.last_years, config.level), *(f"  {note}" for note in notes)]:
         print(line)
@@ -60,7 +63,7 @@ def main(config: CompareConfig) -> int:
     return 0
 
 
-def without_effect(*runs) -> list[str]:
+def read_no_effect_notes(*runs) -> list[str]:
     """Sentences on the interventions of these runs that could not change anything, as their manifests have them."""
     from linnaea.store import read_manifest
 

@@ -15,17 +15,17 @@ from linnaea.twin.scenarios.scenario_file import format_schema
 TABLES = {"ground": Ground, "landscape": Landscape, "settings": Settings, "foods.NAME": Food, "animals.NAME": Animal}
 
 
-def world_table() -> str:
+def make_world_table() -> str:
     """What a world's file may hold, as Markdown; made from the classes."""
     lines = ["| key | what |", "| --- | --- |", *[f"| `{key}` | {text} |" for key, text in TOP_KEYS.items()]]
     lines += ["", "| table | key | what | default |", "| --- | --- | --- | --- |"]
     for table, kind in TABLES.items():
         about = field_help(kind)
-        lines += [f"| `{table}` | `{one.name}` | {about[one.name]} | {_default(one)} |" for one in fields(kind)]
+        lines += [f"| `{table}` | `{one.name}` | {about[one.name]} | {_format_default(one)} |" for one in fields(kind)]
     return "\n".join(lines) + "\n"
 
 
-def _default(one: Field) -> str:
+def _format_default(one: Field) -> str:
     if one.default_factory is not MISSING:
         return "none"
     value = one.default
@@ -39,10 +39,10 @@ def _default(one: Field) -> str:
     return {True: "true", False: "false"}[value] if isinstance(value, bool) else f"{value}" or "none"
 
 
-MARKED = {"schema": format_schema, "keys": world_table}
+MARKED = {"schema": format_schema, "keys": make_world_table}
 
 
-def fill(text: str) -> str:
+def fill_tables(text: str) -> str:
     """The document with the present tables between their marks."""
     for name, table in MARKED.items():
         begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
@@ -58,4 +58,4 @@ def fill(text: str) -> str:
 
 if __name__ == "__main__":
     path = Path(sys.argv[1])
-    path.write_text(fill(path.read_text(encoding="utf-8")), encoding="utf-8")
+    path.write_text(fill_tables(path.read_text(encoding="utf-8")), encoding="utf-8")

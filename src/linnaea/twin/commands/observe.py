@@ -39,7 +39,7 @@ def main(config: ObserveConfig) -> int:
     from linnaea.twin.engine.agents import HOURS_A_YEAR
     from linnaea.twin.engine.world import advance
     from linnaea.twin.field.survey_file import attach_survey, read_survey
-    from linnaea.twin.field.survey_tables import Published, write_survey
+    from linnaea.twin.field.survey_tables import DatasetMetadata, write_survey
 
     if not config.years > 0:
         raise ValueError(f"--years {config.years:g} is no time; give a number above 0")
@@ -60,7 +60,7 @@ def main(config: ObserveConfig) -> int:
 
     advance(world, max(1, round(config.years * HOURS_A_YEAR / world.dt_h)), each=note, report=say)
     scientific = {name: one.scientific_name for name, one in data.web.species.items()}
-    published = Published(
+    published = DatasetMetadata(
         title=f"Linnaea's simulated {data.name}", scientific=scientific, georeference=survey.georeference
     )
     manifest = {

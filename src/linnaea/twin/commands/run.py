@@ -82,7 +82,7 @@ def make_plan(config: TwinRunConfig):
     from linnaea.twin.assembly.world_builder import check_size
     from linnaea.twin.data.world_file import load_world
     from linnaea.twin.engine.agents import HOURS_A_YEAR
-    from linnaea.twin.runs.ensemble import Plan, code_hash, kept_plan, record_interval, world_hash
+    from linnaea.twin.runs.ensemble import RunPlan, choose_record_interval, hash_code, hash_world, read_plan
     from linnaea.twin.scenarios.scenario_file import format_duration, read_scenario
 
     data = load_world(config.world)
@@ -90,7 +90,7 @@ def make_plan(config: TwinRunConfig):
     if config.step_h is not None:
         settings = (*[one for one in settings if one[0] != "ground.dt_h"], ("ground.dt_h", config.step_h))
     data = with_values(data, settings)
-    kept = kept_plan(config.out) if config.resume else None
+    kept = read_plan(config.out) if config.resume else None
     hours = 24 * config.days if config.days is not None else HOURS_A_YEAR * (config.years or 5.0)
     if kept and config.days is None and config.years is None:
         hours = kept.hours
@@ -98,16 +98,18 @@ def make_plan(config: TwinRunConfig):
         raise ValueError(
             f"{hours:g} hours are less than a step of {config.world!r}, {data.ground.dt_h:g} h; run longer"
         )
-    every_h = 24 * config.every_days if config.every_days else kept.every_h if kept else record_interval(data, hours)
+    every_h = (
+        24 * config.every_days if config.every_days else kept.every_h if kept else choose_record_interval(data, hours)
+    )
     if every_h < data.ground.dt_h:
         raise ValueError(f"--every-days {every_h / 24:g} is less than a step, {format_duration(data.ground.dt_h)}")
     check_size(data, config.area, hours, every_h)
     if config.scenario:
         read_scenario(config.scenario)
     path = Path(config.world)
-    return Plan(
+    return RunPlan(
         world=str(path.resolve()) if path.suffix == ".toml" or path.is_dir() else config.world,
-        world_hash=world_hash(data),
+        world_hash=hash_world(data),
         hours=hours,
         seed=config.seed,
         members=max(config.ensemble, kept.members if kept else 1),
@@ -117,11 +119,11 @@ def make_plan(config: TwinRunConfig):
         followed=config.follow,
         area_share=config.area,
         settings=settings,
-        code_hash=code_hash(),
+        code_hash=hash_code(),
     )
 
 
-def tell_small_groups(config) -> None:
+def log_small_groups(config) -> None:
     """Says which species the area of a run leaves less than one group of."""
     from linnaea.twin.data.world_file import find_small_groups, load_world, select_animals
 
@@ -134,7 +136,7 @@ def tell_small_groups(config) -> None:
 
 def main(config: TwinRunConfig) -> int:
     """Runs what was asked; exit code 0, or 1 when a member failed: what it wrote down by then is kept."""
-    from linnaea.twin.runs.ensemble import build_member, prepare_folder, run_members, unfinished
+    from linnaea.twin.runs.ensemble import build_member, find_unfinished, prepare_folder, run_members
     from linnaea.twin.runs.results import load_run
     from linnaea.twin.scenarios.no_effect import interventions_without_effect
 
@@ -143,20 +145,20 @@ def main(config: TwinRunConfig) -> int:
     world, _ = build_member(plan, config.scenario.parent if config.scenario else config.out, 0)
     without_effect = interventions_without_effect(world, plan.hours)
     prepare_folder(config.out, plan, config.scenario, config.resume, config.replace)
-    tell_small_groups(config)
+    log_small_groups(config)
     for line in without_effect:
         say(f"{plan.scenario}: {line}")
-    if unfinished(config.out, plan):
+    if find_unfinished(config.out, plan):
         run_members(
             plan, config.out, processes=config.processes, over=config.over, checkpoint_s=config.checkpoint_s, report=say
         )
     else:
         say(f"{config.out} holds this run already, finished; its tables and its report are written again")
     run = load_run(config.out)
-    return finish(run, config, without_effect)
+    return write_results(run, config, without_effect)
 
 
-def finish(run, config: TwinRunConfig, without_effect: list[str]) -> int:
+def write_results(run, config: TwinRunConfig, without_effect: list[str]) -> int:
     """Writes everything that is made of a run's records, the manifest last, and shows what became of whom.
 
     `without_effect` are the lines of `interventions_without_effect` about its scenario.

@@ -107,7 +107,7 @@ def pawn_indices(problem: dict, points_np, outcome_n, seed: int) -> dict:
     return {**found, "chance": np.quantile(shuffled, 0.95, axis=0)}
 
 
-def sample(method: str, problem: dict, samples: int, seed: int):
+def sample_points(method: str, problem: dict, samples: int, seed: int):
     """SALib's points [n, p]."""
     if method == "morris":
         from SALib.sample import morris
@@ -129,7 +129,7 @@ def main(config: SensitivityConfig) -> int:
 
     from linnaea.store import atomic_path
     from linnaea.twin.assembly.parameters import describe_out_of_range, full_name, grade_of, read_range
-    from linnaea.twin.commands.run import TwinRunConfig, make_plan, say, tell_small_groups
+    from linnaea.twin.commands.run import TwinRunConfig, log_small_groups, make_plan, say
     from linnaea.twin.data.world_file import load_world, select_animals
     from linnaea.twin.reports.study_reports import write_sensitivity
     from linnaea.twin.runs.design_points import run_points
@@ -139,7 +139,7 @@ def main(config: SensitivityConfig) -> int:
     for line in describe_out_of_range(data, ranges):
         say(line)
     problem = {"num_vars": len(ranges), "names": [r[0] for r in ranges], "bounds": [list(r[1:]) for r in ranges]}
-    points_np = sample(config.method, problem, config.samples, config.seed)
+    points_np = sample_points(config.method, problem, config.samples, config.seed)
     base = make_plan(
         TwinRunConfig(
             world=config.world,
@@ -151,7 +151,7 @@ def main(config: SensitivityConfig) -> int:
             step_h=config.step_h,
         )
     )
-    tell_small_groups(config)
+    log_small_groups(config)
     config.out.mkdir(parents=True, exist_ok=True)
     if config.scenario:
         shutil.copyfile(config.scenario, config.out / base.scenario)

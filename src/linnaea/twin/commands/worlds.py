@@ -34,11 +34,11 @@ def main(config: WorldsConfig) -> int:
         for name, about in known.items():
             print(f"{name:<{width}}  {about}")
         return 0
-    show(config)
+    show_world(config)
     return 0
 
 
-def show(config: WorldsConfig) -> None:
+def show_world(config: WorldsConfig) -> None:
     """Prints one world."""
     from linnaea.twin.assembly.parameters import compute_defaults, get_value, grade_of, parameter_names
     from linnaea.twin.data.world_file import compute_start_counts, copy_world, load_world, select_foods

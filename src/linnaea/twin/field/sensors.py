@@ -17,7 +17,7 @@ from typing import ClassVar
 import numpy as np
 
 from linnaea.census.confusion import CERTAIN, Confusion
-from linnaea.census.detection import Sight, View, closest
+from linnaea.census.detection import DetectionFunction, FieldOfView, compute_closest_distance
 from linnaea.store import hash_bytes
 from linnaea.twin.engine.agents import HOURS_A_YEAR, Column
 from linnaea.twin.engine.rng import CONFUSION, DETECTION, SENSING, normals, uniforms
@@ -42,7 +42,7 @@ BEFORE_Y = Column(name="before_y", dtype=np.float64, help="metres north, the sam
 _FIRST_ROOM = 256
 
 
-def append(world: World, name: str, rows: np.ndarray) -> None:
+def append_records(world: World, name: str, rows: np.ndarray) -> None:
     """Puts rows behind the records of a sensor."""
     n = world.arrays[f"{name}_n"]
     kept = world.arrays[f"{name}_records"]
@@ -53,7 +53,7 @@ def append(world: World, name: str, rows: np.ndarray) -> None:
     n[0] += len(rows)
 
 
-def records(world: World, name: str) -> np.ndarray:
+def get_records(world: World, name: str) -> np.ndarray:
     """What a sensor has recorded: rows of `SIGHTING` or `FIX`."""
     return world.arrays[f"{name}_records"][: world.arrays[f"{name}_n"][0]]
 
@@ -63,16 +63,18 @@ def draw_keys(name: str, keys: np.ndarray) -> np.ndarray:
     return keys ^ np.uint64(int(hash_bytes(name), 16))
 
 
-def report(world: World, confusion: Confusion, kinds: np.ndarray, keys: np.ndarray, draw: int) -> np.ndarray:
-    """Rows of `confusion.names(world.species)` that the classifier reports for animals of these species [m]."""
+def draw_reported_names(
+    world: World, confusion: Confusion, kinds: np.ndarray, keys: np.ndarray, draw: int
+) -> np.ndarray:
+    """Rows of `confusion.list_names(world.species)` that the classifier reports for animals of these species [m]."""
     if not confusion.true:
         return kinds
-    upto_sr = confusion.matrix(world.species).cumsum(1)
+    upto_sr = confusion.build_matrix(world.species).cumsum(1)
     u = uniforms(world.seed, world.step, CONFUSION, keys, draw)
     return np.minimum((upto_sr[kinds] <= u[:, None]).sum(1), upto_sr.shape[1] - 1)
 
 
-def _prepare(rule, world: World, dtype: np.dtype) -> None:
+def _prepare_records(rule, world: World, dtype: np.dtype) -> None:
     if f"{rule.name}_records" in world.arrays:
         raise ValueError(f"sensor {rule.name!r} is there already; give each a name of its own")
     world.add_array(f"{rule.name}_records", np.zeros(_FIRST_ROOM, dtype))
@@ -103,9 +105,9 @@ class CameraTraps(Rule):
     "where each camera stands, metres east and north"
     headings_rad: tuple[float, ...] = ()
     "where each looks, from east counter-clockwise; empty: each another way"
-    view: View = field(default_factory=View)
+    view: FieldOfView = field(default_factory=FieldOfView)
     "field of view"
-    sight: Sight = field(default_factory=Sight)
+    sight: DetectionFunction = field(default_factory=DetectionFunction)
     "probability of a picture"
     rest_s: float = 1.0
     "seconds between two pictures at least"
@@ -117,7 +119,7 @@ class CameraTraps(Rule):
     "what the classifier makes of the pictures"
 
     def prepare(self, world: World) -> None:
-        _prepare(self, world, SIGHTING)
+        _prepare_records(self, world, SIGHTING)
         _check_points(world, self.name, self.places_m)
         world.agents.add_column(BEFORE_X)
         world.agents.add_column(BEFORE_Y)
@@ -164,7 +166,7 @@ class CameraTraps(Rule):
         """Takes the pictures of one camera in this step, of animals that are in view from `enter` to `leave`."""
         a = world.agents
         keys = draw_keys(self.name, a.key[slots])
-        distance = closest(*way, enter, leave)
+        distance = compute_closest_distance(*way, enter, leave)
         hour = (world.now_h + np.clip(enter, 0, 1) * world.dt_h) % 24
         chance = self.sight.probability(distance, a.mass[slots], hour)
         noticed = uniforms(world.seed, world.step, DETECTION, keys, site) < chance
@@ -180,10 +182,10 @@ class CameraTraps(Rule):
         at_y = way[1][seen] + share * (way[3] - way[1])[seen]
         rows = np.zeros(len(seen), SIGHTING)
         rows["time_h"], rows["site"], rows["truth"] = taken_h, site, a.species[slots[seen]]
-        rows["reported"] = report(world, self.confusion, a.species[slots[seen]], keys[seen], site)
+        rows["reported"] = draw_reported_names(world, self.confusion, a.species[slots[seen]], keys[seen], site)
         rows["animal"], rows["distance_m"] = a.id[slots[seen]], np.hypot(at_x, at_y)
         rows["angle_rad"] = (np.arctan2(at_y, at_x) - self.heading(site) + math.pi) % (2 * math.pi) - math.pi
-        append(world, self.name, rows[np.lexsort((keys[seen], taken_h))])
+        append_records(world, self.name, rows[np.lexsort((keys[seen], taken_h))])
 
     def _pictures(self, world: World, site: int, trigger_h, leave_h, keys) -> np.ndarray:
         """Hour of the first picture that each of these animals is in [m]; nan of those that the rest let pass."""
@@ -218,7 +220,7 @@ class StripCounts(Rule):
     "x and y of both ends of each line, metres"
     half_width_m: float = 100.0
     "how far to each side animals are counted"
-    sight: Sight = field(default_factory=Sight)
+    sight: DetectionFunction = field(default_factory=DetectionFunction)
     "probability of noticing an available animal"
     available: float = 1.0
     "share of the animals that can be seen at all"
@@ -241,7 +243,7 @@ class StripCounts(Rule):
             )
 
     def prepare(self, world: World) -> None:
-        _prepare(self, world, SIGHTING)
+        _prepare_records(self, world, SIGHTING)
         _check_points(world, self.name, [end for x0, y0, x1, y1 in self.lines_m for end in ((x0, y0), (x1, y1))])
         for x0, y0, x1, y1 in self.lines_m:
             if (x0, y0) == (x1, y1):
@@ -282,9 +284,9 @@ class StripCounts(Rule):
             near, there = near[seen], there[seen]
             rows = np.zeros(len(near), SIGHTING)
             rows["time_h"], rows["site"], rows["truth"] = due_h, site, a.species[there]
-            rows["reported"] = report(world, self.confusion, a.species[there], keys[near], site)
+            rows["reported"] = draw_reported_names(world, self.confusion, a.species[there], keys[near], site)
             rows["animal"], rows["distance_m"] = a.id[there], np.abs(side[near])
-            append(world, self.name, rows)
+            append_records(world, self.name, rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -324,7 +326,7 @@ class Collars(Rule):
             raise ValueError(
                 f"sensor {self.name!r}: species {self.species!r} is not in the world; it has {', '.join(world.species)}"
             )
-        _prepare(self, world, FIX)
+        _prepare_records(self, world, FIX)
         world.add_array(f"{self.name}_wearers", np.full(self.count, -1, np.int64))
 
     def apply(self, world: World) -> None:
@@ -351,7 +353,7 @@ class Collars(Rule):
         for axis, column in enumerate(("x", "y")):
             error = self.error_m * normals(world.seed, world.step, SENSING, keys[worn], axis)
             rows[column] = np.where(failed, math.nan, a.arrays[column][slots] + error)
-        append(world, self.name, rows)
+        append_records(world, self.name, rows)
 
     def _collar(self, world: World, wearers: np.ndarray) -> None:
         """Picks the animals, by chance."""
@@ -363,8 +365,8 @@ class Collars(Rule):
         wearers[: len(chosen)] = a.id[chosen]
 
 
-def counted(world: World, sensor: CameraTraps | StripCounts) -> dict[str, int]:
+def count_reported(world: World, sensor: CameraTraps | StripCounts) -> dict[str, int]:
     """Animals that a sensor reported so far, by reported name."""
-    names = sensor.confusion.names(world.species)
-    number = np.bincount(records(world, sensor.name)["reported"], minlength=len(names))
+    names = sensor.confusion.list_names(world.species)
+    number = np.bincount(get_records(world, sensor.name)["reported"], minlength=len(names))
     return {name: int(count) for name, count in zip(names, number, strict=True)}

@@ -36,7 +36,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from linnaea.census.confusion import CERTAIN, Confusion, read_confusion
-from linnaea.census.detection import Sight, View
+from linnaea.census.detection import DetectionFunction, FieldOfView
 from linnaea.census.georeference import Georeference
 from linnaea.options import nearest
 from linnaea.standards.typed_values import are_numbers, check_type, is_number
@@ -45,8 +45,8 @@ from linnaea.twin.engine.world import World
 from linnaea.twin.field.sensors import CameraTraps, Collars, StripCounts
 
 VERSION = 1
-_SIGHT = tuple(one.name for one in fields(Sight))
-_VIEW = tuple(one.name for one in fields(View))
+_SIGHT = tuple(one.name for one in fields(DetectionFunction))
+_VIEW = tuple(one.name for one in fields(FieldOfView))
 KEYS = {
     "camera": ("name", "points_km", "grid", *_VIEW, *_SIGHT, "rest_s", "from_day", "to_day"),
     "count": (
@@ -63,7 +63,11 @@ KEYS = {
     ),
     "collar": tuple(one.name for one in fields(Collars)),
 }
-_CLASSES = {"camera": (View, Sight, CameraTraps), "count": (Sight, StripCounts), "collar": (Collars,)}
+_CLASSES = {
+    "camera": (FieldOfView, DetectionFunction, CameraTraps),
+    "count": (DetectionFunction, StripCounts),
+    "collar": (Collars,),
+}
 _DAYS = ("from_day", "to_day", "every_days")
 MOST_SITES = 5000
 """cameras of a grid or a list, lines, collars: more would take hours for a year"""
@@ -138,8 +142,8 @@ def parse_survey(content: Mapping, space: Space, folder: Path = Path()) -> Surve
             _check_types(table, _CLASSES[kind], f"{kind} {number}")
     return Survey(
         georeference=Georeference(**place),
-        cameras=tuple(_camera(t, n, space, confusion) for n, t in enumerate(tables["camera"], 1)),
-        counts=tuple(_count(t, n, space) for n, t in enumerate(tables["count"], 1)),
+        cameras=tuple(_read_camera(t, n, space, confusion) for n, t in enumerate(tables["camera"], 1)),
+        counts=tuple(_read_count(t, n, space) for n, t in enumerate(tables["count"], 1)),
         collars=tuple(Collars(**{"name": f"collar{n}"} | dict(t)) for n, t in enumerate(tables["collar"], 1)),
         confusion=confusion,
     )
@@ -162,7 +166,7 @@ def _check_types(table: Mapping, classes: tuple[type, ...], at: str) -> None:
         raise ValueError(f"{at}: count {table['count']} is impossible; write a whole number from 1 to {MOST_SITES}")
 
 
-def _chosen(table: Mapping, names: tuple[str, ...]) -> dict:
+def _select_keys(table: Mapping, names: tuple[str, ...]) -> dict:
     return {name: table[name] for name in names if name in table}
 
 
@@ -173,7 +177,7 @@ def _check_lists(values: object, length: int, at: str, form: str) -> None:
         raise ValueError(f"{at} {shown} is impossible; write {form}, from 1 to {MOST_SITES} of them")
 
 
-def _camera(table: Mapping, number: int, space: Space, confusion: Confusion) -> CameraTraps:
+def _read_camera(table: Mapping, number: int, space: Space, confusion: Confusion) -> CameraTraps:
     if ("grid" in table) == ("points_km" in table):
         raise ValueError(f"camera {number}: give either grid = [rows, columns] or points_km = [[x, y], …]")
     if "grid" in table:
@@ -196,16 +200,16 @@ def _camera(table: Mapping, number: int, space: Space, confusion: Confusion) -> 
     return CameraTraps(
         name=table.get("name", f"camera{number}"),
         places_m=places,
-        view=View(**_chosen(table, _VIEW)),
-        sight=Sight(**_chosen(table, _SIGHT)),
+        view=FieldOfView(**_select_keys(table, _VIEW)),
+        sight=DetectionFunction(**_select_keys(table, _SIGHT)),
         start_h=24 * table.get("from_day", 0.0),
         end_h=24 * table.get("to_day", math.inf),
         confusion=confusion,
-        **_chosen(table, ("rest_s",)),
+        **_select_keys(table, ("rest_s",)),
     )
 
 
-def _count(table: Mapping, number: int, space: Space) -> StripCounts:
+def _read_count(table: Mapping, number: int, space: Space) -> StripCounts:
     if ("n_lines" in table) == ("lines_km" in table):
         raise ValueError(f"count {number}: give either n_lines = 6 or lines_km = [[x0, y0, x1, y1], …]")
     if "n_lines" in table:
@@ -222,8 +226,8 @@ def _count(table: Mapping, number: int, space: Space) -> StripCounts:
     return StripCounts(
         name=table.get("name", f"count{number}"),
         lines_m=lines,
-        sight=Sight(**_chosen(table, _SIGHT)),
+        sight=DetectionFunction(**_select_keys(table, _SIGHT)),
         every_h=24 * table.get("every_days", 30.0),
         start_h=24 * table.get("from_day", 0.0) + 12,
-        **_chosen(table, ("kind", "half_width_m", "available", "together")),
+        **_select_keys(table, ("kind", "half_width_m", "available", "together")),
     )

@@ -23,7 +23,7 @@ from linnaea.standards.darwin_core import make_stable_id
 from linnaea.standards.tables import write_table
 from linnaea.store import write_json
 from linnaea.twin.engine.world import World
-from linnaea.twin.field.sensors import CameraTraps, Collars, StripCounts, records
+from linnaea.twin.field.sensors import CameraTraps, Collars, StripCounts, get_records
 from linnaea.twin.field.survey_file import Survey
 
 EVENT_GAP_S = 120.0
@@ -91,7 +91,7 @@ PROTOCOLS = {"strip": "strip transect count", "line": "line transect count", "ae
 
 
 @dataclass(frozen=True, kw_only=True)
-class Published:
+class DatasetMetadata:
     """What the tables say besides the records."""
 
     title: str = "A simulated world"
@@ -106,7 +106,7 @@ class Published:
         return "" if reported == UNIDENTIFIED else self.scientific.get(reported, reported)
 
 
-def write_survey(world: World, survey: Survey, folder: Path, published: Published) -> dict[str, int]:
+def write_survey(world: World, survey: Survey, folder: Path, published: DatasetMetadata) -> dict[str, int]:
     """Writes what the sensors recorded so far below `folder`; records of each sensor.
 
     `camtrap/<name>` holds a package for each set of cameras, `events.csv` and `occurrences.csv` all counts,
@@ -119,7 +119,7 @@ def write_survey(world: World, survey: Survey, folder: Path, published: Publishe
         write_darwin_core(world, survey.counts, folder, published)
     if survey.collars:
         write_movebank(world, survey.collars, folder / "movebank.csv", published)
-    return {sensor.name: len(records(world, sensor.name)) for sensor in survey.sensors}
+    return {sensor.name: len(get_records(world, sensor.name)) for sensor in survey.sensors}
 
 
 def _write(path: Path, columns: Sequence[str], rows: Iterable[dict]) -> None:
@@ -129,7 +129,7 @@ def _write(path: Path, columns: Sequence[str], rows: Iterable[dict]) -> None:
         writer.writerows(rows)
 
 
-def write_camtrap(world: World, sensor: CameraTraps, folder: Path, published: Published) -> None:
+def write_camtrap(world: World, sensor: CameraTraps, folder: Path, published: DatasetMetadata) -> None:
     """A Camera Trap Data Package (1.0.2): deployments, pictures, observations of events and of media."""
     folder.mkdir(parents=True, exist_ok=True)
     geo, end_h = published.georeference, min(sensor.end_h, world.now_h)
@@ -155,19 +155,19 @@ def write_camtrap(world: World, sensor: CameraTraps, folder: Path, published: Pu
         }
         for site, (latitude, longitude) in enumerate(places)
     ]
-    media, observations, taxa = _media_and_observations(world, sensor, ids, published)
+    media, observations, taxa = _make_media_and_observations(world, sensor, ids, published)
     _write(folder / "deployments.csv", DEPLOYMENTS, deployments)
     _write(folder / "media.csv", MEDIA, media)
     _write(folder / "observations.csv", OBSERVATIONS, observations)
-    write_json(folder / "datapackage.json", _descriptor(sensor, places, taxa, end_h, published))
+    write_json(folder / "datapackage.json", _make_descriptor(sensor, places, taxa, end_h, published))
 
 
-def _media_and_observations(
-    world: World, sensor: CameraTraps, ids: list[str], published: Published
+def _make_media_and_observations(
+    world: World, sensor: CameraTraps, ids: list[str], published: DatasetMetadata
 ) -> tuple[list, list, list]:
     """Rows of pictures, rows of observations, and the names found."""
-    names, geo = sensor.confusion.names(world.species), published.georeference
-    rows = records(world, sensor.name)
+    names, geo = sensor.confusion.list_names(world.species), published.georeference
+    rows = get_records(world, sensor.name)
     rows = rows[np.lexsort((rows["time_h"], rows["site"]))]
     media: dict[str, dict] = {}
     observations, taxa, groups = [], {}, {}
@@ -196,7 +196,7 @@ def _media_and_observations(
         group["last"] = hour
         group["animals"].add(int(row["animal"]))
         observations.append(
-            _observation(ids[site], event, time, time, reported, 1, published)
+            _make_observation(ids[site], event, time, time, reported, 1, published)
             | {
                 "observationID": make_stable_id("observation", picture, str(row["animal"])),
                 "mediaID": picture,
@@ -209,15 +209,15 @@ def _media_and_observations(
             taxa.setdefault(name, reported)
     for (event, reported), group in groups.items():
         start, end = geo.time(group["first"]), geo.time(group["last"])
-        row = _observation(ids[group["site"]], event, start, end, reported, len(group["animals"]), published)
+        row = _make_observation(ids[group["site"]], event, start, end, reported, len(group["animals"]), published)
         observations.append(
             row | {"observationID": make_stable_id("observation", event, reported), "observationLevel": "event"}
         )
     return list(media.values()), observations, list(taxa.items())
 
 
-def _observation(
-    deployment: str, event: str, start: str, end: str, reported: str, count: int, published: Published
+def _make_observation(
+    deployment: str, event: str, start: str, end: str, reported: str, count: int, published: DatasetMetadata
 ) -> dict:
     return {
         "deploymentID": deployment,
@@ -232,7 +232,7 @@ def _observation(
     }
 
 
-def _descriptor(sensor: CameraTraps, places: list, taxa: list, end_h: float, published: Published) -> dict:
+def _make_descriptor(sensor: CameraTraps, places: list, taxa: list, end_h: float, published: DatasetMetadata) -> dict:
     geo = published.georeference
     return {
         "profile": f"{SCHEMAS}/camtrap-dp-profile.json",
@@ -254,7 +254,7 @@ def _descriptor(sensor: CameraTraps, places: list, taxa: list, end_h: float, pub
     }
 
 
-def write_darwin_core(world: World, sensors: Sequence[StripCounts], folder: Path, published: Published) -> None:
+def write_darwin_core(world: World, sensors: Sequence[StripCounts], folder: Path, published: DatasetMetadata) -> None:
     """`events.csv`: an event a line and count, with the effort; `occurrences.csv`: what was seen in it, by name.
 
     A name that an event does not list was looked for and not reported (isAbsenceReported is true).
@@ -262,22 +262,24 @@ def write_darwin_core(world: World, sensors: Sequence[StripCounts], folder: Path
     folder.mkdir(parents=True, exist_ok=True)
     events, occurrences = [], []
     for sensor in sensors:
-        names, rows = sensor.confusion.names(world.species), records(world, sensor.name)
+        names, rows = sensor.confusion.list_names(world.species), get_records(world, sensor.name)
         scope = "|".join(published.name(name) for name in world.species)
         for hour in sensor.hours(world.now_h):
             for site in range(len(sensor.lines_m)):
-                event = _event(sensor, site, float(hour), published) | {"targetTaxonomicScope": scope}
+                event = _make_event(sensor, site, float(hour), published) | {"targetTaxonomicScope": scope}
                 events.append(event)
                 here = rows[(rows["site"] == site) & (rows["time_h"] == hour)]
                 number = np.bincount(here["reported"], minlength=len(names))
-                occurrences += [_occurrence(event, names[r], int(number[r]), published) for r in np.flatnonzero(number)]
+                occurrences += [
+                    _make_occurrence(event, names[r], int(number[r]), published) for r in np.flatnonzero(number)
+                ]
     write_table(folder / "events.csv", EVENTS, ({key: e.get(key, "") for key in EVENTS} for e in events))
     write_table(
         folder / "occurrences.csv", OCCURRENCES, ({key: o.get(key, "") for key in OCCURRENCES} for o in occurrences)
     )
 
 
-def _event(sensor: StripCounts, site: int, hour: float, published: Published) -> dict:
+def _make_event(sensor: StripCounts, site: int, hour: float, published: DatasetMetadata) -> dict:
     geo = published.georeference
     x0, y0, x1, y1 = sensor.lines_m[site]
     (south, west), (north, east), (latitude, longitude) = (
@@ -315,7 +317,7 @@ def _event(sensor: StripCounts, site: int, hour: float, published: Published) ->
     }
 
 
-def _occurrence(event: dict, reported: str, count: int, published: Published) -> dict:
+def _make_occurrence(event: dict, reported: str, count: int, published: DatasetMetadata) -> dict:
     return {
         "occurrenceID": f"urn:uuid:{make_stable_id('occurrence', event['eventID'], reported)}",
         "basisOfRecord": "HumanObservation",
@@ -330,11 +332,11 @@ def _occurrence(event: dict, reported: str, count: int, published: Published) ->
     } | {key: event[key] for key in ("eventID", "eventDate", "decimalLatitude", "decimalLongitude", "geodeticDatum")}
 
 
-def write_movebank(world: World, sensors: Sequence[Collars], path: Path, published: Published) -> None:
+def write_movebank(world: World, sensors: Sequence[Collars], path: Path, published: DatasetMetadata) -> None:
     """Movebank's event table: a row a fix; a failed one has no place and is not visible."""
     rows, geo = [], published.georeference
     for sensor in sensors:
-        for fix in records(world, sensor.name):
+        for fix in get_records(world, sensor.name):
             latitude, longitude = (float(one) for one in geo.degrees(fix["x"], fix["y"]))
             fine = math.isfinite(latitude)
             rows.append(

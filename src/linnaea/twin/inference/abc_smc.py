@@ -45,7 +45,7 @@ class Posterior:
         return self.weights_n @ self.values_np
 
 
-def infer(
+def infer_posterior(
     distance: Callable[[np.ndarray], np.ndarray],
     low_p: np.ndarray,
     high_p: np.ndarray,
@@ -81,7 +81,7 @@ def infer(
     )
     report(f"round 1: {first} simulations, distances up to {posterior.tolerances[-1]:.4g}")
     for number in range(2, rounds + 1):
-        following = _next_round(posterior, distance, low_p, high_p, keep, rng)
+        following = _run_round(posterior, distance, low_p, high_p, keep, rng)
         if following is None:
             report(f"round {number}: hardly any simulation is nearer; the last round stands")
             break
@@ -92,7 +92,7 @@ def infer(
     return posterior
 
 
-def _next_round(last: Posterior, distance, low_p, high_p, keep, rng) -> Posterior | None:
+def _run_round(last: Posterior, distance, low_p, high_p, keep, rng) -> Posterior | None:
     particles = len(last.values_np)
     aim = float(np.quantile(last.distances_n, keep))
     covariance = 2 * np.atleast_2d(np.cov(last.values_np.T, aweights=last.weights_n))

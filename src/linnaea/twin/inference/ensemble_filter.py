@@ -16,8 +16,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from linnaea.twin.data.foodweb import FoodWeb
-from linnaea.twin.inference.ensemble_members import MapMembers, WorldMembers
-from linnaea.twin.inference.filter_step import follow, posterior_places, restore_spread, taper, web_distance
+from linnaea.twin.inference.ensemble_members import DiscreteModelMembers, WorldMembers
+from linnaea.twin.inference.filter_step import (
+    compute_posterior,
+    compute_taper,
+    compute_web_distance,
+    move_by_regression,
+    restore_spread,
+)
 from linnaea.twin.inference.observation_model import Count
 
 
@@ -43,7 +49,7 @@ class FilterConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Assimilated:
+class AssimilationResult:
     """What came of it; spans are those of the counts, then those of the forecast."""
 
     animals: tuple[str, ...]
@@ -73,7 +79,7 @@ class Assimilated:
 
 
 def assimilate(
-    members: MapMembers | WorldMembers,
+    members: DiscreteModelMembers | WorldMembers,
     windows: Sequence[Sequence[Count]],
     edges_h: np.ndarray,
     groups: Sequence[str],
@@ -82,19 +88,19 @@ def assimilate(
     seed: int = 0,
     forecast: int = 0,
     each: Callable[[int], None] = lambda window: None,
-) -> Assimilated:
+) -> AssimilationResult:
     """The ensemble through all spans and `forecast` more without counts; a run with empty windows is the free run."""
     rng = np.random.Generator(np.random.Philox(seed + 1))
     n_levels, n_members, n = len(members.levels), members.n_members, len(members.names)
-    distance, names = web_distance(web), list(web.species)
-    near = taper(distance, config.reach)[[names.index(name) for name in members.animals]]
-    owner_d = np.array([names.index(name) for name in members.state_species()])
+    distance, names = compute_web_distance(web), list(web.species)
+    near = compute_taper(distance, config.reach)[[names.index(name) for name in members.animals]]
+    owner_d = np.array([names.index(name) for name in members.list_state_species()])
     animal_s = np.array([names.index(name) for name in members.animals])
-    mean_gs, sd_gs = unknown_detection(windows, groups, len(members.animals), config.detection)
+    mean_gs, sd_gs = estimate_unknown_detection(windows, groups, len(members.animals), config.detection)
     drawn_gsm = rng.standard_normal((len(groups), len(members.animals), n_members))
     first_gsm = mean_gs[:, :, None] + sd_gs[:, :, None] * drawn_gsm
     detection_gslm = np.repeat(first_gsm[:, :, None], n_levels, axis=2)
-    first_pm = members.state()[n:, :n_members]
+    first_pm = members.get_state()[n:, :n_members]
     log_weight_l = np.zeros(n_levels)
     before, after, surprise, weight = [], [], [], []
     span_h = edges_h[-1] - edges_h[-2]
@@ -102,68 +108,68 @@ def assimilate(
     for window, hours in enumerate(np.diff(edges_h)):
         mean_sk = members.advance(float(hours))
         log_mean_slm = np.log(np.maximum(mean_sk, 1e-12)).reshape(-1, n_levels, n_members)
-        before.append(drawn(members.density(), log_weight_l))
+        before.append(draw_subset(members.get_density(), log_weight_l))
         counts = windows[window] if window < len(windows) else ()
         if counts:
-            state_dlm = members.state().reshape(-1, n_levels, n_members)
+            state_dlm = members.get_state().reshape(-1, n_levels, n_members)
             drift = (
                 config.parameter_noise * np.sqrt(hours / 8766) * rng.standard_normal((len(state_dlm) - n, n_members))
             )
             # What all members agree on is taken as known and does not drift.
             state_dlm[n:] += drift[:, None] * (state_dlm[n:].std(2, keepdims=True) > 0)
-            share_l = _shares(log_weight_l)
+            share_l = _normalize_weights(log_weight_l)
             parts = state_dlm, log_mean_slm, detection_gslm
             surprise_l, log_chance_l = _correct(
                 *parts, counts, list(groups), near[:, owner_d], near[:, animal_s], config
             )
             surprise.append(float(share_l @ surprise_l))
             log_weight_l = log_weight_l + log_chance_l
-            members.put(state_dlm.reshape(len(state_dlm), -1))
+            members.set_state(state_dlm.reshape(len(state_dlm), -1))
         else:
             surprise.append(np.nan)
-        after.append(drawn(members.density(), log_weight_l))
-        weight.append(_shares(log_weight_l))
+        after.append(draw_subset(members.get_density(), log_weight_l))
+        weight.append(_normalize_weights(log_weight_l))
         each(window)
     flat_gsk = detection_gslm.reshape(*detection_gslm.shape[:2], -1)
-    return Assimilated(
+    return AssimilationResult(
         animals=tuple(members.animals),
         edges_h=edges_h,
         before_wsm=np.array(before),
         after_wsm=np.array(after),
         parameters=tuple(members.parameters),
         first_pm=first_pm,
-        last_pm=drawn(members.state()[n:], log_weight_l),
+        last_pm=draw_subset(members.get_state()[n:], log_weight_l),
         first_detection_gsm=first_gsm,
-        detection_gsm=drawn(flat_gsk, log_weight_l),
+        detection_gsm=draw_subset(flat_gsk, log_weight_l),
         surprise_w=np.array(surprise),
         levels=tuple(members.levels),
         weight_wl=np.array(weight),
     )
 
 
-def _shares(log_weight_l: np.ndarray) -> np.ndarray:
+def _normalize_weights(log_weight_l: np.ndarray) -> np.ndarray:
     """Weights that add up to 1."""
     weight_l = np.exp(log_weight_l - log_weight_l.max())
     return weight_l / weight_l.sum()
 
 
-def drawn(value_xk: np.ndarray, log_weight_l: np.ndarray) -> np.ndarray:
+def draw_subset(value_xk: np.ndarray, log_weight_l: np.ndarray) -> np.ndarray:
     """As many of the values [x, m] of all levels, level by level [x, l · m], as a level has, by the levels' weights."""
     n_members = value_xk.shape[-1] // len(log_weight_l)
-    upto_k = np.cumsum(np.repeat(_shares(log_weight_l), n_members)) / n_members
+    upto_k = np.cumsum(np.repeat(_normalize_weights(log_weight_l), n_members)) / n_members
     # Evenly spaced through the weights: chance adds nothing, and one level alone comes back as it is.
     places = np.searchsorted(upto_k, (np.arange(n_members) + 0.5) / n_members)
     return value_xk[..., np.minimum(places, len(upto_k) - 1)]
 
 
-def expected(count: Count, log_mean_slm: np.ndarray, detection_slm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def predict_counts(count: Count, log_mean_slm: np.ndarray, detection_slm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Logarithm of the expected count of each member [l, m], and the share of each species in it [s, l]."""
     part_slm = count.per_density_s[:, None, None] * np.exp(log_mean_slm + detection_slm)
     total_lm = part_slm.sum(0)
     return np.log(np.maximum(total_lm, 1e-12)), (part_slm / np.maximum(total_lm, 1e-300)).mean(2)
 
 
-def unknown_detection(
+def estimate_unknown_detection(
     windows: Sequence[Sequence[Count]], groups: Sequence[str], n_animals: int, detection: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean and s.d. [g, s] of the logarithm of the factor by which a group's counts of a species are off in all spans alike.
@@ -199,16 +205,16 @@ def _correct(
     squares, log_chance_l = [], np.zeros(state_dlm.shape[1])
     for count in counts:
         group = groups.index(count.group)
-        z_lm, share_sl = expected(count, log_mean_slm, detection_gslm[group])
+        z_lm, share_sl = predict_counts(count, log_mean_slm, detection_gslm[group])
         mean_l = np.exp(z_lm).mean(1)
         squares.append((count.y - mean_l) ** 2 / (mean_l + mean_l**2 / count.k + np.exp(z_lm).var(1)))
-        found = [posterior_places(z_m, count.y, count.k) for z_m in z_lm]
+        found = [compute_posterior(z_m, count.y, count.k) for z_m in z_lm]
         moved_lm = np.array([places for places, _ in found])
         log_chance_l += [log_chance for _, log_chance in found]
         # A species that hardly shows in the count learns hardly anything from it.
-        follow(state_dlm, z_lm, moved_lm, (share_sl[:, None] * near_sd[:, :, None]).max(0))
-        follow(log_mean_slm, z_lm, moved_lm, (share_sl[:, None] * near_ss[:, :, None]).max(0))
-        follow(detection_gslm[group], z_lm, moved_lm, share_sl)
+        move_by_regression(state_dlm, z_lm, moved_lm, (share_sl[:, None] * near_sd[:, :, None]).max(0))
+        move_by_regression(log_mean_slm, z_lm, moved_lm, (share_sl[:, None] * near_ss[:, :, None]).max(0))
+        move_by_regression(detection_gslm[group], z_lm, moved_lm, share_sl)
     for part, spread in zip(parts, before, strict=True):
         restore_spread(part, spread, config.kept_spread)
     return np.mean(squares, axis=0), log_chance_l

@@ -1,8 +1,8 @@
 """The members of an ensemble that observations correct: runs of the food web's stochastic map, or whole worlds of
 animals.
 
-Both offer the same: `state()` and `put(state)`, logarithms that a filter may move; `advance(hours)`, which gives the
-mean density over that time; `density()` now. Members of the map differ in their start, in their parameters and in the
+Both offer the same: `get_state()` and `set_state(state)`, logarithms that a filter may move; `advance(hours)`, which gives the
+mean density over that time; `get_density()` now. Members of the map differ in their start, in their parameters and in the
 noise of every step; members that are worlds in their start and in every animal's luck.
 
 Members of the map may come in several ensembles that differ in how large the noise is (`levels`): nobody knows that, and
@@ -54,7 +54,7 @@ class Spread:
                 )
 
 
-class MapMembers:
+class DiscreteModelMembers:
     """Members that follow the map of the food web, B ← B exp(step · rate + noise), all at once."""
 
     def __init__(
@@ -98,8 +98,8 @@ class MapMembers:
         for name, density in (start or {}).items():
             biomass_n1[self.names.index(name)] = density * web.species[name].body_mass_kg
         n = len(self.names)
-        self.log_nm = np.log(np.maximum(biomass_n1, floor)) + spread.start * self._drawn(n)
-        self.factor_pm = spread.parameter * self._drawn(2 * n)
+        self.log_nm = np.log(np.maximum(biomass_n1, floor)) + spread.start * self._draw_normal(n)
+        self.factor_pm = spread.parameter * self._draw_normal(2 * n)
         self.fixed_n = {
             key: getattr(self.rates, key)
             for key in ("growth_n1", "capacity_n1", "metabolism_n1", "mortality_n1", "attack_l1")
@@ -107,24 +107,24 @@ class MapMembers:
         fastest = float((self.rates.growth_n1 + self.rates.metabolism_n1 + self.rates.mortality_n1).max())
         self.longest_y = min(LONGEST_STEP_Y, STEP_OF_FASTEST / fastest)
 
-    def _drawn(self, n_rows: int) -> np.ndarray:
+    def _draw_normal(self, n_rows: int) -> np.ndarray:
         """Standard normal numbers [n_rows, m], the same for each level."""
         return np.tile(self.rng.standard_normal((n_rows, self.n_members)), len(self.levels))
 
-    def state(self) -> np.ndarray:
+    def get_state(self) -> np.ndarray:
         """Logarithms of biomass (kg/km²) of every node, then of the parameters' factors [n + p, m]."""
         return np.concatenate([self.log_nm, self.factor_pm])
 
-    def state_species(self) -> tuple[str, ...]:
+    def list_state_species(self) -> tuple[str, ...]:
         """The species that each row of the state is about."""
         return self.names * 3
 
-    def put(self, state: np.ndarray) -> None:
+    def set_state(self, state: np.ndarray) -> None:
         """Takes a state back."""
         self.log_nm = np.maximum(state[: len(self.names)], self.floor)
         self.factor_pm = state[len(self.names) :].copy()
 
-    def density(self) -> np.ndarray:
+    def get_density(self) -> np.ndarray:
         """Animals a km² now [s, m]."""
         return np.exp(self.log_nm[self.rows_s]) / self.mass_s1
 
@@ -135,15 +135,15 @@ class MapMembers:
         steps = max(1, math.ceil(years / self.longest_y))
         step, total_sm = years / steps, 0.0
         for _ in range(steps):
-            before_sm = self.density()
+            before_sm = self.get_density()
             biomass_nm = np.exp(self.log_nm)
             rate_nm = step * compute_per_capita_rates(self.rates, biomass_nm)
             spread_nm = np.sqrt(step * (self.variance_nm + self.chance_n1 / biomass_nm))
-            rate_nm += spread_nm * self._drawn(len(rate_nm))
+            rate_nm += spread_nm * self._draw_normal(len(rate_nm))
             # A rate that would empty or fill a node at once is an artefact of the step.
             grown_nm = biomass_nm * np.exp(np.clip(rate_nm, -3, 3)) + step * self.rates.immigration_n1
             self.log_nm = np.maximum(np.log(np.maximum(grown_nm, 1e-300)), self.floor)
-            total_sm = total_sm + (before_sm + self.density()) / 2
+            total_sm = total_sm + (before_sm + self.get_density()) / 2
         return total_sm / steps
 
     def _use_parameters(self) -> None:
@@ -175,22 +175,22 @@ class WorldMembers:
         self.names, self.parameters = (*self.animals, *self.foods), ()
         self.area_km2 = first.space.width_m * first.space.height_m / 1e6
         self.rng = np.random.Generator(np.random.Philox(seed))
-        state = self.state()
-        self.put(state + spread.start * self.rng.standard_normal(state.shape))
+        state = self.get_state()
+        self.set_state(state + spread.start * self.rng.standard_normal(state.shape))
 
-    def state(self) -> np.ndarray:
+    def get_state(self) -> np.ndarray:
         """Logarithms of animals a km² and of the energy in each food [s + l, m]; half an animal stands for none."""
         counts_sm = np.array([world.counts() for world in self.worlds]).T
         food_lm = np.array([world.arrays["food"].sum((1, 2)) for world in self.worlds]).T
         return np.concatenate([np.log(np.maximum(counts_sm, 0.5) / self.area_km2), np.log(np.maximum(food_lm, 1e-9))])
 
-    def state_species(self) -> tuple[str, ...]:
+    def list_state_species(self) -> tuple[str, ...]:
         """The species that each row of the state is about."""
         return self.names
 
-    def put(self, state: np.ndarray) -> None:
+    def set_state(self, state: np.ndarray) -> None:
         """Brings every world to these densities: animals chosen by chance leave, or herds come from outside."""
-        now = self.state()
+        now = self.get_state()
         for member, world in enumerate(self.worlds):
             counts = world.counts()
             for row, name in enumerate(self.animals):
@@ -210,7 +210,7 @@ class WorldMembers:
             # In place: layers of the landscape look at the same memory.
             world.arrays["food"] *= np.exp(change_l)[:, None, None]
 
-    def density(self) -> np.ndarray:
+    def get_density(self) -> np.ndarray:
         """Animals a km² now [s, m]."""
         return np.array([world.counts() for world in self.worlds]).T / self.area_km2
 

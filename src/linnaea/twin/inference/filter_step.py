@@ -21,13 +21,13 @@ from linnaea.twin.data.foodweb import FoodWeb
 GRID = 401
 
 
-def log_likelihood(y: int, log_mean, k: float):
+def compute_log_likelihood(y: int, log_mean, k: float):
     """Logarithm of the negative binomial probability of a count up to a constant, for logarithms of its mean."""
     mean = np.exp(np.clip(log_mean, -700, 700))
     return y * (np.asarray(log_mean) - np.log(mean + k)) - k * np.log1p(mean / k)
 
 
-def posterior_places(z_m: np.ndarray, y: int, k: float) -> tuple[np.ndarray, float]:
+def compute_posterior(z_m: np.ndarray, y: int, k: float) -> tuple[np.ndarray, float]:
     """The logarithms of the expected count [m] after the count, and the logarithm of the count's probability before it.
 
     Members keep their ranks and are distributed as the posterior. The prior is the normal distribution of the members,
@@ -35,19 +35,19 @@ def posterior_places(z_m: np.ndarray, y: int, k: float) -> tuple[np.ndarray, flo
     """
     mean, spread = float(z_m.mean()), float(z_m.std(ddof=1))
     aim = math.log(max(y, 0.5))
-    best = float(log_likelihood(y, aim, k))
+    best = float(compute_log_likelihood(y, aim, k))
     if spread < 1e-9:
-        return z_m, float(log_likelihood(y, mean, k)) - best
+        return z_m, float(compute_log_likelihood(y, mean, k)) - best
     low, high = min(mean - 6 * spread, aim - 2), max(mean + 6 * spread, aim + 2)
     grid = np.linspace(low, high, GRID)
     prior = -0.5 * ((grid - mean) / spread) ** 2
-    likelihood = log_likelihood(y, grid, k) - best
-    upto = [_upto(prior), _upto(prior + likelihood)]
+    likelihood = compute_log_likelihood(y, grid, k) - best
+    upto = [_compute_cumulative(prior), _compute_cumulative(prior + likelihood)]
     rank_m = np.clip(np.interp(z_m, grid, upto[0]), 1e-9, 1 - 1e-9)
-    return np.interp(rank_m, upto[1], grid), _log_mean(likelihood, prior)
+    return np.interp(rank_m, upto[1], grid), _compute_log_mean(likelihood, prior)
 
 
-def _log_mean(log_value: np.ndarray, log_density: np.ndarray) -> float:
+def _compute_log_mean(log_value: np.ndarray, log_density: np.ndarray) -> float:
     """Logarithm of the mean of exp(log_value) under a density on a grid that need not be normalised."""
     both = log_value + log_density
     return float(
@@ -57,14 +57,14 @@ def _log_mean(log_value: np.ndarray, log_density: np.ndarray) -> float:
     )
 
 
-def _upto(log_density: np.ndarray) -> np.ndarray:
+def _compute_cumulative(log_density: np.ndarray) -> np.ndarray:
     """Cumulated shares of a density on a grid, strictly rising from 0 to 1."""
     density = np.exp(log_density - log_density.max()) + 1e-15
     total = np.concatenate([[0], np.cumsum((density[1:] + density[:-1]) / 2)])
     return total / total[-1]
 
 
-def follow(state_xm: np.ndarray, z_m: np.ndarray, moved_m: np.ndarray, weight_x: np.ndarray) -> None:
+def move_by_regression(state_xm: np.ndarray, z_m: np.ndarray, moved_m: np.ndarray, weight_x: np.ndarray) -> None:
     """Moves every quantity [x, …, m], in place, by its regression on z [… m], times its weight 0..1 [x, …]."""
     from_mean = z_m - z_m.mean(-1, keepdims=True)
     variance = (from_mean**2).sum(-1)
@@ -82,7 +82,7 @@ def restore_spread(state_xm: np.ndarray, before_x: np.ndarray, share: float) -> 
     state_xm[:] = mean_x1 + factor_x[..., None] * (state_xm - mean_x1)
 
 
-def web_distance(web: FoodWeb) -> np.ndarray:
+def compute_web_distance(web: FoodWeb) -> np.ndarray:
     """Links between any two species along the food web [s, s]; infinite where no chain joins them."""
     names = list(web.species)
     place = {name: index for index, name in enumerate(names)}
@@ -96,6 +96,6 @@ def web_distance(web: FoodWeb) -> np.ndarray:
     return distance
 
 
-def taper(distance, reach: float):
+def compute_taper(distance, reach: float):
     """Weight 1 … 0 of a count for a species so many links away: 0 beyond `reach` links."""
     return np.square(np.clip(1 - np.asarray(distance) / (reach + 1), 0, 1))

@@ -9,7 +9,7 @@ from linnaea.taxonomy.vocabulary_factory import load_vocabulary
 from linnaea.twin.data.species import Species
 
 
-def species_within(names: Iterable[str], species: Mapping[str, Species]) -> dict[str, frozenset[str]]:
+def find_species_within(names: Iterable[str], species: Mapping[str, Species]) -> dict[str, frozenset[str]]:
     """The species of the world inside each of these names that is a genus, a family … of some of them.
 
     Ancestors are those of the bundled vocabulary; of a species that it lacks, those of its genus.
@@ -19,12 +19,12 @@ def species_within(names: Iterable[str], species: Mapping[str, Species]) -> dict
     if not asked:
         return {}
     vocabulary = load_vocabulary()
-    above = {name: _ancestors(vocabulary, one.scientific_name) for name, one in species.items()}
+    above = {name: _list_ancestors(vocabulary, one.scientific_name) for name, one in species.items()}
     found = {name: frozenset(s for s, words in above.items() if name.casefold() in words) for name in sorted(asked)}
     return {name: inside for name, inside in found.items() if inside}
 
 
-def _ancestors(vocabulary: Vocabulary, scientific_name: str) -> set[str]:
+def _list_ancestors(vocabulary: Vocabulary, scientific_name: str) -> set[str]:
     """Names in lower case of all taxa above a species, its genus among them."""
     genus = scientific_name.partition(" ")[0]
     taxa = vocabulary.resolve(scientific_name, suggest=False).taxa

@@ -25,18 +25,18 @@ from pathlib import Path
 
 import numpy as np
 
-from linnaea.census.confusion import CERTAIN, UNIDENTIFIED, Confusion, estimated
-from linnaea.census.detection import Sight, View, effective_half_width_m
-from linnaea.census.observations import Fix, Observations, Visit
+from linnaea.census.confusion import CERTAIN, UNIDENTIFIED, Confusion, estimate_confusion
+from linnaea.census.detection import DetectionFunction, FieldOfView, effective_half_width_m
+from linnaea.census.observations import CollarFix, Observations, Visit
 from linnaea.twin.data.species import Species
 from linnaea.twin.field.sensors import CameraTraps, StripCounts
 from linnaea.twin.field.survey_file import Survey
-from linnaea.twin.inference.higher_taxa import species_within
+from linnaea.twin.inference.higher_taxa import find_species_within
 
 USUAL_SIGMA = 0.6
 """σ of an unknown camera as a share of its range"""
-UNKNOWN_CAMERA = Sight(mass_exponent=0.25, least_kg=0.2)
-UNKNOWN_COUNT = Sight(least_kg=2.0)
+UNKNOWN_CAMERA = DetectionFunction(mass_exponent=0.25, least_kg=0.2)
+UNKNOWN_COUNT = DetectionFunction(least_kg=2.0)
 """what sensors notice of which the survey says nothing: no insects; assumptions, not measurements"""
 PRIOR_CLUMPING, PRIOR_WEIGHT = 1.0, 10.0
 """1 / k before the sites are compared, and how many expected counts squared it weighs"""
@@ -80,14 +80,14 @@ class Counts:
     "what was taken for granted"
 
 
-def camera_rate(camera: CameraTraps, one: Species, view: View, day_km: float) -> float:
+def compute_camera_rate(camera: CameraTraps, one: Species, view: FieldOfView, day_km: float) -> float:
     """Animals that a camera pictures in a day at 1 animal a km²: width of the view times the path of a day, km²."""
     sight = replace(camera.sight, by_day=1.0, by_night=1.0)
     width_m = view.width_m(sight, one.body_mass_kg, one.walk_speed_km_h / 3.6)
-    return width_m / 1000 * day_km * camera.sight.light_share(one.activity)
+    return width_m / 1000 * day_km * camera.sight.mean_light_probability(one.activity)
 
 
-def strip_rate(sensor: StripCounts, one: Species, hour: float) -> float:
+def compute_strip_rate(sensor: StripCounts, one: Species, hour: float) -> float:
     """Share 0..1 of the animals within the strip that is counted at a time of day."""
     sigma = float(sensor.sight.sigma_of(one.body_mass_kg))
     light = float(sensor.sight.probability(0.0, one.body_mass_kg, hour))
@@ -104,7 +104,7 @@ class DayPath:
     "standard deviation of its logarithm"
 
 
-def daily_paths(fixes: Sequence[Fix]) -> dict[str, DayPath]:
+def estimate_daily_paths(fixes: Sequence[CollarFix]) -> dict[str, DayPath]:
     """Paths of a day of collared animals, by reported name, from fixes at most 2 h apart.
 
     Nobody walks straight from fix to fix, so that the way through all fixes is the least. It is r times as long as that through
@@ -119,13 +119,13 @@ def daily_paths(fixes: Sequence[Fix]) -> dict[str, DayPath]:
         if a.animal != b.animal or not 0 < hours <= MOST_GAP_H:
             before = None
             continue
-        length[a.name] += _apart_km(a, b)
+        length[a.name] += _measure_distance_km(a, b)
         time[a.name] += hours / 24
         if before is None:
             before = a
         else:
-            both[a.name] += _apart_km(before, a) + _apart_km(a, b)
-            across[a.name] += _apart_km(before, b)
+            both[a.name] += _measure_distance_km(before, a) + _measure_distance_km(a, b)
+            across[a.name] += _measure_distance_km(before, b)
             before = None
     found = {}
     for name in length:
@@ -135,7 +135,7 @@ def daily_paths(fixes: Sequence[Fix]) -> dict[str, DayPath]:
     return found
 
 
-def _apart_km(a: Fix, b: Fix) -> float:
+def _measure_distance_km(a: CollarFix, b: CollarFix) -> float:
     east = (b.longitude - a.longitude) * math.cos(math.radians(a.latitude))
     return 111.32 * math.hypot(east, b.latitude - a.latitude)
 
@@ -159,9 +159,11 @@ class _Rates:
             if isinstance(sensor, CameraTraps) or visit.kind == sensor.kind:
                 return sensor
         if visit.kind == "camera":
-            reach = View().range_m if math.isnan(visit.range_m) else visit.range_m
+            reach = FieldOfView().range_m if math.isnan(visit.range_m) else visit.range_m
             return CameraTraps(
-                name="camera", view=View(range_m=reach), sight=replace(UNKNOWN_CAMERA, sigma_m=USUAL_SIGMA * reach)
+                name="camera",
+                view=FieldOfView(range_m=reach),
+                sight=replace(UNKNOWN_CAMERA, sigma_m=USUAL_SIGMA * reach),
             )
         width = 100.0 if math.isnan(visit.length_km) else 1000 * visit.effort / visit.length_km / 2
         return StripCounts(name=visit.kind, kind=visit.kind, half_width_m=width, sight=UNKNOWN_COUNT)
@@ -169,23 +171,25 @@ class _Rates:
     def of(self, visit: Visit, sensor: CameraTraps | StripCounts, hour: float) -> np.ndarray:
         """Animals detected per unit of effort at density 1 [s]."""
         if isinstance(sensor, CameraTraps):
-            view = View(
+            view = FieldOfView(
                 range_m=sensor.view.range_m if math.isnan(visit.range_m) else visit.range_m,
                 angle_deg=sensor.view.angle_deg if math.isnan(visit.angle_deg) else visit.angle_deg,
                 delay_s=sensor.view.delay_s,
             )
             key = (sensor.name, view)
             if key not in self.kept:
-                rates = [camera_rate(sensor, one, view, self.day_path[one.name].km) for one in self.species.values()]
+                rates = [
+                    compute_camera_rate(sensor, one, view, self.day_path[one.name].km) for one in self.species.values()
+                ]
                 self.kept[key] = np.array(rates)
             return self.kept[key]
         key = (sensor.name, hour % 24)
         if key not in self.kept:
-            self.kept[key] = np.array([strip_rate(sensor, one, hour % 24) for one in self.species.values()])
+            self.kept[key] = np.array([compute_strip_rate(sensor, one, hour % 24) for one in self.species.values()])
         return self.kept[key]
 
 
-def name_index(species: Mapping[str, Species], reported: Sequence[str]) -> dict[str, int]:
+def index_names(species: Mapping[str, Species], reported: Sequence[str]) -> dict[str, int]:
     """Position among `reported` of a name however it is written: common or scientific, in any case."""
     index = {name.casefold(): place for place, name in enumerate(reported)}
     for name, one in species.items():
@@ -194,49 +198,51 @@ def name_index(species: Mapping[str, Species], reported: Sequence[str]) -> dict[
     return index
 
 
-def _confusion(survey: Survey, names: Sequence[str], species: Mapping[str, Species]) -> tuple[Confusion, list[str]]:
+def _choose_confusion(
+    survey: Survey, names: Sequence[str], species: Mapping[str, Species]
+) -> tuple[Confusion, list[str]]:
     """The survey's confusion table, or what the names that cameras reported [one each] say of their classifier."""
     if survey.confusion.true:
         return survey.confusion, []
-    within = species_within({name for name in names if name not in species and name != UNIDENTIFIED}, species)
+    within = find_species_within({name for name in names if name not in species and name != UNIDENTIFIED}, species)
     notes = []
     if UNIDENTIFIED in names:
         share = names.count(UNIDENTIFIED) / len(names)
         notes.append(f"no confusion table: every species is taken to stay unidentified as often as all, {share:.0%}")
     if within:
         notes.append("no confusion table: " + ", ".join(within) + " may be any of their species in the world")
-    return estimated(names, list(species), within), notes
+    return estimate_confusion(names, list(species), within), notes
 
 
-def looked_for(taxa: Sequence[str], species: Mapping[str, Species]) -> np.ndarray:
+def select_target_species(taxa: Sequence[str], species: Mapping[str, Species]) -> np.ndarray:
     """Which species of the world [s] are among taxa, named by a common, a scientific or a higher name; all if none is given."""
     if not taxa:
         return np.ones(len(species), bool)
-    index, inside = name_index(species, list(species)), species_within(taxa, species)
+    index, inside = index_names(species, list(species)), find_species_within(taxa, species)
     wanted = {index[name.casefold()] for name in taxa if name.casefold() in index}
     wanted |= {list(species).index(one) for within in inside.values() for one in within}
     return np.isin(np.arange(len(species)), list(wanted))
 
 
-def nothing_left(rejected: Sequence[tuple[str, str]]) -> str:
+def describe_no_usable_visit(rejected: Sequence[tuple[str, str]]) -> str:
     """A line for observations of which no visit can be used, with the first reason."""
     first = f"; first reason: {': '.join(rejected[0])}" if rejected else "; positions of collars alone say no numbers"
     return f"no visit with an effort can be used{first}"
 
 
-def gather(found: Observations, survey: Survey, species: Mapping[str, Species], window_h: float) -> Counts:
+def build_counts(found: Observations, survey: Survey, species: Mapping[str, Species], window_h: float) -> Counts:
     """Counts of spans of `window_h` hours from the survey's start to the last visit. ValueError without usable visit."""
     geo, names = survey.georeference, list(species)
-    index = name_index(species, names)
+    index = index_names(species, names)
     canonical = [
         names[place] if (place := index.get(one.name.casefold(), -1)) >= 0 else one.name for one in found.sightings
     ]
     of_camera = [
         name for name, one in zip(canonical, found.sightings, strict=True) if found.visits[one.visit].kind == "camera"
     ]
-    confusion, notes = _confusion(survey, of_camera, species)
-    reported = confusion.names(names)
-    index = name_index(species, reported)
+    confusion, notes = _choose_confusion(survey, of_camera, species)
+    reported = confusion.list_names(names)
+    index = index_names(species, reported)
     spans = {v.id: (geo.hour(v.start.isoformat()), geo.hour(v.end.isoformat())) for v in found.visits.values()}
     late = [key for key, (start, end) in spans.items() if start >= -1e-6]
     rejected = [
@@ -248,7 +254,7 @@ def gather(found: Observations, survey: Survey, species: Mapping[str, Species], 
         if v not in late
     ]
     if not late:
-        raise ValueError(nothing_left([*found.rejected, *rejected]))
+        raise ValueError(describe_no_usable_visit([*found.rejected, *rejected]))
     first_h = min(spans[key][0] for key in late)
     if first_h > LATE_H:
         notes.append(
@@ -257,7 +263,9 @@ def gather(found: Observations, survey: Survey, species: Mapping[str, Species], 
     last_h = max(spans[key][1] for key in late)
     edges_h = window_h * np.arange(max(1, math.ceil(last_h / window_h - 1e-9)) + 1)
     paths = {
-        key: path for name, path in daily_paths(found.fixes).items() if (key := index.get(name.casefold(), -1)) >= 0
+        key: path
+        for name, path in estimate_daily_paths(found.fixes).items()
+        if (key := index.get(name.casefold(), -1)) >= 0
     }
     by_table = {name: DayPath(km=one.day_range_km, sd=0.0) for name, one in species.items()}
     day_path = {name: paths.get(place, by_table[name]) for place, name in enumerate(species)}
@@ -267,7 +275,7 @@ def gather(found: Observations, survey: Survey, species: Mapping[str, Species], 
         if place < len(names)
     ]
     rates, strange = _Rates(survey=survey, species=species, day_path=day_path), []
-    wanted_of = {taxa: looked_for(taxa, species) for taxa in {found.visits[key].looked_for for key in late}}
+    wanted_of = {taxa: select_target_species(taxa, species) for taxa in {found.visits[key].looked_for for key in late}}
     y_vr: dict[tuple[int, str], np.ndarray] = defaultdict(lambda: np.zeros(len(reported)))
     for name, one in zip(canonical, found.sightings, strict=True):
         place = index.get(name.casefold(), -1)
@@ -304,7 +312,7 @@ def gather(found: Observations, survey: Survey, species: Mapping[str, Species], 
 
 def _assemble(found, rates, wanted_of, confusion, reported, spans, late, edges_h, y_vr, rejected, notes) -> Counts:
     """Visits and counts by span and group."""
-    plain_sr, mixed_sr = CERTAIN.matrix(list(rates.species)), confusion.matrix(list(rates.species))
+    plain_sr, mixed_sr = CERTAIN.build_matrix(list(rates.species)), confusion.build_matrix(list(rates.species))
     cells: dict[str, dict[int, list]] = defaultdict(lambda: defaultdict(list))
     for key in late:
         visit, (start, end) = found.visits[key], spans[key]
@@ -321,7 +329,7 @@ def _assemble(found, rates, wanted_of, confusion, reported, spans, late, edges_h
                 cells[sensor.name][window].append((visit.effort * share * rate_s, y_vr[window, key], visit.kind))
     windows: list[list[Count]] = [[] for _ in edges_h[1:]]
     for group, by_window in cells.items():
-        clumping_r = _clumping(by_window, len(reported))
+        clumping_r = _estimate_clumping(by_window, len(reported))
         for window, visits in by_window.items():
             effort_vs = np.array([e for e, _, _ in visits])
             y_r = np.sum([y for _, y, _ in visits], axis=0)
@@ -358,7 +366,7 @@ def _assemble(found, rates, wanted_of, confusion, reported, spans, late, edges_h
     )
 
 
-def _clumping(by_window: Mapping[int, list], n_names: int) -> np.ndarray:
+def _estimate_clumping(by_window: Mapping[int, list], n_names: int) -> np.ndarray:
     """1 / k of one site [r], from how counts of sites differ within spans; drawn towards `PRIOR_CLUMPING`."""
     excess_r = np.full(n_names, PRIOR_CLUMPING * PRIOR_WEIGHT)
     squared_r = np.full(n_names, PRIOR_WEIGHT)

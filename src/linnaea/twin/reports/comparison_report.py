@@ -37,7 +37,7 @@ from linnaea.twin.reports.run_report import (
     render_provenance,
 )
 from linnaea.twin.reports.tables import compute_bands, find_hosts
-from linnaea.twin.runs.paired_differences import Difference, check_pair, difference_series
+from linnaea.twin.runs.paired_differences import Difference, check_pair, make_difference_series
 from linnaea.twin.runs.results import Run
 
 MOST_MAPS, MOST_TOLD = 9, 12
@@ -124,7 +124,7 @@ def _sentence(name: str, one: Difference, level: float) -> str:
 
 
 def _difference_charts(base: Run, whatif: Run, level: float) -> str:
-    frame = difference_series(base, whatif, level)
+    frame = make_difference_series(base, whatif, level)
     charts, s = [], len(base.species)
     for index, name in enumerate(base.species):
         mean, low, high = (frame[column].to_numpy()[index::s] for column in ("difference", "low", "high"))

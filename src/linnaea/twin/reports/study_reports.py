@@ -35,7 +35,7 @@ from linnaea.twin.reports.study_charts import (
 
 if TYPE_CHECKING:
     from linnaea.twin.inference.abc_smc import Posterior
-    from linnaea.twin.inference.ensemble_filter import Assimilated
+    from linnaea.twin.inference.ensemble_filter import AssimilationResult
     from linnaea.twin.inference.observation_model import Count
 
 MOST_TOLD = 12
@@ -196,7 +196,7 @@ def _pairs(posterior: Posterior, ranges: Sequence[tuple[str, float, float]]) -> 
 def write_assimilation(
     folder: Path,
     data: WorldData,
-    done: Assimilated,
+    done: AssimilationResult,
     windows: Sequence[Sequence[Count]],
     start: str,
     notes: Sequence[str],
@@ -267,12 +267,12 @@ def write_assimilation(
     return write_page(folder / "report.html", f"{data.name}: numbers corrected by observations", data.about, parts)
 
 
-def _days(done: Assimilated, n: int) -> float:
+def _days(done: AssimilationResult, n: int) -> float:
     """Days from the last count to the end of the forecast."""
     return float(done.edges_h[-1] - done.edges_h[n]) / 24
 
 
-def _dots(name: str, s: int, done: Assimilated, windows: Sequence[Sequence[Count]]) -> list[tuple[float, float]]:
+def _dots(name: str, s: int, done: AssimilationResult, windows: Sequence[Sequence[Count]]) -> list[tuple[float, float]]:
     """(year, animals a km²) that the counts under a species' own name say by themselves."""
     return [
         (float(done.edges_h[w : w + 2].mean()) / HOURS_A_YEAR, one.y / float(one.per_density_s[s]))

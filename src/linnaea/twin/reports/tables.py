@@ -207,13 +207,13 @@ def build_members(run: Run):
     """Every member with its seed, how far it was written down, whether means use it, and the reason of those that failed."""
     import polars as pl
 
-    from linnaea.twin.runs.ensemble import member_seed
+    from linnaea.twin.runs.ensemble import derive_member_seed
 
     numbers = range(run.plan.members)
     return pl.DataFrame(
         {
             "member": [member + 1 for member in numbers],
-            "seed": pl.Series([member_seed(run.plan.seed, member) for member in numbers], dtype=pl.UInt64),
+            "seed": pl.Series([derive_member_seed(run.plan.seed, member) for member in numbers], dtype=pl.UInt64),
             "status": ["failed" if member in run.failures else "done" for member in numbers],
             "until_year": [run.lived_h(member) / HOURS_A_YEAR for member in numbers],
             "in_means": [member in run.members for member in numbers],

@@ -18,13 +18,13 @@ from linnaea.store import atomic_path, hash_bytes
 from linnaea.twin.engine.agents import HOURS_A_YEAR
 from linnaea.twin.engine.workers import TimeLeft, hold_lock, run_in_processes
 from linnaea.twin.engine.world import step
-from linnaea.twin.runs.ensemble import SAY_EVERY_S, Plan, build_member, first_step, needs_compiling
-from linnaea.twin.runs.recorder import recorded
+from linnaea.twin.runs.ensemble import SAY_EVERY_S, RunPlan, build_member, must_compile, take_first_step
+from linnaea.twin.runs.recorder import get_records
 from linnaea.twin.scenarios.scenario_file import format_duration
 
 
 @dataclass(frozen=True, kw_only=True)
-class Point:
+class DesignPoint:
     """What became of a plan: years [k], numbers [m, k, s], and why members failed."""
 
     years: np.ndarray
@@ -38,17 +38,17 @@ class Point:
         return self.counts[:, self.years > self.years[-1] - years + 1e-9].mean((0, 1))
 
 
-def _file(folder: Path, plan: Plan, member: int) -> Path:
+def _get_point_path(folder: Path, plan: RunPlan, member: int) -> Path:
     known = {key: value for key, value in asdict(plan).items() if key != "members"}
     return folder / "points" / f"{hash_bytes(json.dumps(known, sort_keys=True), str(member))}.npz"
 
 
-def run_point(plan: Plan, folder: Path, member: int) -> str:
+def run_point(plan: RunPlan, folder: Path, member: int) -> str:
     """Runs one member of a plan and keeps its numbers; "" or the reason of a failure.
 
     What another process computes meanwhile is waited for and not done again.
     """
-    path = _file(folder, plan, member)
+    path = _get_point_path(folder, plan, member)
     with hold_lock(path.with_suffix(".lock")):
         if not path.is_file():
             _run_point(plan, folder, member, path)
@@ -56,14 +56,14 @@ def run_point(plan: Plan, folder: Path, member: int) -> str:
             return str(stored["failure"])
 
 
-def _run_point(plan: Plan, folder: Path, member: int, path: Path) -> None:
+def _run_point(plan: RunPlan, folder: Path, member: int, path: Path) -> None:
     failure, arrays = "", {}
     try:
         world, record = build_member(plan, folder, member, threads=1)
         record.write_down(world, 0.0)
         for _ in range(round(plan.hours / world.dt_h)):
             step(world)
-        found = recorded(world)
+        found = get_records(world)
         arrays = {"years": found["time_h"] / HOURS_A_YEAR, "counts": found["counts"]}
     except (ValueError, FloatingPointError, MemoryError) as error:
         failure = " ".join(str(error).split()) or type(error).__name__
@@ -72,27 +72,30 @@ def _run_point(plan: Plan, folder: Path, member: int, path: Path) -> None:
 
 
 def run_points(
-    plans: Sequence[Plan], folder: Path, processes: int = 0, report: Callable[[str], None] = print, of_what: str = ""
-) -> list[Point]:
+    plans: Sequence[RunPlan], folder: Path, processes: int = 0, report: Callable[[str], None] = print, of_what: str = ""
+) -> list[DesignPoint]:
     """The plans' points, in order; those that are on disk are not run again. The scenario's file lies in `folder`.
 
     `of_what` begins the lines of progress, as in "round 2, batch 1: 3 of 8 runs done".
     """
     todo = [
-        (plan, member) for plan in plans for member in range(plan.members) if not _file(folder, plan, member).is_file()
+        (plan, member)
+        for plan in plans
+        for member in range(plan.members)
+        if not _get_point_path(folder, plan, member).is_file()
     ]
     processes = min(processes or os.cpu_count() or 1, max(len(todo), 1))
     if todo:
         world, _ = build_member(todo[0][0], folder, 0, threads=1)
-        if needs_compiling(world):
-            first_step(world, report)
+        if must_compile(world):
+            take_first_step(world, report)
         report(f"{of_what}{len(todo)} runs of {format_duration(todo[0][0].hours)}, {processes} at a time")
         _run_all(todo, folder, processes, report, of_what)
     return [_load(plan, folder) for plan in plans]
 
 
 def _run_all(
-    todo: list[tuple[Plan, int]], folder: Path, processes: int, report: Callable[[str], None], of_what: str
+    todo: list[tuple[RunPlan, int]], folder: Path, processes: int, report: Callable[[str], None], of_what: str
 ) -> None:
     jobs = [(plan, folder, member) for plan, member in todo]
     if processes == 1:
@@ -106,14 +109,14 @@ def _run_all(
             report(f"{of_what}{number} of {len(todo)} runs done{left.after(number)}")
 
 
-def _load(plan: Plan, folder: Path) -> Point:
+def _load(plan: RunPlan, folder: Path) -> DesignPoint:
     years, counts, failures = np.zeros(0), [], []
     for member in range(plan.members):
-        with np.load(_file(folder, plan, member)) as stored:
+        with np.load(_get_point_path(folder, plan, member)) as stored:
             if failure := str(stored["failure"]):
                 failures.append(failure)
                 continue
             years = stored["years"]
             counts.append(stored["counts"])
     shape = (0, 0, 0) if not counts else (len(counts), *counts[0].shape)
-    return Point(years=years, counts=np.array(counts).reshape(shape), failures=tuple(failures))
+    return DesignPoint(years=years, counts=np.array(counts).reshape(shape), failures=tuple(failures))

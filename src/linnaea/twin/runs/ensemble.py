@@ -31,7 +31,7 @@ from linnaea.twin.engine.jit import forget_stale_code, mark_compiled, needs_comp
 from linnaea.twin.engine.neighbours import Cells
 from linnaea.twin.engine.workers import TimeLeft, find_lock_holder, hold_lock, run_in_processes
 from linnaea.twin.engine.world import PHASES, World, check_finite, finite_until_h, step
-from linnaea.twin.runs.recorder import Record, recorded
+from linnaea.twin.runs.recorder import Record, get_records
 from linnaea.twin.scenarios.scenario_file import attach, format_duration, read_scenario
 
 KIND, MEMBER_KIND = "twin-run", "twin-member"
@@ -42,7 +42,7 @@ _TALLIES = ("grazed_kj", "killed", "born", "died", "respired_kj")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class RunPlan:
     """What a run consists of; two runs with the same plan give the same results."""
 
     world: str
@@ -71,22 +71,22 @@ class Plan:
     "of the rules' sources: runs of different programs are not to be compared or continued"
 
 
-def member_seed(seed: int, member: int) -> int:
+def derive_member_seed(seed: int, member: int) -> int:
     """The seed of a member: 64 bits of both numbers."""
     return int(np.random.SeedSequence([seed, member]).generate_state(1, np.uint64)[0])
 
 
-def world_hash(data: WorldData) -> str:
+def hash_world(data: WorldData) -> str:
     """A hash of all that a world's files say."""
     return hash_bytes(repr(data))
 
 
-def code_hash() -> str:
+def hash_code() -> str:
     """A hash of the sources that a run's results depend on."""
     return source_hash(Path(inspect.getfile(build_world)))
 
 
-def record_interval(data: WorldData, hours: float) -> float:
+def choose_record_interval(data: WorldData, hours: float) -> float:
     """Hours between records: a month, or less where steps are so short that a run is."""
     dt = data.ground.dt_h
     wanted = min(HOURS_A_YEAR / 12, max(hours / RECORDS_A_RUN, dt))
@@ -95,10 +95,10 @@ def record_interval(data: WorldData, hours: float) -> float:
     return max([one for one in usual if dt <= one <= wanted], default=dt)
 
 
-def build_member(plan: Plan, folder: Path, member: int, threads: int = 0) -> tuple[World, Record]:
+def build_member(plan: RunPlan, folder: Path, member: int, threads: int = 0) -> tuple[World, Record]:
     """A member's world, ready to begin, with its scenario and its recorder."""
     data = with_values(load_world(plan.world), plan.settings)
-    world = build_world(data, seed=member_seed(plan.seed, member), area_share=plan.area_share)
+    world = build_world(data, seed=derive_member_seed(plan.seed, member), area_share=plan.area_share)
     world.threads = threads
     record = Record(every_h=plan.every_h, frames=member == 0, followed=plan.followed)
     if plan.scenario:
@@ -107,7 +107,7 @@ def build_member(plan: Plan, folder: Path, member: int, threads: int = 0) -> tup
     return world, record
 
 
-class Announced(list):
+class CompilationTrace(list):
     """A trace that says which rule is being compiled, and keeps nothing."""
 
     def __init__(self, world: World, report: Callable[[str], None]):
@@ -127,17 +127,17 @@ def _code_files(world: World) -> set[str]:
     return {inspect.getfile(part) for part in (Cells, *map(type, world.rules))}
 
 
-def needs_compiling(world: World) -> bool:
+def must_compile(world: World) -> bool:
     """Whether a rule of the world was never run by this version."""
     return needs_compilation(_code_files(world))
 
 
-def first_step(world: World, report: Callable[[str], None]) -> None:
+def take_first_step(world: World, report: Callable[[str], None]) -> None:
     """One step on, with a line for each rule when the program's code has yet to be compiled."""
-    if needs_compiling(world):
+    if must_compile(world):
         report("first run of this version: the rules are compiled now, once, within a minute")
         started = time.monotonic()
-        world.trace = Announced(world, report)
+        world.trace = CompilationTrace(world, report)
         step(world)
         world.trace = None
         mark_compiled(_code_files(world))
@@ -148,7 +148,7 @@ def first_step(world: World, report: Callable[[str], None]) -> None:
 
 
 def run_member(
-    plan: Plan,
+    plan: RunPlan,
     folder: Path,
     member: int,
     threads: int = 1,
@@ -159,19 +159,19 @@ def run_member(
 
     Where another process computes it, this one waits, and computes only what is left.
     """
-    with hold_lock(lock_of(folder, member)):
+    with hold_lock(get_lock_path(folder, member)):
         if not is_finished(folder, plan, member):
             _run_member(plan, folder, member, threads, checkpoint_s, report or (lambda line: None))
-        return read_manifest(member_dir(folder, member))["failure"]
+        return read_manifest(get_member_dir(folder, member))["failure"]
 
 
-def _run_member(plan: Plan, folder: Path, member: int, threads: int, checkpoint_s: float, say: Callable) -> None:
+def _run_member(plan: RunPlan, folder: Path, member: int, threads: int, checkpoint_s: float, say: Callable) -> None:
     started = time.monotonic()
-    checkpoint = _checkpoint_dir(folder, member)
+    checkpoint = _get_checkpoint_dir(folder, member)
     manifest = {
         "kind": MEMBER_KIND,
         "member": member,
-        "seed": member_seed(plan.seed, member),
+        "seed": derive_member_seed(plan.seed, member),
         "hours": plan.hours,
         "failure": "",
     }
@@ -184,22 +184,24 @@ def _run_member(plan: Plan, folder: Path, member: int, threads: int, checkpoint_
             say(f"member {member + 1}: goes on from {format_duration(world.now_h)}")
         else:
             record.write_down(world, 0.0)
-            first_step(world, say)
+            take_first_step(world, say)
         _advance(world, round(plan.hours / world.dt_h), checkpoint, checkpoint_s, say, member)
         # The last state stays: with it the run can be prolonged.
-        _keep(world, checkpoint, compress=True)
-        arrays = recorded(world) | {f"tally_{name}": world.tallies[name] for name in _TALLIES if name in world.tallies}
+        _save_good_state(world, checkpoint, compress=True)
+        arrays = get_records(world) | {
+            f"tally_{name}": world.tallies[name] for name in _TALLIES if name in world.tallies
+        }
     except (ValueError, FloatingPointError, MemoryError) as error:
         manifest["failure"] = " ".join(str(error).split()) or type(error).__name__
         # The last checkpoint stays, and so does what was written down; tallies may have counted what went wrong.
         if world is not None:
-            arrays = recorded(world, finite_until_h(world))
+            arrays = get_records(world, finite_until_h(world))
     manifest["wall_s"] = round(time.monotonic() - started, 1)
-    with write_artifact(member_dir(folder, member), manifest) as target:
+    with write_artifact(get_member_dir(folder, member), manifest) as target:
         np.savez_compressed(target / "records.npz", **arrays)
 
 
-def _keep(world: World, checkpoint: Path, compress: bool = False) -> None:
+def _save_good_state(world: World, checkpoint: Path, compress: bool = False) -> None:
     """Saves a checkpoint; FloatingPointError, and the former one stays, when the state holds what is no number."""
     check_finite(world)
     save_checkpoint(world, checkpoint, compress=compress)
@@ -212,7 +214,7 @@ def _advance(world: World, steps: int, checkpoint: Path, checkpoint_s: float, sa
         step(world)
         now = time.monotonic()
         if now - saved >= checkpoint_s:
-            _keep(world, checkpoint)
+            _save_good_state(world, checkpoint)
             saved = time.monotonic()
         if now - said >= SAY_EVERY_S:
             said = now
@@ -222,35 +224,35 @@ def _advance(world: World, steps: int, checkpoint: Path, checkpoint_s: float, sa
             )
 
 
-def member_dir(folder: Path, member: int) -> Path:
+def get_member_dir(folder: Path, member: int) -> Path:
     """The folder of a finished member."""
     return folder / "members" / f"{member:04d}"
 
 
-def _checkpoint_dir(folder: Path, member: int) -> Path:
+def _get_checkpoint_dir(folder: Path, member: int) -> Path:
     return folder / "checkpoints" / f"{member:04d}"
 
 
-def lock_of(folder: Path, member: int) -> Path:
+def get_lock_path(folder: Path, member: int) -> Path:
     """The lock that the process holds which computes a member."""
     return folder / "checkpoints" / f"{member:04d}.lock"
 
 
-def is_finished(folder: Path, plan: Plan, member: int) -> bool:
+def is_finished(folder: Path, plan: RunPlan, member: int) -> bool:
     """Whether a member has lived as long as the plan says, or failed."""
-    manifest = read_manifest(member_dir(folder, member))
+    manifest = read_manifest(get_member_dir(folder, member))
     return manifest is not None and manifest.get("hours", plan.hours) >= plan.hours
 
 
-def kept_plan(folder: Path) -> Plan | None:
+def read_plan(folder: Path) -> RunPlan | None:
     """The plan of the run in a folder, None where there is none."""
     if not (folder / PLAN).is_file():
         return None
     stored = json.loads((folder / PLAN).read_text("utf-8"))
-    return Plan(**{**stored, "settings": tuple((name, value) for name, value in stored["settings"])})
+    return RunPlan(**{**stored, "settings": tuple((name, value) for name, value in stored["settings"])})
 
 
-def prepare_folder(folder: Path, plan: Plan, scenario: Path | None, resume: bool, replace: bool = False) -> None:
+def prepare_folder(folder: Path, plan: RunPlan, scenario: Path | None, resume: bool, replace: bool = False) -> None:
     """Makes the folder ready for a plan.
 
     A run that is there goes on with `resume` and is deleted with `replace`; without either the same plan, finished, is
@@ -258,7 +260,7 @@ def prepare_folder(folder: Path, plan: Plan, scenario: Path | None, resume: bool
     """
     if folder.is_file():
         raise ValueError(f"{folder} is a file, not a folder; choose another --out")
-    kept = kept_plan(folder)
+    kept = read_plan(folder)
     if kept is not None:
         for lock in sorted((folder / "checkpoints").glob("*.lock")):
             if process := find_lock_holder(lock):
@@ -271,8 +273,8 @@ def prepare_folder(folder: Path, plan: Plan, scenario: Path | None, resume: bool
         elif resume:
             _check_same(kept, plan, folder)
             for member in range(plan.members):
-                if (read_manifest(member_dir(folder, member)) or {}).get("failure"):
-                    shutil.rmtree(member_dir(folder, member))
+                if (read_manifest(get_member_dir(folder, member)) or {}).get("failure"):
+                    shutil.rmtree(get_member_dir(folder, member))
         elif read_manifest(folder) is None:
             raise ValueError(
                 f"{folder} holds an unfinished run; --resume goes on with it, --replace deletes it, or choose another --out"
@@ -307,7 +309,7 @@ _OTHER = {
 }
 
 
-def _check_same(kept: Plan, plan: Plan, folder: Path) -> None:
+def _check_same(kept: RunPlan, plan: RunPlan, folder: Path) -> None:
     """ValueError unless the plan on disk is this one, but for more members and years."""
     remedy = "go on with the same, or choose another --out"
     for key, wanted in asdict(plan).items():
@@ -331,13 +333,13 @@ def _check_same(kept: Plan, plan: Plan, folder: Path) -> None:
         )
 
 
-def unfinished(folder: Path, plan: Plan) -> list[int]:
+def find_unfinished(folder: Path, plan: RunPlan) -> list[int]:
     """The members that are still to be run."""
     return [member for member in range(plan.members) if not is_finished(folder, plan, member)]
 
 
 def run_members(
-    plan: Plan,
+    plan: RunPlan,
     folder: Path,
     *,
     processes: int = 0,
@@ -349,9 +351,9 @@ def run_members(
 
     ChildProcessError when a process was killed; what was finished, and the checkpoints of the others, stay.
     """
-    todo = unfinished(folder, plan)
+    todo = find_unfinished(folder, plan)
     if over == "ray":
-        return _over_ray(plan, folder, todo, checkpoint_s, report)
+        return _run_over_ray(plan, folder, todo, checkpoint_s, report)
     processes = min(processes or os.cpu_count() or 1, max(len(todo), 1))
     failures: dict[int, str] = {}
     done = 0
@@ -370,9 +372,9 @@ def run_members(
             ended(member, run_member(plan, folder, member, 0, checkpoint_s, report))
         return failures
     world, _ = build_member(plan, folder, todo[0], 1)
-    if needs_compiling(world):
+    if must_compile(world):
         # Once, here, lest every process compile the same.
-        first_step(world, report)
+        take_first_step(world, report)
     report(f"{len(todo)} members of {format_duration(plan.hours)}, {processes} at a time")
     left = TimeLeft(len(todo), processes)
     jobs = [(plan, folder, member, 1, checkpoint_s) for member in todo]
@@ -382,7 +384,7 @@ def run_members(
     return failures
 
 
-def _over_ray(plan, folder, todo, checkpoint_s, report) -> dict[int, str]:
+def _run_over_ray(plan, folder, todo, checkpoint_s, report) -> dict[int, str]:
     """As over processes; every machine of the cluster must see the run's folder."""
     import ray
 

@@ -69,7 +69,7 @@ class Difference:
         return self.base_gone != self.whatif_gone
 
 
-def paired(base_m, whatif_m, level: float = 0.9) -> Difference:
+def compare_paired(base_m, whatif_m, level: float = 0.9) -> Difference:
     """The difference of paired values [m] with its interval at this level."""
     import numpy as np
     from scipy.stats import t
@@ -101,7 +101,7 @@ def paired(base_m, whatif_m, level: float = 0.9) -> Difference:
     return replace(found, p=p)
 
 
-def beyond_chance(p_s, rate: float):
+def control_false_discoveries(p_s, rate: float):
     """Which of several tests stand (bool [s]) if a share of at most `rate` of those that do may be chance's.
 
     Benjamini and Hochberg's rule: of the k smallest of s probabilities, the largest k whose last is at most rate k / s. A
@@ -142,23 +142,23 @@ def check_pair(base, whatif) -> list[int]:
     return common
 
 
-def window_means(run, members: list[int], last_years: float):
+def compute_window_means(run, members: list[int], last_years: float):
     """Each member's mean numbers over the last years: float64 [m, s]."""
     rows = [run.members.index(member) for member in members]
     late = run.time_y > run.time_y[-1] - last_years + 1e-9
     return run.records["counts"][rows][:, late].mean(1)
 
 
-def compare(base, whatif, last_years: float = 1.0, level: float = 0.9) -> dict[str, Difference]:
+def compare_runs(base, whatif, last_years: float = 1.0, level: float = 0.9) -> dict[str, Difference]:
     """The differences in mean numbers of each species over the last years, and how each began and ended."""
     members = check_pair(base, whatif)
-    ours, theirs = window_means(base, members, last_years), window_means(whatif, members, last_years)
+    ours, theirs = compute_window_means(base, members, last_years), compute_window_means(whatif, members, last_years)
     start_m, base_end_m, whatif_end_m = (
         run.records["counts"][[run.members.index(member) for member in members], place]
         for run, place in ((base, 0), (base, -1), (whatif, -1))
     )
-    found = [paired(ours[:, i], theirs[:, i], level) for i in range(len(base.species))]
-    stand = beyond_chance([one.p for one in found], 1 - level)
+    found = [compare_paired(ours[:, i], theirs[:, i], level) for i in range(len(base.species))]
+    stand = control_false_discoveries([one.p for one in found], 1 - level)
     return {
         name: replace(
             found[i],
@@ -173,7 +173,7 @@ def compare(base, whatif, last_years: float = 1.0, level: float = 0.9) -> dict[s
     }
 
 
-def comparison_table(found: dict[str, Difference]):
+def make_comparison_table(found: dict[str, Difference]):
     """The differences as a polars frame, a row a species."""
     import polars as pl
 
@@ -199,7 +199,7 @@ def comparison_table(found: dict[str, Difference]):
     return pl.DataFrame(rows)
 
 
-def difference_series(base, whatif, level: float = 0.9):
+def make_difference_series(base, whatif, level: float = 0.9):
     """Mean difference with its interval at every record and species, as a polars frame."""
     import numpy as np
     import polars as pl

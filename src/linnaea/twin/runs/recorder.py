@@ -32,7 +32,7 @@ MOST_FRAMES = 64
 _FIRST_ROOM = 64
 
 
-def map_shape(world: World, side: int) -> tuple[int, int]:
+def compute_map_shape(world: World, side: int) -> tuple[int, int]:
     """Rows and columns of the maps: `side` along the longer side of the ground."""
     height, width = world.space.height_m, world.space.width_m
     longer = max(height, width)
@@ -58,7 +58,7 @@ class Record(Rule):
             raise ValueError(
                 f"every_h: {self.every_h:g} is shorter than a step of {world.dt_h:g} h; write down less often"
             )
-        s, t, shape = len(world.species), len(world.traits), map_shape(world, self.map_side)
+        s, t, shape = len(world.species), len(world.traits), compute_map_shape(world, self.map_side)
         world.add_array("record_n", np.zeros(1, np.int64))
         world.add_array("record_map", np.zeros((s, *shape)))
         for name, width, dtype in (
@@ -107,7 +107,7 @@ class Record(Rule):
         for index, name in enumerate(WEATHER):
             arrays["record_weather"][row, index] = world.fields[name].mean() if name in world.fields else np.nan
         for index in range(len(world.traits)):
-            mean, spread = _mean_and_spread(a.traits[slots, index].astype(np.float64), species, n)
+            mean, spread = _compute_mean_and_spread(a.traits[slots, index].astype(np.float64), species, n)
             arrays["record_traits"][row, :, index, 0], arrays["record_traits"][row, :, index, 1] = mean, spread
         if names := self._foods(world):
             total = world.arrays["food"].reshape(len(names), -1).sum(1)
@@ -139,7 +139,7 @@ class Record(Rule):
     def _follow(self, world: World, row: int) -> None:
         followed, a = world.arrays["record_followed"], world.agents
         if row == 0:
-            followed[:] = _spread_over_species(a.id[a.slots()], a.species[a.slots()], self.followed)
+            followed[:] = _choose_over_species(a.id[a.slots()], a.species[a.slots()], self.followed)
         for index, animal_id in enumerate(followed):
             slot = a.find(int(animal_id)) if animal_id else NO_SLOT
             place = (np.nan, np.nan) if slot == NO_SLOT else (a.x[slot], a.y[slot])
@@ -162,16 +162,16 @@ class Record(Rule):
         arrays["record_frames"][count] = np.minimum(here, np.iinfo(np.uint16).max)
         arrays["record_frame_h"][count] = now_h
         if names := self._foods(world):
-            layers = arrays["food"].reshape(len(names), *_layer_shape(world))
-            arrays["record_food_frames"][count] = on_grid(layers, here.shape[1:])
+            layers = arrays["food"].reshape(len(names), *_get_layer_shape(world))
+            arrays["record_food_frames"][count] = resample_layers(layers, here.shape[1:])
         arrays["record_frame_n"][0] = count + 1
 
 
-def _layer_shape(world: World) -> tuple[int, ...]:
+def _get_layer_shape(world: World) -> tuple[int, ...]:
     return next(iter(world.fields.values())).shape
 
 
-def on_grid(layers: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def resample_layers(layers: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Layers [l, r, c] on another grid, [l, R, C]: means where it is coarser, the cell around where it is finer."""
     for axis, wanted in ((1, shape[0]), (2, shape[1])):
         cells = layers.shape[axis]
@@ -184,7 +184,7 @@ def on_grid(layers: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return layers
 
 
-def _mean_and_spread(values: np.ndarray, species: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+def _compute_mean_and_spread(values: np.ndarray, species: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each species, nan where there is no animal: float64 [s], [s]."""
     count = np.bincount(species, minlength=n).astype(np.float64)
     count[count == 0] = np.nan
@@ -193,7 +193,7 @@ def _mean_and_spread(values: np.ndarray, species: np.ndarray, n: int) -> tuple[n
     return mean, np.sqrt(np.bincount(species, weights=rest * rest, minlength=n) / count)
 
 
-def _spread_over_species(ids: np.ndarray, species: np.ndarray, wanted: int) -> np.ndarray:
+def _choose_over_species(ids: np.ndarray, species: np.ndarray, wanted: int) -> np.ndarray:
     """The ids [wanted] of the first animals of each species in turn; 0 where there are not so many."""
     order = np.lexsort((ids, species))
     ids, species = ids[order], species[order]
@@ -203,7 +203,7 @@ def _spread_over_species(ids: np.ndarray, species: np.ndarray, wanted: int) -> n
     return np.concatenate([chosen, np.zeros(wanted - len(chosen), np.int64)])
 
 
-def recorded(world: World, until_h: float = math.inf) -> dict[str, np.ndarray]:
+def get_records(world: World, until_h: float = math.inf) -> dict[str, np.ndarray]:
     """The records of a world so far, by their names without `record_`, cut to what was written by an hour of its clock."""
     arrays, n = world.arrays, int(world.arrays["record_n"][0])
     rows = int(np.count_nonzero(arrays["record_time_h"][:n] <= until_h))

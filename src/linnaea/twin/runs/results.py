@@ -15,7 +15,7 @@ from linnaea.store import read_manifest
 from linnaea.twin.assembly.parameters import with_values
 from linnaea.twin.data.world_file import WorldData, load_world, select_animals, select_foods
 from linnaea.twin.engine.agents import HOURS_A_YEAR
-from linnaea.twin.runs.ensemble import Plan, kept_plan, member_dir, unfinished, world_hash
+from linnaea.twin.runs.ensemble import RunPlan, find_unfinished, get_member_dir, hash_world, read_plan
 from linnaea.twin.runs.recorder import SERIES
 from linnaea.twin.scenarios.scenario_file import read_scenario
 
@@ -29,7 +29,7 @@ class Run:
     """
 
     folder: Path
-    plan: Plan
+    plan: RunPlan
     data: WorldData
     species: tuple[str, ...]
     foods: tuple[str, ...]
@@ -49,7 +49,7 @@ class Run:
     def blocks(self) -> list[tuple[tuple[int, ...], dict[str, np.ndarray]]]:
         """Members and their whole records [m, k, …]: those that reached the end, then each that failed."""
         finished = [(self.members, self.records)] if self.whole else []
-        return finished + [((member,), _stack([records])) for member, records in self.broken.items()]
+        return finished + [((member,), _stack_records([records])) for member, records in self.broken.items()]
 
     def lived_h(self, member: int) -> float:
         """Hours from the start to the last record of a member; nan where there is none."""
@@ -75,16 +75,16 @@ _ONE_MEMBER = ("frames", "frame_h", "food_frames", "paths_m", "followed")
 def load_run(folder: Path | str) -> Run:
     """A run from its folder. FileNotFoundError or ValueError when it is none, is unfinished, or nothing was written down."""
     folder = Path(folder)
-    plan = kept_plan(folder)
+    plan = read_plan(folder)
     if plan is None:
         raise FileNotFoundError(f"{folder}: no run; give a folder that `linnaea twin run` wrote")
-    if left := unfinished(folder, plan):
+    if left := find_unfinished(folder, plan):
         raise ValueError(f"{folder}: {len(left)} of {plan.members} members are not finished; run again with --resume")
     failures, found = {}, {}
     for member in range(plan.members):
-        if failure := read_manifest(member_dir(folder, member))["failure"]:
+        if failure := read_manifest(get_member_dir(folder, member))["failure"]:
             failures[member] = failure
-        with np.load(member_dir(folder, member) / "records.npz") as stored_arrays:
+        with np.load(get_member_dir(folder, member) / "records.npz") as stored_arrays:
             arrays = {name: stored_arrays[name] for name in stored_arrays.files}
         if len(arrays.get("time_h", ())):
             found[member] = arrays
@@ -93,13 +93,13 @@ def load_run(folder: Path | str) -> Run:
             f"{folder}: no member wrote anything down; the first said: {next(iter(failures.values()), 'nothing')}"
         )
     data = with_values(load_world(plan.world), plan.settings)
-    if world_hash(data) != plan.world_hash:
+    if hash_world(data) != plan.world_hash:
         raise ValueError(
             f"{folder} was made with other data of world {plan.world!r}; run it again, or read it with the "
             "version that made it"
         )
-    members, rows = _used(found, failures)
-    cut = [_cut(found[member], rows) for member in members]
+    members, rows = _choose_members(found, failures)
+    cut = [_cut_records(found[member], rows) for member in members]
     whole = members[0] not in failures
     return Run(
         folder=folder,
@@ -109,14 +109,14 @@ def load_run(folder: Path | str) -> Run:
         foods=tuple(select_foods(data)),
         members=members,
         failures=failures,
-        records=_stack([_without(one, _ONE_MEMBER) for one in cut]),
+        records=_stack_records([_leave_out(one, _ONE_MEMBER) for one in cut]),
         frames={name: cut[0][name] for name in _ONE_MEMBER if name in cut[0]},
-        broken={member: _without(found[member], _ONE_MEMBER) for member in failures if member in found},
+        broken={member: _leave_out(found[member], _ONE_MEMBER) for member in failures if member in found},
         hours=plan.hours if whole else float(cut[0]["time_h"][-1]),
     )
 
 
-def _used(found: dict[int, dict[str, np.ndarray]], failures: dict[int, str]) -> tuple[tuple[int, ...], int]:
+def _choose_members(found: dict[int, dict[str, np.ndarray]], failures: dict[int, str]) -> tuple[tuple[int, ...], int]:
     """The members that means are over, and of how many records: the finished ones, else those with most records in common."""
     if finished := tuple(member for member in found if member not in failures):
         return finished, len(found[finished[0]]["time_h"])
@@ -125,14 +125,14 @@ def _used(found: dict[int, dict[str, np.ndarray]], failures: dict[int, str]) -> 
     return tuple(member for member, length in lengths.items() if length >= rows), rows
 
 
-def _cut(arrays: dict[str, np.ndarray], rows: int) -> dict[str, np.ndarray]:
+def _cut_records(arrays: dict[str, np.ndarray], rows: int) -> dict[str, np.ndarray]:
     """Records cut to their first rows."""
     return {name: array[:rows] if name in SERIES else array for name, array in arrays.items()}
 
 
-def _without(arrays: dict[str, np.ndarray], names: Sequence[str]) -> dict[str, np.ndarray]:
+def _leave_out(arrays: dict[str, np.ndarray], names: Sequence[str]) -> dict[str, np.ndarray]:
     return {name: array for name, array in arrays.items() if name not in names}
 
 
-def _stack(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+def _stack_records(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
