@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from linnaea.twin.assembly.world_builder import build_world
-from linnaea.twin.data.world_file import WorldData, load_world
+from linnaea.twin.data.world_data import WorldData
+from linnaea.twin.data.world_file import load_world
 from linnaea.twin.engine.world import World
 
 
@@ -17,7 +18,7 @@ def changed(
     if settings:
         data = dataclasses.replace(data, settings=dataclasses.replace(data.settings, **settings))
     for species, values in (animals or {}).items():
-        from linnaea.twin.data.world_file import Animal
+        from linnaea.twin.data.world_settings import Animal
 
         own = dataclasses.replace(data.animals.get(species, Animal()), **values)
         data = dataclasses.replace(data, animals={**data.animals, species: own})

@@ -250,7 +250,7 @@ def metabolic_scaling(days: int = 30, area_share: float = 0.05) -> Iterator[Resu
     claim = (
         f"Kleiber, respiration of a grown animal of {seen.sum()} species of the savanna: slope on mass, 95 % interval"
     )
-    yield Result(claim=claim, expected=0.75, obtained=fit["slope"], tolerance=(fit["high"] - fit["low"]) / 2)
+    yield Result(claim=claim, expected=0.75, obtained=fit.slope, tolerance=(fit.high - fit.low) / 2)
 
 
 def generations(capacity: int = 15_000, settle: int = 40, last: int = 60, n_seeds: int = 8) -> Iterator[Result]:

@@ -19,7 +19,8 @@ from linnaea.census.observations import read_observations
 from linnaea.twin.assembly.world_builder import build_world
 from linnaea.twin.data.foodweb import load_bundled_web
 from linnaea.twin.data.species import load_bundled_species
-from linnaea.twin.data.world_file import load_world, select_animals
+from linnaea.twin.data.world_data import select_animals
+from linnaea.twin.data.world_file import load_world
 from linnaea.twin.engine.world import advance
 from linnaea.twin.field.sensors import CameraTraps, Collars, StripCounts
 from linnaea.twin.field.survey_file import Survey, attach_survey

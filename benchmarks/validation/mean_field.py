@@ -205,8 +205,8 @@ def scaling(n_species: int = 60) -> Iterator[Result]:
         yield Result(
             claim=f"{claim}: slope on mass, 95 % interval",
             expected=expected,
-            obtained=fit["slope"],
-            tolerance=(fit["high"] - fit["low"]) / 2,
+            obtained=fit.slope,
+            tolerance=(fit.high - fit.low) / 2,
         )
 
 

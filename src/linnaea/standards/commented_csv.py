@@ -1,4 +1,4 @@
-"""CSV tables that people write by hand: with a heading, and with remarks in lines that begin with #."""
+"""CSV tables written by hand: a heading row, and comments in lines that begin with #."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from pathlib import Path
 
 
 def read_csv_text(path: Path, what: str, columns: str) -> str:
-    """The text of a CSV file. FileNotFoundError and ValueError say what it should be."""
+    """Return the text of a CSV file.
+
+    `what` names the table and `columns` its columns in errors. Raise FileNotFoundError if there is no file and
+    ValueError if it is not UTF-8.
+    """
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no {what}; give a CSV file with the columns {columns}")
+        raise FileNotFoundError(f"{path}: no {what} found; give a CSV file with the columns {columns}")
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -19,13 +23,13 @@ def read_csv_text(path: Path, what: str, columns: str) -> str:
 
 
 def parse_rows(text: str) -> csv.DictReader:
-    """The rows of a table's text without its remarks."""
+    """Return the rows of a table's text without comments and empty lines."""
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     return csv.DictReader(io.StringIO("\n".join(lines)), restkey="", restval="")
 
 
 def check_width(row: Mapping[str, str], where: str) -> None:
-    """Nothing; ValueError for a row with more cells than the table has columns, which a comma in a name makes."""
+    """Raise ValueError for a row with more cells than columns; an unquoted comma in a name causes it."""
     if "" in row:
         first = next(iter(row.values()))
         raise ValueError(

@@ -6,16 +6,8 @@ import numpy as np
 import pytest
 
 from linnaea.twin.assembly.world_builder import build_world, check_size
-from linnaea.twin.data.world_file import (
-    compute_start_counts,
-    copy_world,
-    find_small_groups,
-    list_bundled_worlds,
-    list_values,
-    load_world,
-    map_scientific_names,
-    parse_world,
-)
+from linnaea.twin.data.world_data import compute_start_counts, find_small_groups, list_values, map_scientific_names
+from linnaea.twin.data.world_file import copy_world, list_bundled_worlds, load_world, parse_world
 from linnaea.twin.engine.checkpoint import load_checkpoint, save_checkpoint
 from linnaea.twin.engine.world import step
 from linnaea.twin.scenarios.scenario_file import attach, parse_scenario
@@ -147,7 +139,7 @@ def test_bad_worlds_are_refused_in_one_line():
         ({"grade": "sure"}, "grade 'sure'"),
         ({"ground": {"width_km": -1.0, "height_km": 1.0}}, "width_km -1"),
         ({"ground": {"width_km": 1.0}}, "height_km"),
-        ({"pools": ["clover"]}, "pool 'clover' is no animal"),
+        ({"pools": ["clover"]}, "pool 'clover' must be an animal"),
         ({"animals": {"unicorn": {}}}, "'unicorn' is not in the food web"),
         ({"animals": {"rabbit": {"count": -3.0}}}, "count -3"),
         ({"animals": {"rabbit": {"half": 0.0}}}, "half 0 is impossible"),
@@ -158,17 +150,17 @@ def test_bad_worlds_are_refused_in_one_line():
         ({"name": "atlantis"}, "'atlantis'"),
         (
             {"ground": {"width_km": "three", "height_km": 1.0}},
-            "^world: ground.width_km 'three' is no number; write one",
+            "^world: ground.width_km must be a number, not 'three'; write it",
         ),
         ({"ground": {"height_km": 1.0}}, "^world: ground.width_km is missing; write it"),
-        ({"landscape": {"rain_mm": 60}}, "^world: landscape.rain_mm 60 is no list of numbers; write"),
+        ({"landscape": {"rain_mm": 60}}, "^world: landscape.rain_mm must be a list of numbers, not 60; write"),
         (
             {"animals": {"rabbit": {"free_ranging": 1}}},
-            "^world: animals.rabbit.free_ranging 1 is no yes or no; write true",
+            "^world: animals.rabbit.free_ranging must be true or false, not 1; write true",
         ),
-        ({"animals": 3}, r"^world: animals 3 is no table; head it with \[animals\]"),
-        ({"foods": {"clover": 2}}, r"^world: foods.clover 2 is no table; head it with \[foods.clover\]"),
-        ({"pools": "clover"}, "^world: pools 'clover' is no list"),
+        ({"animals": 3}, r"^world: animals must be a table, not 3; head it with \[animals\]"),
+        ({"foods": {"clover": 2}}, r"^world: foods.clover must be a table, not 2; head it with \[foods.clover\]"),
+        ({"pools": "clover"}, "^world: pools must be a list, not 'clover'"),
     ):
         with pytest.raises(ValueError, match=says) as caught:
             parse_world(good | change)
@@ -199,7 +191,7 @@ def test_a_world_of_ones_own_has_its_tables_beside_it(tmp_path):
 def test_a_copy_of_a_world_is_that_world(tmp_path, name):
     copy_world(name, tmp_path / "own")
     assert repr(load_world(tmp_path / "own")) == repr(load_world(name))
-    with pytest.raises(ValueError, match="is there; choose another --copy"):
+    with pytest.raises(ValueError, match="exists; choose another --copy"):
         copy_world(name, tmp_path / "own")
 
 

@@ -65,17 +65,17 @@ def test_who_feeds_on_carcasses_stands_above_those_who_died():
         (GOOD.replace("fox,hare,,,unverified\n", ""), ("'fox'", "nothing to eat", "add a link")),
         (GOOD + "wolf,hars,,,unverified\n", ("'hars'", "unknown", "did you mean hare")),
         (GOOD + "wolf,dragon,,,unverified\n", ("'dragon'", "unknown", "add it to the species table")),
-        (GOOD + "wolf,hare,,,unverified\n", ("wolf eats hare", "twice")),
+        (GOOD + "wolf,hare,,,unverified\n", ("wolf eats hare", "two rows")),
         (GOOD + "grass,hare,,,unverified\n", ("grass eats hare", "eats nothing")),
         (GOOD + "hare,fox,,,unverified\n", ("hare eats fox", "grazer does not eat animals")),
-        (GOOD + "wolf,wolf,,,unverified\n", ("a ring", "wolf eats wolf", "loop = yes")),
-        (GOOD + "fox,wolf,,,unverified\n", ("a ring", "fox eats wolf eats fox", "loop = yes")),
+        (GOOD + "wolf,wolf,,,unverified\n", ("a cycle", "wolf eats wolf", "loop = yes")),
+        (GOOD + "fox,wolf,,,unverified\n", ("a cycle", "fox eats wolf eats fox", "loop = yes")),
         (
             "hare,grass,,,unverified\nfox,wolf,,yes,unverified\nwolf,fox,,,unverified\n",
             ("'fox'", "leads to a plant"),
         ),
         (GOOD.replace("fox,3", "fox,-3"), ("wolf eats fox", "preference", "-3", "write a value")),
-        (GOOD.replace("fox,3", "fox,x"), ("wolf eats fox", "preference", "'x'", "no number")),
+        (GOOD.replace("fox,3", "fox,x"), ("wolf eats fox", "preference", "'x'", "must be a number")),
         (GOOD + "wolf,carrion,,maybe,unverified\n", ("loop", "'maybe'", "yes")),
         (GOOD + "wolf,carrion,,,\n", ("wolf eats carrion", "grade")),
     ],
@@ -127,19 +127,19 @@ def test_rings_of_masses_are_declared():
 def test_the_webs_that_come_with_the_program_are_whole(world):
     whole = load_bundled_web(world, load_bundled_species())
     drawing = lay_out_web(whole)
-    assert {node["name"] for node in drawing["nodes"]} == set(whole.species)
-    assert len(drawing["edges"]) == len(whole.links)
-    for node in drawing["nodes"]:
-        assert 0 <= node["x"] <= 1 and 0 <= node["y"] <= 1
-        basal = whole.species[node["name"]].basal and node["name"] != "carcass"
-        assert (node["level"] == pytest.approx(1)) == basal
+    assert {node.name for node in drawing.nodes} == set(whole.species)
+    assert len(drawing.edges) == len(whole.links)
+    for node in drawing.nodes:
+        assert 0 <= node.x <= 1 and 0 <= node.y <= 1
+        basal = whole.species[node.name].basal and node.name != "carcass"
+        assert (node.level == pytest.approx(1)) == basal
 
 
 def test_a_drawing_shows_flows_and_biomass_by_area():
     flows = {("hare", "grass"): 100, ("fox", "hare"): 25, ("wolf", "hare"): 0, ("wolf", "fox"): 1}
     drawing = lay_out_web(web(GOOD), flows, {"grass": 400, "hare": 100})
-    width = {(edge["predator"], edge["prey"]): edge["width"] for edge in drawing["edges"]}
-    size = {node["name"]: node["size"] for node in drawing["nodes"]}
+    width = {(edge.predator, edge.prey): edge.width for edge in drawing.edges}
+    size = {node.name: node.size for node in drawing.nodes}
     assert width == pytest.approx(
         {("hare", "grass"): 1, ("fox", "hare"): 0.5, ("wolf", "hare"): 0, ("wolf", "fox"): 0.1}
     )

@@ -65,7 +65,7 @@ def test_life_tables_that_cannot_be():
         make_leslie_matrix([1, 1], [1.2])
     with pytest.raises(ValueError, match="one survival less"):
         make_leslie_matrix([1, 1], [0.2, 0.3])
-    with pytest.raises(ValueError, match="acacia: a woody has no life table"):
+    with pytest.raises(ValueError, match="acacia: diet .woody. has no life table"):
         make_life_table(load_bundled_species()["acacia"])
     with pytest.raises(ValueError, match="too short"):
         make_life_table(load_bundled_species()["fruit fly"])

@@ -93,7 +93,7 @@ def test_a_table_that_cannot_be_read_says_why(tmp_path):
         parse_species("name,diet,body_mass_kg,grade,weight\n")
     with pytest.raises(ValueError, match="column 'diet' is missing"):
         parse_species("name,body_mass_kg,grade\n")
-    with pytest.raises(ValueError, match="'lion' stands there twice"):
+    with pytest.raises(ValueError, match="'lion' has two rows"):
         parse_species(table(*["lion,Panthera leo,carnivore,150,,,,,unverified"] * 2))
     with pytest.raises(ValueError, match="no species"):
         parse_species(HEAD)

@@ -13,16 +13,14 @@ from collections.abc import Iterable
 from linnaea.options import nearest
 from linnaea.twin.data.foodweb import FoodWeb
 from linnaea.twin.data.species import NUMERIC
-from linnaea.twin.data.world_file import (
-    Animal,
-    Food,
+from linnaea.twin.data.world_data import (
     WorldData,
-    check_number,
     compute_start_counts,
     map_scientific_names,
     select_animals,
     select_foods,
 )
+from linnaea.twin.data.world_settings import Animal, Food, check_number
 
 _PLAIN = ("settings", "landscape", "ground")
 
@@ -167,7 +165,7 @@ def _with_value(data: WorldData, name: str, value: float) -> WorldData:
         return dataclasses.replace(data, **{table: dataclasses.replace(old, **{rest: _as(getattr(old, rest), value)})})
     one, field = rest.rsplit(".", 1)
     if table == "species":
-        low, high = NUMERIC[field]["low"], NUMERIC[field]["high"]
+        low, high = NUMERIC[field].low, NUMERIC[field].high
         if not low <= value <= high:
             raise ValueError(f"{name} {value:g} is impossible; choose {low:g} to {high:g}")
         species = dict(data.web.species)

@@ -12,7 +12,8 @@ import numpy as np
 
 from linnaea.twin.data.allometry import LAWS
 from linnaea.twin.data.species import Species
-from linnaea.twin.data.world_file import Animal, Food, WorldData, select_animals, select_foods
+from linnaea.twin.data.world_data import WorldData, select_animals, select_foods
+from linnaea.twin.data.world_settings import Animal, Food
 from linnaea.twin.engine.agents import HOURS_A_YEAR
 from linnaea.twin.engine.neighbours import Space
 from linnaea.twin.rules.energy_budget import FAT_KJ_PER_KG, PLANT_KJ_PER_KG, TISSUE_KJ_PER_KG

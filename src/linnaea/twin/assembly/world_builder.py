@@ -12,7 +12,8 @@ import numpy as np
 from linnaea.store import hash_bytes
 from linnaea.twin.assembly.layers import make_layers
 from linnaea.twin.assembly.rule_parameters import parameter_tables
-from linnaea.twin.data.world_file import WorldData, compute_start_counts, load_world, select_animals, select_foods
+from linnaea.twin.data.world_data import WorldData, compute_start_counts, select_animals, select_foods
+from linnaea.twin.data.world_file import load_world
 from linnaea.twin.engine.neighbours import Space
 from linnaea.twin.engine.world import Rule, World
 from linnaea.twin.rules.disease import CountContacts, ProgressDisease

@@ -118,7 +118,7 @@ def main(config: AssimilateConfig) -> int:
 
 def _make_members(config: AssimilateConfig, data):
     from linnaea.twin.assembly.world_builder import build_world
-    from linnaea.twin.data.world_file import compute_start_counts
+    from linnaea.twin.data.world_data import compute_start_counts
     from linnaea.twin.inference.ensemble_members import NOISE_LEVELS, DiscreteModelMembers, Spread, WorldMembers
 
     spread = Spread(start=config.start_sd, parameter=config.parameter_sd, noise=config.noise)

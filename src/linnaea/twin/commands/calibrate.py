@@ -113,7 +113,8 @@ def main(config: CalibrateConfig) -> int:
 
     from linnaea.twin.assembly.parameters import describe_out_of_range, full_name, read_range
     from linnaea.twin.commands.run import TwinRunConfig, log_small_groups, make_plan, say
-    from linnaea.twin.data.world_file import load_world, map_scientific_names, select_animals
+    from linnaea.twin.data.world_data import map_scientific_names, select_animals
+    from linnaea.twin.data.world_file import load_world
     from linnaea.twin.engine.agents import HOURS_A_YEAR
     from linnaea.twin.inference.abc_smc import infer_posterior
     from linnaea.twin.reports.study_reports import write_calibration

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from linnaea.options import field_help
 from linnaea.twin.data.landscape import Landscape
-from linnaea.twin.data.world_file import TOP_KEYS, Animal, Food, Ground, Settings
+from linnaea.twin.data.world_file import TOP_KEYS
+from linnaea.twin.data.world_settings import Animal, Food, Ground, Settings
 from linnaea.twin.scenarios.scenario_file import format_schema
 
 TABLES = {"ground": Ground, "landscape": Landscape, "settings": Settings, "foods.NAME": Food, "animals.NAME": Animal}

@@ -125,7 +125,8 @@ def make_plan(config: TwinRunConfig):
 
 def log_small_groups(config) -> None:
     """Says which species the area of a run leaves less than one group of."""
-    from linnaea.twin.data.world_file import find_small_groups, load_world, select_animals
+    from linnaea.twin.data.world_data import find_small_groups, select_animals
+    from linnaea.twin.data.world_file import load_world
 
     data = load_world(config.world)
     if found := find_small_groups(data, config.area):

@@ -130,7 +130,8 @@ def main(config: SensitivityConfig) -> int:
     from linnaea.store import atomic_path
     from linnaea.twin.assembly.parameters import describe_out_of_range, full_name, grade_of, read_range
     from linnaea.twin.commands.run import TwinRunConfig, log_small_groups, make_plan, say
-    from linnaea.twin.data.world_file import load_world, select_animals
+    from linnaea.twin.data.world_data import select_animals
+    from linnaea.twin.data.world_file import load_world
     from linnaea.twin.reports.study_reports import write_sensitivity
     from linnaea.twin.runs.design_points import run_points
 

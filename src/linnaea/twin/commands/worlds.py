@@ -41,7 +41,8 @@ def main(config: WorldsConfig) -> int:
 def show_world(config: WorldsConfig) -> None:
     """Prints one world."""
     from linnaea.twin.assembly.parameters import compute_defaults, get_value, grade_of, parameter_names
-    from linnaea.twin.data.world_file import compute_start_counts, copy_world, load_world, select_foods
+    from linnaea.twin.data.world_data import compute_start_counts, select_foods
+    from linnaea.twin.data.world_file import copy_world, load_world
 
     data = load_world(config.world)
     if config.copy:

@@ -1,8 +1,8 @@
-"""Who eats whom: a food web from a table or from body masses, checked, with trophic levels and data to draw it.
+"""Food webs, from a table or from body masses: checks, trophic levels, and a layout to draw them.
 
-A table is a CSV file with the columns predator, prey and grade, and where they are known preference,
-max_ingestion_per_y, hill, efficiency and loop. A web that comes back to where it began
-(cannibalism, two that eat each other) is refused unless a link of the ring says loop = yes.
+A table is a CSV file with the columns predator, prey and grade, and the optional columns preference, max_ingestion_per_y,
+hill, efficiency and loop. Cycles (cannibalism, two species that eat each other) are refused unless one of the links of the
+cycle is declared with loop = yes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from importlib import resources
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,29 +24,29 @@ from linnaea.twin.data.evidence import ALLOMETRIC, check_grade
 from linnaea.twin.data.species import EATS, Species
 
 CARCASS = "carcass"
-"name of the bodies of the dead, which stand as high as who they were"
+"name of the species of dead bodies; its trophic level is that of the animals that died"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Feeding:
-    """One arrow of the web; what is nan is computed from body mass where it is needed."""
+    """One link of the web; a value that is nan is computed from body mass where it is needed."""
 
     predator: str
-    "who eats"
+    "species that eats"
     prey: str
-    "what is eaten"
+    "species that is eaten"
     preference: float = 1.0
-    "weight of this food among all of the predator's at equal biomass"
+    "weight of this food among the predator's foods at equal biomass"
     max_ingestion_per_y: float = math.nan
-    "most food a year as multiples of the predator's mass"
+    "greatest intake in a year as a multiple of the predator's mass"
     hill: float = 1.0
-    "exponent of the functional response: 1 is type II, 2 type III"
+    "exponent of the functional response: 1 for Holling's type II, 2 for type III"
     efficiency: float = math.nan
-    "share of the food that becomes body"
+    "share of the food that becomes body mass"
     loop: bool = False
-    "declared part of a ring"
+    "whether the link is a declared part of a cycle"
     grade: str = "unverified"
-    "how well the link is known"
+    "grade: how well the link is known"
 
 
 _RANGES = {
@@ -58,20 +59,22 @@ _RANGES = {
 
 @dataclass(frozen=True, kw_only=True)
 class FoodWeb:
-    """Species by name and the links between them; checked when it is made."""
+    """Species and the links between them, checked when the web is made."""
 
     species: Mapping[str, Species]
+    "species by name"
     links: tuple[Feeding, ...]
+    "who eats whom"
 
     def __post_init__(self) -> None:
         check_web(self.species, self.links)
 
     def diet(self, name: str) -> tuple[Feeding, ...]:
-        """The links of a predator."""
+        """Return the links of a predator."""
         return tuple(link for link in self.links if link.predator == name)
 
     def without(self, *names: str) -> FoodWeb:
-        """The web after these species are gone, and all that starve for it."""
+        """Return the web without these species and without all that starve in consequence."""
         for name in names:
             _get_species(name, self.species, "remove")
         gone = set(names) | set(find_starving(self, names))
@@ -82,7 +85,7 @@ class FoodWeb:
 
 
 def read_web(path: Path | str, species: Mapping[str, Species]) -> FoodWeb:
-    """The web of a CSV table, with those of `species` that it names. ValueError in one line for what cannot be."""
+    """Return the web of a CSV table with the species that it names. Raise ValueError for an impossible web."""
     path = Path(path)
     return _select_web(
         parse_links(read_csv_text(path, "food web", "predator, prey, grade"), path.name), species, path.name
@@ -90,7 +93,7 @@ def read_web(path: Path | str, species: Mapping[str, Species]) -> FoodWeb:
 
 
 def load_bundled_web(world: str, species: Mapping[str, Species]) -> FoodWeb:
-    """The web of a bundled world, with those of `species` that it names."""
+    """Return the web of a bundled world with the species that it names."""
     table = resources.files("linnaea.twin").joinpath(f"tables/{world}_web.csv")
     if not table.is_file():
         raise ValueError(f"food web {world!r} is not bundled; give the path of a table")
@@ -105,7 +108,7 @@ def _select_web(links: tuple[Feeding, ...], species: Mapping[str, Species], wher
 
 
 def parse_links(text: str, where: str = "food web") -> tuple[Feeding, ...]:
-    """The links of a table's text; `where` begins an error."""
+    """Return the links of a table's text. Errors begin with `where`."""
     rows = parse_rows(text)
     names = [f.name for f in fields(Feeding)]
     for column in rows.fieldnames or ():
@@ -114,29 +117,41 @@ def parse_links(text: str, where: str = "food web") -> tuple[Feeding, ...]:
     for column in ("predator", "prey", "grade"):
         if column not in (rows.fieldnames or ()):
             raise ValueError(f"{where}: column {column!r} is missing; every link needs predator, prey and grade")
-    links = []
-    for row in rows:
-        check_width(row, where)
-        given = {key: value.strip() for key, value in row.items() if value.strip()}
-        at = f"{where}: {given.get('predator', '?')} eats {given.get('prey', '?')}"
-        for key, (low, high) in _RANGES.items():
-            if key in given:
-                given[key] = _parse_number(given[key], key, low, high, at)
-        given["grade"] = check_grade(given.get("grade", ""), at)
-        given["loop"] = {"": False, "no": False, "yes": True}.get(given.get("loop", ""))
-        if given["loop"] is None:
-            raise ValueError(f"{at}: loop {row['loop']!r} is neither yes nor no; write yes for a declared ring")
-        if not given.get("predator") or not given.get("prey"):
-            raise ValueError(f"{at}: a link needs predator and prey; fill both cells")
-        links.append(Feeding(**given))
-    return tuple(links)
+    return tuple(_parse_link(row, where) for row in rows)
+
+
+def _parse_link(row: Mapping[str, str], where: str) -> Feeding:
+    check_width(row, where)
+    given = {key: value.strip() for key, value in row.items() if value.strip()}
+    at = f"{where}: {given.get('predator', '?')} eats {given.get('prey', '?')}"
+    numbers = {
+        key: _parse_number(given.pop(key), key, low, high, at) for key, (low, high) in _RANGES.items() if key in given
+    }
+    given["grade"] = check_grade(given.get("grade", ""), at)
+    loop = {"": False, "no": False, "yes": True}.get(given.pop("loop", ""))
+    if loop is None:
+        raise ValueError(f"{at}: loop must be yes or no, not {row['loop']!r}; write yes for a declared cycle")
+    if not given.get("predator") or not given.get("prey"):
+        raise ValueError(f"{at}: a link needs predator and prey; fill both cells")
+    return Feeding(**given, **numbers, loop=loop)
+
+
+def _parse_number(text: str, key: str, low: float, high: float, at: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"{at}: {key} must be a number, not {text!r}") from None
+    if not low <= value <= high:
+        raise ValueError(f"{at}: {key} {text} is impossible; write a value of {low:g} to {high:g}")
+    return value
 
 
 def build_web_from_masses(species: Mapping[str, Species], constants: NetworkConstants = NETWORK) -> FoodWeb:
-    """The web in which an animal eats the animals that it would catch by mass, and basal species by its diet.
+    """Return the web in which each animal eats the animals that its mass lets it catch, and basal species by its diet.
 
-    Catching follows `compute_capture_success`; the preference is its value. `constants.optimal_ratio` is 100 after Schneider
-    and Brose; large carnivores of mammals live nearer 1. Rings are kept and declared.
+    An animal is prey if `compute_capture_success` is at least `constants.cutoff`; its value is the preference. The
+    optimal mass ratio is 100 after Schneider and Brose; for large mammalian carnivores it is nearer to 1. Cycles are kept
+    and declared.
     """
     links = []
     for eater in species.values():
@@ -150,34 +165,18 @@ def build_web_from_masses(species: Mapping[str, Species], constants: NetworkCons
                 links.append(
                     Feeding(predator=eater.name, prey=food.name, preference=share, grade=f"{ALLOMETRIC} capture")
                 )
-    rings = {pair for ring in find_rings(links) for pair in list_ring_links(ring)}
-    while rings:
-        links = [replace(link, loop=link.loop or (link.predator, link.prey) in rings) for link in links]
-        rings = {pair for ring in find_rings(link for link in links if not link.loop) for pair in list_ring_links(ring)}
+    ring_links = {pair for ring in find_rings(links) for pair in list_ring_links(ring)}
+    while ring_links:
+        links = [replace(link, loop=link.loop or (link.predator, link.prey) in ring_links) for link in links]
+        open_links = (link for link in links if not link.loop)
+        ring_links = {pair for ring in find_rings(open_links) for pair in list_ring_links(ring)}
     return FoodWeb(species=species, links=tuple(links))
 
 
 def check_web(species: Mapping[str, Species], links: Iterable[Feeding]) -> None:
-    """Nothing; ValueError in one line for the first unknown species, impossible link, starving animal or undeclared
-    ring.
-    """
+    """Raise ValueError for the first unknown species, impossible link, starving animal or undeclared cycle."""
     links = tuple(links)
-    seen: set[tuple[str, str]] = set()
-    for link in links:
-        at = f"{link.predator} eats {link.prey}"
-        eater, food = _get_species(link.predator, species, at), _get_species(link.prey, species, at)
-        if (link.predator, link.prey) in seen:
-            raise ValueError(f"food web: {at} stands there twice; remove one of the links")
-        seen.add((link.predator, link.prey))
-        if eater.basal:
-            raise ValueError(
-                f"food web: {at}, but its diet {eater.diet!r} is that of one that eats nothing; remove the link"
-            )
-        if food.kind not in EATS[eater.diet]:
-            what = "animals" if food.kind == "animal" else food.kind
-            raise ValueError(
-                f"food web: {at}, but a {eater.diet} does not eat {what}; remove the link or change its diet"
-            )
+    _check_links(species, links)
     fed = {link.predator for link in links}
     for name, one in species.items():
         if not one.basal and name not in fed:
@@ -192,8 +191,25 @@ def check_web(species: Mapping[str, Species], links: Iterable[Feeding]) -> None:
     for ring in find_rings(link for link in links if not link.loop):
         path = " eats ".join([*ring, ring[0]])
         raise ValueError(
-            f"food web: a ring, {path}; write loop = yes at one of these links if it is meant, or remove one"
+            f"food web: a cycle, {path}; write loop = yes at one of these links if it is meant, or remove one"
         )
+
+
+def _check_links(species: Mapping[str, Species], links: Iterable[Feeding]) -> None:
+    seen: set[tuple[str, str]] = set()
+    for link in links:
+        at = f"{link.predator} eats {link.prey}"
+        eater, food = _get_species(link.predator, species, at), _get_species(link.prey, species, at)
+        if (link.predator, link.prey) in seen:
+            raise ValueError(f"food web: {at} has two rows; remove one of them")
+        seen.add((link.predator, link.prey))
+        if eater.basal:
+            raise ValueError(f"food web: {at}, but diet {eater.diet!r} means that it eats nothing; remove the link")
+        if food.kind not in EATS[eater.diet]:
+            what = "animals" if food.kind == "animal" else food.kind
+            raise ValueError(
+                f"food web: {at}, but a {eater.diet} does not eat {what}; remove the link or change its diet"
+            )
 
 
 def _get_species(name: str, species: Mapping[str, Species], at: str) -> Species:
@@ -204,7 +220,7 @@ def _get_species(name: str, species: Mapping[str, Species], at: str) -> Species:
 
 
 def _find_unreached(species: Mapping[str, Species], links: Iterable[Feeding], gone: Iterable[str] = ()) -> list[str]:
-    """Animals that no chain of food joins to a basal species."""
+    """Return the animals that no food chain connects to a basal species."""
     gone = set(gone)
     alive = {name for name, one in species.items() if one.basal and name not in gone}
     links, grew = [link for link in links if link.predator not in gone], True
@@ -216,12 +232,12 @@ def _find_unreached(species: Mapping[str, Species], links: Iterable[Feeding], go
 
 
 def find_starving(web: FoodWeb, gone: Iterable[str]) -> list[str]:
-    """Species that lose all food when those of `gone` are missing, without them."""
+    """Return the species that lose all their food when the species of `gone` are missing."""
     return _find_unreached(web.species, web.links, gone)
 
 
 def find_rings(links: Iterable[Feeding]) -> list[list[str]]:
-    """Rings of the links, the shortest through each species that is in one, each once: names, eater before eaten."""
+    """Return the shortest cycle through each species, each cycle once, as names with the eater before the eaten."""
     eaten: dict[str, list[str]] = {}
     for link in links:
         eaten.setdefault(link.predator, []).append(link.prey)
@@ -235,6 +251,7 @@ def find_rings(links: Iterable[Feeding]) -> list[list[str]]:
 
 
 def _find_ring(start: str, eaten: Mapping[str, list[str]]) -> list[str]:
+    """Return the shortest cycle through a species by breadth-first search, or an empty list."""
     before: dict[str, str] = {}
     queue = deque([start])
     while queue:
@@ -252,58 +269,85 @@ def _find_ring(start: str, eaten: Mapping[str, list[str]]) -> list[str]:
 
 
 def list_ring_links(ring: list[str]) -> list[tuple[str, str]]:
-    """(predator, prey) of every link of a ring."""
+    """Return (predator, prey) of every link of a cycle."""
     return list(zip(ring, [*ring[1:], ring[0]], strict=True))
 
 
 def compute_trophic_levels(web: FoodWeb, flows: Mapping[tuple[str, str], float] | None = None) -> dict[str, float]:
-    """Level of each species: 1 for basal ones, else 1 + the mean of its food, by preference or by flows (predator,
-    prey). Carcasses, which are animals, stand at the mean level of the animals that do not feed on them.
+    """Return the trophic level of each species: 1 for basal species, else 1 + the mean level of its food.
+
+    The mean is weighted by preference, or by the flow of (predator, prey) if `flows` is given. Carcasses have the mean
+    level of the animals that do not feed on them.
     """
     names = list(web.species)
-    place = {name: index for index, name in enumerate(names)}
+    row = {name: index for index, name in enumerate(names)}
     share_ij = np.zeros((len(names), len(names)))
     for link in web.links:
         weight = link.preference if flows is None else flows.get((link.predator, link.prey), 0.0)
-        share_ij[place[link.predator], place[link.prey]] = weight
+        share_ij[row[link.predator], row[link.prey]] = weight
     total_i = share_ij.sum(1)
     # A predator that ate nothing keeps the level of its diet.
     for link in web.links:
-        if total_i[place[link.predator]] == 0:
-            share_ij[place[link.predator], place[link.prey]] = link.preference
+        if total_i[row[link.predator]] == 0:
+            share_ij[row[link.predator], row[link.prey]] = link.preference
     above_i = np.ones(len(names))
     scavengers = {link.predator for link in web.links if link.prey == CARCASS}
-    bodies = [place[name] for name, one in web.species.items() if not one.basal and name not in scavengers]
+    bodies = [row[name] for name, one in web.species.items() if not one.basal and name not in scavengers]
     if scavengers and bodies:
-        share_ij[place[CARCASS], bodies] = 1.0
-        above_i[place[CARCASS]] = 0.0
+        share_ij[row[CARCASS], bodies] = 1.0
+        above_i[row[CARCASS]] = 0.0
     total_i = share_ij.sum(1)
     share_ij /= np.where(total_i > 0, total_i, 1)[:, None]
     level_i = np.linalg.solve(np.eye(len(names)) - share_ij, above_i)
-    return {name: float(level_i[place[name]]) for name in names}
+    return {name: float(level_i[row[name]]) for name in names}
+
+
+class WebNode(NamedTuple):
+    """A species in a drawing of a food web."""
+
+    name: str
+    kind: str
+    "kind of basal species, or animal"
+    level: float
+    "trophic level"
+    x: float
+    "position from left to right, 0..1"
+    y: float
+    "position from the basal species upwards, 0..1"
+    size: float
+    "square root of the share of the greatest biomass, 0..1"
+
+
+class WebEdge(NamedTuple):
+    """A link in a drawing of a food web."""
+
+    prey: str
+    predator: str
+    flow: float
+    "flow along the link, or its preference"
+    width: float
+    "square root of the share of the greatest flow, 0..1"
+
+
+class WebLayout(NamedTuple):
+    """A food web ready to draw."""
+
+    nodes: list[WebNode]
+    edges: list[WebEdge]
 
 
 def lay_out_web(
     web: FoodWeb,
     flows: Mapping[tuple[str, str], float] | None = None,
     biomass: Mapping[str, float] | None = None,
-) -> dict[str, list[dict]]:
-    """Positions, sizes and widths to draw the web with: {"nodes": [...], "edges": [...]}.
+) -> WebLayout:
+    """Return positions and sizes of the species and widths of the links.
 
-    A node has name, kind, level, x and y (both 0..1, basal species below) and size 0..1, the square root of its share
-    of the greatest biomass; an edge has prey, predator, flow and width 0..1 in the same way, from the greatest flow.
+    Without `flows` by (predator, prey) the widths follow the preferences, without `biomass` all sizes are 1.
     """
     level = compute_trophic_levels(web, flows)
     top = max(level.values())
-    bands: dict[int, list[str]] = {}
-    for name in web.species:
-        bands.setdefault(round(level[name]), []).append(name)
-    x: dict[str, float] = {}
-    for band in sorted(bands):
-        prey_x = {name: [x[link.prey] for link in web.diet(name) if link.prey in x] for name in bands[band]}
-        # Each above the middle of its food, so that few arrows cross.
-        ordered = sorted(bands[band], key=lambda name: float(np.mean(prey_x[name])) if prey_x[name] else 0.0)
-        x |= {name: (index + 0.5) / len(ordered) for index, name in enumerate(ordered)}
+    x = _place_in_bands(web, level)
     most = max(biomass.values(), default=0.0) if biomass else 0.0
     flow_of = {
         (link.predator, link.prey): (link.preference if flows is None else flows.get((link.predator, link.prey), 0.0))
@@ -311,33 +355,32 @@ def lay_out_web(
     }
     widest = max(flow_of.values(), default=0.0)
     nodes = [
-        {
-            "name": name,
-            "kind": one.kind,
-            "level": level[name],
-            "x": x[name],
-            "y": (level[name] - 1) / (top - 1) if top > 1 else 0.0,
-            "size": math.sqrt(max(biomass.get(name, 0.0), 0.0) / most) if most > 0 else 1.0,
-        }
+        WebNode(
+            name=name,
+            kind=one.kind,
+            level=level[name],
+            x=x[name],
+            y=(level[name] - 1) / (top - 1) if top > 1 else 0.0,
+            size=math.sqrt(max(biomass.get(name, 0.0), 0.0) / most) if most > 0 else 1.0,
+        )
         for name, one in web.species.items()
     ]
     edges = [
-        {
-            "prey": prey,
-            "predator": eater,
-            "flow": flow,
-            "width": math.sqrt(max(flow, 0.0) / widest) if widest > 0 else 0.0,
-        }
+        WebEdge(prey, eater, flow, math.sqrt(max(flow, 0.0) / widest) if widest > 0 else 0.0)
         for (eater, prey), flow in flow_of.items()
     ]
-    return {"nodes": nodes, "edges": edges}
+    return WebLayout(nodes, edges)
 
 
-def _parse_number(text: str, key: str, low: float, high: float, at: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise ValueError(f"{at}: {key} {text!r} is no number") from None
-    if not low <= value <= high:
-        raise ValueError(f"{at}: {key} {text} is impossible; write a value of {low:g} to {high:g}")
-    return value
+def _place_in_bands(web: FoodWeb, level: Mapping[str, float]) -> dict[str, float]:
+    """Return the position 0..1 of each species within its trophic level."""
+    bands: dict[int, list[str]] = {}
+    for name in web.species:
+        bands.setdefault(round(level[name]), []).append(name)
+    x: dict[str, float] = {}
+    for band in sorted(bands):
+        prey_x = {name: [x[link.prey] for link in web.diet(name) if link.prey in x] for name in bands[band]}
+        # Each species stands above the middle of its food, so that few arrows cross.
+        ordered = sorted(bands[band], key=lambda name: float(np.mean(prey_x[name])) if prey_x[name] else 0.0)
+        x |= {name: (index + 0.5) / len(ordered) for index, name in enumerate(ordered)}
+    return x

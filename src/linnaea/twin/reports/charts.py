@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image
 
 from linnaea.twin.data.allometry import DAYS_PER_YEAR
+from linnaea.twin.data.foodweb import WebLayout
 
 BLUE, ORANGE, GREEN, GREY, PURPLE = "#0072B2", "#D55E00", "#00795B", "#555555", "#9A4C82"
 KIND_COLOURS = {"animal": BLUE, "grass": GREEN, "woody": GREEN, "seed": "#8A6D00", "dead": GREY}
@@ -190,40 +191,40 @@ def draw_phase_plot(x_name: str, y_name: str, x: np.ndarray, y: np.ndarray) -> s
     return render_svg(320, 260, f"{y_name} against {x_name} through time", body)
 
 
-def draw_food_web(drawn: Mapping[str, list[dict]]) -> str:
-    """The food web of `foodweb.draw_web`: trophic levels upwards, discs by biomass, arrows from the eaten by flow."""
+def draw_food_web(layout: WebLayout) -> str:
+    """The food web of `foodweb.lay_out_web`: trophic levels upwards, discs by biomass, arrows from the eaten by flow."""
     width, height, side, foot, head = 960, 690, 70, 70, 120
     place = {
-        node["name"]: (side + node["x"] * (width - 2 * side), height - foot - node["y"] * (height - foot - head))
-        for node in drawn["nodes"]
+        node.name: (side + node.x * (width - 2 * side), height - foot - node.y * (height - foot - head))
+        for node in layout.nodes
     }
-    level_of = {node["name"]: node["level"] for node in drawn["nodes"]}
+    level_of = {node.name: node.level for node in layout.nodes}
     body = ""
-    for edge in sorted(drawn["edges"], key=lambda one: one["width"]):
-        (ax, ay), (bx, by) = place[edge["prey"]], place[edge["predator"]]
-        if edge["prey"] == edge["predator"]:
+    for edge in sorted(layout.edges, key=lambda one: one.width):
+        (ax, ay), (bx, by) = place[edge.prey], place[edge.predator]
+        if edge.prey == edge.predator:
             continue
-        bend = 0.15 * (bx - ax) if level_of[edge["prey"]] != level_of[edge["predator"]] else 40
+        bend = 0.15 * (bx - ax) if level_of[edge.prey] != level_of[edge.predator] else 40
         path = f"M{ax:.0f} {ay:.0f}Q{(ax + bx) / 2 + bend:.0f} {(ay + by) / 2:.0f} {bx:.0f} {by:.0f}"
-        shade = 0.12 + 0.6 * edge["width"]
+        shade = 0.12 + 0.6 * edge.width
         body += (
-            f'<path d="{path}" fill="none" stroke="{ORANGE if edge["flow"] else GREY}" '
-            f'stroke-width="{0.6 + 9 * edge["width"]:.1f}" opacity="{shade if edge["flow"] else 0.15:.2f}">'
-            f"<title>{escape(edge['prey'])} → {escape(edge['predator'])}: {format_short(edge['flow'])}</title></path>"
+            f'<path d="{path}" fill="none" stroke="{ORANGE if edge.flow else GREY}" '
+            f'stroke-width="{0.6 + 9 * edge.width:.1f}" opacity="{shade if edge.flow else 0.15:.2f}">'
+            f"<title>{escape(edge.prey)} → {escape(edge.predator)}: {format_short(edge.flow)}</title></path>"
         )
-    crowd = Counter(round(node["level"]) for node in drawn["nodes"])
+    crowd = Counter(round(node.level) for node in layout.nodes)
     slanted = any(many > MOST_LEVEL for level, many in crowd.items() if level > 1)
     rows, basal = math.ceil(crowd[1] / MOST_LEVEL), 0
-    for node in sorted(drawn["nodes"], key=lambda one: one["x"]):
-        x, y = place[node["name"]]
-        colour = KIND_COLOURS.get(node["kind"], BLUE)
-        radius = 5 + 15 * node["size"]
+    for node in sorted(layout.nodes, key=lambda one: one.x):
+        x, y = place[node.name]
+        colour = KIND_COLOURS.get(node.kind, BLUE)
+        radius = 5 + 15 * node.size
         body += (
             f'<circle cx="{x:.0f}" cy="{y:.0f}" r="{radius:.1f}" fill="{colour}" stroke="white" stroke-width="1.5">'
-            f"<title>{escape(node['name'])}, trophic level {node['level']:.2f}</title></circle>"
+            f"<title>{escape(node.name)}, trophic level {node.level:.2f}</title></circle>"
         )
         at = f'x="{x:.0f}" y="{y - radius - 6:.0f}" text-anchor="middle"'
-        if round(node["level"]) == 1:
+        if round(node.level) == 1:
             # Below there is room for several rows of names.
             at = f'x="{x:.0f}" y="{y + 33 + 15 * (basal % rows):.0f}" text-anchor="middle"'
             basal += 1
@@ -231,7 +232,7 @@ def draw_food_web(drawn: Mapping[str, list[dict]]) -> str:
             # Level names of so many neighbours would run into each other.
             x, y = x + 4, y - radius - 4
             at = f'x="{x:.0f}" y="{y:.0f}" transform="rotate(-40 {x:.0f} {y:.0f})"'
-        body += f'<text {at} class="halo">{escape(node["name"])}</text>'
+        body += f'<text {at} class="halo">{escape(node.name)}</text>'
     return render_svg(width, height + 20, "food web: who eats whom, and how much", body)
 
 

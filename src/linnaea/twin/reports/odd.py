@@ -24,7 +24,8 @@ from linnaea.twin.assembly.world_builder import build_world
 from linnaea.twin.data.evidence import GRADES
 from linnaea.twin.data.foodweb import compute_trophic_levels
 from linnaea.twin.data.species import NUMERIC
-from linnaea.twin.data.world_file import WorldData, load_world, select_animals, select_foods
+from linnaea.twin.data.world_data import WorldData, select_animals, select_foods
+from linnaea.twin.data.world_file import load_world
 from linnaea.twin.engine import rng as random
 from linnaea.twin.engine import world as loop
 from linnaea.twin.engine.agents import HOURS_A_YEAR
@@ -326,7 +327,7 @@ def _values(data: WorldData) -> str:
             f"**{name}** ({one.scientific_name})\n\n"
             + _table(
                 ("value", "", "unit", "grade"),
-                [(n, f"{getattr(one, n):g}", NUMERIC[n]["unit"], one.grades.get(n, "")) for n in names],
+                [(n, f"{getattr(one, n):g}", NUMERIC[n].unit, one.grades.get(n, "")) for n in names],
             )
             for name, one in kinds.items()
         ],

@@ -22,7 +22,7 @@ from linnaea.pages.html import (
     write_page,
 )
 from linnaea.twin.assembly.parameters import get_value, grade_of
-from linnaea.twin.data.world_file import WorldData
+from linnaea.twin.data.world_data import WorldData
 from linnaea.twin.engine.agents import HOURS_A_YEAR
 from linnaea.twin.reports.charts import BLUE, GREEN, BandedLine, draw_lines, format_short
 from linnaea.twin.reports.study_charts import (

@@ -24,7 +24,8 @@ import numpy as np
 from linnaea.store import hash_bytes, read_manifest, write_artifact, write_json
 from linnaea.twin.assembly.parameters import with_values
 from linnaea.twin.assembly.world_builder import build_world
-from linnaea.twin.data.world_file import WorldData, load_world, map_scientific_names
+from linnaea.twin.data.world_data import WorldData, map_scientific_names
+from linnaea.twin.data.world_file import load_world
 from linnaea.twin.engine.agents import HOURS_A_YEAR
 from linnaea.twin.engine.checkpoint import load_checkpoint, save_checkpoint
 from linnaea.twin.engine.jit import forget_stale_code, mark_compiled, needs_compilation, source_hash

@@ -13,7 +13,8 @@ import numpy as np
 
 from linnaea.store import read_manifest
 from linnaea.twin.assembly.parameters import with_values
-from linnaea.twin.data.world_file import WorldData, load_world, select_animals, select_foods
+from linnaea.twin.data.world_data import WorldData, select_animals, select_foods
+from linnaea.twin.data.world_file import load_world
 from linnaea.twin.engine.agents import HOURS_A_YEAR
 from linnaea.twin.runs.ensemble import RunPlan, find_unfinished, get_member_dir, hash_world, read_plan
 from linnaea.twin.runs.recorder import SERIES
