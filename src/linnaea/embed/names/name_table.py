@@ -6,7 +6,6 @@ Shape suffixes: b images, n leaves, d vector dimensions.
 from __future__ import annotations
 
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 
@@ -17,7 +16,8 @@ from linnaea.embed.names.genus_first_table import GenusFirstTable
 from linnaea.embed.names.text_embedding import uses_common_names
 from linnaea.model.core.contract import Model
 from linnaea.records import RANKS
-from linnaea.search.quantized_table import CoarseTable, Report, load_coarse
+from linnaea.search.cosine_blocks import multiply_blocks
+from linnaea.search.faiss_index import FaissIndex, load_faiss_index
 from linnaea.store import (
     ROWS,
     VECTORS,
@@ -30,11 +30,6 @@ from linnaea.store import (
 from linnaea.taxonomy.tree import Tree
 
 FORMAT = 1
-BLOCK = 32768
-IN_MEMORY_BYTES = 1 << 30
-# What fits into memory as float32 is read sooner than a first look would tell which rows to leave: measured on the bundled
-# model, 12.7 against 18.1 ms an image (its logits are close together, so that most of the table would be read twice).
-LEAST_COARSE_BYTES = IN_MEMORY_BYTES
 MODES = ("full", "staged", "auto")
 
 
@@ -49,78 +44,36 @@ def map_vectors(path: Path, mode: str = "r") -> np.ndarray:
 
 
 class FullTable:
-    """Every leaf's vector. `similarities` are exact cosines (of vectors rounded to float16)."""
+    """Every leaf's vector, rounded to float16 (or float32 as published)."""
 
     kind = "full"
 
     def __init__(self, path: Path, manifest: dict):
         self.manifest = manifest
         self._path = path
-        self._coarse: CoarseTable | None = None
-        self._pool = ThreadPoolExecutor(2)
-        # The last scattered choice of leaves and its vectors: a run asks for the same one batch after batch.
-        self._chosen: tuple[np.ndarray, np.ndarray] | None = None
-        self._out_bn: np.ndarray | None = None
+        self._cosine_bn: np.ndarray | None = None
 
     @property
     def n_leaves(self) -> int:
+        """Number of rows."""
         return len(self.vectors_nd)
 
     @cached_property
-    def _vectors_nd(self) -> np.ndarray:
-        """The rows that `similarities` multiplies: scoring with the coarse copy never asks for a small table in float32."""
-        shape = self.vectors_nd.shape
-        return _to_float32(self._path, shape) if shape[0] * shape[1] * 4 <= IN_MEMORY_BYTES else self.vectors_nd
-
-    def coarse(self, tree: Tree, report: Report | None = None) -> CoarseTable | None:
-        """The 8-bit copy for scoring, made once and kept in the cache; None for a table too small to need one."""
-        if self._coarse is None and 4 * self.vectors_nd.size > LEAST_COARSE_BYTES:
-            self._coarse = load_coarse(self.vectors_nd, tree, self._path, report=report)
-        return self._coarse
-
-    @cached_property
     def vectors_nd(self) -> np.ndarray:
-        """Unit rows [n, d] in leaf order as they are kept, float16 or float32: a read-only map of `vectors.npy`."""
+        """Unit rows [n, d] in leaf order, float16 or float32: a read-only memory map of the file."""
         return map_vectors(self._path)
 
     def similarities(self, image_vectors_bd: np.ndarray, leaves: np.ndarray | None = None) -> np.ndarray:
-        """Cosines float32 [b, n] with all leaves, or with those given (sorted), good until the next call: with a million leaves,
-        fresh memory for every batch costs a sixth of the time."""
-        if leaves is None:
-            return self._cosines(image_vectors_bd, self._vectors_nd)
-        first, last = int(leaves[0]), int(leaves[-1]) + 1
-        if 2 * len(leaves) > last - first:
-            # A clade is one slice. A copy of the vectors would be as large as the table; the cosines are far smaller.
-            cosine_bn = self._cosines(image_vectors_bd, self._vectors_nd[first:last])
-            return cosine_bn if cosine_bn.shape[1] == len(leaves) else cosine_bn[:, leaves - first]
-        if self._chosen is None or self._chosen[0] is not leaves:
-            self._chosen = (leaves, self._vectors_nd[leaves])
-        return self._cosines(image_vectors_bd, self._chosen[1])
+        """Cosines float32 [b, n] with all leaves, or with the sorted `leaves`, valid until the next call.
 
-    def _cosines(self, image_vectors_bd: np.ndarray, vectors_nd: np.ndarray) -> np.ndarray:
-        shape = (len(image_vectors_bd), len(vectors_nd))
-        if self._out_bn is None or self._out_bn.shape != shape:
-            self._out_bn = np.empty(shape, np.float32)
-        out_bn = self._out_bn
-        image_bd = np.ascontiguousarray(image_vectors_bd, np.float32)
+        The memory is reused: with a million leaves, new memory for every batch takes 1.6 ms per image.
+        """
+        self._cosine_bn = multiply_blocks(self.vectors_nd, image_vectors_bd, leaves, self._cosine_bn)
+        return self._cosine_bn
 
-        def block(start: int) -> None:
-            part = slice(start, start + BLOCK)
-            np.matmul(image_bd, vectors_nd[part].astype(np.float32, copy=False).T, out=out_bn[:, part])
-
-        if vectors_nd.dtype == np.float32:
-            np.matmul(image_bd, vectors_nd.T, out=out_bn)
-        else:
-            list(self._pool.map(block, range(0, len(vectors_nd), BLOCK)))
-        return out_bn
-
-
-def _to_float32(path: Path, shape: tuple[int, int]) -> np.ndarray:
-    """The matrix in float32, read a block at a time: a map of the whole file would count as memory beside its copy."""
-    out = np.empty(shape, np.float32)
-    for start in range(0, shape[0], BLOCK):
-        out[start : start + BLOCK] = np.load(path, mmap_mode="r")[start : start + BLOCK]
-    return out
+    def open_index(self) -> FaissIndex:
+        """The approximate index of the rows, built once and kept in the cache."""
+        return load_faiss_index(self.vectors_nd, self._path)
 
 
 def table_dir(model: Model, vocabulary, cache_dir: Path | None = None) -> Path:
@@ -191,8 +144,8 @@ def load_name_table(
 ) -> FullTable | GenusFirstTable:
     """The vectors of a vocabulary's names.
 
-    Mode `full` makes the exact table if it does not exist; `staged` returns a `GenusFirstTable`; `auto` returns the full
-    table if it is in the cache, else a `GenusFirstTable`.
+    Mode `full` makes the exact table if it does not exist; `staged` returns a `GenusFirstTable`; `auto` returns the
+    full table if it is in the cache, else a `GenusFirstTable`.
     """
     if mode not in MODES:
         raise ValueError(f"unknown table mode {mode!r}; choose full, staged or auto")

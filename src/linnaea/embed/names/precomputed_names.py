@@ -36,7 +36,7 @@ class NamesConfig:
     """
 
     model: str = "bundled"
-    "`bundled`, the folder of a model or of an open_clip checkpoint, or one on the hub, e.g. hf-hub:imageomics/bioclip-2"
+    "`bundled`, a model folder, an open_clip checkpoint folder, or one on the hub, e.g. hf-hub:imageomics/bioclip-2"
     vocabulary: str = "inat"
     "names to embed: `inat`, a table with rank columns, a Darwin Core taxon table, or pybioclip's txt_emb_*.json"
     out: Path | None = field(default=None, metadata={"short": "-o", "metavar": "DIR"})

@@ -1,9 +1,9 @@
 """Published name vectors: pybioclip's `txt_emb_*.npy`, float32 [d, c], with the `.json` of its names.
 
-The matrix is converted once, in the cache, into a table in leaf order: the vectors of a clade are then one slice, and a run
-maps the file in milliseconds. The numbers stay float32 as published: rounding to float16 changes probabilities by up to
-1e-3 at the temperature of these models. Leaves without a usable column (missing, all zeros, not finite) are embedded by
-the model when they are candidates, with the common names of the published file.
+The matrix is converted once, in the cache, into a table in leaf order: the vectors of a clade are then one slice, and a
+run maps the file in milliseconds. The numbers stay float32 as published: rounding to float16 changes probabilities by
+up to 1e-3 at the temperature of these models. Leaves without a usable column (missing, all zeros, not finite) are
+embedded by the model when they are candidates, with the common names of the published file.
 
 Shape suffixes: c columns, n leaves, d vector dimensions.
 """
@@ -113,7 +113,8 @@ def open_matrix(matrix_path: Path, n_names: int, model: Model) -> np.ndarray:
         )
     if matrix_dc.shape[1] != n_names:
         raise ValueError(
-            f"{matrix_path} has {matrix_dc.shape[1]:,} columns, but its .json file has {n_names:,} names; download both again"
+            f"{matrix_path} has {matrix_dc.shape[1]:,} columns, but its .json file has {n_names:,} names; "
+            "download both again"
         )
     return matrix_dc
 
@@ -174,8 +175,8 @@ def match_columns(tree, names, zero: np.ndarray) -> np.ndarray:
 def _write_rows(path: Path, matrix_dc: np.ndarray, column_n: np.ndarray) -> np.ndarray:
     """Write the columns as rows in leaf order, float32 [n, d], zeros for missing and damaged columns.
 
-    Return the sorted int64 columns with numbers that are not finite (damaged). One pass over the columns, block by block.
-    The maps are opened again for each block, because pages of a map count as memory of the process.
+    Return the sorted int64 columns with numbers that are not finite (damaged). One pass over the columns, block by
+    block. The maps are opened again for each block, because pages of a map count as memory of the process.
     """
     shape = (len(column_n), matrix_dc.shape[0])
     np.lib.format.open_memmap(path, "w+", np.float32, shape)
@@ -257,9 +258,10 @@ def load_published(
     leaves: np.ndarray | None = None,
     cache_dir: Path | None = None,
 ) -> PublishedTable:
-    """The published vectors of a vocabulary's names. The model embeds candidates (`leaves`, None: all) without a vector.
+    """The published vectors of a vocabulary's names.
 
-    The embedded vectors are saved in the table, and a stopped run resumes.
+    The model embeds candidates (`leaves`, None: all) without a vector; these are saved in the table, and a stopped run
+    resumes.
     """
     directory = convert_published(path, model, vocabulary, cache_dir=cache_dir)
     wanted = missing_leaves(directory, leaves)

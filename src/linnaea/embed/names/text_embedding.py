@@ -1,9 +1,9 @@
 """Unit vectors of texts and of the leaves of a taxonomic tree.
 
-The text of a lineage begins with the text of its parent, so a causal text encoder needs each shared prefix only once: a
-species then costs the tokens of its epithet. Models built on `linnaea.model.runtimes.token_trie` share prefixes
-themselves, for texts of any kind. For models that accept keys and values instead, `_PrefixSharing` does it for the plain
-taxonomic text.
+The text of a lineage begins with the text of its parent, so a causal text encoder needs each shared prefix only once:
+a species then costs the tokens of its epithet. Models built on `linnaea.model.runtimes.token_trie` share prefixes
+themselves, for texts of any kind. For models that accept keys and values instead, `_PrefixSharing` does it for the
+plain taxonomic text.
 
 Shape suffixes: m nodes, n leaves or texts, d vector dimensions.
 """
