@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from linnaea import terminal
-from linnaea.terminal import Progress, format_duration, show_log
+from linnaea.terminal import Progress, format_duration, format_table, show_log
 
 
 @pytest.fixture
@@ -89,3 +89,14 @@ def test_a_log_line_is_not_wrapped_and_brackets_are_no_markup(console, log):
 
 def test_durations_read_well():
     assert [format_duration(s) for s in (0.4, 59, 200, 7500)] == ["0 s", "59 s", "3 min 20 s", "2 h 5 min"]
+
+
+def test_a_table_aligns_wide_characters_and_is_never_wrapped():
+    rows = [("猫", "1", "plain"), ("fox [red]", "1,000", "x" * 300)]
+    lines = format_table(("", "start", "note"), rows, "lrl", indent=2)
+    assert lines == [
+        "             start  note",
+        "  猫             1  plain",
+        f"  fox [red]  1,000  {'x' * 300}",
+    ]
+    assert format_table((), [("a", "b")], "ll") == ["a  b"]

@@ -1,4 +1,4 @@
-"""What a person at the terminal sees while a command runs: notices and progress.
+"""What a person at the terminal sees: notices, progress and tables.
 
 Modules write notices with `logging.getLogger(__name__)`; only the command line attaches the handler below, so that a
 program that imports Linnaea decides itself what it shows. Both use rich, which is imported when the first line comes.
@@ -7,8 +7,10 @@ program that imports Linnaea decides itself what it shows. Both use rich, which 
 from __future__ import annotations
 
 import functools
+import io
 import logging
 import time
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ logger = logging.getLogger(__name__)
 LOG_INTERVAL_S = 30.0
 # The rate is that of the last half minute, so that a slow start (a model that loads) does not spoil the estimate.
 RATE_WINDOW_S = 30.0
+UNLIMITED_WIDTH = 100_000
+JUSTIFY = {"l": "left", "r": "right", "c": "center"}
 
 
 @functools.cache
@@ -128,3 +132,23 @@ def format_duration(duration_s: float) -> str:
     if seconds < 3600:
         return f"{seconds // 60} min {seconds % 60} s"
     return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+
+
+def format_table(head: Sequence[str], rows: Iterable[Sequence[str]], justify: str, *, indent: int = 0) -> list[str]:
+    """A table as plain lines, columns two spaces apart, never wrapped; wide characters count as two columns.
+
+    `justify` has a letter for each column: l, r or c. An empty `head` leaves the line of headings out.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=bool(head), pad_edge=False, padding=(0, 2, 0, 0))
+    for number, letter in enumerate(justify):
+        table.add_column(Text(head[number] if head else ""), justify=JUSTIFY[letter], no_wrap=True)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console = Console(file=io.StringIO(), width=UNLIMITED_WIDTH, color_system=None)
+    with console.capture() as capture:
+        console.print(table)
+    return [(" " * indent + line).rstrip() for line in capture.get().splitlines()]

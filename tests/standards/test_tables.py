@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linnaea.identify.output.terminal_table import TerminalTable, draw_bar, fit_text, measure_width
 from linnaea.identify.output.writers import pack, unpack
 from linnaea.records import PREDICTION_COLUMNS, Box, Prediction, RankedName, make_prediction_row
 from linnaea.standards import tables
@@ -84,35 +83,3 @@ def test_a_prediction_comes_back_from_the_journal_as_it_went_in(name, confidence
         path_confidence=(RankedName(rank="kingdom", name=name, confidence=0.9, node=3),),
     )
     assert unpack(json.loads(json.dumps(pack(whole)))) == whole
-
-
-@given(st.text(max_size=60), st.integers(1, 40), st.booleans())
-def test_a_cell_is_always_exactly_as_wide_as_its_column(text, width, keep_end):
-    assert measure_width(fit_text(text, width, keep_end=keep_end)) == width
-
-
-def test_wide_characters_count_as_two_and_paths_keep_their_end():
-    assert measure_width("猫cat") == 5
-    assert fit_text("a/very/long/path.jpg", 9, keep_end=True) == "…path.jpg"
-    assert fit_text("猫猫猫", 4) == "猫… "
-
-
-def test_every_line_of_the_table_fits_the_terminal_and_says_what_is_wrong():
-    table = TerminalTable(width=80, colour=False)
-    rows = [
-        prediction("photos/a very long name of a photograph, 猫猫猫猫猫猫.jpg", common_name="cats\nand kin"),
-        Prediction(file="b.jpg", status="unreadable", reason="the file is empty"),
-    ]
-    lines = [*table.format_header().split("\n"), *table.format_rows(rows)]
-    assert all(measure_width(line) <= 80 for line in lines) and "\n" not in lines[2]
-    assert "Felis" in lines[2] and "50%" in lines[2] and lines[3].startswith("b.jpg")
-    assert "unreadable: the file is empty" in lines[3]
-
-
-def test_a_bar_is_filled_to_an_eighth():
-    assert (
-        draw_bar(0, 4) == "    "
-        and draw_bar(1, 4) == "████"
-        and draw_bar(0.5, 4) == "██  "
-        and draw_bar(9 / 32, 4) == "█▏  "
-    )

@@ -73,7 +73,7 @@ def test_a_species_that_dies_out_is_said_to_though_its_mean_hardly_fell():
     hyaena = difference([19.0, 20.2], [17.0, 17.6], start=16, base_end=19, whatif_end=0, base_gone=0, whatif_gone=2)
     found = {"spotted hyaena": hyaena, "lion": difference([5.0, 6.0], [5.0, 6.0])}
     for text in ("\n".join(format_comparison(found, 1.0, 0.9)), "\n".join(format_findings(found, 0.9))):
-        assert "gone in 2 of 2 what-ifs, 0 of 2 baselines" in text
+        assert "extinct in 2 of 2 what-ifs, 0 of 2 baselines" in text
         assert "2 pairs are few" in text
     assert "At the end 19.0 and 0.0" in format_findings(found, 0.9)[0]
     assert format_findings(found, 0.9)[0].startswith("spotted hyaena: 2.3 fewer (-12 %), 19.6 → 17.3")
@@ -99,7 +99,7 @@ def test_one_pair_claims_nothing():
     text = "\n".join(format_comparison({"hare": compare_paired([10], [20]), "fox": compare_paired([3], [3])}, 1.0, 0.9))
     assert "nan" not in text
     assert "*" not in text
-    assert "One pair of runs tells no chance from effect" in text
+    assert "One pair of runs cannot separate an effect from chance" in text
 
 
 def test_a_run_is_not_compared_with_itself(runs):
