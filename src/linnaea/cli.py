@@ -145,6 +145,7 @@ MISSING = {
     "zstandard": "pip install 'linnaea[names]'",
     "numba": "pip install 'linnaea[twin]'",
     "numba_cuda": "pip install 'linnaea[cuda]'",
+    "matplotlib": "pip install 'linnaea[twin]'",
     "scipy": "pip install 'linnaea[twin]'",
     "SALib": "pip install 'linnaea[sensitivity]'",
     "faiss": "pip install 'linnaea[search]'",

@@ -1,54 +1,132 @@
-"""The look and the movement of the twin's report pages."""
+"""Colours and the style sheet of every report, for light and dark screens and for print.
 
-STYLE = """
-:root{color-scheme:light;--ink:#1b1b1b;--soft:#555;--line:#ddd;--paper:#fff;--accent:#0072B2}
+A report follows the reader's setting (`prefers-color-scheme`); print is always light. Colours of data come from Okabe
+and Ito (2008), darkened or lightened until they stand out from the card and from each other, also for readers who do not
+see red, green or blue (tests/pages measures both). They are never the only sign: lines differ in their dashes, bars carry
+labels.
+"""
+
+from __future__ import annotations
+
+COLOURS: dict[str, tuple[str, str]] = {
+    "ground": ("#f4f5f0", "#121613"),
+    "card": ("#ffffff", "#1b211d"),
+    "ink": ("#1b211c", "#eaefe9"),
+    "soft": ("#566059", "#a5b0a7"),
+    "line": ("#dde1d8", "#2f3832"),
+    "track": ("#e6eae1", "#2b342e"),
+    "green-soft": ("#e0f0ea", "#1d372c"),
+    "amber-soft": ("#fbeed2", "#3a2e16"),
+    "rust-soft": ("#fae3df", "#3f2320"),
+    "blue": ("#0068a8", "#4a9fe0"),
+    "orange": ("#d55e00", "#ee7a2b"),
+    "green": ("#007a5c", "#2fc49a"),
+    "purple": ("#863a76", "#cf8fc4"),
+    "amber": ("#7a4b00", "#f6d36b"),
+    "sky": ("#3896d0", "#b5e3fb"),
+    "grey": ("#88908a", "#7f8982"),
+    "rust": ("#a3342a", "#f2968b"),
+    "black": ("#000000", "#000000"),
+}
+"Name of each colour: (on light screens and in print, on dark screens)."
+BLUE, ORANGE, GREEN, PURPLE, AMBER, SKY, GREY = SERIES = ("blue", "orange", "green", "purple", "amber", "sky", "grey")
+"Names of the colours of data, in the order in which charts use them."
+
+_LIGHT, _DARK = (";".join(f"--{name}:{values[scheme]}" for name, values in COLOURS.items()) for scheme in range(2))
+
+_PAGE = """
 *{box-sizing:border-box}
-body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:#f6f6f3;margin:0}
-main,header{max-width:1080px;margin:auto;padding:16px 20px}
-h1{font-size:1.7rem;margin:.3em 0}h2{font-size:1.25rem;margin:1.6em 0 .4em;border-bottom:1px solid var(--line)}
+body{font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",sans-serif;color:var(--ink);
+background:var(--ground);margin:0}
+header,main{max-width:1120px;margin:auto;padding:16px clamp(1rem,3vw,2rem)}
+h1,h2,h3{font-family:ui-serif,Georgia,"Noto Serif",serif;font-weight:600;line-height:1.2}
+h1{font-size:clamp(1.5rem,3.4vw,2.2rem);letter-spacing:-.01em;margin:.3em 0}
+h2{font-size:1.3rem;margin:1.8em 0 .5em;padding-bottom:.2em;border-bottom:1px solid var(--line)}
+main>section:first-child h2{margin-top:.3em}
 p{max-width:46em}.soft{color:var(--soft)}
-.grid4{display:grid;grid-template-columns:repeat(auto-fill,minmax(300px,1fr));gap:12px}
-.grid2{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,460px),1fr));gap:12px}
-figure{margin:0;background:var(--paper);border:1px solid var(--line);border-radius:8px;padding:8px}
+.grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,300px),1fr));gap:12px}
+.grid.wide{grid-template-columns:repeat(auto-fill,minmax(min(100%,460px),1fr))}
+figure{margin:0;background:var(--card);border:1px solid var(--line);border-radius:10px;padding:8px}
 figcaption{font-size:.85rem;color:var(--soft)}
-svg{display:block;width:100%;height:auto}svg text{font:11px system-ui,sans-serif;fill:#444}
-svg .title{font-size:13px;font-weight:600;fill:#1b1b1b}svg .grid{stroke:#e4e4e0;stroke-width:1}
-svg .zero{stroke:#888;stroke-width:1}svg .plain{fill:#fff}
-svg .halo{font-size:12px;fill:#1b1b1b;paint-order:stroke;stroke:#fff;stroke-width:3px}
-table{border-collapse:collapse;background:var(--paper);width:100%;font-variant-numeric:tabular-nums}
-th,td{padding:6px 10px;border-bottom:1px solid var(--line);text-align:right}
-td{white-space:nowrap}th:first-child,td:first-child{text-align:left}th{font-weight:600}
-.scroll{overflow-x:auto}.answer{font-size:1.1rem;background:var(--paper);border-left:5px solid var(--accent);padding:10px 16px}
-.map{width:100%;image-rendering:pixelated;border-radius:4px;display:block}
-.scale{height:6px;border:solid var(--ink);border-width:0 1.5px 1.5px;margin-top:2px}
-.under{max-width:720px}
-.ramp{height:10px;border-radius:3px;margin-top:6px}
-.ramp.one{background:linear-gradient(90deg,#00224e,#35456c,#666970,#948e77,#c8b866,#fee838)}
-.ramp.two{background:linear-gradient(90deg,#004b82,#66a5d2,#f7f7f7,#f0a564,#be4600)}
-.ends{display:flex;justify-content:space-between;font-size:.8rem;color:var(--soft)}
-.player{display:flex;flex-wrap:wrap;gap:12px;align-items:center;margin:8px 0}
-button,select{font:inherit;min-height:44px;min-width:44px;padding:6px 16px;border:1px solid #777;border-radius:6px;background:#fff}
-button:focus-visible,select:focus-visible,input:focus-visible,summary:focus-visible{outline:3px solid #0072B2;outline-offset:2px}
-input[type=range]{flex:1;min-width:180px;min-height:44px;accent-color:#0072B2}
-canvas{max-width:720px;width:100%;image-rendering:pixelated;border:1px solid var(--line);border-radius:6px;background:#00224e}
-.key{display:inline-block;width:26px;height:0;border-top:3px solid;vertical-align:middle;margin:0 6px 0 14px}
+.scroll{overflow-x:auto}.scroll>svg{min-width:720px}
+table{border-collapse:collapse;background:var(--card);width:100%;font-variant-numeric:tabular-nums}
+th,td{padding:6px 10px;border-bottom:1px solid var(--line);text-align:right;font-weight:400}
+td{white-space:nowrap}th:first-child,td:first-child{text-align:left}thead th{font-weight:600}
+.sure{font-weight:600}.sure td{font-weight:600}
+.answer{font-size:1.08rem;background:var(--card);border-left:5px solid var(--blue);border-radius:0 10px 10px 0;
+padding:4px 18px}
 details{margin:8px 0}summary{cursor:pointer;min-height:44px;padding:10px 0}
-code{background:#eee;padding:1px 5px;border-radius:4px;word-break:break-all}
-.sure{font-weight:600}
-@media print{button,select,input{display:none}body{background:#fff}}
+code{background:var(--track);padding:1px 5px;border-radius:4px;word-break:break-all}
+pre{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:12px;overflow-x:auto;font-size:.85rem}
+button:focus-visible,select:focus-visible,input:focus-visible,summary:focus-visible{outline:3px solid var(--blue);
+outline-offset:2px}
+.key{display:inline-block;width:26px;border-top:3px solid;vertical-align:middle;margin:0 6px 0 14px}
+.key:first-child{margin-left:0}
 """
 
-# Frames lie below each other in one picture for each species. Four a second, one for those who want less motion.
-SCRIPT = """
-(()=>{const d=JSON.parse(document.getElementById('lapse-data').textContent),c=document.getElementById('lapse'),
-g=c.getContext('2d'),s=document.getElementById('frame'),w=document.getElementById('who'),p=document.getElementById('play'),
-o=document.getElementById('when'),images={};let timer=0;
-const show=()=>{const n=w.value,i=+s.value;if(!images[n]){images[n]=new Image();images[n].onload=show;images[n].src=d.sprites[n];return}
-if(!images[n].complete)return;g.imageSmoothingEnabled=false;g.drawImage(images[n],0,i*d.rows,d.columns,d.rows,0,0,c.width,c.height);
-o.textContent='year '+d.years[i].toFixed(2);c.setAttribute('aria-label',n+' in year '+d.years[i].toFixed(2))};
-const stop=()=>{clearInterval(timer);timer=0;p.textContent='Play'};
-const slow=matchMedia('(prefers-reduced-motion: reduce)').matches;
-p.onclick=()=>{if(timer){stop();return}p.textContent='Pause';if(+s.value===d.years.length-1)s.value=0;
-timer=setInterval(()=>{if(+s.value>=d.years.length-1){stop();return}s.value=+s.value+1;show()},slow?1000:250)};
-s.oninput=()=>{stop();show()};w.onchange=show;show()})();
+_CHARTS = """
+svg{display:block;width:100%;height:auto}
+svg text{font-family:system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",sans-serif}
+.halo{paint-order:stroke;stroke:var(--card);stroke-width:3px;stroke-linejoin:round}
+.scale{height:6px;border:solid var(--ink);border-width:0 1.5px 1.5px;margin-top:2px}
+.ends{display:flex;justify-content:space-between;font-size:.8rem;color:var(--soft)}
+.under{max-width:720px}
+.player{display:flex;flex-wrap:wrap;gap:12px;align-items:center;margin:8px 0}
+button,select{font:inherit;color:inherit;min-height:44px;min-width:44px;padding:6px 16px;border:1px solid var(--soft);
+border-radius:8px;background:var(--card)}
+input[type=range]{flex:1;min-width:180px;min-height:44px;accent-color:var(--blue)}
+canvas{max-width:720px;width:100%;image-rendering:pixelated;border:1px solid var(--line);border-radius:8px;
+background:#00224e}
 """
+
+_CARDS = """
+.cards+*,.cards,header.cards-head{max-width:1500px}
+header.cards-head{display:flex;flex-wrap:wrap;gap:1rem 4rem;align-items:end;justify-content:space-between}
+.by{color:var(--soft);font-size:.85rem;margin:.35rem 0}
+ul,ol{padding:0;margin:0}.tiles,.ranks{list-style:none}
+.tiles{display:flex;flex-wrap:wrap;gap:.5rem;margin-top:1rem}
+.tiles li{border-radius:99px;padding:.2rem .85rem;background:var(--track)}
+.tiles .identified,.chip{background:var(--green-soft);color:var(--green)}
+.tiles .unidentified{background:var(--amber-soft);color:var(--amber)}
+.tiles .unreadable{background:var(--rust-soft);color:var(--rust)}
+.ranks{flex:0 1 22rem;min-width:15rem;font-size:.85rem}
+.ranks li{display:grid;grid-template-columns:4.5rem 1fr 3rem;gap:.6rem;align-items:center}
+.ranks b{text-align:right;font-variant-numeric:tabular-nums}
+.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,19rem),1fr));gap:1.25rem;align-items:start}
+.cards>p{grid-column:1/-1;justify-self:center;color:var(--soft)}
+article{background:var(--card);border:1px solid var(--line);border-radius:14px;overflow:hidden;font-size:.95rem}
+.photo{aspect-ratio:4/3;background:var(--track)}
+.photo img{width:100%;height:100%;object-fit:cover;display:block}
+.photo.none{display:grid;place-items:center;color:var(--soft);font-size:.85rem;aspect-ratio:4/1.4}
+.body{padding:1rem 1.1rem .9rem;display:grid;gap:.45rem}.body>*{min-width:0;margin:0}
+article h2{font-size:1.2rem;border:0;padding:0;overflow-wrap:anywhere}
+.unidentified h2{color:var(--amber)}.unreadable h2{color:var(--rust)}
+.scientific{color:var(--soft);margin-top:-.35rem!important}
+.verdict{display:flex;flex-wrap:wrap;gap:.3rem .55rem;align-items:baseline;font-size:.9rem}
+.chip{border-radius:99px;padding:0 .6rem;font-size:.8rem}
+.similarity{color:var(--soft);margin-left:auto;font-size:.8rem}
+nav{color:var(--soft);font-size:.82rem;overflow-wrap:anywhere}.reason{color:var(--soft)}
+article table{background:none;font-size:.8rem;table-layout:fixed}
+article th,article td{border:0;text-align:left;padding:.09rem .3rem .09rem 0;overflow:hidden;text-overflow:ellipsis;
+white-space:nowrap}
+article th{color:var(--soft);width:4.2rem}
+article td.track{width:26%;padding:0}article td.number{width:2.9rem;text-align:right;padding:0}
+td.track,span.track{position:relative}
+td.track:before,span.track:before{content:"";position:absolute;inset:calc(50% - .22rem) 0;height:.44rem;
+border-radius:9px;background:var(--track)}
+.track i{position:absolute;left:0;top:calc(50% - .22rem);height:.44rem;border-radius:9px;background:var(--green);
+min-width:2px}
+span.track{height:1em}
+.muted td,.muted th{color:var(--soft)}.muted .track i{background:var(--soft);opacity:.55}
+article details{font-size:.85rem}article summary{color:var(--soft)}ol{padding-left:1.5rem}
+.file{color:var(--soft);font-size:.78rem;white-space:nowrap;overflow:hidden;text-overflow:ellipsis;direction:rtl;
+text-align:left;border-top:1px solid var(--line);padding-top:.5rem}
+"""
+
+STYLE = (
+    f":root{{color-scheme:light dark;{_LIGHT}}}"
+    f"@media(prefers-color-scheme:dark){{:root{{{_DARK}}}}}"
+    f"{_PAGE}{_CHARTS}{_CARDS}"
+    f"@media print{{:root{{color-scheme:light;{_LIGHT}}}body{{background:#fff}}.player{{display:none}}"
+    "figure,article,tr{break-inside:avoid}}"
+)

@@ -6,7 +6,6 @@ from PIL import Image
 
 from linnaea.identify.output import html_report as report
 from linnaea.identify.output.html_report import write_report
-from linnaea.identify.output.style import STYLE
 from linnaea.records import Prediction, RankedName
 
 NASTY = "<script>alert(\"1\")</script> & 'quoted'.jpg"
@@ -81,26 +80,3 @@ def test_long_runs_are_cut_and_say_so(tmp_path, monkeypatch):
     write_report(tmp_path / "r.html", rows, {"unreadable": 9})
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert page.count("<article") == 2 and "7 more are in the table" in page
-
-
-def luminance(colour):
-    digits = colour.lstrip("#")
-    digits = "".join(2 * c for c in digits) if len(digits) == 3 else digits
-    parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
-    r, g, b = (p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b
-
-
-def contrast(a, b):
-    dark, light = sorted((luminance(a), luminance(b)))
-    return (light + 0.05) / (dark + 0.05)
-
-
-@pytest.mark.parametrize("scheme", [0, 1])
-def test_text_stands_out_from_its_ground_in_both_schemes(scheme):
-    block = re.findall(r":root\{([^}]*)\}", STYLE)[scheme]
-    colours = dict(re.findall(r"--([a-z-]+):(#[0-9a-f]{3,6})", block))
-    pairs = [("ink", "card"), ("ink", "ground"), ("soft", "card"), ("soft", "ground"), ("amber", "card")]
-    pairs += [("rust", "card"), *((name, f"{name}-soft") for name in ("leaf", "amber", "rust"))]
-    for text, ground in pairs:
-        assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)

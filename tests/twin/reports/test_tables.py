@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 from h5netcdf.legacyapi import Dataset
 
-from linnaea.twin.reports.tables import build_tables, compute_bands, compute_flows, write_outputs
+from linnaea.twin.reports.run_files import write_outputs
+from linnaea.twin.reports.tables import build_tables, compute_bands, compute_flows
 from linnaea.twin.runs.results import load_run
 from made_runs import make_run
 

@@ -1,1 +1,1 @@
-"""What a run writes: tables, packages, the HTML report, the terminal table."""
+"""What a run writes: tables and packages (`writers`), the HTML report, the table on the terminal."""

@@ -1,4 +1,4 @@
-"""The forms in which a run's rows are written, and the form in which they wait in the journal."""
+"""Writes the rows of a run as a table, Darwin Core or Camtrap DP, and packs rows for the journal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Rows = Callable[[], Iterator[tuple[str, Prediction]]]
 
 
 def check_output(out: Path | None, form: str) -> None:
-    """Raises ValueError where `out` cannot hold the form."""
+    """Raise ValueError if `out` cannot hold the output format `form`."""
     if out is None or str(out) == "-":
         if form != "table":
             raise ValueError(f"--as {form} needs --out {'FOLDER' if form == 'camtrap-dp' else 'FILE'}")
@@ -79,11 +79,12 @@ def log_missing_places(out: Path, n_unplaced: int) -> None:
 
 
 def _write_folder(out: Path, rows: Rows, facts: PackageMetadata) -> int:
+    """Write a Camtrap DP package and swap it in; return how many deployments have no coordinates."""
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
         temporary.chmod(0o755)
-        without_place = write_package(temporary, rows(), facts)
+        n_unplaced = write_package(temporary, rows(), facts)
         if out.exists():
             retired = temporary.with_name(temporary.name + ".old")
             out.rename(retired)
@@ -93,11 +94,11 @@ def _write_folder(out: Path, rows: Rows, facts: PackageMetadata) -> int:
             temporary.rename(out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return without_place
+    return n_unplaced
 
 
 def pack(prediction: Prediction) -> list:
-    """The prediction as JSON can hold it."""
+    """The prediction as a list that JSON can hold."""
     box = prediction.box
     return [
         prediction.file,
@@ -116,7 +117,7 @@ def pack(prediction: Prediction) -> list:
 
 
 def unpack(packed: list) -> Prediction:
-    """What `pack` packed."""
+    """The prediction that `pack` turned into a list."""
     file, status, reason, position, rank, name, common_name, confidence, similarity, lineage, box, path = packed
     return Prediction(
         file=file,

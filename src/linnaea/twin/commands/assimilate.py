@@ -203,7 +203,7 @@ def _write_artifact(config, data, survey, found, counts, done, rejected) -> None
     from linnaea.census.observations import COLUMNS
     from linnaea.standards.tables import write_table
     from linnaea.store import write_artifact
-    from linnaea.twin.reports.study_reports import write_assimilation
+    from linnaea.twin.reports.assimilation_report import write_assimilation
 
     manifest = {
         "kind": KIND,

@@ -171,7 +171,7 @@ def write_results(run, config: TwinRunConfig, without_effect: list[str]) -> int:
     from linnaea.store import write_json
     from linnaea.twin.reports.odd import write_odd
     from linnaea.twin.reports.ro_crate import write_crate
-    from linnaea.twin.reports.tables import write_outputs
+    from linnaea.twin.reports.run_files import write_outputs
     from linnaea.twin.runs.ensemble import KIND
     from linnaea.twin.scenarios.scenario_file import format_duration
 

@@ -132,7 +132,7 @@ def main(config: SensitivityConfig) -> int:
     from linnaea.twin.commands.run import TwinRunConfig, log_small_groups, make_plan, say
     from linnaea.twin.data.world_data import select_animals
     from linnaea.twin.data.world_file import load_world
-    from linnaea.twin.reports.study_reports import write_sensitivity
+    from linnaea.twin.reports.study_reports import EffectColumns, write_sensitivity
     from linnaea.twin.runs.design_points import run_points
 
     data = load_world(config.world)
@@ -178,7 +178,8 @@ def main(config: SensitivityConfig) -> int:
     with atomic_path(config.out / "sensitivity.csv") as temporary:
         frame.write_csv(temporary)
     about = f"{len(points)} points of {config.ensemble} runs, means of the last {config.last_years:g} of {config.years:g} years."
-    write_sensitivity(config.out, data, config.method, MEANINGS[config.method], key, beside, frame.to_dicts(), about)
+    columns = EffectColumns(method=config.method, meaning=MEANINGS[config.method], size=key, beside=beside)
+    write_sensitivity(config.out, data, columns, frame.to_dicts(), about)
     print(f"{len(points)} points; {MEANINGS[config.method]}")
     sign = "±" if beside.endswith("_conf") else "beside"
     for row in frame.iter_rows(named=True):

@@ -1,24 +1,18 @@
-"""A what-if beside its baseline as one HTML page: the answer first, then curves, differences, numbers and maps."""
+"""The report of a comparison: the answer first, then curves, differences, numbers and maps of a what-if and its baseline."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from linnaea.pages.html import (
-    render_answer,
-    render_figures,
-    render_image,
-    render_legend,
-    render_scale_bar,
-    render_section,
-    render_table,
-    render_unverified,
-    write_page,
-)
-from linnaea.twin.reports.charts import BLUE, ORANGE, BandedLine, draw_lines, encode_difference_map, format_short
+from linnaea.pages.elements import render_answer, render_figures, render_legend, render_section, render_table
+from linnaea.pages.line_chart import BandedLine, LineChartOptions
+from linnaea.pages.map_chart import draw_difference_map
+from linnaea.pages.page import render_header, write_page
+from linnaea.pages.style import BLUE, ORANGE
+from linnaea.twin.reports.charts import draw_time_series
 from linnaea.twin.reports.comparison_text import (
     format_amount,
     format_caveats,
@@ -27,123 +21,133 @@ from linnaea.twin.reports.comparison_text import (
     format_period,
     format_share,
 )
-from linnaea.twin.reports.run_report import (
+from linnaea.twin.reports.run_sections import (
+    RunLine,
     describe_bands,
     draw_populations,
+    make_run_line,
     measure_cell_km2,
     measure_ground_km,
-    rank_by_number,
     read_scenario_text,
     render_provenance,
+    render_unverified,
+    sort_by_number,
 )
-from linnaea.twin.reports.tables import compute_bands, find_hosts
+from linnaea.twin.reports.tables import find_hosts
 from linnaea.twin.runs.paired_differences import Difference, check_pair, make_difference_series
 from linnaea.twin.runs.results import Run
 
-MOST_MAPS, MOST_TOLD = 9, 12
-ENDS = "Where there are two numbers, the baseline's stands left of the arrow; a species is gone in so many members at the end."
-LINES = (("baseline", BLUE, "5 3"), ("what-if", ORANGE, ""))
+MAX_MAPS, MAX_SENTENCES = 9, 12
+TABLE_NOTE = (
+    "Where there are two numbers, the baseline stands left of the arrow and the what-if right of it. The last column says "
+    "in how many members a species is extinct at the end."
+)
+LINES = (("baseline", BLUE, "dashed"), ("what-if", ORANGE, "solid"))
 
 
 def write_comparison(
     base: Run,
     whatif: Run,
-    found: dict[str, Difference],
+    found: Mapping[str, Difference],
     last_years: float,
     level: float,
-    out: Path,
+    out_dir: Path,
     notes: Sequence[str] = (),
 ) -> Path:
-    """Writes `report.html` with a what-if beside its baseline into `out`; `notes` are sentences for the end of the answer."""
-    runs = [(run, *line) for run, line in zip((base, whatif), LINES, strict=True)]
-    lines = render_legend(LINES, describe_bands(base))
+    """Write `report.html` on a what-if beside its baseline into `out_dir` and return its path.
+
+    `found` are the differences by species at this `level` of confidence, means of the last `last_years`; `notes` are
+    sentences for the end of the answer.
+    """
+    run_lines = [
+        RunLine(run=run, label=label, colour=colour, line_style=line_style)
+        for run, (label, colour, line_style) in zip((base, whatif), LINES, strict=True)
+    ]
+    n_pairs = len(check_pair(base, whatif))
+    head = f"Mean of the {format_period(last_years)}, {n_pairs} pair{'s' * (n_pairs > 1)} of members."
     parts = [
-        _answer(found, last_years, level, len(check_pair(base, whatif)), notes),
-        render_section("Side by side", lines + draw_populations(runs)),
+        render_answer(head, [*format_findings(found, level), *notes]),
+        render_section("Side by side", render_legend(LINES, describe_bands(base)) + draw_populations(run_lines)),
         render_section(
             "The difference",
-            _difference_charts(base, whatif, level),
-            f"What-if less baseline, mean of the pairs with its {100 * level:g} % interval.",
+            _draw_differences(base, whatif, level),
+            f"What-if minus baseline, mean of the pairs with its {100 * level:g} % interval.",
         ),
-        render_section("In numbers", _difference_table(found), " ".join([ENDS, *format_caveats(found, level)])),
-        render_section("Who was ill", _ill_charts(runs), "Ill animals at each record."),
+        render_section("In numbers", _render_differences(found), " ".join([TABLE_NOTE, *format_caveats(found, level)])),
+        render_section("Who was ill", _draw_ill(run_lines), "Ill animals at each record."),
         render_section(
-            "Where it changed", _difference_maps(base, whatif), "Animals per km², what-if less baseline; north is up."
+            "Where it changed",
+            _draw_difference_maps(base, whatif),
+            "Animals per km², what-if minus baseline; north is up. The shade follows the square root of the difference.",
         ),
         render_unverified(whatif.data.unmeasured()),
         render_provenance(base),
         render_provenance(whatif),
     ]
-    about = read_scenario_text(whatif) or whatif.data.about
-    return write_page(out / "report.html", f"{whatif.title}, against {base.title}", about, parts)
+    title, about = f"{whatif.title}, compared with {base.title}", read_scenario_text(whatif) or whatif.data.about
+    return write_page(out_dir / "report.html", title, render_header(title, about), parts)
 
 
-def _answer(found: dict[str, Difference], last_years: float, level: float, pairs: int, notes: Sequence[str]) -> str:
-    head = f"Mean of the {format_period(last_years)}, {pairs} pair{'s' * (pairs > 1)} of members."
-    return render_answer(head, [*format_findings(found, level), *notes])
-
-
-def format_findings(found: dict[str, Difference], level: float) -> list[str]:
-    """The answer in sentences: who differs beyond chance, who is gone in more members of one run, and what is left."""
+def format_findings(found: Mapping[str, Difference], level: float) -> list[str]:
+    """The answer in sentences: species that differ beyond chance or go extinct more often, then a summary of the rest."""
     notable = sorted(
         (one for one in found.items() if one[1].beyond_chance or one[1].changes_gone),
         key=lambda one: (not one[1].beyond_chance, -abs(one[1].relative) if one[1].base else 0.0),
     )
-    said = [_sentence(name, one, level) for name, one in notable[:MOST_TOLD]]
-    if more := len(notable) - len(said):
-        said.append(f"And {more} more, see the table.")
-    rest = len(found) - sum(one.beyond_chance for one in found.values())
+    sentences = [_format_finding(name, one, level) for name, one in notable[:MAX_SENTENCES]]
+    if more := len(notable) - len(sentences):
+        sentences.append(f"And {more} more, see the table.")
     first, *others = format_caveats(found, level)
     if next(iter(found.values())).pairs < 2:
-        return [*said, first]
+        return [*sentences, first]
+    rest = len(found) - sum(one.beyond_chance for one in found.values())
     if rest == len(found):
-        said.append("No species differs beyond chance in its mean number.")
+        sentences.append("No species differs beyond chance in its mean number.")
         if not notable and any(one.difference for one in found.values()):
-            said.append("Nearest to it: " + _sentence(*min(found.items(), key=lambda one: one[1].p), level))
+            name, nearest = min(found.items(), key=lambda one: one[1].p)
+            sentences.append("Nearest to it: " + _format_finding(name, nearest, level))
     elif rest:
-        said.append(f"Of {rest} other species no mean number differs beyond chance.")
-    return [*said, *others]
+        sentences.append(f"The mean numbers of the {rest} other species do not differ beyond chance.")
+    return [*sentences, *others]
 
 
-def _sentence(name: str, one: Difference, level: float) -> str:
-    way = "more" if one.difference > 0 else "fewer"
-    part = f" ({format_share(one)})" if format_share(one) else ""
-    size = f"{format_amount(abs(one.difference))} {way}{part}" if one.difference else "the same mean number"
-    mean = (
-        ""
-        if one.pairs < 2
-        else f"; {format_interval(one)}"
-        if one.uniform
-        else f"; {100 * level:g} % interval {format_interval(one)}"
-    )
+def _format_finding(name: str, one: Difference, level: float) -> str:
+    """One sentence on one species: size of the difference, interval, numbers at the end."""
+    size = "the same mean number"
+    if one.difference:
+        share = f" ({format_share(one)})" if format_share(one) else ""
+        size = f"{format_amount(abs(one.difference))} {'more' if one.difference > 0 else 'fewer'}{share}"
+    interval = ""
+    if one.pairs > 1:
+        interval = f"; {'' if one.uniform else f'{100 * level:g} % interval '}{format_interval(one)}"
     doubt = "" if one.beyond_chance or one.pairs < 2 else ", not beyond chance"
-    end = f"At the end {format_amount(one.base_end)} and {format_amount(one.whatif_end)}" + (
-        f", {format_extinctions(one)}" if format_extinctions(one) else ""
-    )
-    return f"{name}: {size}, {format_amount(one.base)} → {format_amount(one.whatif)}{mean}{doubt}. {end}."
+    end = f"At the end {format_amount(one.base_end)} and {format_amount(one.whatif_end)}"
+    if extinct := format_extinctions(one):
+        end += f", {extinct}"
+    return f"{name}: {size}, {format_amount(one.base)} → {format_amount(one.whatif)}{interval}{doubt}. {end}."
 
 
-def _difference_charts(base: Run, whatif: Run, level: float) -> str:
+def _draw_differences(base: Run, whatif: Run, level: float) -> str:
+    """The mean difference of each species through time with its interval."""
     frame = make_difference_series(base, whatif, level)
-    charts, s = [], len(base.species)
-    for index, name in enumerate(base.species):
-        mean, low, high = (frame[column].to_numpy()[index::s] for column in ("difference", "low", "high"))
-        several = np.isfinite(low).all()
-        curve = BandedLine(
-            name=name, middle=mean, low=low if several else None, high=high if several else None, colour=ORANGE
+    charts, n_species = [], len(base.species)
+    for row, name in enumerate(base.species):
+        mean, low, high = (frame[column].to_numpy()[row::n_species] for column in ("difference", "low", "high"))
+        band = {"low_k": low, "high_k": high} if np.isfinite(low).all() else {}
+        charts.append(
+            draw_time_series(name, base.time_y, [BandedLine(name=name, middle_k=mean, colour=ORANGE, **band)])
         )
-        charts.append(draw_lines(name, base.time_y, [curve]))
     return render_figures(charts)
 
 
-def _difference_table(found: dict[str, Difference]) -> str:
-    head = ("species", "start", "mean", "difference", "interval", "share", "beyond chance", "ends at", "gone in")
+def _render_differences(found: Mapping[str, Difference]) -> str:
+    head = ("species", "start", "mean", "difference", "interval", "share", "beyond chance", "ends at", "extinct in")
     rows = [
         (
             name,
             format_amount(one.start),
             f"{format_amount(one.base)} → {format_amount(one.whatif)}",
-            format_amount(one.difference, True),
+            format_amount(one.difference, sign=True),
             format_interval(one),
             format_share(one),
             "yes" if one.beyond_chance else "",
@@ -155,41 +159,27 @@ def _difference_table(found: dict[str, Difference]) -> str:
     return render_table(head, rows, ["sure" if one.beyond_chance or one.changes_gone else "" for one in found.values()])
 
 
-def _ill_charts(runs: list[tuple[Run, str, str, str]]) -> str:
-    charts = []
-    for row in sorted({row for run, *_ in runs for row in find_hosts(run)}):
-        curves = []
-        for run, label, colour, dashes in runs:
-            low, middle, high = compute_bands(run.records["health"][:, :, row, 1])
-            several = len(run.members) > 1
-            curves.append(
-                BandedLine(
-                    name=label,
-                    middle=middle,
-                    low=low if several else None,
-                    high=high if several else None,
-                    colour=colour,
-                    dashes=dashes,
-                )
+def _draw_ill(run_lines: Sequence[RunLine]) -> str:
+    """Ill animals of each host in either run."""
+    first, charts = run_lines[0].run, []
+    for row in sorted({row for one in run_lines for row in find_hosts(one.run)}):
+        lines = [make_run_line(one, one.run.records["health"][:, :, row, 1], first.species[row]) for one in run_lines]
+        charts.append(
+            draw_time_series(
+                first.species[row], first.time_y, lines, LineChartOptions(name_lines=True, whole_numbers=True)
             )
-        charts.append(draw_lines(runs[0][0].species[row], runs[0][0].time_y, curves))
+        )
     return render_figures(charts)
 
 
-def _difference_maps(base: Run, whatif: Run) -> str:
+def _draw_difference_maps(base: Run, whatif: Run) -> str:
+    """Maps of the differences in density; "" if the two grounds differ."""
     if base.records["map"].shape[1:] != whatif.records["map"].shape[1:]:
         return ""
-    change = (whatif.records["map"].mean(0) - base.records["map"].mean(0)) / measure_cell_km2(
-        base, base.records["map"].shape
+    change = whatif.records["map"].mean(0) - base.records["map"].mean(0)
+    change = change / measure_cell_km2(base, change.shape)
+    size_km = measure_ground_km(base)
+    return render_figures(
+        draw_difference_map(base.species[row], change[row], size_km, "per km²")
+        for row in sort_by_number(base, MAX_MAPS)
     )
-    scale, pictures, captions = render_scale_bar(measure_ground_km(base)[0]), [], []
-    for row in rank_by_number(base, MOST_MAPS):
-        name, largest = base.species[row], float(np.abs(change[row]).max())
-        pictures.append(
-            render_image(encode_difference_map(change[row], largest), f"difference of {name}")
-            + scale
-            + "<div class='ramp two'>"
-            f"</div><div class=ends><span>{format_short(-largest)}</span><span>0</span><span>+{format_short(largest)}</span></div>"
-        )
-        captions.append(name)
-    return render_figures(pictures, captions)

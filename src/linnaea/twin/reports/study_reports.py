@@ -1,30 +1,24 @@
-"""Pages of the studies of a world: sensitivity, calibration, assimilation; each one HTML file that needs nothing else.
+"""Reports of sensitivity studies and calibrations, each one HTML file that needs nothing else.
 
-Shape suffixes: d animals, s species, m members, w spans of time, q quantiles, p parameters.
+Shape suffixes: q quantiles, p parameters, n particles.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from linnaea.pages.html import (
-    render_answer,
-    render_figures,
-    render_legend,
-    render_section,
-    render_table,
-    render_unverified,
-    write_page,
-)
+from linnaea.pages.chart import format_short
+from linnaea.pages.elements import render_answer, render_figures, render_section, render_table
+from linnaea.pages.page import render_header, write_page
 from linnaea.twin.assembly.parameters import get_value, grade_of
 from linnaea.twin.data.world_data import WorldData
-from linnaea.twin.engine.agents import HOURS_A_YEAR
-from linnaea.twin.reports.charts import BLUE, GREEN, BandedLine, draw_lines, format_short
+from linnaea.twin.reports.run_sections import render_unverified
 from linnaea.twin.reports.study_charts import (
     ParameterEffect,
     draw_effects,
@@ -32,58 +26,60 @@ from linnaea.twin.reports.study_charts import (
     draw_particles,
     draw_posterior,
 )
+from linnaea.twin.reports.tables import BAND
 
 if TYPE_CHECKING:
     from linnaea.twin.inference.abc_smc import Posterior
-    from linnaea.twin.inference.ensemble_filter import AssimilationResult
-    from linnaea.twin.inference.observation_model import Count
 
-MOST_TOLD = 12
-WIDE = 0.8
-"share of the prior's width beyond which counts hardly tell a value"
+MAX_SENTENCES, MAX_PAIRS = 12, 3
+WIDE_SHARE = 0.8
+"Share of the prior's width from which the counts hardly constrain a value."
 TITLES = {"morris": "Morris screening", "sobol": "Sobol indices", "pawn": "PAWN indices"}
 UNITS = {"morris": "animals", "sobol": "share of the variance", "pawn": "distance, 0 to 1"}
-BAND = (0.05, 0.5, 0.95)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EffectColumns:
+    """How a method of sensitivity analysis reports an effect."""
+
+    method: str
+    "morris, sobol or pawn"
+    meaning: str
+    "what the effect's size means, for the report"
+    size: str
+    "column of the effect's size"
+    beside: str
+    "column of its uncertainty, or `chance`: the size that chance alone reaches"
 
 
 def write_sensitivity(
-    folder: Path,
-    data: WorldData,
-    method: str,
-    meaning: str,
-    size: str,
-    beside: str,
-    rows: Sequence[Mapping],
-    about: str,
+    out_dir: Path, data: WorldData, columns: EffectColumns, rows: Sequence[Mapping], about: str
 ) -> Path:
-    """Writes `report.html` of a sensitivity study into `folder`.
-
-    `rows` are those of sensitivity.csv; `size` and `beside` name the columns of the effect and of what stands beside it.
-    """
+    """Write `report.html` of a sensitivity study into `out_dir` and return its path. `rows` are those of sensitivity.csv."""
     by_species: dict[str, list[Mapping]] = {}
     for row in rows:
         by_species.setdefault(row["species"], []).append(row)
     bars, plots = [], []
     for species, own in by_species.items():
-        bars.append(draw_effects(species, [_effect(row, size, beside) for row in own], UNITS[method]))
-        if method == "morris":
+        bars.append(draw_effects(species, [_make_effect(row, columns) for row in own], UNITS[columns.method]))
+        if columns.method == "morris":
             plots.append(draw_morris_plot(species, [(row["parameter"], row["mu_star"], row["sigma"]) for row in own]))
-    mark = "what chance alone brings in 95 % of cases" if beside == "chance" else "the 95 % interval"
-    head = ("species", "parameter", "range", size, beside, "grade")
+    mark = "what chance alone reaches in 95 % of cases" if columns.beside == "chance" else "the 95 % interval"
+    head = ("species", "parameter", "range", columns.size, columns.beside, "grade")
     table = [
         (
             row["species"],
             row["parameter"],
             f"{row['low']:g} to {row['high']:g}",
-            format_short(row[size]),
-            format_short(row[beside]),
+            format_short(row[columns.size]),
+            format_short(row[columns.beside]),
             row["grade"],
         )
         for row in rows
     ]
     parts = [
-        render_answer(about, _strongest(by_species, size, beside)),
-        render_section("What moves whom", render_figures(bars, wide=True), f"{meaning}; the mark shows {mark}."),
+        render_answer(about, _format_strongest(by_species, columns)),
+        render_section("What moves whom", render_figures(bars, wide=True), f"{columns.meaning}; the mark is {mark}."),
         render_section(
             "Alone or together",
             render_figures(plots),
@@ -92,59 +88,60 @@ def write_sensitivity(
         render_section("In numbers", render_table(head, table)),
         render_unverified(data.unmeasured()),
     ]
-    return write_page(
-        folder / "report.html", f"{data.name}: which values matter", f"{TITLES[method]}. {data.about}", parts
-    )
+    title = f"{data.name}: which values matter"
+    header = render_header(title, f"{TITLES[columns.method]}. {data.about}")
+    return write_page(out_dir / "report.html", title, header, parts)
 
 
-def _effect(row: Mapping, size: str, beside: str) -> ParameterEffect:
-    if beside == "chance":
-        return ParameterEffect(name=row["parameter"], size=row[size], chance=row[beside])
-    return ParameterEffect(
-        name=row["parameter"], size=row[size], low=row[size] - row[beside], high=row[size] + row[beside]
-    )
+def _make_effect(row: Mapping, columns: EffectColumns) -> ParameterEffect:
+    size, beside = row[columns.size], row[columns.beside]
+    if columns.beside == "chance":
+        return ParameterEffect(name=row["parameter"], size=size, chance=beside)
+    return ParameterEffect(name=row["parameter"], size=size, low=size - beside, high=size + beside)
 
 
-def _strongest(by_species: Mapping[str, Sequence[Mapping]], size: str, beside: str) -> list[str]:
-    """A sentence for each species that a parameter moves beyond its uncertainty, then how many are moved by none."""
-    told, still = [], 0
+def _format_strongest(by_species: Mapping[str, Sequence[Mapping]], columns: EffectColumns) -> list[str]:
+    """A sentence for each species that a parameter moves beyond its uncertainty, then how many no parameter moves."""
+    size, beside = columns.size, columns.beside
+    moved, n_still = [], 0
     for species, rows in by_species.items():
         first = max(rows, key=lambda row: row[size])
         if not first[size] > first[beside]:
-            still += 1
+            n_still += 1
             continue
-        sign = "beside" if beside == "chance" else "±"
-        told.append(
-            f"{species}: most by {first['parameter']}, {size} {format_short(first[size])} {sign} {format_short(first[beside])}."
+        sign = "against" if beside == "chance" else "±"
+        by_chance = " by chance" if beside == "chance" else ""
+        effect = f"{size} {format_short(first[size])} {sign} {format_short(first[beside])}{by_chance}"
+        moved.append(f"{species}: most by {first['parameter']}, {effect}.")
+    sentences = moved[:MAX_SENTENCES]
+    if len(moved) > MAX_SENTENCES:
+        sentences.append(f"And {len(moved) - MAX_SENTENCES} more species, see below.")
+    if n_still:
+        sentences.append(
+            f"{n_still} of {len(by_species)} species are moved by none of these values beyond the uncertainty of this "
+            "number of runs."
         )
-    said = told[:MOST_TOLD]
-    if len(told) > MOST_TOLD:
-        said.append(f"And {len(told) - MOST_TOLD} more species, see below.")
-    if still:
-        said.append(
-            f"{still} of {len(by_species)} species are moved by none of these values beyond the uncertainty of so few runs."
-        )
-    return said
+    return sentences
 
 
 def write_calibration(
-    folder: Path, data: WorldData, ranges: Sequence[tuple[str, float, float]], posterior: Posterior, observations: str
+    out_dir: Path, data: WorldData, ranges: Sequence[tuple[str, float, float]], posterior: Posterior, observations: str
 ) -> Path:
-    """Writes `report.html` of a calibration into `folder`: prior and posterior of each parameter."""
-    charts, rows, told = [], [], []
+    """Write `report.html` of a calibration into `out_dir` and return its path.
+
+    `ranges` are the priors, (parameter, low, high); `observations` names what the values were fitted to.
+    """
+    charts, rows, sentences = [], [], []
     band_qp = np.array([posterior.quantile(share) for share in BAND])
     for index, (name, low, high) in enumerate(ranges):
         first, middle, last = (float(value) for value in band_qp[:, index])
         present = get_value(data, name)
-        charts.append(
-            draw_posterior(
-                name, posterior.values_np[:, index], posterior.weights_n, (low, high), (first, middle, last), present
-            )
-        )
-        hardly = (last - first) / (0.9 * (high - low)) >= WIDE
-        told.append(
+        particles = (posterior.values_np[:, index], posterior.weights_n)
+        charts.append(draw_posterior(name, particles, (low, high), (first, middle, last), present))
+        is_wide = (last - first) / ((BAND[2] - BAND[0]) * (high - low)) >= WIDE_SHARE
+        sentences.append(
             f"{name}: median {format_short(middle)}, 90 % interval {format_short(first)} to {format_short(last)}"
-            + (f"; the observations hardly tell it within {low:g} to {high:g}." if hardly else ".")
+            + (f"; the observations hardly constrain it within {low:g} to {high:g}." if is_wide else ".")
         )
         now = "computed" if math.isnan(present) else f"{present:g}"
         rows.append(
@@ -155,128 +152,39 @@ def write_calibration(
         f"{posterior.simulated} simulations, {len(posterior.weights_n)} particles; fitted to {observations}. "
         f"Largest distance of each round: {distances}."
     )
-    head = ("parameter", "now", "grade", "range (prior)", "median", "5 to 95 %")
+    sentences.append("Fitted is not validated: these counts cannot show whether the values also hold for other counts.")
     parts = [
-        render_answer(
-            about,
-            [*told, "Fitted is not validated: whether the values hold for other counts, these counts do not say."],
-        ),
+        render_answer(about, sentences),
         render_section(
-            "What the counts say of each value",
+            "What the counts say about each value",
             render_figures(charts),
-            "Bars: probability after the counts, as a multiple of the even prior (dashed). Strip: 5 to 95 % with the median. "
-            "Triangle: the value that the world has now.",
+            "Bars: probability after the counts, as a multiple of the uniform prior (dashed). Strip: 5 to 95 % with the "
+            "median. Triangle: the present value of the world.",
         ),
         render_section(
             "Together",
-            render_figures(_pairs(posterior, ranges)),
-            "Pairs of values that agree with the counts; larger weighs more.",
+            render_figures(_draw_pairs(posterior, ranges)),
+            "Pairs of values that agree with the counts; a larger disc has more weight.",
         ),
-        render_section("In numbers", render_table(head, rows)),
+        render_section(
+            "In numbers", render_table(("parameter", "now", "grade", "range (prior)", "median", "5 to 95 %"), rows)
+        ),
         render_unverified(data.unmeasured()),
     ]
-    return write_page(folder / "report.html", f"{data.name}: values fitted to counts", data.about, parts)
+    title = f"{data.name}: values fitted to counts"
+    return write_page(out_dir / "report.html", title, render_header(title, data.about), parts)
 
 
-def _pairs(posterior: Posterior, ranges: Sequence[tuple[str, float, float]]) -> list[str]:
-    """A plot of the particles for the three pairs of parameters that hang together most."""
+def _draw_pairs(posterior: Posterior, ranges: Sequence[tuple[str, float, float]]) -> list[str]:
+    """A plot of the particles for the pairs of parameters with the strongest correlation."""
     values_np, weights_n = posterior.values_np, posterior.weights_n
-    found = []
+    pairs = []
     for i in range(len(ranges)):
         for j in range(i + 1, len(ranges)):
-            together = np.cov(values_np[:, i], values_np[:, j], aweights=weights_n)
-            spread = math.sqrt(together[0, 0] * together[1, 1])
-            found.append((-abs(together[0, 1]) / spread if spread else 0.0, i, j))
+            covariance = np.cov(values_np[:, i], values_np[:, j], aweights=weights_n)
+            spread = math.sqrt(covariance[0, 0] * covariance[1, 1])
+            pairs.append((-abs(covariance[0, 1]) / spread if spread else 0.0, i, j))
     return [
-        draw_particles(ranges[i], ranges[j], values_np[:, i], values_np[:, j], weights_n)
-        for _, i, j in sorted(found)[:3]
-    ]
-
-
-def write_assimilation(
-    folder: Path,
-    data: WorldData,
-    done: AssimilationResult,
-    windows: Sequence[Sequence[Count]],
-    start: str,
-    notes: Sequence[str],
-    parameters: Sequence[Mapping],
-) -> Path:
-    """Writes `report.html` of an assimilation into `folder`: densities through time with counts, and what they told.
-
-    `start` is the time at which the survey's clock begins; `parameters` are the rows of parameters.csv.
-    """
-    n = len(windows)
-    years_w = done.edges_h[1:] / HOURS_A_YEAR
-    charts = []
-    for s, name in enumerate(done.animals):
-        corrected = np.concatenate([done.after_wsm[:n, s], done.before_wsm[n:, s]])
-        low, middle, high = np.quantile(corrected, BAND, axis=1)
-        free = np.median(done.before_wsm[:, s], axis=1)
-        curves = [
-            BandedLine(name=name, middle=middle, low=low, high=high, colour=BLUE),
-            BandedLine(name=f"{name} before the span's counts", middle=free, colour=GREEN, dashes="2 3"),
-        ]
-        forecast = float(years_w[n - 1]) if len(years_w) > n else None
-        charts.append(
-            draw_lines(
-                name, years_w, curves, unit="animals a km²", dots=_dots(name, s, done, windows), since_y=forecast
-            )
-        )
-    last = np.quantile(done.after_wsm[n - 1], BAND, axis=1)
-    ahead = np.quantile(done.before_wsm[-1], BAND, axis=1) if len(years_w) > n else None
-    head = ["species", "at the last count", "5 to 95 %"] + (
-        [f"{_days(done, n):g} days on", "5 to 95 %"] if ahead is not None else []
-    )
-    rows = []
-    for s, name in enumerate(done.animals):
-        row = [name, f"{last[1, s]:.4g}", f"{last[0, s]:.4g} to {last[2, s]:.4g}"]
-        rows.append(
-            row + ([f"{ahead[1, s]:.4g}", f"{ahead[0, s]:.4g} to {ahead[2, s]:.4g}"] if ahead is not None else [])
-        )
-    lines = render_legend(
-        [("corrected by the counts, then the forecast", BLUE, ""), ("before the counts of its span", GREEN, "2 3")]
-    )
-    learned = [row for row in parameters if row["validated"] != "never"]
-    factors = [
-        (str(row["parameter"]), f"{row['factor']:.3g}", f"{row['factor_q05']:.3g} to {row['factor_q95']:.3g}")
-        for row in learned
-    ]
-    surprise = f"{np.nanmean(done.surprise_w):.1f}" if np.isfinite(done.surprise_w).any() else "not known"
-    told = [
-        *notes,
-        f"Counts differ from their forecasts {surprise} times as much as the spread allows; 1 is as expected.",
-        f"{len(parameters) - len(learned)} of {len(parameters)} parameters were never validated by these observations.",
-    ]
-    parts = [
-        render_answer(f"{n} spans of counts since {start[:10]}, {done.before_wsm.shape[2]} members.", told),
-        render_section(
-            "Densities through time",
-            lines + render_figures(charts),
-            "Median and 5 to 95 % of the members; years since the start. Dots are counts, divided by what a unit of density "
-            "makes their sensors count before anything is known of their detection; a dot on the upper edge lies beyond. "
-            "On grey ground there were no counts: the forecast.",
-        ),
-        render_section("Animals a km²", render_table(head, rows)),
-        render_section(
-            "What the counts told of the parameters",
-            render_table(("parameter", "factor to the table", "5 to 95 %"), factors) if factors else "",
-        ),
-        render_unverified(data.unmeasured()),
-    ]
-    return write_page(folder / "report.html", f"{data.name}: numbers corrected by observations", data.about, parts)
-
-
-def _days(done: AssimilationResult, n: int) -> float:
-    """Days from the last count to the end of the forecast."""
-    return float(done.edges_h[-1] - done.edges_h[n]) / 24
-
-
-def _dots(name: str, s: int, done: AssimilationResult, windows: Sequence[Sequence[Count]]) -> list[tuple[float, float]]:
-    """(year, animals a km²) that the counts under a species' own name say by themselves."""
-    return [
-        (float(done.edges_h[w : w + 2].mean()) / HOURS_A_YEAR, one.y / float(one.per_density_s[s]))
-        for w, window in enumerate(windows)
-        for one in window
-        if one.name == name and one.per_density_s[s] > 0
+        draw_particles(ranges[i], ranges[j], (values_np[:, i], values_np[:, j]), weights_n)
+        for _, i, j in sorted(pairs)[:MAX_PAIRS]
     ]
