@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 
-from linnaea.datasets.synthetic import COLOURS, MARKS, SHAPES, SyntheticSource, draw, synthetic_taxa
+from linnaea.datasets.synthetic import COLOURS, MARKS, SHAPES, SyntheticSource, draw_picture, synthetic_taxa
 from linnaea.train.data.augmentation import decode_bytes
 
 
@@ -19,14 +19,14 @@ def test_there_is_a_taxon_for_every_shape_colour_and_mark():
 
 
 def test_a_picture_is_a_pure_function_of_taxon_and_seed():
-    assert draw(3, 7) == draw(3, 7)
-    assert draw(3, 7) != draw(3, 8)
-    assert draw(3, 7) != draw(4, 7)
+    assert draw_picture(3, 7) == draw_picture(3, 7)
+    assert draw_picture(3, 7) != draw_picture(3, 8)
+    assert draw_picture(3, 7) != draw_picture(4, 7)
 
 
 def test_a_red_picture_is_redder_than_a_green_one():
     def redness(taxon):
-        pixels = np.asarray(decode_bytes(draw(taxon, 1)), float).mean((0, 1))
+        pixels = np.asarray(decode_bytes(draw_picture(taxon, 1)), float).mean((0, 1))
         return pixels[0] - pixels[1]
 
     red, green = 0, 2 * len(MARKS)

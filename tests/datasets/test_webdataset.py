@@ -8,12 +8,13 @@ import io
 import os
 import shutil
 import subprocess
+import sys
 import tarfile
 
 import polars as pl
 import pytest
 
-from linnaea.datasets import webdataset as shards
+from linnaea.datasets import shard_index
 from linnaea.datasets.manifests import TableSource, normalize_names, read_image_table
 from linnaea.datasets.rejects import RejectJournal
 from linnaea.datasets.samples import (
@@ -25,8 +26,9 @@ from linnaea.datasets.samples import (
     parse_lineage_tag,
     strip_template,
 )
-from linnaea.datasets.shard_writer import member_texts, pack_table, write_shards
-from linnaea.datasets.webdataset import TWICE, TarSource, load_index
+from linnaea.datasets.shard_index import TWICE, load_index
+from linnaea.datasets.shard_writer import make_texts, pack_table, write_shards
+from linnaea.datasets.webdataset import TarSource
 from made_shards import CAT, LION, image_bytes, made_shards
 
 
@@ -45,7 +47,9 @@ def open_tars(paths, folder, **options):
 
 def test_a_packed_sample_comes_back_with_its_image_each_text_and_its_lineage(tmp_path):
     source = open_tars(made_shards(tmp_path, 7, 5), tmp_path, lineages=True)
-    assert source.sizes_p.tolist() == [5, 2] and not source.rejects and not source.notices
+    assert source.sizes_p.tolist() == [5, 2]
+    assert not source.rejects
+    assert not source.notices
     sample = source.read(1, 1, "taxonomic_common")
     assert (sample.key, sample.data, sample.lineage) == ("s006", image_bytes(6), CAT)
     above = "Animalia Chordata Mammalia Carnivora Felidae Felis catus"
@@ -125,7 +129,7 @@ def test_an_archive_with_a_hole_or_another_one_behind_it_is_truncated(tmp_path):
     whole = path.read_bytes()
     for data in (whole[:start] + bytes(end - start) + whole[end:], whole + whole):
         path.write_bytes(data)
-        with pytest.raises(ValueError, match="shard-00000.tar is truncated: the archive breaks off at byte"):
+        with pytest.raises(ValueError, match=r"shard-00000.tar is truncated: the archive breaks off at byte"):
             open_tars([path], tmp_path)
 
 
@@ -147,7 +151,8 @@ def test_archives_of_gnu_tar_are_whole(tmp_path, options):
         (tmp_path / "in" / f"s{i}.jpg").write_bytes(image_bytes(i))
         (tmp_path / "in" / f"s{i}.txt").write_text("a cat")
     source = open_tars([written_by_tar(tmp_path / "in", *options)], tmp_path)
-    assert source.sizes_p.tolist() == [5] and not source.rejects
+    assert source.sizes_p.tolist() == [5]
+    assert not source.rejects
 
 
 @pytest.mark.parametrize("n_zeros", [512, 1024])
@@ -196,10 +201,11 @@ def test_a_full_disk_of_the_cache_is_named_with_the_file_and_the_remedy(tmp_path
     def full(*_given, **_more):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(shards.np, "savez", full)
-    with pytest.raises(OSError, match="index of shard-00000.tar cannot be written .*LINNAEA_CACHE") as found:
+    monkeypatch.setattr(shard_index.np, "savez", full)
+    with pytest.raises(OSError, match=r"index of shard-00000.tar cannot be written .*LINNAEA_CACHE") as found:
         load_index(path, tmp_path / "cache")
-    assert found.value.errno == errno.ENOSPC and found.value.filename.startswith(str(tmp_path / "cache"))
+    assert found.value.errno == errno.ENOSPC
+    assert found.value.filename.startswith(str(tmp_path / "cache"))
 
 
 @pytest.mark.parametrize("data", [b"", b"no tar at all" * 100])
@@ -212,7 +218,7 @@ def test_what_is_no_archive_is_named(tmp_path, data):
 
 def test_samples_without_image_or_name_are_left_out_and_bare_names_noticed(tmp_path):
     image = image_bytes(1)
-    texts = {ending: text.encode() for ending, text in member_texts(CAT, "cat").items()}
+    texts = {ending: text.encode() for ending, text in make_texts(CAT, "cat").items()}
     path = write_tar(
         tmp_path / "odd.tar",
         [
@@ -246,8 +252,10 @@ def test_the_index_is_made_once_and_again_when_the_shard_changes(tmp_path):
     (cached,) = cache.iterdir()
     stamp = cached.stat().st_mtime_ns
     again = load_index(path, cache)
-    assert cached.stat().st_mtime_ns == stamp and again.keys.tolist() == first.keys.tolist()
-    assert (again.offset_nk == first.offset_nk).all() and again.broken_at == -1
+    assert cached.stat().st_mtime_ns == stamp
+    assert again.keys.tolist() == first.keys.tolist()
+    assert (again.offset_nk == first.offset_nk).all()
+    assert again.broken_at == -1
     made_shards(tmp_path, 4)
     assert len(load_index(path, cache).keys) == 4
 
@@ -262,7 +270,8 @@ def test_a_shard_that_shrinks_during_the_run_is_a_reject(tmp_path):
     source = open_tars([path], tmp_path)
     os.truncate(path, 2000)
     found = source.read(0, 2, "common")
-    assert isinstance(found, Reject) and found.reason == "the shard ends before its sample does"
+    assert isinstance(found, Reject)
+    assert found.reason == "the shard ends before its sample does"
 
 
 def test_captions_lose_their_template_and_tags_become_lineages():
@@ -470,5 +479,31 @@ def test_a_second_image_of_a_key_is_a_reject_and_the_first_stays(tmp_path):
 
 
 def test_a_table_of_files_has_nothing_truncated_to_keep(tmp_path):
-    with pytest.raises(ValueError, match="keep_truncated is of shards; leave keep_truncated out"):
+    with pytest.raises(ValueError, match="keep_truncated is for shards; leave keep_truncated out"):
         TableSource(read_image_table(table(tmp_path, [row("a.jpg")])), tmp_path, keep_truncated=True)
+
+
+def test_the_public_names_of_the_room_are_there_and_import_nothing_before_they_are_used():
+    import linnaea.datasets as room
+
+    assert all(getattr(room, name).__module__.startswith("linnaea.datasets.") for name in room.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'TarSauce'"):
+        _ = room.TarSauce
+    code = "import sys, linnaea.datasets; print('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_a_torn_journal_stays_as_it_is_where_its_repair_fails(tmp_path, monkeypatch):
+    path = tmp_path / "rejects.csv"
+    RejectJournal(path).add([Reject(part="p", key="k", reason="x")])
+    path.write_text(path.read_text() + "p,k9,half a li")
+    torn = path.read_text()
+
+    def fail(_self, _target):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(type(path), "replace", fail)
+    with pytest.raises(OSError, match="the list of rejected samples cannot be written"):
+        RejectJournal(path)
+    assert path.read_text() == torn
+    assert [left.name for left in tmp_path.iterdir()] == ["rejects.csv"]

@@ -1,4 +1,7 @@
-"""Numbers that say which pairs of a batch share a genus or a family, alike on every rank."""
+"""Integers that mark which pairs of a batch share a genus or a family, equal on every rank.
+
+Shape suffixes: b pairs of a batch.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,15 @@ UNKNOWN = -1
 
 
 def stable_id(*parts: str) -> int:
-    """A number 0..2**63-1 of the parts, the same in every process and on every machine."""
+    """Hash the parts to an integer from 0 to 2**63 - 1, the same in every process and on every machine."""
     digest = blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 
 def group_ids(lineages: Sequence[Sequence[str]]) -> dict[str, np.ndarray]:
-    """For "genus" and "family" an int64 [b]; `UNKNOWN` where a lineage lacks that rank.
+    """Return an int64 [b] for "genus" and one for "family"; `UNKNOWN` where a lineage lacks that rank.
 
-    A genus counts with its kingdom, since a plant's may have an animal's name.
+    A genus is hashed with its kingdom, because a plant genus may have the name of an animal genus.
     """
     numbers = {}
     for rank in ("genus", "family"):

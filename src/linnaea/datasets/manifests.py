@@ -1,4 +1,7 @@
-"""Tables that say what photographs show: a CSV beside a folder, or a Parquet catalog over files or over shards."""
+"""Tables that name what images show: CSV or Parquet, over image files or over tar shards.
+
+Shape suffixes: p parts, n rows of the table or of a part.
+"""
 
 from __future__ import annotations
 
@@ -30,13 +33,15 @@ COMMON = "common"
 COMMON_COLUMNS = (COMMON, "common_name")
 NOT_IN_SHARD = "the shard has no such image"
 ROWS_A_PART = 100_000
-# What spreadsheets put between fields instead of commas.
+# Field separators that spreadsheets write instead of commas.
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 def read_image_table(path: Path, *, split: str = ""):
-    """A polars frame of a CSV or Parquet file, all columns text; with `split` only the rows of that value of
-    `split`. ValueError says what of a file is no table of this kind."""
+    """Read a CSV or Parquet file as a polars frame of text columns; with `split` only the rows with that value.
+
+    Raises ValueError that names the fault if the file is not such a table.
+    """
     import polars as pl
 
     path = Path(path)
@@ -52,11 +57,12 @@ def read_image_table(path: Path, *, split: str = ""):
         if "split" not in frame.columns:
             found = ", ".join(whole.columns)
             raise ValueError(
-                f"{path.name} has no column split (it has {found}), so {split!r} cannot be chosen; add it, or leave split empty"
+                f"{path.name} has no column split (it has {found}), so {split!r} cannot be chosen; "
+                "add the column, or leave split empty"
             )
         frame = frame.filter(pl.col("split") == split)
         if frame.height == 0:
-            raise ValueError(f"{path.name} has no row whose split is {split!r}; look at its column split")
+            raise ValueError(f"{path.name} has no row whose split is {split!r}; check its column split")
     return frame
 
 
@@ -71,7 +77,7 @@ def _read_csv(path: Path):
 
 
 def _check_lengths(path: Path) -> None:
-    """ValueError naming the first row that is longer than the header."""
+    """Raise ValueError that names the first row with more fields than the header."""
     with path.open(encoding="utf-8-sig", newline="") as lines:
         rows = csv.reader(lines)
         header = next(rows, [])
@@ -80,44 +86,47 @@ def _check_lengths(path: Path) -> None:
         for row in rows:
             if len(row) > n_columns:
                 raise ValueError(
-                    f"{path}, line {rows.line_num}, has {len(row)} fields, the header {n_columns}; put quotes around a field with a comma in it"
+                    f"{path}, line {rows.line_num}, has {len(row)} fields, the header {n_columns}; "
+                    "put quotes around a field that contains a comma"
                 )
 
 
 def _check_separator(path: Path, columns: Sequence[str]) -> None:
-    """ValueError where all fields lie in one column, as something else than commas separates them."""
+    """Raise ValueError if all fields are in one column because another character than a comma separates them."""
     sign = next((sign for sign in SEPARATORS if len(columns) == 1 and sign in columns[0]), "")
     if sign:
         raise ValueError(
-            f"{path} has one column, {columns[0]!r}: {SEPARATORS[sign]} separate its fields, not commas; save it as CSV with commas, or as Parquet"
+            f"{path} has one column, {columns[0]!r}: {SEPARATORS[sign]} separate its fields, not commas; "
+            "save it as CSV with commas, or as Parquet"
         )
 
 
 def check_columns(name: str, columns: Sequence[str]) -> None:
-    """ValueError where no column of a table says where images are, or none what they show."""
+    """Raise ValueError if a table has no column with the images, or none with their names."""
     found = ", ".join(columns) or "no column"
     if not any(column in columns for column in FILE_COLUMNS) and not (
         KEY in columns and any(column in columns for column in SHARD_COLUMNS)
     ):
         files, shards = " or ".join(FILE_COLUMNS), " or ".join(SHARD_COLUMNS)
         raise ValueError(
-            f"{name} has neither a column of files ({files}) nor of shards ({shards}) with {KEY}; it has {found}; rename the column "
-            "that says where the images are"
+            f"{name} has neither a column of files ({files}) nor of shards ({shards}) with {KEY}; it has {found}; "
+            "rename the column with the images"
         )
     if not any(column in columns for column in (*RANKS, *SCIENTIFIC_COLUMNS, *COMMON_COLUMNS)):
+        known = ", ".join((*RANKS, *SCIENTIFIC_COLUMNS, *COMMON_COLUMNS))
         raise ValueError(
-            f"{name} has no column of names ({', '.join((*RANKS, *SCIENTIFIC_COLUMNS, *COMMON_COLUMNS))}); it has {found}; rename the "
-            "column that says what the images show"
+            f"{name} has no column of names ({known}); it has {found}; "
+            "rename the column that names what the images show"
         )
 
 
 class TableSource:
-    """Samples whose texts are made of a table's ranks and common name; see `linnaea.datasets.samples.Source`.
+    """Samples whose texts come from the ranks and the common name in a table.
 
-    With a column `file` (or `path`, `image_path`) images are files below `root`, and each 100,000 rows are a part. Else
-    `shard_file_path` (or `shard_filename`) and `uuid` say in which tar below `root` an image lies, and a part is a
-    shard. Rows without any name are rejects; names with nothing above genus are notices. `shard_options` go to
-    `TarSource`.
+    See `linnaea.datasets.samples.SampleSource`. With a column `file` (or `path`, `image_path`) the images are files
+    below `root`, and each 100,000 rows are a part. Otherwise `shard_file_path` (or `shard_filename`) and `uuid` give
+    the tar file below `root` and the key of an image, and a part is a shard. Rows without any name are rejects; names
+    without a rank above genus are notices. `shard_options` are passed to `TarSource`.
     """
 
     def __init__(self, frame, root: Path, *, template: str = TEMPLATE, name: str = "table", **shard_options):
@@ -128,7 +137,7 @@ class TableSource:
         if frame.height == 0:
             raise ValueError(f"{name} has no rows; name a table with images")
         if self._file and shard_options.get("keep_truncated"):
-            raise ValueError(f"{name} names files, and keep_truncated is of shards; leave keep_truncated out")
+            raise ValueError(f"{name} names files, but keep_truncated is for shards; leave keep_truncated out")
         self._key = self._file or KEY
         self.rejects, self.notices, self._tars = [], [], None
         kept = self._check_names(normalize_names(frame))
@@ -140,15 +149,15 @@ class TableSource:
         else:
             self._rows_p = self._find_members(kept[shard].fill_null("").to_list(), shard_options)
         self.sizes_p = np.array([len(rows) for rows in self._rows_p], np.int64)
-        whole = kept.select(_joined(self._key, *RANKS, COMMON, *([shard] if shard else [])))
+        whole = kept.select(_join_columns(self._key, *RANKS, COMMON, *([shard] if shard else [])))
         of_shards = self._tars.fingerprint if self._tars else ""
         self.fingerprint = hash_bytes("\n".join(whole.to_series().to_list()), *map(str, self.sizes_p), of_shards)
-        lineages = kept.select(_joined(*RANKS)).to_series()
+        lineages = kept.select(_join_columns(*RANKS)).to_series()
         number_of = {lineage: stable_id(lineage) for lineage in lineages.unique().to_list()}
         self._taxon_n = np.array([number_of[lineage] for lineage in lineages.to_list()], np.int64)
 
     def _check_names(self, frame):
-        """The rows that have a name; the others become rejects, and those with nothing above genus notices."""
+        """Return the rows with a name. The others become rejects, and names without a rank above genus notices."""
         import polars as pl
 
         named = pl.any_horizontal(pl.col(*RANKS, COMMON) != "")
@@ -161,7 +170,7 @@ class TableSource:
         return frame.filter(named)
 
     def _find_members(self, names: list[str], options: dict) -> list[np.ndarray]:
-        """Kept rows by shard; those that are not in their shard become rejects."""
+        """Return the kept rows of each shard. Rows whose image is not in its shard become rejects."""
         order = {name: part for part, name in enumerate(sorted(set(names)))}
         self._tars = TarSource([self._root / name for name in order], **options)
         self.rejects += [reject for reject in self._tars.rejects if not reject.key]
@@ -178,11 +187,11 @@ class TableSource:
         return rows_p
 
     def part_name(self, part: int) -> str:
-        """The name of a part: its shard's, or the table's."""
+        """Name of a part: its shard, or the table."""
         return self._tars.paths[part].name if self._tars else self._name
 
     def taxa(self, part: int) -> np.ndarray:
-        """A number int64 [n] for each row of a part, the same for the same lineage."""
+        """An int64 [n] for the rows of a part, equal for equal lineages."""
         return self._taxon_n[self._rows_p[part]]
 
     def names(self, part: int, row: int) -> tuple[tuple[str, ...], str]:
@@ -191,11 +200,11 @@ class TableSource:
         return tuple(lineage), common
 
     def lineages(self) -> set[tuple[str, ...]]:
-        """The lineages of the table's named rows."""
+        """The lineages of the rows with a name."""
         return set(self._names.select(*RANKS).unique().iter_rows())
 
     def read(self, part: int, row: int, text_type: str) -> RawSample | Reject:
-        """One sample; only the text that is asked for is made."""
+        """Read one sample with its text of the given type."""
         at = int(self._rows_p[part][row])
         key, (lineage, common) = self._keys[at], self.names(part, row)
         text = self._template.format(taxon_text(lineage, text_type, common) if any(lineage) else common)
@@ -210,17 +219,17 @@ class TableSource:
         return data if isinstance(data, Reject) else RawSample(key=key, data=data, text=text, lineage=lineage)
 
 
-def _joined(*columns: str):
+def _join_columns(*columns: str):
     import polars as pl
 
     return pl.concat_str(columns, separator="\0", ignore_nulls=True).alias("joined")
 
 
 def normalize_names(frame):
-    """The frame with all seven ranks and `common`, "" where unknown, and species as binomials.
+    """Return the frame with all seven ranks and `common` ("" where unknown), and with species as binomials.
 
-    An epithet alone gets its genus. Where the species is missing, a scientific name that begins with the genus is it;
-    where all ranks are, any scientific name.
+    The genus is put before a bare epithet. If the species is missing, a scientific name that begins with the genus
+    becomes the species; if all ranks are missing, any scientific name does.
     """
     import polars as pl
 
@@ -243,10 +252,10 @@ def normalize_names(frame):
 
 
 def check_text_types(names: Sequence[str]) -> tuple[str, ...]:
-    """The names, if all are text types; else ValueError."""
+    """Return the names as a tuple. Raise ValueError if one of them is not a text type."""
     for name in names:
         if name not in TEXT_TYPES:
-            raise ValueError(f"unknown text type {name!r}; choose of {', '.join(TEXT_TYPES)}")
+            raise ValueError(f"unknown text type {name!r}; choose from {', '.join(TEXT_TYPES)}")
     if not names:
-        raise ValueError(f"no text type was given; choose of {', '.join(TEXT_TYPES)}")
+        raise ValueError(f"no text type was given; choose from {', '.join(TEXT_TYPES)}")
     return tuple(names)

@@ -1,5 +1,4 @@
-"""A sample as training reads it: the bytes of an image, the text that was drawn for it, its lineage; or why there is
-none."""
+"""One training sample: the stored bytes of an image, its text and its lineage, or the reason why it cannot be used."""
 
 from __future__ import annotations
 
@@ -22,8 +21,7 @@ _RANK_WORD = re.compile(rf"\b({'|'.join(RANKS)}) ")
 
 @dataclass(frozen=True, kw_only=True)
 class RawSample:
-    """An image as it is stored, its text in one of the five types, and its lineage (empty where it was not asked
-    for)."""
+    """An undecoded image with one of its five texts, and its lineage (empty if it was not requested)."""
 
     key: str
     data: bytes
@@ -41,11 +39,11 @@ class Reject:
 
 
 class SampleSource(Protocol):
-    """Samples in parts (shards), any of which can be read at any time by any thread.
+    """Samples in parts (shards), each of which any thread can read at any time.
 
-    `sizes_p` are the samples of each part. `rejects` are those left out from the start and `notices` those used despite
-    something odd. `fingerprint` changes when what the parts hold changes, as far as an index tells: keys, texts, and in shards
-    the places and sizes of images; no image is read for it.
+    `sizes_p` is the number of samples of each part. `rejects` are the samples left out from the start, `notices` those
+    that are used although something is odd. `fingerprint` changes when the content of the parts changes, as far as an
+    index shows it: keys, texts, and in shards the positions and sizes of the images. No image is read for it.
     """
 
     sizes_p: np.ndarray
@@ -54,22 +52,23 @@ class SampleSource(Protocol):
     fingerprint: str
 
     def part_name(self, part: int) -> str:
-        """How a part is called in the journal of rejects."""
+        """Name of a part in the journal of rejects."""
 
     def taxa(self, part: int) -> np.ndarray:
-        """A number int64 [n] for each sample of a part, the same for the same taxon."""
+        """An int64 [n] for the samples of a part, equal for equal taxa."""
 
     def lineages(self) -> set[tuple[str, ...]]:
-        """The lineages that samples are named by, "" at ranks that are not known."""
+        """The lineages of the samples, with "" for unknown ranks."""
 
     def read(self, part: int, row: int, text_type: str) -> RawSample | Reject:
-        """One sample with its text of that type."""
+        """Read one sample with its text of the given type."""
 
 
 def choose_text(texts: Mapping[str, str], text_type: str) -> str:
-    """The text of the wanted type, or where that is empty of the nearest type that is not; "" if all are.
+    """Return the text of a type, or the nearest type's that is not empty; "" if all are empty.
 
-    Without a common name the scientific ones stand in and the other way round, as in `linnaea.taxonomy.name_text`.
+    Without a common name the scientific names take its place and the other way round, as in
+    `linnaea.taxonomy.name_text`.
     """
     base = text_type.removesuffix("_common")
     for kind in (text_type, base, "scientific", "taxonomic", "common"):
@@ -79,14 +78,14 @@ def choose_text(texts: Mapping[str, str], text_type: str) -> str:
 
 
 def strip_template(caption: str, template: str = TEMPLATE) -> str:
-    """What a caption says without its template: "a photo of Felis catus." -> "Felis catus"."""
+    """Return a caption without its template: "a photo of Felis catus." -> "Felis catus"."""
     before, after = template.split("{}")
     text = caption.strip().removeprefix(before.strip())
     return (text.removesuffix(after) if after else text).strip()
 
 
 def parse_lineage_tag(caption: str) -> tuple[str, ...]:
-    """The lineage in a caption that names its ranks: "a photo of kingdom Animalia … genus Felis species catus."."""
+    """Return the lineage of a caption that names its ranks: "a photo of kingdom Animalia … species catus."."""
     words = _RANK_WORD.split(strip_template(caption))
     found = {rank: name.strip() for rank, name in zip(words[1::2], words[2::2], strict=True)}
     *above, species = (found.get(rank, "") for rank in RANKS)

@@ -1,4 +1,4 @@
-"""Photographs and their names packed into tar shards of the TreeOfLife form."""
+"""Writer of tar shards with photographs and their names, in the layout of TreeOfLife-200M."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from linnaea.datasets.manifests import TableSource
 from linnaea.datasets.samples import TEMPLATE, RawSample, Reject
-from linnaea.datasets.webdataset import MEMBERS
+from linnaea.datasets.shard_index import MEMBERS
 from linnaea.records import RANKS
 from linnaea.store import atomic_path
 from linnaea.taxonomy.name_text import TEXT_TYPES, epithet, taxon_text
@@ -18,8 +18,8 @@ SHARD_SIZE = 10_000
 ENDINGS = {kind: ending for ending, kind in MEMBERS.items() if kind in TEXT_TYPES}
 
 
-def member_texts(lineage: tuple[str, ...], common: str) -> dict[str, str]:
-    """Text of each member by its ending, as TreeOfLife-200M has them."""
+def make_texts(lineage: tuple[str, ...], common: str) -> dict[str, str]:
+    """Return the text of each member by its file ending, as in TreeOfLife-200M."""
     names = [*lineage[:-1], epithet(lineage[-1]) if lineage[-2] else lineage[-1]]
     tag = " ".join(f"{rank} {name}" for rank, name in zip(RANKS, names, strict=True) if name)
     if not any(lineage):
@@ -28,9 +28,11 @@ def member_texts(lineage: tuple[str, ...], common: str) -> dict[str, str]:
     return texts | {"taxonTag.txt": TEMPLATE.format(tag)}
 
 
-def _unused_key(key: str, number: int, used: set[str]) -> str:
-    """The key, if members of a shard can be called so; else the sample's number, with an underscore for each time that it is
-    taken, too."""
+def _choose_key(key: str, number: int, used: set[str]) -> str:
+    """Return the key if it is a valid and free member name, else the sample's number.
+
+    Underscores are appended as long as the number is taken, too.
+    """
     if not key or set("./\\") & set(key) or key in used:
         key = f"{number:07}"
     while key in used:
@@ -41,10 +43,10 @@ def _unused_key(key: str, number: int, used: set[str]) -> str:
 def write_shards(
     samples: Iterable[tuple[str, bytes, tuple[str, ...], str]], out_dir: Path, *, shard_size: int = SHARD_SIZE
 ) -> list[Path]:
-    """Writes samples (key, stored image, lineage, common name) into `shard-00000.tar` … and returns their paths.
+    """Write samples (key, stored image, lineage, common name) into `shard-00000.tar` … and return the paths.
 
-    A shard appears when it is whole. Keys become `0000000` … where they are empty, hold a dot or a slash, as those separate
-    members, or are in the shard already: what shares a key would be one sample.
+    A shard appears only when it is complete. A key that is empty, contains a dot or a slash (these separate members) or
+    is already in the shard is replaced by the number of the sample, because members with one key form one sample.
     """
     paths, waiting, keys = [], [], set()
 
@@ -61,10 +63,10 @@ def write_shards(
 
     n_here = 0
     for number, (key, data, lineage, common) in enumerate(samples):
-        key = _unused_key(key, number, keys)
+        key = _choose_key(key, number, keys)
         keys.add(key)
         waiting.append((f"{key}.jpg", data))
-        waiting += [(f"{key}.{ending}", text.encode()) for ending, text in member_texts(lineage, common).items()]
+        waiting += [(f"{key}.{ending}", text.encode()) for ending, text in make_texts(lineage, common).items()]
         n_here += 1
         if n_here == shard_size:
             flush()
@@ -75,7 +77,7 @@ def write_shards(
 
 
 def pack_table(source: TableSource, out_dir: Path, *, shard_size: int = SHARD_SIZE) -> tuple[list[Path], list[Reject]]:
-    """Shards of all rows of a table, in the table's order; and the rows whose files could not be read."""
+    """Write all rows of a table into shards, in order; return the paths and the rows whose files could not be read."""
     rejects: list[Reject] = []
 
     def samples():

@@ -1,7 +1,7 @@
-"""Drawn pictures of made-up species, to try a training without a photograph: what a name says is what one sees.
+"""Drawn pictures of made-up species, to try training without photographs.
 
-Family is the shape, genus the colour of such a shape, species the markings. Place, size, turn and background are drawn
-anew for each picture.
+The family is the shape, the genus the colour of the shape, the species its markings. Position, size, rotation and
+background are random for each picture.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ MARKS = {"simplex": "plain", "anulatus": "ringed", "punctatus": "spotted"}
 
 
 def synthetic_taxa() -> list[tuple[tuple[str, ...], str]]:
-    """The 48 lineages with their common names."""
+    """Return the 48 lineages with their common names."""
     return [
         (
             (
                 "Figurae",
                 "Planae",
-                shape_class(corners),
+                class_name(corners),
                 "Tractales",
                 family,
                 f"{stem}{colour}",
@@ -51,13 +51,13 @@ def synthetic_taxa() -> list[tuple[tuple[str, ...], str]]:
     ]
 
 
-def shape_class(corners: int) -> str:
-    """The class of a shape: round or with corners."""
+def class_name(corners: int) -> str:
+    """Return the taxonomic class of a shape: round or with corners."""
     return "Angulata" if corners else "Rotunda"
 
 
-def draw(taxon: int, seed: int) -> bytes:
-    """A picture of a taxon as the bytes of a PNG file, a pure function of both numbers."""
+def draw_picture(taxon: int, seed: int) -> bytes:
+    """Draw a picture of a taxon as the bytes of a PNG file, a pure function of both numbers."""
     rng = np.random.default_rng((taxon, seed))
     shape, rest = divmod(taxon, len(COLOURS) * len(MARKS))
     colour, mark = divmod(rest, len(MARKS))
@@ -69,9 +69,9 @@ def draw(taxon: int, seed: int) -> bytes:
     x, y = (rng.uniform(radius, SIDE - radius) for _ in range(2))
     ink = tuple(round(255 * part) for part in colorsys.hsv_to_rgb(hue, rng.uniform(0.75, 1), rng.uniform(0.7, 1)))
     turn = rng.uniform(0, 2 * math.pi)
-    pencil.polygon(_outline(x, y, radius, corners, turn), fill=ink)
+    pencil.polygon(_find_corners(x, y, radius, corners, turn), fill=ink)
     if mark == 1:
-        pencil.polygon(_outline(x, y, radius * 0.62, corners, turn), outline="white", width=2)
+        pencil.polygon(_find_corners(x, y, radius * 0.62, corners, turn), outline="white", width=2)
     elif mark == 2:
         for angle in np.arange(4) * math.pi / 2 + turn:
             spot = (x + 0.35 * radius * math.cos(angle), y + 0.35 * radius * math.sin(angle))
@@ -81,8 +81,8 @@ def draw(taxon: int, seed: int) -> bytes:
     return buffer.getvalue()
 
 
-def _outline(x: float, y: float, radius: float, corners: int, turn: float) -> list[tuple[float, float]]:
-    """Corners of a shape; five are a star's, none make it round."""
+def _find_corners(x: float, y: float, radius: float, corners: int, turn: float) -> list[tuple[float, float]]:
+    """Return the corners of a shape: five make a star, none a circle."""
     n = {0: 40, 5: 10}.get(corners, corners)
     lengths = [radius * (0.45 if corners == 5 and at % 2 else 1) for at in range(n)]
     angles = [turn + 2 * math.pi * at / n for at in range(n)]
@@ -90,8 +90,10 @@ def _outline(x: float, y: float, radius: float, corners: int, turn: float) -> li
 
 
 class SyntheticSource:
-    """n pictures whose taxa take turns, in one part; see `linnaea.datasets.samples.Source`. `seed` gives other pictures of
-    the same taxa."""
+    """`n` pictures in one part, whose taxa alternate; see `linnaea.datasets.samples.SampleSource`.
+
+    Another `seed` gives other pictures of the same taxa.
+    """
 
     def __init__(self, n: int, *, template: str = TEMPLATE, seed: int = 0):
         self.sizes_p = np.array([n], np.int64)
@@ -101,22 +103,22 @@ class SyntheticSource:
         self._taxa, self._template, self._seed = synthetic_taxa(), template, seed
 
     def part_name(self, part: int) -> str:
-        """The name of the only part."""
+        """Name of the only part."""
         return "drawn"
 
     def taxa(self, part: int) -> np.ndarray:
-        """A number int64 [n] for each picture, the same for the same taxon."""
+        """An int64 [n] for the pictures, equal for equal taxa."""
         numbers = np.array([stable_id(*lineage) for lineage, _ in self._taxa], np.int64)
         return numbers[np.arange(self.sizes_p[0]) % len(numbers)]
 
     def lineages(self) -> set[tuple[str, ...]]:
-        """The made-up lineages."""
+        """The lineages of the made-up species."""
         return {lineage for lineage, _ in self._taxa}
 
     def read(self, part: int, row: int, text_type: str) -> RawSample:
-        """One picture with its text of that type."""
+        """Draw one picture with its text of the given type."""
         taxon = row % len(self._taxa)
         lineage, common = self._taxa[taxon]
         text = self._template.format(taxon_text(lineage, text_type, common))
-        data = draw(taxon, stable_id(str(self._seed), str(row)) % 2**32)
+        data = draw_picture(taxon, stable_id(str(self._seed), str(row)) % 2**32)
         return RawSample(key=f"{row:07}", data=data, text=text, lineage=lineage)

@@ -1,4 +1,4 @@
-"""Errors of writing that name the file and the remedy: a full disk says neither."""
+"""Write errors that name the file and the remedy. The system's own message for a full disk names neither."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ REMEDY = "make room there, then go on with --resume"
 
 
 @contextmanager
-def writing(path: Path, what: str, remedy: str = REMEDY) -> Iterator[None]:
-    """Turns an OSError of the block into one that names `path`, what it is and how the run goes on."""
+def explain_write_errors(path: Path, what: str, remedy: str = REMEDY) -> Iterator[None]:
+    """Replace an OSError in the block by one that names `path`, its content (`what`) and the remedy."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        said = f"{what} cannot be written ({reason}); {remedy}"
-        raise OSError(error.errno or 0, said, str(path)) from None
+        message = f"{what} cannot be written ({reason}); {remedy}"
+        raise OSError(error.errno or 0, message, str(path)) from None
