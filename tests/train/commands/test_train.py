@@ -1,4 +1,4 @@
-"""`linnaea train`: any field from the command line, torchrun, the golden curve of `smoke`, a folder that others read."""
+"""`linnaea train`: fields from the command line, torchrun, the golden curve of `smoke`, the model folder."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from linnaea.cli import main
-from linnaea.datasets.synthetic import draw, synthetic_taxa
+from linnaea.datasets.synthetic import draw_picture, synthetic_taxa
 from linnaea.model.loading import load_model
 from linnaea.train.clip.loop import train_clip
 from linnaea.train.clip.pipeline import run_clip
 from linnaea.train.commands.train import TrainConfig, resolve
-from made_clip import curve_of, losses, silent, tiny_recipe
+from made_clip import curve_of, losses, tiny_recipe
 
 # Processors differ in the order of their sums; over a few steps that stays below this share of a loss.
 TOLERANCE = 2e-3
@@ -56,7 +56,7 @@ def train(recipes, *arguments: str) -> int:
 def test_the_smoke_recipe_follows_its_golden_curve(root, tmp_path):
     golden = json.loads((root / "tests" / "golden" / "smoke_curve.json").read_text())
     recipe = resolve(TrainConfig(recipe="smoke", recipes=root / "recipes"))
-    train_clip(replace(recipe, device="cpu", stop_after=len(golden["loss"])), tmp_path, report=silent)
+    train_clip(replace(recipe, device="cpu", stop_after=len(golden["loss"])), tmp_path)
     rows = curve_of(tmp_path)
     for name in ("loss", "contrast", "replay"):
         np.testing.assert_allclose([row[name] for row in rows], golden[name], rtol=TOLERANCE, err_msg=name)
@@ -92,13 +92,14 @@ def test_recipes_are_those_here_or_where_there_are_none_those_that_come_with_the
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     recipe = resolve(TrainConfig(recipe="smoke"))
-    assert recipe.name == "linnaea-smoke" and recipe.towers.is_file()
-    with pytest.raises(ValueError, match="smoke; or name another folder with --recipes"):
+    assert recipe.name == "linnaea-smoke"
+    assert recipe.towers.is_file()
+    with pytest.raises(ValueError, match=r"\(--recipes names another folder\); did you mean smoke"):
         resolve(TrainConfig(recipe="smokk"))
     monkeypatch.chdir(recipes.parent)
     (recipes / "soup.py").write_text("STEPS = 3")
     assert resolve(TrainConfig(recipe="tiny")).name == "tiny"
-    with pytest.raises(ValueError, match="unknown recipe 'smoke'; nearest in recipes: tiny"):
+    with pytest.raises(ValueError, match=r"unknown recipe 'smoke' in recipes .*; choose one of tiny"):
         resolve(TrainConfig(recipe="smoke"))
 
 
@@ -111,7 +112,7 @@ def test_a_wheel_takes_the_recipes_along(root):
     ("arguments", "said"),
     [
         (("--bach", "3"), "has no field 'bach'; did you mean --batch"),
-        (("--batch", "many"), "batch 'many' is not a whole number"),
+        (("--batch", "many"), "batch 'many' must be a whole number"),
         (("--loss", "mse"), "unknown loss 'mse'; choose one of infonce, sigmoid, levels"),
         (("--resumee",), "did you mean --resume"),
         (("--towers", "nowhere.json"), "nowhere.json is missing; give an open_clip_config.json with --towers"),
@@ -123,7 +124,7 @@ def test_a_wheel_takes_the_recipes_along(root):
         (("--images", "photos"), "give --organisms.table"),
         (("--stop-after", "-1"), "stop_after -1 is below 0"),
         (("--plan", "--organisms.types", ""), "no text type was given"),
-        (("--organisms.template", "a {x} b"), "has not exactly one {}"),
+        (("--organisms.template", "a {x} b"), "must have exactly one {}"),
         (("--organisms.drawn", "0"), "give one"),
         (("--device", "tpu"), "device 'tpu' cannot be used here"),
         (("--learning-rate", "1e30"), "the step was not taken"),
@@ -140,9 +141,9 @@ def test_a_run_is_not_begun_over_another_and_resume_goes_on(recipes, tmp_path, c
     assert train(recipes, *out, "--stop-after", "2") == 0
     assert not (tmp_path / "model" / "open_clip_config.json").exists()
     assert train(recipes, *out) == 2
-    assert "go on with --resume" in capsys.readouterr().err
+    assert "continue with --resume" in capsys.readouterr().err
     assert train(recipes, *out, "--resume") == 0
-    assert "goes on after step 2" in capsys.readouterr().err
+    assert "continues after step 2" in capsys.readouterr().err
     plain = tmp_path / "plain"
     assert train(recipes, "--out", str(plain)) == 0
     assert curve_of(tmp_path / "model" / "training") == curve_of(plain / "training")
@@ -177,14 +178,14 @@ def table_of_photographs(folder: Path) -> Path:
     rows = ["file,kingdom,phylum,class,order,family,genus,species,split"]
     rows += ["x.png,Plantae,,,,,Rosa,canina,train", f"x.png,{','.join(CAT)},train", "x.png,Plantae,,,,,Ophrys,,train"]
     (folder / "labels.csv").write_text("\n".join([*rows, f"x.png,{','.join(CAT[:-1])},Felis margarita,val"]))
-    (folder / "x.png").write_bytes(draw(0, 0))
+    (folder / "x.png").write_bytes(draw_picture(0, 0))
     return folder / "labels.csv"
 
 
 def test_a_folder_with_a_model_of_another_kind_is_left_alone(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ValueError, match="holds a model of another kind"):
-        run_clip(tiny_recipe(tmp_path / "recipe"), tmp_path, report=silent)
+        run_clip(tiny_recipe(tmp_path / "recipe"), tmp_path)
 
 
 def test_torchrun_starts_two_ranks_that_train_as_one(recipes, tmp_path):

@@ -123,14 +123,16 @@ def test_any_process_can_make_any_batch(tmp_path):
     paths, cache = made_shards(tmp_path), tmp_path / "cache"
     found = [make_batch(paths, cache, position) for position in (8, 0)]
     expected = take(stream(TarSource(paths, cache_dir=cache, lineages=True)), 3)
-    assert same(found[0], expected[2]) and same(found[1], expected[0])
+    assert same(found[0], expected[2])
+    assert same(found[1], expected[0])
 
 
 def test_all_five_texts_are_drawn_sample_by_sample(source):
     drawn = stream(source)
     kinds = [drawn._text_type(position) for position in range(500)]
     counts = Counter(kinds)
-    assert set(counts) == set(TEXT_TYPES) and min(counts.values()) > 60
+    assert set(counts) == set(TEXT_TYPES)
+    assert min(counts.values()) > 60
     assert len(set(kinds[:4])) > 1
 
 
@@ -160,7 +162,8 @@ def test_only_the_drawn_text_is_made_and_tokenised(source):
     (batch,) = take(
         DeterministicLoader(Counting(), LoaderConfig(batch_size=4, images=IMAGES, n_ahead=0), tokenize=tokenize), 1
     )
-    assert asked == [batch.texts] and batch.tokens == [[len(text)] for text in batch.texts]
+    assert asked == [batch.texts]
+    assert batch.tokens == [[len(text)] for text in batch.texts]
     assert len(read) == 4
 
 
@@ -272,14 +275,16 @@ def test_shards_within_a_window_are_shuffled_together():
     order = order_of([50] * 6, [np.zeros(50, np.int64)] * 6, 0.0)
     parts = [order.locate(i).part for i in range(300)]
     windows = [set(parts[i : i + 100]) for i in (0, 100, 200)]
-    assert all(len(window) == 2 for window in windows) and len(set.union(*windows)) == 6
+    assert all(len(window) == 2 for window in windows)
+    assert len(set.union(*windows)) == 6
     assert len(set(parts[:10])) == 2
 
 
 def test_a_single_shard_is_shuffled_anew_in_each_epoch_and_lends_substitutes_from_all_over():
     order = order_of([50], [np.zeros(50, np.int64)], 0.0)
     epochs = [[order.locate(epoch * 50 + i).row for i in range(50)] for epoch in range(2)]
-    assert epochs[0] != epochs[1] and sorted(epochs[0]) == sorted(epochs[1])
+    assert epochs[0] != epochs[1]
+    assert sorted(epochs[0]) == sorted(epochs[1])
     lent = [order.substitute(position, attempt).row for position in range(20) for attempt in (1, 2)]
     assert len(set(lent)) > 15
     assert lent[:2] == [order.substitute(0, attempt).row for attempt in (1, 2)]
@@ -322,7 +327,8 @@ def test_crops_keep_their_share_of_the_area_and_their_shape():
     for width, height in ((100, 100), (300, 90), (3, 500), (1, 1)):
         for _ in range(50):
             left, top, right, bottom = draw_crop(width, height, config, rng)
-            assert 0 <= left < right <= width and 0 <= top < bottom <= height
+            assert 0 <= left < right <= width
+            assert 0 <= top < bottom <= height
             if (width, height) == (100, 100):
                 assert 0.48 < (right - left) * (bottom - top) / 10_000 <= 1
                 assert 1 / 1.55 < (right - left) / (bottom - top) < 1.55

@@ -1,1 +1,1 @@
-"""From samples to augmented batches in a fixed order."""
+"""From samples to training batches: their order (`epoch_order`), the loader (`sample_stream`), crops (`augmentation`)."""

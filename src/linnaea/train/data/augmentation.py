@@ -1,4 +1,4 @@
-"""Stored bytes of an image become the square that a tower is trained on: a random crop, resized, now and then mirrored.
+"""Training crops: a random crop of an image, resized to a square and sometimes mirrored.
 
 Shape suffixes: h w pixels, c channels.
 """
@@ -39,24 +39,24 @@ class AugmentConfig:
     size: int = 224
     "side of the square in pixels"
     least_area: float = 0.9
-    "smallest share of the image's area that a crop has, 0..1"
+    "smallest crop as a share of the image's area, 0..1"
     ratio: float = 4 / 3
-    "largest ratio of a crop's sides before it is made a square; 1 keeps shapes"
+    "largest ratio of a crop's sides before it is resized to a square; 1 keeps shapes"
     mirror: float = 0.0
-    "chance of a mirror image, 0..1"
+    "probability of a mirror image, 0..1"
     interpolation: str = "bicubic"
     "`bicubic` or `bilinear`, antialiased"
 
     def __post_init__(self):
         if not 0 < self.least_area <= 1:
-            raise ValueError(f"least_area {self.least_area} is not within 0..1; 0.9 is usual")
+            raise ValueError(f"least_area {self.least_area} must be above 0 and at most 1; 0.9 is usual")
         check_bounds(self, BOUNDS)
         if self.interpolation not in FILTERS:
             raise ValueError(f"unknown interpolation {self.interpolation!r}; choose one of {', '.join(FILTERS)}")
 
 
 def decode_bytes(data: bytes) -> Image.Image | Unreadable:
-    """The upright RGB image in the bytes of a file, or the reason why there is none. Never raises for bad data."""
+    """Decode the bytes of a file to an upright RGB image, or return the reason why that fails. Bad data raise nothing."""
     if not data:
         return Unreadable(EMPTY)
     try:
@@ -64,15 +64,15 @@ def decode_bytes(data: bytes) -> Image.Image | Unreadable:
             if image.width * image.height > MAX_PIXELS:
                 return Unreadable(too_large(image.width * image.height))
             turn = TRANSPOSITIONS.get(image.getexif().get(ORIENTATION_TAG, 1))
-            rgb = _on_white(image)
+            rgb = _remove_alpha(image)
         return rgb if turn is None else rgb.transpose(turn)
     except UnidentifiedImageError:
         return Unreadable(UNKNOWN)
-    except Exception as error:  # noqa: BLE001 (Pillow's plugins answer damaged data with nearly anything)
+    except Exception as error:  # noqa: BLE001 (Pillow plugins raise almost any type for damaged data)
         return Unreadable(TRUNCATED if "truncated" in str(error).lower() else DAMAGED)
 
 
-def _on_white(image: Image.Image) -> Image.Image:
+def _remove_alpha(image: Image.Image) -> Image.Image:
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
@@ -80,9 +80,9 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def draw_crop(width: int, height: int, config: AugmentConfig, rng: random.Random) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of a crop, as torchvision's RandomResizedCrop draws it.
+    """Draw left, top, right and bottom of a crop, as RandomResizedCrop of torchvision does.
 
-    After some tries that do not fit, the largest centred crop whose sides keep the ratio.
+    If no draw fits, the result is the largest centred crop within the ratio.
     """
     area, log_ratio = width * height, math.log(config.ratio)
     for _ in range(TRIES):
@@ -99,7 +99,7 @@ def draw_crop(width: int, height: int, config: AugmentConfig, rng: random.Random
 
 
 def augment(image: Image.Image, config: AugmentConfig, rng: random.Random) -> np.ndarray:
-    """A uint8 array [size, size, 3], a pure function of the image and the generator's state."""
+    """Return a crop as uint8 [size, size, 3], a pure function of the image and the state of the generator."""
     crop = draw_crop(*image.size, config, rng)
     resized = image.crop(crop).resize((config.size, config.size), FILTERS[config.interpolation])
     if rng.random() < config.mirror:

@@ -1,7 +1,7 @@
-"""The order of samples: a pure function of the seed, the same for any number of ranks, threads and restarts.
+"""The order of samples: a pure function of the seed, equal for any number of ranks, threads and restarts.
 
-Position i of a run is sample i mod n of epoch i div n. An epoch takes the parts (shards) in a drawn order and shuffles
-what lies in some of them together; a place in it is computed, never stepped to, so that a run goes on anywhere at once.
+Position i of a run is sample i mod n of epoch i div n. An epoch takes the parts (shards) in a random order and shuffles
+the samples of several parts together. The sample of a position is computed directly, so that a run can resume anywhere.
 
 Shape suffixes: p parts, n samples, w entries of a window.
 """
@@ -14,12 +14,12 @@ from functools import lru_cache
 
 import numpy as np
 
-WINDOWS_KEPT = 4
+CACHED_WINDOWS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class SampleIndex:
-    """Where a sample lies, and which time in the epoch it is drawn (0 the first)."""
+    """Part and row of a sample, the epoch, and how often the epoch has drawn it before (`repeat`)."""
 
     epoch: int
     part: int
@@ -28,8 +28,8 @@ class SampleIndex:
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """An epoch: its parts in order, the first position of each window, and how many draws each part has."""
+class _EpochPlan:
+    """An epoch: its parts in order, the first position of each window, and the number of draws of each part."""
 
     parts_p: np.ndarray
     starts: np.ndarray
@@ -38,11 +38,11 @@ class _Plan:
 
 
 class EpochSampler:
-    """Every sample once an epoch, or with `balance` as often as its taxon's weight asks.
+    """Draws every sample once per epoch, or with `balance` as often as the weight of its taxon says.
 
-    `window` parts are shuffled together. With `balance` > 0 a sample's expected number of draws in an epoch is
-    proportional to n_t ** -balance, n_t being the samples of its taxon: 1 makes taxa equal. It is drawn that number of
-    times rounded up or down, by systematic sampling, so that an epoch has as many draws as there are samples.
+    `window` parts are shuffled together. With `balance` > 0 the expected number of draws of a sample in an epoch is
+    proportional to n_t ** -balance, where n_t is the number of samples of its taxon; 1 makes all taxa equally frequent.
+    Systematic sampling rounds that number up or down, so that an epoch has as many draws as there are samples.
     """
 
     def __init__(
@@ -59,19 +59,19 @@ class EpochSampler:
         if self.n == 0:
             raise ValueError("there is no usable sample; give parts that are not empty")
         self._weights = TaxonWeights(len(self._sizes_p), taxa, balance, self.n) if balance else None
-        self._plan = lru_cache(WINDOWS_KEPT)(self._make_plan)
-        self._entries = lru_cache(WINDOWS_KEPT)(self._make_entries)
+        self._plan = lru_cache(CACHED_WINDOWS)(self._make_plan)
+        self._entries = lru_cache(CACHED_WINDOWS)(self._make_entries)
 
-    def _make_plan(self, epoch: int) -> _Plan:
+    def _make_plan(self, epoch: int) -> _EpochPlan:
         rng = np.random.default_rng((self._seed, epoch, 0))
         parts_p = rng.permutation(len(self._sizes_p))
         offset = float(rng.random())
-        draws_p = self._sizes_p if self._weights is None else self._weights.draws(offset)
+        draws_p = self._sizes_p if self._weights is None else self._weights.count_draws(offset)
         ends = np.concatenate([[0], np.cumsum(draws_p[parts_p])])
-        return _Plan(parts_p, ends[:-1][:: self._window], draws_p, offset)
+        return _EpochPlan(parts_p, ends[:-1][:: self._window], draws_p, offset)
 
     def _make_entries(self, epoch: int, window: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Part, row and repeat of each draw of a window, in their drawn order."""
+        """Return part, row and repeat of each draw of a window, in shuffled order."""
         plan = self._plan(epoch)
         parts = plan.parts_p[window * self._window : (window + 1) * self._window]
         rows, repeats = [], []
@@ -80,7 +80,7 @@ class EpochSampler:
                 rows.append(np.arange(self._sizes_p[part]))
                 repeats.append(np.zeros(self._sizes_p[part], np.int64))
             else:
-                times_n = self._weights.times(int(part), plan.offset)
+                times_n = self._weights.count_repeats(int(part), plan.offset)
                 rows.append(np.repeat(np.arange(len(times_n)), times_n))
                 first = np.repeat(np.cumsum(times_n) - times_n, times_n)
                 repeats.append(np.arange(len(first)) - first)
@@ -89,7 +89,7 @@ class EpochSampler:
         return part_w[order_w], np.concatenate(rows)[order_w], np.concatenate(repeats)[order_w]
 
     def locate(self, position: int) -> SampleIndex:
-        """The sample at a position of the run, counted from 0."""
+        """Return the sample at a position of the run, counted from 0."""
         epoch, inside = divmod(position, self.n)
         starts = self._plan(epoch).starts
         window = int(np.searchsorted(starts, inside, side="right")) - 1
@@ -98,21 +98,21 @@ class EpochSampler:
         return SampleIndex(epoch=epoch, part=int(part_w[at]), row=int(row_w[at]), repeat=int(repeat_w[at]))
 
     def substitute(self, position: int, attempt: int) -> SampleIndex:
-        """Another sample for a position whose own cannot be read: one of its window, drawn; `attempt` counts from 1."""
+        """Draw another sample of the same window for a position that cannot be read. `attempt` counts from 1."""
         epoch, inside = divmod(position, self.n)
         window = int(np.searchsorted(self._plan(epoch).starts, inside, side="right")) - 1
         part_w, row_w, _ = self._entries(epoch, window)
         at = np.random.default_rng((self._seed, position, attempt)).integers(len(part_w))
-        # The repeat tells its crop from that of the sample's own turn.
+        # The negative repeat gives it another crop than the regular draw of the sample.
         return SampleIndex(epoch=epoch, part=int(part_w[at]), row=int(row_w[at]), repeat=-attempt)
 
 
 class TaxonWeights:
-    """Expected draws of every sample in an epoch, held as one sum a part; those of a part are computed when needed."""
+    """Expected draws of every sample in an epoch. Only the sum of each part is stored; the rest is computed when needed."""
 
     def __init__(self, n_parts: int, taxa: Callable[[int], np.ndarray] | None, balance: float, n: int):
         if taxa is None:
-            raise ValueError(f"balance {balance} needs taxa; this source has none, so set it to 0")
+            raise ValueError(f"balance {balance} needs taxa, but this source has none; set it to 0")
         self._taxa, self._balance = taxa, balance
         numbers, counts = np.zeros(0, np.int64), np.zeros(0, np.int64)
         pending: list[tuple[np.ndarray, np.ndarray]] = []
@@ -131,22 +131,22 @@ class TaxonWeights:
         at = np.searchsorted(self._numbers, self._taxa(part))
         return self._counts[at].astype(float) ** -self._balance
 
-    def draws(self, offset: float) -> np.ndarray:
-        """Draws int64 [p] of each part; they sum to n."""
+    def count_draws(self, offset: float) -> np.ndarray:
+        """Return the draws int64 [p] of each part. Their sum is n."""
         return np.diff(np.floor(self._ends + offset)).astype(np.int64)
 
-    def times(self, part: int, offset: float) -> np.ndarray:
-        """Draws int64 [n] of each sample of a part."""
+    def count_repeats(self, part: int, offset: float) -> np.ndarray:
+        """Return the draws int64 [n] of each sample of a part."""
         ends_n = self._ends[part] + np.cumsum(self._weight(part)) * self._scale
         if len(ends_n):
-            # The sum by parts and the sum by samples round differently; the parts' has the last word.
+            # The sum of parts and the sum of samples round differently; the sum of parts decides.
             ends_n = np.minimum(ends_n, self._ends[part + 1])
             ends_n[-1] = self._ends[part + 1]
         return np.diff(np.floor(ends_n + offset), prepend=np.floor(self._ends[part] + offset)).astype(np.int64)
 
 
 def merge_counts(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Sorted distinct numbers and their summed counts."""
+    """Return the sorted distinct numbers and their summed counts."""
     numbers, at = np.unique(np.concatenate([number for number, _ in parts]), return_inverse=True)
     counts = np.zeros(len(numbers), np.int64)
     np.add.at(counts, at, np.concatenate([count for _, count in parts]))

@@ -1,8 +1,10 @@
-"""Batches of images and texts, each a pure function of the seed and its place in the run.
+"""Batches of images and texts, each a pure function of the seed and its position in the run.
 
-The run is one endless sequence of samples (`linnaea.train.data.epoch_order`). Step t takes the next global batch of it, and each
-rank its own slice, so that ranks never overlap, epochs leave nothing out, and 2 ranks see what 1 rank with twice the
-batch sees. A run's position is one number.
+The run is one endless sequence of samples (`linnaea.train.data.epoch_order`). Step t takes the next global batch of it,
+and each rank its own slice: ranks never overlap, epochs omit nothing, and 2 ranks see what 1 rank with twice the batch
+sees. The state of a run is one number.
+
+Shape suffixes: b pairs of this rank.
 """
 
 from __future__ import annotations
@@ -25,23 +27,23 @@ from linnaea.train.data.augmentation import AugmentConfig, augment, decode_bytes
 from linnaea.train.data.epoch_order import EpochSampler, SampleIndex
 
 DRAWS = ("sample", "step")
-MOST_SUBSTITUTES = 64
+MAX_SUBSTITUTES = 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoaderConfig:
-    """What a rank's batches are made of."""
+    """How the batches of a rank are made."""
 
     batch_size: int
-    "pairs of a rank in a step"
+    "pairs of a rank per step"
     seed: int = 0
-    "of the order, the texts and the crops"
+    "seed of the order, the texts and the crops"
     window: int = 64
     "shards that are shuffled together"
     balance: float = 0.0
-    "how much rare taxa are drawn more often: 0 as they come, 1 all taxa equally often"
+    "how much more often rare taxa are drawn: 0 every sample once, 1 all taxa equally often"
     types: tuple[str, ...] = TEXT_TYPES
-    "text types, of which one is drawn"
+    "text types, one of which is drawn"
     draw: str = "sample"
     "`sample` draws a text type for each sample, `step` one for each global batch, as BioCLIP 2 did"
     images: AugmentConfig = field(default_factory=AugmentConfig)
@@ -49,7 +51,7 @@ class LoaderConfig:
     n_threads: int = 4
     "threads that read and decode"
     n_ahead: int = 2
-    "batches made before they are asked for"
+    "batches prepared in advance"
 
     def __post_init__(self):
         check_text_types(self.types)
@@ -62,7 +64,7 @@ class LoaderConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingBatch:
-    """A rank's pairs: uint8 images [b, size, size, 3], a text each, and its token ids where a tokenizer was given."""
+    """The pairs of a rank: uint8 images [b, size, size, 3], texts, and token ids if there is a tokenizer."""
 
     position: int
     images: np.ndarray
@@ -72,19 +74,19 @@ class TrainingBatch:
     keys: list[str]
 
 
-def _why(rejects: RejectJournal) -> str:
-    """What a journal says of the samples that cannot be used, and where it lies; "" where it says nothing."""
+def _describe_rejects(rejects: RejectJournal) -> str:
+    """Return the reasons in a journal and its path, as the end of an error message; "" if it is empty."""
     if not rejects.counts:
         return ""
     return f": {rejects.summary()}" + (f" (each is named in {rejects.path})" if rejects.path else "")
 
 
 class DeterministicLoader:
-    """The batches of one rank, from a position on.
+    """The batches of one rank, from any position.
 
-    `tokenize` turns the texts of a batch into lists of ids; of the five texts of a sample only the drawn one is ever
-    made. Samples that cannot be read are journalled, and another of the same window, drawn by the seed, takes their
-    place; those that are used though something is odd have a journal of their own.
+    `tokenize` turns the texts of a batch into lists of ids. A sample that cannot be read goes into `rejects`, and the
+    seed draws another one of the same window in its place. Samples that are used although something is odd go into
+    `notices`.
     """
 
     def __init__(
@@ -99,7 +101,7 @@ class DeterministicLoader:
         notices: RejectJournal | None = None,
     ):
         if not 0 <= rank < n_ranks:
-            raise ValueError(f"rank {rank} is not one of {n_ranks}; count ranks from 0")
+            raise ValueError(f"rank {rank} must be from 0 to {n_ranks - 1}")
         self._source, self._config, self._rank, self._n_ranks = source, config, rank, n_ranks
         self._tokenize = tokenize
         self.rejects, self.notices = rejects or RejectJournal(), notices or RejectJournal()
@@ -107,7 +109,7 @@ class DeterministicLoader:
             self.rejects.add(source.rejects)
             self.notices.add(source.notices)
         if not source.sizes_p.sum():
-            raise ValueError(f"there is no usable sample{_why(self.rejects)}; check the data")
+            raise ValueError(f"there is no usable sample{_describe_rejects(self.rejects)}; check the data")
         self._order = EpochSampler(
             source.sizes_p, config.seed, window=config.window, balance=config.balance, taxa=source.taxa
         )
@@ -115,16 +117,16 @@ class DeterministicLoader:
 
     @property
     def n_samples(self) -> int:
-        """Samples of an epoch."""
+        """Samples per epoch."""
         return self._order.n
 
     @property
     def global_batch(self) -> int:
-        """Pairs of all ranks in a step."""
+        """Pairs of all ranks per step."""
         return self._config.batch_size * self._n_ranks
 
     def state(self) -> dict:
-        """Where the run is, as JSON values: samples handed out by all ranks, and what they were drawn from."""
+        """Return the state of the run as JSON values: samples taken by all ranks, and the source of the samples."""
         config = self._config
         return {
             "position": self.position,
@@ -135,20 +137,23 @@ class DeterministicLoader:
         }
 
     def restore(self, state: dict) -> None:
-        """Goes on where `state` was taken. The number of ranks and their batch may be others; the data may not."""
+        """Continue at a state. The number of ranks and the batch size may have changed; the data may not.
+
+        Raises ValueError that names the changed value.
+        """
         for name, value in self.state().items():
             if name != "position" and state.get(name) != value:
                 had = f"the run to resume had {name} {state.get(name)!r}, this one has {value!r}"
-                what = ": other samples lie in its shards, or its table says something else" if name == "source" else ""
-                raise ValueError(f"{had}{what}; use the same, or start afresh")
+                what = ": its shards or its table have changed" if name == "source" else ""
+                raise ValueError(f"{had}{what}; use the same, or start a new run")
         self.position = int(state["position"])
 
-    def _text_type(self, position: int) -> str:
+    def _draw_text_type(self, position: int) -> str:
         drawn_for = position if self._config.draw == "sample" else position // self.global_batch * self.global_batch
         number = stable_id("text", str(self._config.seed), self._config.draw, str(drawn_for))
         return self._config.types[number % len(self._config.types)]
 
-    def _try(self, place: SampleIndex, text_type: str) -> tuple[np.ndarray, RawSample] | Reject:
+    def _read(self, place: SampleIndex, text_type: str) -> tuple[np.ndarray, RawSample] | Reject:
         sample = self._source.read(place.part, place.row, text_type)
         if isinstance(sample, Reject):
             return sample
@@ -159,16 +164,16 @@ class DeterministicLoader:
         return augment(image, self._config.images, random.Random(seed)), sample
 
     def sample(self, position: int) -> tuple[np.ndarray, RawSample]:
-        """Pixels uint8 [size, size, 3] and what they show, of the sample at a position of the run."""
-        text_type, place = self._text_type(position), self._order.locate(position)
-        for attempt in range(1, MOST_SUBSTITUTES + 1):
-            found = self._try(place, text_type)
+        """Return pixels uint8 [size, size, 3] and the raw sample at a position of the run."""
+        text_type, place = self._draw_text_type(position), self._order.locate(position)
+        for attempt in range(1, MAX_SUBSTITUTES + 1):
+            found = self._read(place, text_type)
             if not isinstance(found, Reject):
                 return found
             self.rejects.add([found])
             place = self._order.substitute(position, attempt)
         last = f"{found.key}, {found.reason}"
-        raise ValueError(f"{MOST_SUBSTITUTES} samples in a row could not be read, the last: {last}; check the data")
+        raise ValueError(f"{MAX_SUBSTITUTES} samples in a row could not be read, the last: {last}; check the data")
 
     def _start(self, pool: ThreadPoolExecutor, position: int) -> list[Future]:
         first = position + self._rank * self._config.batch_size
@@ -187,12 +192,12 @@ class DeterministicLoader:
         )
 
     def batch(self, position: int) -> TrainingBatch:
-        """This rank's part of the global batch that begins at a position; any process can make any batch."""
+        """Make this rank's part of the global batch at a position. Any process can make any batch."""
         with ThreadPoolExecutor(self._config.n_threads) as pool:
             return self._finish(position, self._start(pool, position))
 
     def __iter__(self) -> Iterator[TrainingBatch]:
-        """Batches without end. `position` moves on when a batch is handed out, never with those made ahead."""
+        """Yield batches without end. `position` advances when a batch is yielded, not when it is prepared."""
         pool, started = ThreadPoolExecutor(self._config.n_threads), deque()
         try:
             ahead = self.position

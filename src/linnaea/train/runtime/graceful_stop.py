@@ -1,4 +1,4 @@
-"""Being asked to stop: a scheduler's SIGTERM or Ctrl-C, answered at the end of a step."""
+"""Graceful stop: SIGTERM from a scheduler or Ctrl-C is noted and obeyed at the end of a step."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopRequest:
-    """`name` is the signal that came, "" before. A second one does what it does elsewhere.
+    """Notes the first stop signal. `signal_name` is "" until then. A second signal gets the previous handler.
 
-    Only the main thread can listen; in another one nothing changes.
+    Only the main thread can handle signals; in another thread this object does nothing.
     """
 
     def __init__(self):
-        self.name = ""
-        self._before: dict = {}
+        self.signal_name = ""
+        self._handlers: dict = {}
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+            self._handlers = {number: signal.signal(number, self._note) for number in SIGNALS}
 
     def _note(self, number: int, _frame) -> None:
-        self.name = signal.Signals(number).name
-        self.end()
+        self.signal_name = signal.Signals(number).name
+        self.restore_handlers()
 
-    def end(self) -> None:
-        """Signals do from now on what they did before."""
-        for number, handler in self._before.items():
+    def restore_handlers(self) -> None:
+        """Put the previous signal handlers back."""
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)
-        self._before = {}
+        self._handlers = {}

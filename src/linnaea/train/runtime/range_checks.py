@@ -1,4 +1,4 @@
-"""Numbers of a recipe held to the range in which they mean something."""
+"""Range checks for the numbers of a recipe."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ NO_END = math.inf
 
 
 def check_bounds(config: object, bounds: Mapping[str, tuple[float, float]]) -> None:
-    """Nothing, where each field lies within (least, most), both included, and is finite; else ValueError names the first that
-    does not."""
+    """Raise ValueError if a field is not finite or not within its (least, most), both ends included."""
     for name, (least, most) in bounds.items():
         value = getattr(config, name)
         if math.isfinite(value) and least <= value <= most:
@@ -18,4 +17,4 @@ def check_bounds(config: object, bounds: Mapping[str, tuple[float, float]]) -> N
         if most == NO_END and value < least:
             raise ValueError(f"{name} {value:g} is below {least:g}; give at least {least:g}")
         end = "…" if most == NO_END else f"{most:g}"
-        raise ValueError(f"{name} {value:g} is not within {least:g}..{end}; give a number from there")
+        raise ValueError(f"{name} {value:g} is not within {least:g}..{end}; give a number from this range")

@@ -1,50 +1,53 @@
-"""TensorBoard's event files, written in the process's own thread.
+"""TensorBoard event files, written in the calling thread.
 
-tensorboardX's SummaryWriter writes from a thread that a full disk ends: its queue then fills, and the next figure waits for
-ever. The few hundred bytes of a step need no thread, and an error of writing is met where it can be answered: these files
-are a convenience, the figures are in the CSV files, too.
+The SummaryWriter of tensorboardX writes from a thread of its own. A full disk ends that thread, its queue fills, and the
+next value then waits forever. The few hundred bytes of a step need no thread. A write error is handled here: these files
+are a convenience, because the CSV files hold the same values.
 """
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-# Seconds from one flush to the next, so that a viewer is never far behind.
+logger = logging.getLogger(__name__)
+
+# Seconds between two flushes, so that a viewer is never far behind.
 FLUSH_S = 10.0
 FILE_VERSION = "brain.Event:2"
 
 
 class EventWriter:
-    """Figures as TensorBoard's events in `directory`, those of steps past `done` anew.
+    """Writes values as TensorBoard events in `events_dir`; events of steps after `done` replace older ones.
 
-    No OSError leaves it: the first is reported in one line that names the folder, and nothing is written from then on.
+    It never raises OSError: the first one is logged as one warning that names the folder, and nothing is written after
+    it.
     """
 
-    def __init__(self, directory: Path, done: int, report: Callable[[str], None]):
+    def __init__(self, events_dir: Path, done: int):
         from tensorboardX.event_file_writer import EventsWriter
 
-        self._directory, self._report = directory, report
+        self._events_dir = events_dir
         self._writer, self._flushed = None, time.monotonic()
         try:
-            directory.mkdir(parents=True, exist_ok=True)
-            self._writer = EventsWriter(str(directory / "events"))
+            events_dir.mkdir(parents=True, exist_ok=True)
+            self._writer = EventsWriter(str(events_dir / "events"))
         except OSError as error:
             self._give_up(error)
         if done:
             self._purge(done + 1)
 
     def _purge(self, step: int) -> None:
-        """The viewer drops what an earlier process wrote of steps that are taken again."""
+        """Tell the viewer to drop the events of an earlier process from this step on."""
         from tensorboardX.proto.event_pb2 import SessionLog
 
         self._write(step=step, file_version=FILE_VERSION)
         self._write(step=step, session_log=SessionLog(status=SessionLog.START))
 
     def add(self, name: str, value: float, step: int) -> None:
-        """A figure of a step."""
+        """Write one value of a step."""
         from tensorboardX.proto.summary_pb2 import Summary
 
         self._write(step=step, summary=Summary(value=[Summary.Value(tag=name, simple_value=value)]))
@@ -67,16 +70,18 @@ class EventWriter:
         if writer is not None:
             with suppress(OSError):
                 writer.close()
-            # tensorboardX flushes before it closes, so a full disk would leave the file open.
+            # tensorboardX flushes before it closes, so that a full disk would leave the file open.
             with suppress(OSError):
                 writer._py_recordio_writer.close()
-        self._report(
-            f"{self._directory}: TensorBoard's files cannot be written any more ({error.strerror or error}); the run goes on, "
-            "its figures are in the CSV files; make room there, and a run that is resumed writes them again"
+        logger.warning(
+            "%s: TensorBoard's files cannot be written any more (%s); the run goes on, and the CSV files have its "
+            "figures; make room there, and a resumed run writes them again",
+            self._events_dir,
+            error.strerror or error,
         )
 
     def close(self) -> None:
-        """Writes out what is waiting."""
+        """Flush and close the file."""
         if self._writer is not None:
             try:
                 self._writer.close()
