@@ -86,7 +86,7 @@ class Ours:
         from linnaea.train.clip.open_clip_io import make_model
 
         with torch.device(device):
-            self.model = make_model(towers_path(name), second=second)
+            self.model = make_model(towers_path(name), replay=second)
         if weights is not None:
             again = {"visual.continual_proj": weights["visual.proj"]} if second else {}
             self.model.load_state_dict(weights | again)
@@ -198,7 +198,7 @@ def make_images(n: int, size: int, device: str):
 
 def compile_both(theirs: Theirs, ours: Ours) -> None:
     """Compiles the blocks of both: all of open_clip's, whose shapes never change, ours as training does."""
-    from linnaea.train.clip.loop import compile_towers
+    from linnaea.train.clip.training_model import compile_towers
 
     for transformer in (theirs.model.visual.transformer, theirs.model.transformer):
         for block in transformer.resblocks:
@@ -300,7 +300,7 @@ def run_worker(python: Path, request: dict) -> dict:
 def draw_ids(n: int) -> list[list[int]]:
     """Token ids of names of drawn species, in the five text types."""
     from linnaea.model.core.tokenizer import ClipTokenizer
-    from linnaea.train.clip.plan import draw_texts
+    from linnaea.train.clip.planning.plan import draw_texts
     from linnaea.train.clip.recipe import SamplesConfig
 
     return ClipTokenizer(77).ids(draw_texts(SamplesConfig(drawn=1), n))
@@ -308,8 +308,9 @@ def draw_ids(n: int) -> list[list[int]]:
 
 def planned(name: str, found: dict, options) -> tuple[float, float]:
     """Operations and seconds of the step as `linnaea train --plan` has them."""
-    from linnaea.train.clip.cost_model import Sequences, step_flops
-    from linnaea.train.clip.plan import ACCELERATORS, plan_run
+    from linnaea.train.clip.planning.accelerators import ACCELERATORS
+    from linnaea.train.clip.planning.cost_model import Sequences, count_step_flops
+    from linnaea.train.clip.planning.plan import plan_run
     from linnaea.train.clip.recipe import ClipRecipe, SamplesConfig
 
     kind = "cpu"
@@ -328,7 +329,7 @@ def planned(name: str, found: dict, options) -> tuple[float, float]:
     )
     plan = plan_run(recipe, gpu_kind=kind, lengths=found["lengths"])
     shape = replace(plan.shape, texts=Sequences.of(found["distinct"]))
-    plan = replace(plan, shape=shape, flops=step_flops(shape))
+    plan = replace(plan, shape=shape, flops=count_step_flops(shape))
     return plan.flops.computed, plan.step_s
 
 

@@ -1,12 +1,12 @@
-"""BioCLIP 2 and its kin: two towers, hierarchical contrast, replay through a second image projector.
+"""BioCLIP 2 and its relatives: CLIP models with hierarchical texts and replay through a second image projector.
 
-`bioclip2_vitl14` follows Gu et al. 2025 (arXiv 2505.23883): towers, objective, batch, optimisation and length are theirs.
-`bioclip25_vith14` is the same with the towers of BioCLIP 2.5 Huge, `bioclip_vitb16` the same at the size of the first
-BioCLIP, for ten million photographs and without replay. Texts are drawn for each sample; theirs were drawn for each step
-(`draw="step"` in `organisms`).
+`bioclip2_vitl14` follows Gu et al. 2025 (arXiv 2505.23883): towers, objective, batch, optimization and length are theirs.
+`bioclip25_vith14` is the same with the towers of BioCLIP 2.5 Huge. `bioclip_vitb16` has the size of the first BioCLIP, ten
+million photographs and no replay. Text types are drawn for each sample; theirs were drawn for each step (`draw="step"` in
+`organisms`).
 
-Data are looked for in data/ and the weights to start from in models/, below the folder that the command is run in;
-docs/training.md says how they come there, under which licences, and how to train on photographs of your own.
+The data are in data/ and the start weights in models/, below the current folder. docs/training.md says how to get them,
+under which licences, and how to train on your own photographs.
 """
 
 from dataclasses import replace
@@ -20,7 +20,7 @@ DATA, MODELS = Path("data"), Path("models")
 
 
 def bioclip2_vitl14() -> ClipRecipe:
-    """BioCLIP 2: 30 epochs of 214 million photographs on 32 GPUs, each with 2,816 organisms and 320 replayed pairs."""
+    """Return BioCLIP 2: 30 epochs of 214 million photographs on 32 GPUs, each with 2,816 organisms and 320 replayed pairs."""
     return ClipRecipe(
         name="bioclip2-vitl14",
         towers=TOWERS / "vit-l-14.json",
@@ -44,7 +44,7 @@ def bioclip2_vitl14() -> ClipRecipe:
 
 
 def bioclip25_vith14() -> ClipRecipe:
-    """`bioclip2_vitl14` with the towers of BioCLIP 2.5 Huge; half of a GPU's batch is held at once."""
+    """Return `bioclip2_vitl14` with the towers of BioCLIP 2.5 Huge and micro-batches of half a GPU's batch."""
     return replace(
         bioclip2_vitl14(),
         name="bioclip25-vith14",
@@ -56,7 +56,7 @@ def bioclip25_vith14() -> ClipRecipe:
 
 
 def bioclip_vitb16() -> ClipRecipe:
-    """The towers of the first BioCLIP, from drawn weights: 100 epochs of ten million photographs, 32,768 a step."""
+    """Return the first BioCLIP from random weights: 100 epochs of ten million photographs, 32,768 per step."""
     return replace(
         bioclip2_vitl14(),
         name="bioclip-vitb16",

@@ -1,7 +1,7 @@
-"""A training in small: drawn pictures of 48 made-up species, so that it needs no photograph and takes about a minute.
+"""A small training on drawn pictures of 48 made-up species. It needs no photographs and takes about a minute.
 
-`smoke` goes through all that a large recipe goes through: text types, replay through a second projector, checkpoints,
-export. What it learns can be seen: its loss falls to what pairs of the same species in a batch leave of it.
+`smoke` uses all parts of a large recipe: text types, replay through a second projector, checkpoints, export. Its loss
+falls to the value that remains because some pairs of a batch are of the same species.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 
 
 def smoke() -> ClipRecipe:
-    """A minute on a CPU: towers of a few layers, made-up species."""
+    """Return a recipe of small towers that takes a minute on a CPU."""
     return ClipRecipe(
         name="linnaea-smoke",
         towers=HERE / "towers" / "smoke.json",

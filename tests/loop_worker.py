@@ -1,11 +1,13 @@
-"""A process of the tests of the loop: `loop_worker.py JOB FOLDER`; with RANK, WORLD_SIZE … set it is one of several.
+"""A process for tests of the loop: `loop_worker.py JOB FOLDER`. With RANK, WORLD_SIZE … it is one of several.
 
-It trains the recipe in FOLDER/recipe.json and writes the whole towers to FOLDER/towers.pt; JOB says what goes wrong.
+It trains the tiny recipe with the changes in FOLDER/changes.json, writes the towers to FOLDER/towers.pt, and its log to
+stdout. JOB is the fault to simulate.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import sys
@@ -22,7 +24,7 @@ AT_STEP = 3
 
 
 def spoil(job: str, rank: int) -> None:
-    """Makes the second rank's loss not a number, or the second rank vanish, at a step."""
+    """Make the loss of the second rank NaN, or kill the second rank, at a step."""
     calls, plain = [], clip_loop.Objective.__call__
 
     def call(self, *given):
@@ -39,9 +41,11 @@ def spoil(job: str, rank: int) -> None:
 
 
 def main() -> None:
-    """Trains, and says on one line how it ended."""
+    """Train, and print on one line how it ended."""
     job, folder = sys.argv[1], Path(sys.argv[2])
     torch.set_num_threads(1)
+    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
+    logging.getLogger("linnaea").setLevel(logging.INFO)
     changes = json.loads((folder / "changes.json").read_text(encoding="utf-8"))
     recipe = tiny_recipe(folder, **changes)
     if job == "replay":

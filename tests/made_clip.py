@@ -1,4 +1,4 @@
-"""A two-tower recipe so small that a step takes milliseconds, and what its tests look at."""
+"""A CLIP recipe so small that a step takes milliseconds, and helpers of its tests."""
 
 from __future__ import annotations
 
@@ -69,10 +69,6 @@ def validations(work: Path) -> np.ndarray:
     """The figures of a run's validations."""
     lines = (work / "validation.csv").read_text(encoding="utf-8").splitlines()[1:]
     return np.array([float(line.split(",")[-1]) for line in lines])
-
-
-def silent(_line):
-    """No report."""
 
 
 def start_ranks(job: str, folder: Path, n: int, **changes) -> list[subprocess.Popen]:

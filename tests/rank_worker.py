@@ -16,7 +16,7 @@ TILE = 3
 
 
 def gradients(loss, inputs: dict) -> dict:
-    """The loss's value and its gradient for every input that has one."""
+    """Return the value of a loss and its gradient for every input that has one."""
     for value in inputs.values():
         value.grad = None
     loss.backward()
@@ -25,7 +25,7 @@ def gradients(loss, inputs: dict) -> dict:
 
 
 def losses(given: dict, rank: int, ranks: int) -> dict:
-    """Value and gradients of each loss for this rank's rows of the inputs."""
+    """Return value and gradients of each loss for this rank's rows of the inputs."""
     rows = {name: value.chunk(ranks)[rank] if value.ndim else value for name, value in given.items()}
     inputs = {name: rows[name].clone().requires_grad_() for name in ("image", "text", "scale", "bias")}
     image, text, scale, bias = inputs.values()
@@ -58,7 +58,7 @@ class Towers(torch.nn.Module):
 
 
 def cached(given: dict, rank: int, ranks: int) -> dict:
-    """Gradients of a DDP model by gradient caching in three micro-batches, and directly."""
+    """Return the gradients of a DDP model by gradient caching in three micro-batches, and directly."""
     pair = [given[name].chunk(ranks)[rank] for name in ("image", "text")]
     found = {}
     for way in ("cached", "direct"):
@@ -76,7 +76,7 @@ def cached(given: dict, rank: int, ranks: int) -> dict:
 
 
 def main() -> None:
-    """Joins the other ranks, does the job, writes what it found."""
+    """Join the other ranks, do the job and write the result."""
     job, rank, ranks, store, source, target = sys.argv[1:]
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=Path(store).as_uri(), rank=int(rank), world_size=int(ranks))

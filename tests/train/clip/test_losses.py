@@ -195,7 +195,8 @@ def test_bf16_vectors_give_the_loss_of_their_rounded_values():
     loss = info_nce(*half, given["scale"])
     loss.backward()
     plain = info_nce(*(value.detach().float() for value in half), given["scale"])
-    assert loss.dtype == torch.float32 and half[0].grad.dtype == torch.bfloat16
+    assert loss.dtype == torch.float32
+    assert half[0].grad.dtype == torch.bfloat16
     assert loss.item() == pytest.approx(plain.item(), abs=0.02)
 
 
@@ -240,8 +241,10 @@ def test_numbers_of_genus_and_family_tell_kingdoms_apart_and_leave_gaps_unknown(
     other = ("Animalia", "Chordata", "Aves", "", "Muscicapidae", "Oenanthe", "Oenanthe deserti")
     numbers = group_ids([oenanthe, wheatear, other, ("Animalia", *[""] * 6)])
     genus, family = numbers["genus"], numbers["family"]
-    assert genus[0] != genus[1] == genus[2] and genus[3] == -1
-    assert family[0] != family[1] == family[2] and family[3] == -1
+    assert genus[0] != genus[1] == genus[2]
+    assert genus[3] == -1
+    assert family[0] != family[1] == family[2]
+    assert family[3] == -1
 
 
 def test_replay_is_a_second_loss_whose_negatives_stay_apart():

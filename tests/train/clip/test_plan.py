@@ -17,18 +17,18 @@ from torch.utils.flop_counter import FlopCounterMode, mm_flop
 from linnaea.model.formats.open_clip_config import read_config
 from linnaea.model.graphs.text_transformer import TextConfig
 from linnaea.model.graphs.vision_transformer import VisionConfig
-from linnaea.train.clip import plan
-from linnaea.train.clip.cost_model import (
-    Sequences,
-    StepShape,
-    activation_bytes,
-    blocks_forward,
-    memory_bytes,
-    step_flops,
-    tower_parameters,
-)
 from linnaea.train.clip.gradient_caching import cached_backward
 from linnaea.train.clip.losses import distillation_loss, info_nce, replay_loss
+from linnaea.train.clip.planning import accelerators, plan, plan_text
+from linnaea.train.clip.planning.cost_model import (
+    Sequences,
+    StepShape,
+    count_activation_bytes,
+    count_block_flops,
+    count_memory_bytes,
+    count_parameters,
+    count_step_flops,
+)
 from linnaea.train.clip.recipe import ClipRecipe, SamplesConfig
 from linnaea.train.clip.towers import PART, ClipModel, pack_texts
 
@@ -73,8 +73,8 @@ def counted(work) -> int:
 
 @pytest.mark.parametrize("second", [False, True])
 def test_planned_parameters_are_those_of_the_model(second):
-    model = ClipModel(VISION, TEXT, second=second)
-    planned = tower_parameters(VISION, TEXT, second=second)
+    model = ClipModel(VISION, TEXT, replay=second)
+    planned = count_parameters(VISION, TEXT, replay=second)
     assert planned["image tower"] == sum(p.numel() for p in model.visual.parameters())
     assert sum(planned.values()) == sum(p.numel() for p in model.parameters())
 
@@ -82,20 +82,20 @@ def test_planned_parameters_are_those_of_the_model(second):
 def test_a_block_of_one_token_is_its_matrices():
     one_layer = replace(TEXT, n_layers=1)
     w, h = 48, 192
-    forward, _ = blocks_forward(one_layer, Sequences.of([1]))
+    forward, _ = count_block_flops(one_layer, Sequences.of([1]))
     assert forward == 2 * (w * 3 * w + w * w + 2 * w * h) + 4 * w
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("replayed", [False, True])
 def test_planned_operations_are_those_of_a_real_step(checkpointing, replayed):
-    model = ClipModel(VISION, TEXT, second=replayed)
+    model = ClipModel(VISION, TEXT, replay=replayed)
     model.set_checkpointing(checkpointing)
     if replayed:
         shape = shape_of(checkpointing=checkpointing)
     else:
         shape = shape_of(checkpointing=checkpointing, replayed=0, texts=Sequences.of(DISTINCT[:4]))
-    assert counted(lambda: step_of(model, replayed=replayed).backward()) == step_flops(shape).computed
+    assert counted(lambda: step_of(model, replayed=replayed).backward()) == count_step_flops(shape).computed
 
 
 def test_planned_operations_of_gradient_caching_are_those_of_a_real_step():
@@ -107,7 +107,7 @@ def test_planned_operations_of_gradient_caching_are_those_of_a_real_step():
         cached_backward(lambda ids: model(images, pack_texts(ids)), parts, info_nce)
 
     shape = shape_of(pairs=4, replayed=0, texts=Sequences.of([3, 3, 4, 2]), micro_batch=2)
-    assert counted(work) == step_flops(shape).computed
+    assert counted(work) == count_step_flops(shape).computed
 
 
 # A teacher of one block a tower: four patches of 16 x 16 and the class token, texts of at most 12 tokens.
@@ -123,10 +123,10 @@ def test_a_teachers_operations_and_weights_are_those_of_a_count_by_hand():
     image = 2 * 4 * 768 * 8 + 2 * 5 * 8 * 16 + 2 * 8 * 8 + 4 * 5 * 8 + 2 * 8 * 8 + 2 * 2 * 8 * 32 + 2 * 8 * 6
     # of two texts with 3 and 7 tokens, each once
     text = 2 * 10 * 4 * 8 + 4 * 10 * 4 + 2 * (2 * 4 * 4 + 2 * 4 * 4 + 2 * 2 * 4 * 16 + 2 * 4 * 6)
-    assert step_flops(shape).teacher == 5 * image + text
-    assert step_flops(shape_of()).teacher == 0
+    assert count_step_flops(shape).teacher == 5 * image + text
+    assert count_step_flops(shape_of()).teacher == 0
     towers = ClipModel(*TEACHER)
-    planned, plain = memory_bytes(shape), memory_bytes(shape_of(replayed=0, texts=Sequences.of([3, 7])))
+    planned, plain = count_memory_bytes(shape), count_memory_bytes(shape_of(replayed=0, texts=Sequences.of([3, 7])))
     assert planned["teacher"] == sum(p.nbytes for p in towers.parameters())
     assert planned == plain | {"teacher": planned["teacher"]}
 
@@ -142,7 +142,7 @@ def test_planned_operations_of_a_distillation_are_those_of_a_real_step():
         (info_nce(*vectors) + distillation_loss(*vectors, *taught)).backward()
 
     own = Sequences.of(DISTINCT[:4])
-    assert counted(work) == step_flops(shape_of(replayed=0, texts=own, taught=own, teacher=TEACHER)).computed
+    assert counted(work) == count_step_flops(shape_of(replayed=0, texts=own, taught=own, teacher=TEACHER)).computed
 
 
 def test_the_plan_says_what_the_teacher_adds(tmp_path):
@@ -152,28 +152,28 @@ def test_the_plan_says_what_the_teacher_adds(tmp_path):
         plan.plan_run(small_recipe(tmp_path, **more), lengths=[20]) for more in ({}, {"teacher": tmp_path})
     )
     assert taught.step_s > plain.step_s
-    (line,) = [line for line in plan.show(taught) if line.startswith("teacher")]
-    assert "149.6 M more, forward alone" in line
-    assert any("teacher 0.598" in line for line in plan.show(taught) if "moments" in line)
-    assert not any("teacher" in line for line in plan.show(plain))
+    (line,) = [line for line in plan_text.format_plan(taught) if line.startswith("teacher")]
+    assert "149.6 M more, forward only" in line
+    assert any("teacher 0.598" in line for line in plan_text.format_plan(taught) if "moments" in line)
+    assert not any("teacher" in line for line in plan_text.format_plan(plain))
     with pytest.raises(
-        FileNotFoundError, match="teacher .*gone holds no open_clip_config.json; .* give another folder with --teacher"
+        FileNotFoundError, match=r"teacher .*gone holds no open_clip_config.json; .* give another folder with --teacher"
     ):
         plan.plan_run(small_recipe(tmp_path, teacher=tmp_path / "gone"), lengths=[20])
 
 
 def test_useful_operations_do_not_depend_on_what_is_computed_again():
-    plain, again = step_flops(shape_of()), step_flops(shape_of(checkpointing=True, micro_batch=2))
+    plain, again = count_step_flops(shape_of()), count_step_flops(shape_of(checkpointing=True, micro_batch=2))
     assert plain.useful == again.useful
     assert plain.computed < again.computed
 
 
 def test_planned_weights_gradients_and_moments_are_those_of_the_optimizer():
-    model = ClipModel(VISION, TEXT, second=True)
+    model = ClipModel(VISION, TEXT, replay=True)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     step_of(model).backward()
     optimizer.step()
-    planned = memory_bytes(shape_of(), second=True)
+    planned = count_memory_bytes(shape_of(), replay=True)
     assert planned["weights"] == sum(p.nbytes for p in model.parameters())
     assert planned["gradients"] == sum(p.grad.nbytes for p in model.parameters())
     moments = [state[name] for state in optimizer.state.values() for name in ("exp_avg", "exp_avg_sq")]
@@ -220,7 +220,7 @@ def test_planned_activations_are_near_those_that_torch_keeps(checkpointing, prec
     copied = precision == "bf16" and not checkpointing
     weights_at_work = 2 * sum(p.numel() for p in model.parameters() if p.ndim > 1) if copied else 0
     real = kept_bytes(model, images, ids, precision) - weights_at_work
-    assert activation_bytes(shape)["activations"] == pytest.approx(real, rel=0.15)
+    assert count_activation_bytes(shape)["activations"] == pytest.approx(real, rel=0.15)
 
 
 def test_the_plan_knows_how_many_images_are_computed_again_at_a_time():
@@ -245,7 +245,7 @@ def test_time_is_operations_by_rate(tmp_path):
 
 def test_sharing_and_keeping_inputs_alone_lower_memory():
     def total(**more):
-        return sum(memory_bytes(shape_of(n_ranks=4, **more)).values())
+        return sum(count_memory_bytes(shape_of(n_ranks=4, **more)).values())
 
     assert total(sharded=True) < total()
     assert total(checkpointing=True) < total()
@@ -256,9 +256,9 @@ def test_sharing_and_keeping_inputs_alone_lower_memory():
     ("asked", "said"),
     [
         ({"gpu_kind": "h1000"}, "h1000.*h100"),
-        ({"gpus": 3}, "batch 64 is no multiple of 3"),
+        ({"gpus": 3}, "batch 64 must be a multiple of 3"),
         ({"gpus": 0}, "gpus 0"),
-        ({"gpus": 2, "gpu_kind": "cpu"}, "gpu-kind cpu is this machine alone, and gpus is 2"),
+        ({"gpus": 2, "gpu_kind": "cpu"}, "gpu-kind cpu means only this machine, but gpus is 2"),
         ({"utilisation": 45.0}, "utilisation 45.0"),
     ],
 )
@@ -272,13 +272,13 @@ def test_texts_are_drawn_from_real_lineages(inat):
     texts = plan.draw_texts(SamplesConfig(drawn=8, types=("taxonomic",)), 20)
     assert all(text.startswith("a photo of ") and len(text.split()) >= 9 for text in texts)
     assert len(set(texts)) == 20
-    lengths = plan.text_lengths(SamplesConfig(drawn=8), 77, n=50)
+    lengths = plan.measure_text_lengths(SamplesConfig(drawn=8), 77, n=50)
     assert 5 < sum(lengths) / 50 < 50
     assert max(lengths) <= 77
 
 
 def test_a_processor_is_measured():
-    kind = plan.find_accelerator("cpu", "fp32")
+    kind = accelerators.find_accelerator("cpu", "fp32")
     assert kind.peak > 1e8
     assert kind.memory > 1e8
 
@@ -290,7 +290,7 @@ def test_every_recipe_of_bioclip_has_a_plan_on_its_own_gpus():
     for name, millions in sizes.items():
         recipe = getattr(recipes, name)()
         found = plan.plan_run(recipe, gpus=32, gpu_kind="h100", lengths=[20, 40])
-        lines = plan.show(found)
+        lines = plan_text.format_plan(found)
         assert f"{millions} M" in next(line for line in lines if line.startswith("parameters"))
         assert "fits" in next(line for line in lines if line.startswith("memory")), name
 
@@ -305,7 +305,7 @@ def test_the_recipe_of_bioclip_2_is_as_published():
 
 
 def test_durations_read_as_people_say_them():
-    found = [plan.show_duration(seconds) for seconds in (0.0312, 8.2, 119, 7100, 90_000, 846_720)]
+    found = [plan_text.format_duration(seconds) for seconds in (0.0312, 8.2, 119, 7100, 90_000, 846_720)]
     assert found == ["0.031 s", "8.2 s", "119 s", "118.3 min", "25.0 h", "9.8 days"]
 
 
@@ -313,7 +313,7 @@ def test_durations_read_as_people_say_them():
     ("value", "said"), [(0.771, "0.771"), (8.2, "8.2"), (1509.2, "1,509"), (1_234_567.0, "1,234,567"), (5e-5, "5e-05")]
 )
 def test_numbers_read_as_people_write_them(value, said):
-    assert plan.show_number(value) == said
+    assert plan_text.format_number(value) == said
 
 
 def test_a_plan_that_does_not_fit_names_the_largest_micro_batch_that_does(tmp_path):
@@ -322,12 +322,12 @@ def test_a_plan_that_does_not_fit_names_the_largest_micro_batch_that_does(tmp_pa
         return replace(found, kind=replace(found.kind, memory=memory))
 
     large = planned(5e9, batch=512)
-    most = plan.largest_micro_batch(large)
-    assert f"DOES NOT FIT; --micro-batch {most} does, and what is smaller" in "\n".join(plan.show(large))
+    most = plan.find_largest_micro_batch(large)
+    assert f"DOES NOT FIT; --micro-batch {most} or smaller fits" in "\n".join(plan_text.format_plan(large))
     for micro_batch, verdict in ((most, "fits"), (most + 1, "DOES NOT FIT")):
-        lines = plan.show(planned(5e9, batch=512, micro_batch=micro_batch))
+        lines = plan_text.format_plan(planned(5e9, batch=512, micro_batch=micro_batch))
         assert verdict in next(line for line in lines if line.startswith("memory"))
-    assert "no --micro-batch does; --activation-checkpointing" in "\n".join(plan.show(planned(1e9)))
+    assert "no --micro-batch fits; use --activation-checkpointing" in "\n".join(plan_text.format_plan(planned(1e9)))
 
 
 def options_of_train() -> set[str]:
@@ -390,17 +390,17 @@ def test_the_recipe_of_the_training_document_is_one(tmp_path):
     assert recipe.organisms.split == "train"
 
 
-def test_a_kind_that_nobody_asked_for_is_the_recipes_own_and_is_said_to_be_assumed(tmp_path, capsys, inat):
+def test_a_kind_that_nobody_asked_for_is_the_recipes_own_and_is_said_to_be_assumed(tmp_path, inat):
     shards = small_recipe(tmp_path, organisms=SamplesConfig(shards=("a.tar",)))
     kinds = [
-        plan.default_accelerator(recipe, gpus) for recipe, gpus in ((shards, 1), (replace(shards, device="cpu"), 1))
+        accelerators.default_accelerator(recipe, gpus)
+        for recipe, gpus in ((shards, 1), (replace(shards, device="cpu"), 1))
     ]
     assert kinds == ["h100", "cpu"]
-    assert [plan.default_accelerator(small_recipe(tmp_path), gpus) for gpus in (1, 2)] == ["cpu", "h100"]
+    assert [accelerators.default_accelerator(small_recipe(tmp_path), gpus) for gpus in (1, 2)] == ["cpu", "h100"]
     said = []
     for recipe, asked in ((shards, {}), (small_recipe(tmp_path), {}), (shards, {"gpu_kind": "h100"})):
-        assert plan.main(recipe, **asked) == 0
-        said.append(capsys.readouterr().out.splitlines()[0])
+        said.append(recipe.plan(**asked)[0])
     assert said[0].endswith("small on 1 x h100 (assumed; --gpu-kind cpu for this machine's processor, or another GPU)")
     assert said[1].endswith("on 1 x cpu, this machine's processor (assumed; --gpu-kind h100 or another for a GPU)")
     assert said[2].endswith("on 1 x h100")

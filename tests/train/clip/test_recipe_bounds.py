@@ -1,4 +1,4 @@
-"""What a recipe of two towers may not say: numbers that mean nothing, templates without a place, fields without effect."""
+"""A CLIP recipe refuses numbers that mean nothing, templates without a place and fields without effect."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -55,17 +55,17 @@ def test_the_ends_of_a_range_are_in_it(name, value):
         ({"balance": 7.0}, r"balance 7 is not within 0\.\.1"),
         ({"drawn": -4}, "drawn -4 is below 0"),
         ({"drawn": 0, "shards": ("a.tar",), "window": 0}, "window 0 is below 1"),
-        ({"template": "no braces"}, r"template 'no braces' has not exactly one {}"),
-        ({"template": "a {x} b"}, "not exactly one {}"),
-        ({"template": "{} and {}"}, "not exactly one {}"),
-        ({"types": ()}, "no text type was given; choose of scientific"),
+        ({"template": "no braces"}, r"template 'no braces' must have exactly one {}"),
+        ({"template": "a {x} b"}, "must have exactly one {}"),
+        ({"template": "{} and {}"}, "must have exactly one {}"),
+        ({"types": ()}, "no text type was given; choose from scientific"),
         ({"types": ("latin",)}, "unknown text type 'latin'"),
         ({"draw": "epoch"}, "unknown draw 'epoch'"),
-        ({"split": "train"}, "split 'train' is of a table, and none is given"),
-        ({"drawn": 0, "shards": ("a.tar",), "split": "train"}, "split 'train' is of a table"),
-        ({"drawn": 0, "shards": ("a.tar",), "root": Path("r")}, "root 'r' is of a table"),
-        ({"keep_truncated": True}, "keep_truncated and window are of shards"),
-        ({"window": 3}, "keep_truncated and window are of shards"),
+        ({"split": "train"}, "split 'train' needs a table, and none is given"),
+        ({"drawn": 0, "shards": ("a.tar",), "split": "train"}, "split 'train' needs a table"),
+        ({"drawn": 0, "shards": ("a.tar",), "root": Path("r")}, "root 'r' needs a table"),
+        ({"keep_truncated": True}, "keep_truncated and window apply to shards"),
+        ({"window": 3}, "keep_truncated and window apply to shards"),
     ],
 )
 def test_samples_that_cannot_be_are_refused_in_one_line(changes, said):

@@ -1,4 +1,4 @@
-"""Validation while training: top-1 and loss as a slow count has them, on rows that training leaves out, or a refusal."""
+"""Validation while training: top-1 and loss equal a slow count on rows that training leaves out."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from linnaea.datasets.synthetic import draw, synthetic_taxa
+from linnaea.datasets.synthetic import draw_picture, synthetic_taxa
 from linnaea.model.core.tokenizer import ClipTokenizer
 from linnaea.photos.decoding import UNKNOWN
-from linnaea.train.clip.loop import open_model
 from linnaea.train.clip.pipeline import run_clip
 from linnaea.train.clip.recipe import SamplesConfig
 from linnaea.train.clip.towers import pack_texts
+from linnaea.train.clip.training_model import open_model
 from linnaea.train.clip.validation import N_DRAWN, Validation, open_validation
 from linnaea.train.distributed.process_group import ProcessGroup
-from made_clip import curve_of, silent, tiny_recipe
+from made_clip import curve_of, tiny_recipe
 
 COLUMNS = ("file", "kingdom", "phylum", "class", "order", "family", "genus", "species", "common_name", "split")
 
@@ -34,7 +34,7 @@ def table_of_pictures(folder: Path, *, broken: int = 0) -> SamplesConfig:
         for i in range(60):
             lineage, common = taxa[i % 48]
             is_val = i >= 48
-            (folder / f"{i}.png").write_bytes(b"broken" if i >= 60 - broken else draw(i % 48, i))
+            (folder / f"{i}.png").write_bytes(b"broken" if i >= 60 - broken else draw_picture(i % 48, i))
             rows.writerow([f"{i}.png", *lineage, common, "val" if is_val else "train"])
     return SamplesConfig(table=folder / "labels.csv", split="train")
 
@@ -67,16 +67,16 @@ def test_the_figures_are_those_of_a_slow_count(tmp_path):
     assert found["loss"] == pytest.approx(loss, rel=1e-5)
 
 
-def test_a_run_is_validated_at_its_steps_and_learns_the_same(tmp_path):
+def test_a_run_is_validated_at_its_steps_and_learns_the_same(tmp_path, caplog):
+    caplog.set_level("INFO", "linnaea")
     recipe = replace(tiny_recipe(tmp_path), organisms=table_of_pictures(tmp_path / "photos", broken=2))
-    run_clip(recipe, tmp_path / "plain", report=silent)
-    said = []
-    run_clip(replace(recipe, validate_every=4), tmp_path / "watched", report=said.append)
+    run_clip(recipe, tmp_path / "plain")
+    run_clip(replace(recipe, validate_every=4), tmp_path / "watched")
     work = tmp_path / "watched" / "training"
     rows = list(csv.DictReader((work / "validation.csv").open(encoding="utf-8")))
     assert [(row["step"], row["name"]) for row in rows] == [(str(n), name) for n in (4, 6) for name in ("top1", "loss")]
-    assert sum(line.startswith("step 6/6  top1 ") for line in said) == 1
-    assert f"validation: not used: 2 x {UNKNOWN}" in said
+    assert sum(line.startswith("step 6/6  top1 ") for line in caplog.messages) == 1
+    assert f"validation: not used: 2 x {UNKNOWN}" in caplog.messages
     assert curve_of(work) == curve_of(tmp_path / "plain" / "training")
     assert not (tmp_path / "plain" / "training" / "validation.csv").exists()
     assert (work / "rejects" / "validation-0.csv").read_text().splitlines()[1:] == [
@@ -87,14 +87,14 @@ def test_a_run_is_validated_at_its_steps_and_learns_the_same(tmp_path):
 @pytest.mark.parametrize(
     ("samples", "said"),
     [
-        (SamplesConfig(shards=("a.tar",)), "validate_every 4 wants a table .* shards; leave validate_every at 0"),
+        (SamplesConfig(shards=("a.tar",)), "validate_every 4 needs a table .* shards; leave validate_every at 0"),
         (SamplesConfig(table=Path("t.csv")), "organisms.split is empty; give --organisms.split train"),
         (SamplesConfig(table=Path("t.csv"), split="val"), "organisms.split is 'val'"),
     ],
 )
 def test_what_cannot_be_validated_is_refused_in_one_line(tmp_path, samples, said):
     with pytest.raises(ValueError, match=said):
-        run_clip(replace(tiny_recipe(tmp_path), organisms=samples, validate_every=4), tmp_path / "out", report=silent)
+        run_clip(replace(tiny_recipe(tmp_path), organisms=samples, validate_every=4), tmp_path / "out")
 
 
 def test_a_table_without_rows_for_validation_is_refused(tmp_path):
@@ -102,7 +102,7 @@ def test_a_table_without_rows_for_validation_is_refused(tmp_path):
     text = samples.table.read_text(encoding="utf-8").replace(",val\n", ",test\n").replace(",val\r\n", ",test\r\n")
     samples.table.write_text(text, encoding="utf-8")
     recipe = replace(tiny_recipe(tmp_path), organisms=samples, validate_every=4)
-    with pytest.raises(ValueError, match="has no row whose split is 'val'.*leave validate_every at 0"):
+    with pytest.raises(ValueError, match=r"has no row whose split is 'val'.*leave validate_every at 0"):
         open_validation(recipe)
 
 

@@ -1,6 +1,6 @@
-"""What a rank trains on, step by step: organisms, replayed pairs, what a teacher says, ready for the model.
+"""Batches of a rank, ready for the model: organisms and replayed pairs, step by step.
 
-A step's pairs come in micro-batches, whose activations are held one at a time.
+The pairs of a step come in micro-batches; the activations of one micro-batch are in memory at a time.
 
 Shape suffixes: b pairs, h w pixels, c channels.
 """
@@ -22,18 +22,19 @@ from linnaea.datasets.group_ids import group_ids
 from linnaea.datasets.rejects import RejectJournal
 from linnaea.datasets.samples import SampleSource
 from linnaea.model.core.tokenizer import ClipTokenizer
-from linnaea.train.clip.recipe import ClipRecipe, SamplesConfig
+from linnaea.train.clip.config import ClipConfig, SamplesConfig
 from linnaea.train.clip.towers import PackedTexts, pack_texts
 from linnaea.train.data.sample_stream import DeterministicLoader, LoaderConfig, TrainingBatch
 from linnaea.train.distributed.process_group import ProcessGroup
 
 ORGANISMS, REPLAY = "organisms", "replay"
+# With fewer shards the start of worker processes takes longer than the scan.
 MANY_SHARDS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class MicroBatch:
-    """Pairs that go through the towers together; `replay` are images and texts, too."""
+    """Pairs that go through the towers together. `replay` are further images and texts."""
 
     images: torch.Tensor
     texts: PackedTexts
@@ -42,29 +43,33 @@ class MicroBatch:
 
 @dataclass(frozen=True, kw_only=True)
 class StepBatch:
-    """A rank's part of a step. `groups` say which of them share a text, a genus, a family; `positions` where each
-    stream stands once the step is taken."""
+    """The pairs of a rank in a step.
 
-    micro: list[MicroBatch]
+    `groups` mark the pairs of one genus or family. `positions` are the positions of the sample streams after the step.
+    """
+
+    micro_batches: list[MicroBatch]
     groups: dict[str, torch.Tensor]
     positions: dict[str, int]
 
 
-def shard_paths(patterns: tuple[str, ...]) -> list[Path]:
-    """The files of patterns, sorted within each. FileNotFoundError names a pattern that fits none."""
+def find_shards(patterns: tuple[str, ...]) -> list[Path]:
+    """Expand patterns to files, sorted within each pattern. Raise FileNotFoundError if a pattern matches no file."""
     paths: list[Path] = []
     for pattern in patterns:
         is_pattern = any(sign in pattern for sign in "*?[")
         found = [Path(path) for path in sorted(glob(pattern, recursive=True))] if is_pattern else [Path(pattern)]
         if not found:
-            raise FileNotFoundError(f"no shard fits {pattern}; look at the folder, or name other shards in the recipe")
+            raise FileNotFoundError(f"no shard matches {pattern}; check the folder, or name other shards in the recipe")
         paths += found
     return paths
 
 
 def open_source(config: SamplesConfig, *, lineages: bool, n_processes: int = 1) -> SampleSource:
-    """The samples that a recipe names; with `lineages` each comes with its own. `n_processes` look through many shards
-    when they are met for the first time."""
+    """Open the samples that a recipe names, with their lineages if `lineages`.
+
+    `n_processes` scan many shards in parallel when these are opened for the first time.
+    """
     if config.drawn:
         from linnaea.datasets.synthetic import SyntheticSource
 
@@ -72,7 +77,7 @@ def open_source(config: SamplesConfig, *, lineages: bool, n_processes: int = 1) 
     if config.shards:
         from linnaea.datasets.webdataset import TarSource
 
-        paths = shard_paths(config.shards)
+        paths = find_shards(config.shards)
         return TarSource(
             paths,
             template=config.template,
@@ -94,49 +99,51 @@ def open_source(config: SamplesConfig, *, lineages: bool, n_processes: int = 1) 
 
 
 class BatchLoader:
-    """The pairs of one rank from where the run stands, made ahead by threads. What could not be used, and
-    what was used though odd, is journalled below `work`."""
+    """The pairs of one rank from the present position of the run, prepared in advance by threads.
 
-    def __init__(self, recipe: ClipRecipe, processes: ProcessGroup, *, context: int, work: Path):
+    Journals of the samples that could not be used, or that are odd, are written below `work_dir`.
+    """
+
+    def __init__(self, recipe: ClipConfig, processes: ProcessGroup, *, context: int, work_dir: Path):
         self._recipe, self._processes = recipe, processes
         batches = {ORGANISMS: recipe.batch, REPLAY: recipe.replay_batch}
         samples = {ORGANISMS: recipe.organisms, REPLAY: recipe.replay}
         tokenizer = ClipTokenizer(context)
-        self.streams: dict[str, DeterministicLoader] = {}
+        self.loaders: dict[str, DeterministicLoader] = {}
         for name, config in samples.items():
             if config is None:
                 continue
             own = processes.share_of(batches[name], "batch" if name == ORGANISMS else "replay_batch")
             lineages = recipe.loss == "levels" and name == ORGANISMS
             make = partial(open_source, config, lineages=lineages, n_processes=recipe.n_threads)
-            source = processes.in_turn(make)
-            self.streams[name] = DeterministicLoader(
+            source = processes.run_first_rank_first(make)
+            self.loaders[name] = DeterministicLoader(
                 source,
-                _stream_config(recipe, config, own),
+                _make_loader_config(recipe, config, own),
                 rank=processes.rank,
                 n_ranks=processes.world_size,
                 tokenize=tokenizer.ids,
-                rejects=RejectJournal(work / "rejects" / f"{name}-{processes.rank}.csv"),
-                notices=RejectJournal(work / "notices" / f"{name}-0.csv")
+                rejects=RejectJournal(work_dir / "rejects" / f"{name}-{processes.rank}.csv"),
+                notices=RejectJournal(work_dir / "notices" / f"{name}-0.csv")
                 if processes.is_first and source.notices
                 else None,
             )
 
     def state(self, positions: dict[str, int]) -> dict[str, dict]:
-        """What a checkpoint keeps of each stream, standing at these positions."""
-        return {name: stream.state() | {"position": positions[name]} for name, stream in self.streams.items()}
+        """Return the state of each loader at these positions, for a checkpoint."""
+        return {name: loader.state() | {"position": positions[name]} for name, loader in self.loaders.items()}
 
     def restore(self, states: dict[str, dict]) -> None:
-        """Goes on where `state` was taken."""
-        for name, stream in self.streams.items():
-            stream.restore(states[name])
+        """Continue at the states of a checkpoint."""
+        for name, loader in self.loaders.items():
+            loader.restore(states[name])
 
     def __iter__(self) -> Iterator[StepBatch]:
-        """Pairs without end; the next are made while the last are trained on."""
-        streams = {name: iter(stream) for name, stream in self.streams.items()}
+        """Yield the pairs of steps without end. The next step is prepared while the model trains on the last."""
+        streams = {name: iter(loader) for name, loader in self.loaders.items()}
 
         def make() -> StepBatch:
-            return self._pairs({name: next(batches) for name, batches in streams.items()})
+            return self._make_step({name: next(batches) for name, batches in streams.items()})
 
         pool = ThreadPoolExecutor(1, thread_name_prefix="feed")
         try:
@@ -150,28 +157,28 @@ class BatchLoader:
             for batches in streams.values():
                 batches.close()
 
-    def _pairs(self, batches: dict[str, TrainingBatch]) -> StepBatch:
+    def _make_step(self, batches: dict[str, TrainingBatch]) -> StepBatch:
         organisms, replayed = batches[ORGANISMS], batches.get(REPLAY)
         n = len(organisms.texts) + (len(replayed.texts) if replayed else 0)
         n_micro = max(1, -(-n // self._recipe.micro_batch)) if self._recipe.micro_batch else 1
-        parts = [self._parts(organisms, n_micro)]
+        parts = [self._split(organisms, n_micro)]
         if replayed:
-            parts.append(self._parts(replayed, n_micro))
-        micro = [
+            parts.append(self._split(replayed, n_micro))
+        micro_batches = [
             MicroBatch(images=own[0], texts=own[1], replay=rest[0] if rest else None)
             for own, *rest in zip(*parts, strict=True)
         ]
         groups = group_ids(organisms.lineages)
         return StepBatch(
-            micro=micro,
+            micro_batches=micro_batches,
             groups={name: torch.from_numpy(value).to(self._processes.device) for name, value in groups.items()},
-            positions={name: batch.position + self.streams[name].global_batch for name, batch in batches.items()},
+            positions={name: batch.position + self.loaders[name].global_batch for name, batch in batches.items()},
         )
 
-    def _parts(self, batch: TrainingBatch, n: int) -> list[tuple[torch.Tensor, PackedTexts]]:
+    def _split(self, batch: TrainingBatch, n: int) -> list[tuple[torch.Tensor, PackedTexts]]:
         if len(batch.texts) < n:
             raise ValueError(
-                f"micro_batch {self._recipe.micro_batch} makes {n} parts of {len(batch.texts)} pairs; raise it"
+                f"micro_batch {self._recipe.micro_batch} splits {len(batch.texts)} pairs into {n} parts; increase it"
             )
         bounds = np.linspace(0, len(batch.texts), n + 1).astype(int)
         device = self._processes.device
@@ -184,7 +191,7 @@ class BatchLoader:
         return found
 
 
-def _stream_config(recipe: ClipRecipe, samples: SamplesConfig, own: int) -> LoaderConfig:
+def _make_loader_config(recipe: ClipConfig, samples: SamplesConfig, own: int) -> LoaderConfig:
     return LoaderConfig(
         batch_size=own,
         seed=recipe.seed,

@@ -1,6 +1,7 @@
-"""Gradients of a batch larger than its activations' memory: features first, their gradients, then the towers again.
+"""Gradient caching: gradients of a batch whose activations do not fit into memory.
 
-Gao et al. 2021 (arXiv 2101.06983): the loss needs all features at once, but not the activations behind them.
+The features come first, then the gradients of the features, then a second pass through the towers (Gao et al. 2021,
+arXiv 2101.06983). The loss needs all features at once, but not the activations behind them.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import torch
 Features = tuple[torch.Tensor, ...]
 
 
-class _Dice:
-    """The state of torch's random generators at one moment: the processor's, and the GPU's that holds the features."""
+class _RandomState:
+    """The state of torch's random generators, on the CPU and on the GPU in use."""
 
     def __init__(self):
         self.cpu = torch.get_rng_state()
@@ -33,19 +34,21 @@ def cached_backward(
     *,
     no_sync: Callable[[], AbstractContextManager] = nullcontext,
 ) -> torch.Tensor:
-    """The loss of all micro-batches as one batch, with its exact gradients added to the parameters' `grad`.
+    """Compute the loss of all micro-batches as one batch, and add its exact gradients to `grad` of the parameters.
 
-    `encode` gives a micro-batch's features [b, d], and parameters that the loss uses by themselves, such as the logit
-    scale, as tensors without dimensions; `loss_of` takes the features of the whole batch and those scalars. Every
-    micro-batch is encoded twice, the second time with the random state of the first, so that dropout is the same; the
-    random state ends where the first pass left it. Under DDP `encode` must call the wrapped module for all of it, the
-    scale included; give its `no_sync`: gradients are then exchanged once, with the last micro-batch, which must touch
-    every parameter that is trained. Batch statistics (BatchNorm) would be those of a micro-batch.
+    `encode` returns the features [b, d] of a micro-batch, and the parameters that the loss uses directly (such as the
+    logit scale) as tensors without dimensions. `loss_of` takes the features of the whole batch and those scalars. Every
+    micro-batch is encoded twice, the second time with the random state of the first, so that dropout is the same;
+    the random state afterwards is that after the first pass.
+
+    Under DDP `encode` must call the wrapped module for everything, including the scale, and `no_sync` must be that of
+    the module: gradients are then exchanged once, with the last micro-batch, which must use every trained parameter.
+    Batch statistics (BatchNorm) would be those of a micro-batch.
     """
-    dice, parts = [], []
+    random_states, parts = [], []
     with torch.no_grad():
         for micro in micro_batches:
-            dice.append(_Dice())
+            random_states.append(_RandomState())
             parts.append(encode(micro))
     leaves = [
         (column[0] if column[0].ndim == 0 else torch.cat(column)).detach().requires_grad_()
@@ -59,7 +62,7 @@ def cached_backward(
     for index, micro in enumerate(micro_batches):
         last = index == len(micro_batches) - 1
         with nullcontext() if last else no_sync():
-            dice[index].restore()
+            random_states[index].restore()
             outputs, output_grads = [], []
             for place, output in enumerate(encode(micro)):
                 start, stop = starts[place], starts[place] + sizes[index][place]

@@ -1,7 +1,7 @@
-"""What a two-tower model is trained for: contrast, sigmoid, levels of the tree, replay and distillation.
+"""Losses of a CLIP model: contrastive, sigmoid, levels of the tree, replay and distillation.
 
-All losses are in nats, and all are linear in memory (`linnaea.train.distributed.tiled_similarities`). Row i of images and row i of texts are
-a pair; every other text of the global batch is a negative. Vectors are unit rows.
+All losses are in nats and need linear memory (`linnaea.train.distributed.tiled_similarities`). Row i of the images and
+row i of the texts are a pair; every other text of the global batch is a negative. Vectors are unit rows.
 
 Shape suffixes: b images or texts of this rank, l levels, d vector dimensions.
 """
@@ -20,11 +20,10 @@ from linnaea.train.distributed.tiled_similarities import TILE, expected_cosines,
 def info_nce(
     image_bd: torch.Tensor, text_bd: torch.Tensor, scale: torch.Tensor, *, tile: int = TILE, group=None
 ) -> torch.Tensor:
-    """Symmetric InfoNCE (nats) of this rank's images and texts against those of all ranks (Radford et al. 2021, fig.
-    3).
+    """Symmetric InfoNCE (nats) of this rank's images and texts against those of all ranks.
 
-    Equal to open_clip's ClipLoss with `local_loss` and `gather_with_grad`; the scale's gradient is equal in its mean
-    over ranks.
+    Radford et al. 2021, fig. 3. Equal to ClipLoss of open_clip with `local_loss` and `gather_with_grad`; the gradient
+    of the scale is equal in its mean over ranks.
     """
     image_b, text_b = log_sums(image_bd, text_bd, scale, tile=tile, group=group)
     return (image_b + text_b).mean() / 2 - scale * _mean_cosine(image_bd, text_bd)
@@ -40,10 +39,10 @@ def replay_loss(
     tile: int = TILE,
     group=None,
 ) -> torch.Tensor:
-    """InfoNCE (nats) of organisms plus that of replayed pairs, unweighted (Gu et al. 2025).
+    """Unweighted sum of the InfoNCE losses (nats) of organisms and of replayed pairs (Gu et al. 2025).
 
-    The replayed images come through a projector of their own; text tower and scale are shared. Neither kind ever is a
-    negative of the other.
+    The replayed images have a projector of their own; text tower and scale are shared. Pairs of one kind are never
+    negatives of the other.
     """
     organisms = info_nce(image_bd, text_bd, scale, tile=tile, group=group)
     return organisms + info_nce(replay_image_bd, replay_text_bd, scale, tile=tile, group=group)
@@ -58,14 +57,14 @@ def sigmoid_loss(
     tile: int = TILE,
     group=None,
 ) -> torch.Tensor:
-    """Sigmoid loss (nats) over all pairs, a mean over own images and a sum over texts (Zhai et al. 2023, eq. 1)."""
+    """Sigmoid loss (nats) over all pairs: mean over own images, sum over texts (Zhai et al. 2023, eq. 1)."""
     every_b = softplus_sums(image_bd, text_bd, scale, bias, tile=tile, group=group)
     return every_b.mean() - scale * _mean_cosine(image_bd, text_bd) - bias
 
 
 @dataclass(frozen=True, kw_only=True)
 class LevelConfig:
-    """How much of a pair's target goes to its relatives; what is left stays with the pair itself."""
+    """Shares of the target of a pair that its relatives get; the rest stays with the pair."""
 
     genus: float = 0.0
     "share of the target spread evenly over the batch's pairs of the same genus, 0..1"
@@ -75,7 +74,7 @@ class LevelConfig:
     def __post_init__(self):
         if self.genus < 0 or self.family < 0 or self.genus + self.family > 1:
             raise ValueError(
-                f"shares of genus {self.genus} and family {self.family} are not within 0..1 in sum; lower them"
+                f"the shares of genus {self.genus} and family {self.family} must be at least 0 and at most 1 in sum"
             )
 
 
@@ -89,13 +88,14 @@ def level_loss(
     tile: int = TILE,
     group=None,
 ) -> torch.Tensor:
-    """Symmetric cross-entropy (nats) in which relatives are partial positives; InfoNCE where all shares are 0.
+    """Symmetric cross-entropy (nats) with relatives as partial positives; InfoNCE if all shares are 0.
 
-    `groups` gives for "genus" and "family" a number [b] int64 each, the same on all ranks for the same taxon
-    (`linnaea.datasets.group_ids.group_ids`), negative where unknown: then that share stays with the pair. The
-    target of an image is its own text, plus the shares of `config` over the texts of its genus and family; as groups
-    are the same for images and texts, the target of a text is the same. Per rank the value may differ from that of a
-    matrix of soft targets by what the two directions exchange; the mean over ranks is equal, and so are all gradients.
+    `groups` holds an int64 [b] for "genus" and for "family", equal on all ranks for equal taxa
+    (`linnaea.datasets.group_ids.group_ids`). It is negative where unknown; that share then stays with the pair. The
+    target of an image is its own text, plus the shares of `config` spread over the texts of its genus and family. The
+    target of a text is the same, because images and texts have the same groups. On one rank the value may differ from
+    that of a matrix of soft targets, because the two directions share their targets differently; the mean over ranks
+    and all gradients are equal.
     """
     image_b, text_b = log_sums(image_bd, text_bd, scale, tile=tile, group=group)
     own = 1 - config.genus - config.family
@@ -117,10 +117,10 @@ def distillation_loss(
     tile: int = TILE,
     group=None,
 ) -> torch.Tensor:
-    """Symmetric cross-entropy (nats) of the student's softmax under the teacher's, over images and over texts.
+    """Symmetric cross-entropy (nats) between the softmax of a teacher and that of the student.
 
-    It is the Kullback-Leibler divergence plus the teacher's entropy, which no student changes; equal to the distilling
-    part of open_clip's DistillClipLoss, as `info_nce` is to its ClipLoss.
+    It is the Kullback-Leibler divergence plus the entropy of the teacher, which is constant. Equal to the distillation
+    part of DistillClipLoss of open_clip, as `info_nce` is to its ClipLoss.
     """
     image_b, text_b = log_sums(image_bd, text_bd, scale, tile=tile, group=group)
     teacher = (teacher_image_bd, teacher_text_bd, teacher_scale)
@@ -129,7 +129,7 @@ def distillation_loss(
 
 
 def teacher_cosine_loss(vector_bd: torch.Tensor, teacher_bd: torch.Tensor) -> torch.Tensor:
-    """1 - mean cosine (0..2) between vectors and a teacher's of the same width."""
+    """1 - mean cosine (0..2) between vectors and those of a teacher of the same width."""
     return 1 - F.cosine_similarity(vector_bd.float(), teacher_bd.detach().float(), dim=-1).mean()
 
 

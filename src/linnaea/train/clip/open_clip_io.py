@@ -1,4 +1,4 @@
-"""Models in training from open_clip's files and back."""
+"""Load a model for training from open_clip's files, and save it as such files."""
 
 from __future__ import annotations
 
@@ -14,65 +14,65 @@ from linnaea.model.formats.open_clip_config import OPEN_CLIP_CONFIG, read_config
 from linnaea.store import atomic_path, write_json
 from linnaea.train.clip.towers import ClipModel
 
-SECOND = "visual.continual_proj"
-# What older open_clip checkpoints hold that is no parameter.
-NO_PARAMETERS = ("attn_mask", "input_resolution", "context_length", "vocab_size")
+REPLAY_PROJECTOR = "visual.continual_proj"
+# Entries of older open_clip checkpoints that are not parameters.
+NOT_PARAMETERS = ("attn_mask", "input_resolution", "context_length", "vocab_size")
 
 
-def make_model(config_path: Path, *, second: bool = False) -> ClipModel:
-    """A model with fresh weights of the shape that an open_clip config describes."""
+def make_model(config_path: Path, *, replay: bool = False) -> ClipModel:
+    """Make a model with random weights from an open_clip config."""
     config = read_config(config_path)
-    return ClipModel(config.vision, config.text, second=second)
+    return ClipModel(config.vision, config.text, replay=replay)
 
 
-def load_open_clip(directory: Path, *, second: bool = False) -> ClipModel:
-    """The model of a folder in open_clip's hub format.
+def load_open_clip(model_dir: Path, *, replay: bool = False) -> ClipModel:
+    """Load the model of a folder in open_clip's hub format.
 
-    With `second` it has the projector for replay: the stored one, or where there is none a copy of the first, as
-    BioCLIP 2 began. ValueError names the weights that are missing or left over.
+    With `replay` it gets the projector for replay: the stored one, or else a copy of the first, as BioCLIP 2 did.
+    Raises ValueError that names missing or unknown weights.
     """
-    directory = Path(directory)
-    model = make_model(directory / OPEN_CLIP_CONFIG, second=second)
-    path = find_weights(directory)
+    model_dir = Path(model_dir)
+    model = make_model(model_dir / OPEN_CLIP_CONFIG, replay=replay)
+    path = find_weights(model_dir)
     stored = read_state(path, sha256_of(path) if path.suffix != ".safetensors" else "")
     names = {name.removeprefix("module.").removeprefix("_orig_mod."): name for name in stored}
-    if second and SECOND not in names:
-        names[SECOND] = names.get("visual.proj", "")
-    elif not second:
-        names.pop(SECOND, None)
-    for name in NO_PARAMETERS:
+    if replay and REPLAY_PROJECTOR not in names:
+        names[REPLAY_PROJECTOR] = names.get("visual.proj", "")
+    elif not replay:
+        names.pop(REPLAY_PROJECTOR, None)
+    for name in NOT_PARAMETERS:
         names.pop(name, None)
     wanted = model.state_dict()
     if names.keys() != wanted.keys():
         missing, more = sorted(wanted.keys() - names.keys()), sorted(names.keys() - wanted.keys())
         both = (("lacks", missing), ("has unknown", more))
-        said = " and ".join(f"{kind} {len(found)}, {found[0]} among them" for kind, found in both if found)
-        raise ValueError(f"{path}, of what {OPEN_CLIP_CONFIG} describes, {said}; use weights and config of one model")
+        said = " and ".join(f"{kind} {len(found)} weights, such as {found[0]}" for kind, found in both if found)
+        raise ValueError(f"{path} does not match {OPEN_CLIP_CONFIG}: it {said}; use weights and config of one model")
     with torch.no_grad():
         for name, parameter in wanted.items():
             value = torch.from_numpy(np.array(stored[names[name]].array(), np.float32))
             if value.numel() != parameter.numel():
-                shapes = f"shape {tuple(value.shape)}, {OPEN_CLIP_CONFIG} asks for {tuple(parameter.shape)}"
+                shapes = f"shape {tuple(value.shape)}, but {OPEN_CLIP_CONFIG} requires {tuple(parameter.shape)}"
                 raise ValueError(f"{path}: {name} has {shapes}; use weights and config of one model")
             parameter.copy_(value.view(parameter.shape))
     return model
 
 
-def save_open_clip(model: ClipModel, config_path: Path, out: Path, *, second: bool = False) -> Path:
-    """Writes a folder in open_clip's hub format, float32; the config is that of `config_path`. Returns the folder.
+def save_open_clip(model: ClipModel, config_path: Path, out_dir: Path, *, replay: bool = False) -> Path:
+    """Write a folder in open_clip's hub format, in float32 and with the config of `config_path`; return the folder.
 
-    open_clip refuses what it does not know, so the projector for replay is left out unless `second` asks for it.
+    The projector for replay is left out unless `replay` is set, because open_clip refuses unknown weights.
     """
     whole = json.loads(Path(config_path).read_text(encoding="utf-8"))
     vision = whole["model_cfg"]["vision_cfg"]
     vision.pop("is_continual", None)
-    if second:
+    if replay:
         vision["is_continual"] = True
     tensors = {name: value.detach().float().cpu().numpy() for name, value in model.state_dict().items()}
-    if not second:
-        tensors.pop(SECOND, None)
-    out.mkdir(parents=True, exist_ok=True)
-    with atomic_path(out / WEIGHTS[0]) as temporary:
+    if not replay:
+        tensors.pop(REPLAY_PROJECTOR, None)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    with atomic_path(out_dir / WEIGHTS[0]) as temporary:
         write_safetensors(temporary, tensors)
-    write_json(out / OPEN_CLIP_CONFIG, whole)
-    return out
+    write_json(out_dir / OPEN_CLIP_CONFIG, whole)
+    return out_dir

@@ -1,11 +1,11 @@
-"""CLIP's two towers for training, under open_clip's names of weights, without the arithmetic that nothing reads.
+"""The two towers of CLIP for training, with open_clip's weight names and without operations that do not affect the result.
 
-- Texts are packed: their tokens lie one after the other, the texts sorted by length, so that every matrix product sees
-  true tokens alone and attention runs over groups of equal length. Texts that are the same are computed once.
-- The last block of either tower is computed for the one token that is pooled (the class token, the end of text): its
-  keys and values need all tokens, its queries and all that follows do not.
-- Where activations are computed again, images go through the tower in parts, so that of a block only a part's
-  activations are ever there.
+- Texts are packed: their tokens are concatenated, sorted by text length, so that matrix products see no padding and
+  attention runs over groups of equal length. Equal texts are computed once.
+- The last block of each tower is computed only for the pooled token (the class token, the end of text). Its keys and
+  values need all tokens, its queries and everything after them do not.
+- With activation checkpointing, images go through the tower in parts, so that the activations of a block exist for one
+  part at a time.
 
 Shape suffixes: b images or texts, n sequences, t tokens of a sequence, r rows (tokens of all sequences), w width, h
 heads, e head width, d vector dimensions.
@@ -27,19 +27,20 @@ from linnaea.model.graphs.text_transformer import TextConfig
 from linnaea.model.graphs.vision_transformer import CHANNELS, VisionConfig
 
 Groups = list[tuple[int, int]]
-# Images that pass the tower together where activations are computed again: enough to fill a GPU.
+# Images per part with activation checkpointing: enough to fill a GPU.
 PART = 512
 
 
 class QuickGelu(nn.Module):
-    """x · sigmoid(1.702 x), OpenAI's activation."""
+    """OpenAI's activation: x · sigmoid(1.702 x)."""
 
     def forward(self, x_rw: torch.Tensor) -> torch.Tensor:
+        """Apply the activation to each number."""
         return x_rw * torch.sigmoid(1.702 * x_rw)
 
 
 class Attention(nn.Module):
-    """Self-attention within each sequence of packed rows; named as torch's MultiheadAttention names its weights."""
+    """Self-attention within each sequence of packed rows, with the weight names of torch's MultiheadAttention."""
 
     def __init__(self, width: int, n_heads: int, *, causal: bool):
         super().__init__()
@@ -50,21 +51,21 @@ class Attention(nn.Module):
         nn.init.normal_(self.in_proj_weight, std=width**-0.5)
 
     def forward(self, x_rw: torch.Tensor, groups: Groups, pooled_n: torch.Tensor | None = None) -> torch.Tensor:
-        """Rows [r, w], or [n, w] for the row `pooled_n` of each sequence; if causal that must be its last."""
+        """Return rows [r, w], or [n, w] for the row `pooled_n` of each sequence (its last row if causal)."""
         w = x_rw.shape[-1]
         if pooled_n is None:
             qkv = F.linear(x_rw, self.in_proj_weight, self.in_proj_bias)
             mixed = [
-                self._mix(*part.view(n, t, 3, self.n_heads, -1).unbind(2), causal=self.causal)
+                self._attend(*part.view(n, t, 3, self.n_heads, -1).unbind(2), causal=self.causal)
                 for (n, t), part in zip(groups, _split(qkv, [n * t for n, t in groups]), strict=True)
             ]
         else:
             q = F.linear(x_rw[pooled_n], self.in_proj_weight[:w], self.in_proj_bias[:w])
             kv = F.linear(x_rw, self.in_proj_weight[w:], self.in_proj_bias[w:])
             queries, rest = _split(q, [n for n, _ in groups]), _split(kv, [n * t for n, t in groups])
-            # the last of a sequence may see all of it
+            # the last row of a sequence may see all of it
             mixed = [
-                self._mix(
+                self._attend(
                     own.view(n, 1, self.n_heads, -1), *part.view(n, t, 2, self.n_heads, -1).unbind(2), causal=False
                 )
                 for (n, t), own, part in zip(groups, queries, rest, strict=True)
@@ -72,14 +73,14 @@ class Attention(nn.Module):
         return self.out_proj(mixed[0] if len(mixed) == 1 else torch.cat(mixed))
 
     @staticmethod
-    def _mix(q_nthe, k_nthe, v_nthe, *, causal: bool) -> torch.Tensor:
-        """Rows [n · t, w] of equally long sequences."""
+    def _attend(q_nthe, k_nthe, v_nthe, *, causal: bool) -> torch.Tensor:
+        """Attend within sequences of equal length and return rows [n · t, w]."""
         parts = (part.transpose(1, 2) for part in (q_nthe, k_nthe, v_nthe))
         return F.scaled_dot_product_attention(*parts, is_causal=causal).transpose(1, 2).flatten(2).flatten(0, 1)
 
 
 def _split(rows: torch.Tensor, sizes: list[int]) -> Sequence[torch.Tensor]:
-    """The rows of each group: split at once, as the gradient of a slice is as large as the whole."""
+    """Split rows into groups in one operation, because the gradient of each slice would be as large as the whole."""
     return (rows,) if len(sizes) == 1 else rows.split(sizes)
 
 
@@ -100,15 +101,14 @@ class ResidualAttentionBlock(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, x_rw: torch.Tensor, groups: Groups, pooled_n: torch.Tensor | None = None) -> torch.Tensor:
-        """All rows, or only those in `pooled_n`, one a sequence."""
+        """Return all rows, or only those in `pooled_n`, one per sequence."""
         mixed = self.attn(self.ln_1(x_rw), groups, pooled_n)
         x_rw = (x_rw if pooled_n is None else x_rw[pooled_n]) + mixed
         return x_rw + self.mlp(self.ln_2(x_rw))
 
 
 class TransformerStack(nn.Module):
-    """Blocks, of which the last is computed for one row a sequence. With `checkpointing` activations are computed
-    again."""
+    """Blocks, the last of which is computed for one row per sequence. `checkpointing` recomputes activations."""
 
     def __init__(self, config: VisionConfig | TextConfig, *, causal: bool):
         super().__init__()
@@ -116,7 +116,7 @@ class TransformerStack(nn.Module):
         self.checkpointing = False
 
     def forward(self, x_rw: torch.Tensor, groups: Groups, pooled_n: torch.Tensor) -> torch.Tensor:
-        """The pooled rows [n, w]."""
+        """Return the pooled rows [n, w]."""
         last = len(self.resblocks) - 1
         for index, block in enumerate(self.resblocks):
             arguments = (x_rw, groups, pooled_n if index == last else None)
@@ -128,35 +128,35 @@ class TransformerStack(nn.Module):
 
 
 class VisionTransformer(nn.Module):
-    """A vision transformer read at its class token, with a second projector where the training replays."""
+    """A vision transformer pooled at its class token, with a second projector if `replay`."""
 
-    def __init__(self, config: VisionConfig, *, second: bool = False):
+    def __init__(self, config: VisionConfig, *, replay: bool = False):
         super().__init__()
         self.config = config
         w, std = config.width, config.width**-0.5
         self.class_embedding = nn.Parameter(std * torch.randn(w))
         self.positional_embedding = nn.Parameter(std * torch.randn(config.n_tokens, w))
         self.proj = nn.Parameter(std * torch.randn(w, config.dim))
-        self.continual_proj = nn.Parameter(self.proj.detach().clone()) if second else None
+        self.continual_proj = nn.Parameter(self.proj.detach().clone()) if replay else None
         self.conv1 = nn.Conv2d(CHANNELS, w, config.patch, config.patch, bias=False)
         self.ln_pre, self.ln_post = nn.LayerNorm(w), nn.LayerNorm(w)
         self.transformer = TransformerStack(config, causal=False)
-        # Not in the state dict: they belong to the config.
+        # Not in the state dict, because they belong to the config.
         self.register_buffer("mean", 255 * torch.tensor(config.mean).view(-1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(config.std).view(-1, 1), persistent=False)
 
     def forward(self, images_bhwc: torch.Tensor) -> torch.Tensor:
-        """The class token's normed state [b, w] of uint8 images."""
+        """Return the normalised class token [b, w] of uint8 images."""
         if not self.transformer.checkpointing or len(images_bhwc) <= PART:
             return self.ln_post(self.pool(images_bhwc))
-        # as equal as can be, so that compiled blocks meet few shapes
+        # of nearly equal size, so that compiled blocks see few shapes
         parts = images_bhwc.chunk(math.ceil(len(images_bhwc) / PART))
         return self.ln_post(torch.cat([self.pool(part) for part in parts]))
 
     def patch_pixels(self, images_bhwc: torch.Tensor) -> torch.Tensor:
-        """The normalised pixels [b, t - 1, c · patch · patch] of each patch, in the order of the convolution's weights.
+        """Return the normalised pixels [b, t - 1, c · patch · patch] of each patch, in the order of the convolution weights.
 
-        Patches do not overlap, so the convolution is one product.
+        Patches do not overlap, so that the convolution is one matrix product.
         """
         b, side, p = len(images_bhwc), self.config.size // self.config.patch, self.config.patch
         squares = images_bhwc.reshape(b, side, p, side, p, CHANNELS).permute(0, 1, 3, 5, 2, 4)
@@ -164,22 +164,22 @@ class VisionTransformer(nn.Module):
         return ((pixels - self.mean) / self.std).flatten(2)
 
     def pool(self, images_bhwc: torch.Tensor) -> torch.Tensor:
-        """The class token's state [b, w] of uint8 images."""
+        """Return the class token [b, w] of uint8 images, before the last norm."""
         b, t = len(images_bhwc), self.config.n_tokens
         patches = F.linear(self.patch_pixels(images_bhwc), self.conv1.weight.flatten(1))
         first = self.class_embedding.to(patches.dtype).expand(b, 1, -1)
         x = self.ln_pre(torch.cat([first, patches], dim=1) + self.positional_embedding.to(patches.dtype))
         pooled_n = torch.arange(0, b * t, t, device=x.device)
-        # autocast gives norms in float32; the stream stays as wide as the products
+        # autocast computes norms in float32; the residual stream stays in the precision of the products
         return self.transformer(x.to(patches.dtype).flatten(0, 1), [(b, t)], pooled_n)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PackedTexts:
-    """Distinct texts one after the other, the shorter first.
+    """Distinct texts in one sequence of tokens, the shortest first.
 
-    `token_r` and `position_r` are int64 [r]; `groups` are (how many, of which length); `end_n` is each distinct text's
-    last row, and `text_b` says which distinct text each text of the batch is.
+    `token_r` and `position_r` are int64 [r]. `groups` are pairs (number of texts, their length). `end_n` is the last row
+    of each distinct text, and `text_b` the number of the distinct text of each text in the batch.
     """
 
     token_r: torch.Tensor
@@ -189,14 +189,14 @@ class PackedTexts:
     text_b: torch.Tensor
 
     def to(self, device) -> PackedTexts:
-        """The same on another device."""
+        """Return the packed texts on another device."""
         names = ("token_r", "position_r", "end_n", "text_b")
         moved = {name: getattr(self, name).to(device, non_blocking=True) for name in names}
         return PackedTexts(**moved, groups=self.groups)
 
 
 def pack_texts(ids: Sequence[Sequence[int]]) -> PackedTexts:
-    """Token ids of texts, each with its end-of-text token last, packed."""
+    """Pack the token ids of texts, each of which ends with the end-of-text token."""
     distinct = sorted({tuple(text) for text in ids}, key=lambda text: (len(text), text))
     number = {text: at for at, text in enumerate(distinct)}
     lengths = torch.tensor([len(text) for text in distinct])
@@ -217,31 +217,30 @@ def pack_texts(ids: Sequence[Sequence[int]]) -> PackedTexts:
 
 
 class ClipModel(nn.Module):
-    """Both towers and the logit scale; its state dict is open_clip's, with `visual.continual_proj` where there is
-    one."""
+    """Both towers and the logit scale, with the state dict of open_clip and `visual.continual_proj` if `replay`."""
 
-    def __init__(self, vision: VisionConfig, text: TextConfig, *, second: bool = False):
+    def __init__(self, vision: VisionConfig, text: TextConfig, *, replay: bool = False):
         super().__init__()
         self.text_config = text
         self.positional_embedding = nn.Parameter(0.01 * torch.randn(text.context, text.width))
         self.text_projection = nn.Parameter(text.width**-0.5 * torch.randn(text.width, text.dim))
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
-        self.visual = VisionTransformer(vision, second=second)
+        self.visual = VisionTransformer(vision, replay=replay)
         self.transformer = TransformerStack(text, causal=True)
         self.token_embedding = nn.Embedding(text.n_tokens, text.width)
         nn.init.normal_(self.token_embedding.weight, std=0.02)
         self.ln_final = nn.LayerNorm(text.width)
 
     def set_checkpointing(self, on: bool) -> None:
-        """Whether blocks keep their inputs alone and are computed again for the gradient."""
+        """Set whether blocks keep only their inputs and recompute the rest for the gradient."""
         self.visual.transformer.checkpointing = self.transformer.checkpointing = on
 
     def encode_images(self, images_bhwc: torch.Tensor) -> torch.Tensor:
-        """Unit vectors [b, d] of uint8 images, preprocessed and not normalised."""
+        """Return unit vectors [b, d] of uint8 images that are preprocessed but not normalised."""
         return F.normalize(self.visual(images_bhwc) @ self.visual.proj, dim=-1)
 
     def encode_texts(self, texts: PackedTexts) -> torch.Tensor:
-        """Unit vectors [b, d] of packed texts."""
+        """Return unit vectors [b, d] of packed texts."""
         x = self.token_embedding(texts.token_r) + F.embedding(texts.position_r, self.positional_embedding)
         pooled = self.ln_final(self.transformer(x, texts.groups, texts.end_n))
         return F.normalize(pooled @ self.text_projection, dim=-1)[texts.text_b]
@@ -249,11 +248,11 @@ class ClipModel(nn.Module):
     def forward(
         self, images_bhwc: torch.Tensor, texts: PackedTexts, replay: tuple[torch.Tensor, PackedTexts] | None = None
     ) -> tuple[torch.Tensor, ...]:
-        """Vectors of images and texts, those of the replayed images and texts if there are any, and the scale."""
+        """Return vectors of images and texts, those of replayed images and texts if given, and the scale."""
         if replay is None:
             return self.encode_images(images_bhwc), self.encode_texts(texts), self.logit_scale.exp()
         if self.visual.continual_proj is None:
-            raise ValueError("replay needs a second image projector; make the model with second=True")
+            raise ValueError("replay needs a second image projector; make the model with replay=True")
         b = len(images_bhwc)
         pooled = self.visual(torch.cat([images_bhwc, replay[0]]))
         image_bd = F.normalize(pooled[:b] @ self.visual.proj, dim=-1)
