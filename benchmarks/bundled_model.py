@@ -137,7 +137,7 @@ def stock_vectors(files: list[Path]) -> np.ndarray | None:
 
     from linnaea.model.core.contract import Preprocess
     from linnaea.model.core.preprocessing import preprocess_image
-    from linnaea.train.bundled.pipeline import load_trunk_weights, open_trunk
+    from linnaea.train.bundled.trunk.published import load_trunk_weights, open_trunk
 
     preprocess = Preprocess(size=224, resize="shortest", mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
     try:

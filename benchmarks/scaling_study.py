@@ -66,7 +66,7 @@ def start_from_nothing(trunk, pixels_bchw, seed: int) -> None:
     """
     import torch
 
-    from linnaea.train.bundled.trunk import FoldedConv, InvertedResidual
+    from linnaea.train.bundled.trunk.network import FoldedConv, InvertedResidual
 
     torch.manual_seed(seed)
     tenth = {id(block.layers[-1]) for block in trunk.modules() if isinstance(block, InvertedResidual) and block.keep}
@@ -97,7 +97,7 @@ class Pictures:
 
     def of(self, files: list[Path]) -> list[np.ndarray]:
         """uint8 [h, w, 3] of each file."""
-        from linnaea.train.bundled.trunk_finetuning import read_pictures
+        from linnaea.train.bundled.trunk.crops import read_pictures
 
         new = [file for file in files if file not in self._read]
         self._read |= dict(zip(new, read_pictures(new), strict=True))
@@ -127,21 +127,17 @@ def train_one(recipe, share: float, seed: int, start: str, n_crops: int, picture
     """One run, whose vectors are written to `path`."""
     from linnaea.taxonomy.vocabulary_factory import load_vocabulary
     from linnaea.train.bundled.batches import TextSource
-    from linnaea.train.bundled.pipeline import load_trunk_weights
-    from linnaea.train.bundled.recipe import LabelBook, read_label_table, species_to_hold_out
-    from linnaea.train.bundled.trunk_finetuning import (
-        CropLoader,
-        FinetuneConfig,
-        FinetuneStage,
-        Finetuning,
-        PhotoPack,
-        run_finetuning,
-    )
-    from linnaea.train.bundled.trunk_stage import make_photo_pack
+    from linnaea.train.bundled.labels import LabelBook, find_held_out, read_label_table
+    from linnaea.train.bundled.trunk.config import FinetuneConfig, FinetuneStage
+    from linnaea.train.bundled.trunk.crops import CropLoader, PhotoPack
+    from linnaea.train.bundled.trunk.finetuning import Finetuning, make_optimizer, run_finetuning
+    from linnaea.train.bundled.trunk.published import load_trunk_weights
+    from linnaea.train.bundled.trunk.rounds import make_photo_pack
+    from linnaea.train.bundled.trunk.targets import FinetuneTask
 
     vocabulary = load_vocabulary()
     book = LabelBook(vocabulary, recipe.labels)
-    held_out = set(species_to_hold_out(recipe, book, vocabulary.tree, recipe.held_out_of_trunk))
+    held_out = set(find_held_out(recipe, book, vocabulary.tree, recipe.held_out_of_trunk))
     whole, rows = make_photo_pack(recipe, book, held_out)
     part = part_of(whole.labels, whole.files, share, seed)
     pack = PhotoPack(
@@ -155,15 +151,14 @@ def train_one(recipe, share: float, seed: int, start: str, n_crops: int, picture
     decay = 1.0 if start == "nothing" else 0.9
     config = FinetuneConfig(stages=stages, keep=0.0, teach=0.0, trunk_rate=rate, part_decay=decay)
     weights = load_trunk_weights()
-    run = Finetuning(
-        weights, pack, TextSource(vocabulary.tree), [], np.arange(1000), config, dim=192, hidden=512, seed=seed
-    )
+    task = FinetuneTask(pack=pack, source=TextSource(vocabulary.tree), kept_classes=np.arange(1000))
+    run = Finetuning(weights, task, config, dim=192, hidden=512, seed=seed)
     crops = CropLoader(pack, config, recipe.preprocess.mean, recipe.preprocess.std, seed, pictures.of(pack.files))
     if start == "nothing":
-        start_from_nothing(run.trunk, crops.batch(0, SIZE)[1], seed)
-        run.mean.load_state_dict(run.trunk.state_dict())
-        run.optimizer = run.new_optimizer()
-    run_finetuning(run, crops, path.with_suffix(".pt"), report=lambda line: print(" ", line, flush=True), every=200)
+        start_from_nothing(run.model.trunk, crops.batch(0, SIZE)[1], seed)
+        run.average.trunk.load_state_dict(run.model.trunk.state_dict())
+        run.optimizer = make_optimizer(run.model.trunk, run.model.head, config)
+    run_finetuning(run, crops, path.with_suffix(".pt"), every=200)
     left_out = {vocabulary.tree.name(node) for node in held_out}
     val = [
         r
@@ -173,7 +168,7 @@ def train_one(recipe, share: float, seed: int, start: str, n_crops: int, picture
     unseen = [r for r in read_label_table(recipe.images / "manifest.csv") if r["scientific"] in left_out]
     kinds = {"train": [rows[i] for i in part], "val": val, "unseen": unseen}
     arrays = {
-        name: features_of(run.mean, pictures.of([recipe.images / r["file"] for r in of]), recipe.preprocess)
+        name: features_of(run.average.trunk, pictures.of([recipe.images / r["file"] for r in of]), recipe.preprocess)
         for name, of in kinds.items()
     }
     names = {f"{name}_label": np.array([f"{r['set']}|{r['label']}" for r in of]) for name, of in kinds.items()}
@@ -228,7 +223,10 @@ def main() -> None:
     parser.add_argument("--starts", nargs="+", choices=STARTS, default=STARTS)
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()
-    from linnaea.train.commands.train import find_recipe
+    from linnaea.terminal import show_log
+    from linnaea.train.runtime.recipe_files import find_recipe
+
+    show_log()
 
     recipe = replace(find_recipe("bundled", ROOT / "recipes"), images=options.images)
     options.work.mkdir(parents=True, exist_ok=True)

@@ -17,11 +17,12 @@ import numpy as np
 
 from linnaea.store import default_cache_dir
 from linnaea.taxonomy.vocabulary_factory import load_vocabulary
-from linnaea.train.bundled.class_features import scatter_within
-from linnaea.train.bundled.pipeline import find_recipe, load_trunk_weights, open_trunk
-from linnaea.train.bundled.recipe import LabelBook, photograph_labels, read_label_table
-from linnaea.train.bundled.tflite_teacher import TfliteTeacher, mapped_class_means
-from linnaea.train.bundled.trunk_features import extract_features
+from linnaea.train.bundled.class_features import measure_scatter
+from linnaea.train.bundled.labels import LabelBook, label_photographs, read_label_table
+from linnaea.train.bundled.tflite_teacher import TfliteTeacher, map_class_means
+from linnaea.train.bundled.trunk.features import extract_features
+from linnaea.train.bundled.trunk.published import load_trunk_weights, open_trunk
+from linnaea.train.runtime.recipe_files import find_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 N_HELD_OUT, SHRINKAGE = 40, 0.3
@@ -35,7 +36,7 @@ def main() -> None:
     book = LabelBook(load_vocabulary(), recipe.labels)
     rows = [row for row in read_label_table(options.images / "manifest.csv") if row["set"] == "cub100"]
     photo_set = next(found for found in recipe.photo_sets if found.name == "cub100")
-    node = np.array([label.node for label in photograph_labels(book, rows, photo_set)])
+    node = np.array([label.node for label in label_photographs(book, rows, photo_set)])
     is_val = np.array([row["split"] == "val" for row in rows])
     trunk, trunk_hash = open_trunk(load_trunk_weights(), recipe.preprocess)
     features = extract_features(
@@ -58,7 +59,7 @@ def main() -> None:
     fit = ~is_val & ~np.isin(node, held_out)
     net = TfliteTeacher(teacher.path)
     teacher_nt = net.features([options.images / rows[i]["file"] for i in np.flatnonzero(fit)])
-    scatter = scatter_within(features[fit], node[fit]).astype(np.float32)
+    scatter = measure_scatter(features[fit], node[fit]).astype(np.float32)
     covariance = np.cov(scatter.T)
     covariance = (1 - SHRINKAGE) * covariance + SHRINKAGE * np.trace(covariance) / len(covariance) * np.eye(
         len(covariance)
@@ -79,7 +80,7 @@ def main() -> None:
         "| ridge | gain | held out, among 40 | held out, among all | others, among all |\n| --- | --- | --- | --- | --- |"
     )
     for ridge in (0.1, 0.3, 1.0, 3.0):
-        mapped = mapped_class_means(net.weight_ct, teacher_nt, features[fit], ridge=ridge)
+        mapped = map_class_means(net.weight_ct, teacher_nt, features[fit], ridge=ridge)
         for gain in (1.0, 1.5, 2.0):
             own = {k: centre + gain * (mapped[classes[k]].mean(0) - centre) for k in held_out.tolist()}
             real = {k: features[fit & (node == k)].mean(0) for k in covered.tolist() if k not in own}

@@ -1,23 +1,29 @@
 """The recipes of the model that comes with Linnaea.
 
-`bundled` is what is shipped. `bundled_ablation` is the same without 20 bird and 2 butterfly species, to measure what the model says
-of species that it never met. `bundled_permissive` uses nothing but permissively licensed sources.
-Photographs are looked for in ../shared/data/images unless `--images` says otherwise.
+`bundled` is the shipped model. `bundled_ablation` is the same without 20 bird and 2 butterfly species, to measure how well
+the model names species that it has never seen. `bundled_permissive` uses only permissively licensed sources. The
+photographs are in ../shared/data/images unless `--images` names another folder.
 """
 
 from dataclasses import replace
 from pathlib import Path
 
-from linnaea.train.bundled.recipe import BundledRecipe, HeldOut, PhotoSet, TeacherConfig
-from linnaea.train.bundled.trunk_finetuning import FinetuneConfig, FinetuneStage
+from linnaea.train.bundled.recipe import (
+    BundledRecipe,
+    FinetuneConfig,
+    FinetuneStage,
+    HeldOut,
+    PhotoSet,
+    TeacherConfig,
+)
 
 RECIPES = ("bundled", "bundled_ablation", "bundled_permissive")
 HERE = Path(__file__).parent
 DATA = HERE.parent.parent / "shared" / "data"
 SPECIES = "manifest_species.csv"
-# Kept out of the trunk's training in both, the model and its ablation, so that one trunk serves the two.
+# Kept out of the fine-tuning of the trunk in the model and in its ablation, so that one trunk serves both.
 UNSEEN = (HeldOut(set="cub100", count=20), HeldOut(set="leeds_butterfly", count=2))
-# A second round of the trunk: gentler, longer at full size; sets in which it was weakest are drawn more often.
+# The second round of fine-tuning has a lower rate and is longer at full size; the weakest sets are drawn more often.
 LONGER = FinetuneConfig(
     stages=(
         FinetuneStage(images=6_400, size=160, first=18),
@@ -30,7 +36,7 @@ LONGER = FinetuneConfig(
 
 
 def bundled() -> BundledRecipe:
-    """All photographs, ImageNet's class rows, and the iNaturalist bird and insect classifiers as teachers."""
+    """Return the recipe with all photographs, ImageNet's class rows, and the iNaturalist classifiers as teachers."""
     return BundledRecipe(
         name="linnaea-lite0",
         images=DATA / "images",
@@ -68,7 +74,7 @@ def bundled() -> BundledRecipe:
 
 
 def bundled_ablation() -> BundledRecipe:
-    """`bundled` without 20 bird and 2 butterfly species in any signal."""
+    """Return `bundled` without 20 bird and 2 butterfly species in any part of the training."""
     return replace(
         bundled(),
         name="linnaea-lite0-ablation",
@@ -77,7 +83,7 @@ def bundled_ablation() -> BundledRecipe:
 
 
 def bundled_permissive() -> BundledRecipe:
-    """Only sources under permissive licences: the trunk with its class rows (Apache-2.0) and Heliconius wings (CC0)."""
+    """Return the recipe with permissive licences: the trunk, its class rows (Apache-2.0) and Heliconius wings (CC0)."""
     return replace(
         bundled(),
         name="linnaea-lite0-permissive",

@@ -140,7 +140,7 @@ def test_a_folder_of_the_users_is_refused_before_any_work_and_kept(tmp_path, lef
     for name, text in left.items():
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         (target / name).write_text(text)
-    complaint = pytest.raises(ValueError, match="mine holds something else.*choose another --out")
+    complaint = pytest.raises(ValueError, match=r"mine holds something else.*choose another --out")
     with complaint, store.write_artifact(target, {"kind": "test"}):
         raise AssertionError("the block must not run")
     assert {str(path.relative_to(target)): path.read_text() for path in target.rglob("*.*")} == left

@@ -70,12 +70,12 @@ def test_the_graph_computes_what_the_torch_tower_does():
     torch = pytest.importorskip("torch")
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnx")
-    from linnaea.train.bundled.towers import TextTransformer
+    from linnaea.train.bundled.encoders import TextTransformer
 
     torch.manual_seed(0)
     config = TextConfig(n_tokens=60, context=20, width=24, n_layers=3, n_heads=3, dim=12)
     tower = TextTransformer(config).eval()
-    graph = build_text_graph(tower.graph_weights(), config, half=False)
+    graph = build_text_graph(tower.export_weights(), config, half=False)
     session = onnxruntime.InferenceSession(graph.SerializeToString())
     rng = np.random.default_rng(0)
     tokens, length = rng.integers(60, size=(9, 13)), rng.integers(1, 14, size=9)

@@ -13,10 +13,10 @@ from linnaea.train.bundled.batches import (
     LabelText,
     Photographs,
     TextSource,
-    VocabularySampler,
     refusal_text,
 )
-from linnaea.train.bundled.class_features import ClassRows, class_means, scatter_within, typical_margin
+from linnaea.train.bundled.class_features import ClassRows, estimate_class_means, measure_margin, measure_scatter
+from linnaea.train.bundled.vocabulary_sampling import VocabularySampler
 
 RANKS = ("kingdom", "phylum", "class", "order", "family", "genus", "species")
 MAMMAL = ("Animalia", "Chordata", "Mammalia", "Carnivora")
@@ -65,7 +65,7 @@ def test_taxon_names_hold_below_them_and_label_names_for_that_label_alone(tree, 
         text(tree, "abacus", "", "abacus", "things"),
     ]
     order = ["tabby", "persian", "bee", "honey bee", "abacus"]
-    true = TextSource(tree).true([labels[name] for name in order], texts)
+    true = TextSource(tree).match([labels[name] for name in order], texts)
     expected = {
         "tabby": [True, True, True, False, False],
         "persian": [True, False, True, False, False],
@@ -80,14 +80,14 @@ def test_within_one_source_a_wider_class_is_another_class(tree):
     wide = ClassLabel(source="plankton", node=node(tree, "Felidae"), names=("cats, other",))
     narrow = ClassLabel(source="plankton", node=node(tree, "Felis catus"), names=("house cat",))
     texts = [text(tree, "cats, other", "Felidae", "cats, other", "plankton")]
-    assert TextSource(tree).true([wide, narrow], texts).tolist() == [[True], [False]]
+    assert TextSource(tree).match([wide, narrow], texts).tolist() == [[True], [False]]
 
 
 def test_every_drawn_text_is_true_of_its_label(tree, labels):
     source, rng = TextSource(tree), np.random.default_rng(0)
     for label in labels.values():
         drawn = [source.draw(label, rng) for _ in range(60)]
-        assert source.true([label], drawn).all()
+        assert source.match([label], drawn).all()
         assert len({text.text for text in drawn}) > 1
 
 
@@ -149,10 +149,10 @@ def test_class_rows_of_a_linear_discriminant_point_at_the_class_means():
     labels = np.repeat(np.arange(6), 50)
     features = means[labels] + rng.normal(size=(300, 30)).astype(np.float32)
     rows = means - means.mean(0)  # the discriminant's rows for a round covariance
-    drawn = class_means(rows, features.mean(0), typical_margin(rows, features))
+    drawn = estimate_class_means(rows, features.mean(0), measure_margin(rows, features))
     distance = np.linalg.norm(drawn[:, None] - means[None], axis=2)
     assert distance.argmin(1).tolist() == list(range(6))
-    scatter = scatter_within(features, labels)
+    scatter = measure_scatter(features, labels)
     assert scatter.astype(np.float32).mean(0) == pytest.approx(np.zeros(30), abs=1e-2)
     assert scatter.astype(np.float32).std() == pytest.approx(1, abs=0.05)
 

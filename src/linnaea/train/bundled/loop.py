@@ -1,10 +1,11 @@
-"""The training loop of the bundled model: a batch, two losses, one step.
+"""Training of both encoders of the bundled model: a batch, two losses, one step.
 
-Shape suffixes: b images, u texts, c candidates, n texts, t tokens, d vector dimensions.
+Shape suffixes: b images, u distinct texts, c candidates, n texts, p prototypes, l labels, t tokens, d vector dimensions.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -15,30 +16,33 @@ import torch
 
 from linnaea.model.core.tokenizer import Tokenizer, pad
 from linnaea.taxonomy.name_text import taxon_text
-from linnaea.train.bundled.batches import ClassLabel, FeatureBatch, FeatureSampler, TextSource, VocabularySampler
+from linnaea.train.bundled.batches import ClassLabel, FeatureBatch, FeatureSampler, TextSource
+from linnaea.train.bundled.encoders import ImageProjector, TextTransformer
 from linnaea.train.bundled.losses import contrastive_loss, vocabulary_loss
-from linnaea.train.bundled.prototypes import Schedule, rate_at
-from linnaea.train.bundled.towers import ImageProjector, TextTransformer
+from linnaea.train.bundled.optimization import Schedule, clamp_log_scale, split_parameters, take_step
+from linnaea.train.bundled.vocabulary_sampling import VocabularySampler
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoopConfig(Schedule):
-    """The optimisation of both towers."""
+    """Options of the training of both encoders."""
 
     steps: int = 2000
     "optimizer steps"
     projector_rate: float = 0.1
-    "the projector's learning rate as a share of the text tower's; it comes trained"
+    "learning rate of the projector, which is already trained, as a share of that of the text encoder"
     n_prototypes: int = 192
-    "labels a batch, drawn evenly, whose prototype joins the images"
+    "labels per batch, drawn evenly, whose prototypes are added to the images"
     vocabulary_weight: float = 1.0
-    "weight of the loss over the whole vocabulary, beside 1 for the contrastive one"
+    "weight of the loss over the whole vocabulary; the contrastive loss has 1"
     seed: int = 0
-    "of every random choice"
+    "seed of every random choice"
 
 
 class DualEncoder(torch.nn.Module):
-    """Projector, text tower and the learned logit scale."""
+    """Image projector, text transformer and the learned logit scale."""
 
     def __init__(self, projector: ImageProjector, text: TextTransformer, scale: float = 20.0):
         super().__init__()
@@ -46,14 +50,14 @@ class DualEncoder(torch.nn.Module):
         self.log_scale = torch.nn.Parameter(torch.tensor(math.log(scale)))
 
 
-def encode_texts(tower: TextTransformer, tokenizer: Tokenizer, texts: list[str], n_groups: int = 4) -> torch.Tensor:
-    """Unit vectors [n, d], computed in groups of like length so that little is spent on padding."""
+def encode_texts(text: TextTransformer, tokenizer: Tokenizer, texts: list[str], n_groups: int = 4) -> torch.Tensor:
+    """Return unit vectors [n, d] of texts, computed in groups of similar length to save padding."""
     ids = tokenizer.ids(texts)
     order = sorted(range(len(ids)), key=lambda row: len(ids[row]))
     parts = []
     for group in np.array_split(order, min(n_groups, len(order))):
         tokens_nt, length_n = pad([ids[row] for row in group])
-        parts.append(tower(torch.from_numpy(tokens_nt), torch.from_numpy(length_n)))
+        parts.append(text(torch.from_numpy(tokens_nt), torch.from_numpy(length_n)))
     back = torch.empty(len(ids), dtype=torch.long)
     back[torch.tensor(order)] = torch.arange(len(ids))
     return torch.cat(parts)[back]
@@ -61,13 +65,13 @@ def encode_texts(tower: TextTransformer, tokenizer: Tokenizer, texts: list[str],
 
 @dataclass(frozen=True, kw_only=True)
 class Prototypes:
-    """A unit vector [l, d] for each label, from `linnaea.train.bundled.prototypes`."""
+    """Labels and a unit vector [l, d] for each, from `linnaea.train.bundled.prototypes`."""
 
     labels: list[ClassLabel]
     vectors_ld: torch.Tensor
 
 
-def batch_losses(
+def compute_losses(
     model: DualEncoder,
     tokenizer: Tokenizer,
     batch: FeatureBatch,
@@ -76,7 +80,7 @@ def batch_losses(
     candidates: VocabularySampler,
     rng: np.random.Generator,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The contrastive and the vocabulary loss of a batch, in nats. `prototype_pd` belong to the batch's last labels."""
+    """Return the contrastive and the vocabulary loss (nats) of a batch. `prototype_pd` belongs to its last labels."""
     column: dict[str, int] = {}
     distinct = []
     for text in batch.texts:
@@ -84,7 +88,7 @@ def batch_losses(
             column[text.text] = len(distinct)
             distinct.append(text)
     own_b = torch.tensor([column[text.text] for text in batch.texts])
-    true_bu = torch.from_numpy(source.true(batch.labels, distinct))
+    true_bu = torch.from_numpy(source.match(batch.labels, distinct))
     true_bu[torch.arange(len(own_b)), own_b] = True
     sample = candidates.draw(batch.labels, rng)
     tree = source.tree
@@ -111,44 +115,45 @@ def train(
     prototypes: Prototypes,
     config: LoopConfig,
     *,
-    report: Callable[[str], None] = print,
     validate: Callable[[DualEncoder], str] | None = None,
     every: int = 250,
 ) -> list[tuple[float, float]]:
-    """Trains in place; returns the (contrastive, vocabulary) loss of each step. A loss that is not finite stops the run."""
+    """Train the model in place; return the (contrastive, vocabulary) loss of each step.
+
+    `validate` returns text for the log line, which comes after `every` steps. Raises FloatingPointError if a loss is not
+    finite.
+    """
     rng = np.random.default_rng(config.seed)
     torch.manual_seed(config.seed)
-    groups = []
-    for part, share in ((model.projector, config.projector_rate), (model.text, 1.0)):
-        matrices = [p for p in part.parameters() if p.ndim > 1]
-        others = [p for p in part.parameters() if p.ndim <= 1]
-        groups.append({"params": matrices, "weight_decay": config.weight_decay, "share": share})
-        groups.append({"params": others, "weight_decay": 0.0, "share": share})
-    groups.append({"params": [model.log_scale], "weight_decay": 0.0, "share": config.projector_rate})
-    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))
+    optimizer = _make_optimizer(model, config)
     curve, started = [], time.perf_counter()
     for step in range(config.steps):
         for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * group["share"] * rate_at(step, config.steps, config.warm_up)
+            group["lr"] = config.learning_rate * group["share"] * config.rate_at(step)
         model.train()
         chosen = rng.integers(len(prototypes.labels), size=config.n_prototypes)
         batch = sampler.draw(rng, [prototypes.labels[row] for row in chosen])
-        losses = batch_losses(model, tokenizer, batch, prototypes.vectors_ld[chosen], source, candidates, rng)
+        losses = compute_losses(model, tokenizer, batch, prototypes.vectors_ld[chosen], source, candidates, rng)
         loss = losses[0] + config.vocabulary_weight * losses[1]
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss.item()} at step {step}; nothing was changed by this step")
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        with torch.no_grad():
-            model.log_scale.clamp_(max=math.log(config.max_scale))
+        take_step(optimizer, loss, f"step {step}", clipped=model.parameters())
+        clamp_log_scale(model.log_scale, config.max_scale)
         curve.append((losses[0].item(), losses[1].item()))
         if (step + 1) % every == 0 or step + 1 == config.steps:
             recent = np.mean(curve[-every:], axis=0)
             line = f"step {step + 1}/{config.steps}  contrastive {recent[0]:.3f}  vocabulary {recent[1]:.3f}"
             line += f"  scale {model.log_scale.exp().item():.1f}  {time.perf_counter() - started:.0f} s"
             model.eval()
-            report(line + (f"  {validate(model)}" if validate else ""))
+            logger.info("%s", line + (f"  {validate(model)}" if validate else ""))
     model.eval()
     return curve
+
+
+def _make_optimizer(model: DualEncoder, config: LoopConfig) -> torch.optim.AdamW:
+    """Make AdamW with groups that have a `share` of the learning rate. Only matrices decay."""
+    groups = []
+    for part, share in ((model.projector, config.projector_rate), (model.text, 1.0)):
+        matrices, others = split_parameters(part)
+        groups.append({"params": matrices, "weight_decay": config.weight_decay, "share": share})
+        groups.append({"params": others, "weight_decay": 0.0, "share": share})
+    groups.append({"params": [model.log_scale], "weight_decay": 0.0, "share": config.projector_rate})
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
+# The logit of a masked class: its probability is 0, and sums stay finite.
 MASKED_LOGIT = -1e9
 
 
@@ -16,9 +17,9 @@ def contrastive_loss(
 ) -> torch.Tensor:
     """Symmetric InfoNCE (nats) in which a text that is true of an image is never its negative.
 
-    `own_b` is the column of the text drawn for each image; `true_bu` marks every text of the batch that holds for it: other
-    names of its taxon, and names of the taxa above it. Image to text: the own text against all that are false. Text to
-    image: the mean over the images of which it is true (Khosla et al. 2020, eq. 2, arXiv 2004.11362).
+    `own_b` is the column of the text drawn for each image. `true_bu` marks all texts of the batch that are true of it:
+    other names of its taxon, and names of the taxa above it. Image to text: the own text against all false texts. Text
+    to image: the mean over the images of which it is true (Khosla et al. 2020, eq. 2, arXiv 2004.11362).
     """
     logits_bu = scale * image_bd @ text_ud.T
     own_bu = F.one_hot(own_b, logits_bu.shape[1]).bool()
@@ -36,10 +37,11 @@ def vocabulary_loss(
     log_weight_c: torch.Tensor,
     true_bc: torch.Tensor,
 ) -> torch.Tensor:
-    """-log of the probability (nats) of each image's taxon under a softmax over the whole vocabulary.
+    """-log probability (nats) of the taxon of each image under a softmax over the whole vocabulary.
 
-    The candidates are a sample of its leaves; `log_weight_c` is the log of how many leaves each stands for (importance
-    sampling, Bengio & Senécal 2008). The probability of a taxon above species is the sum over its leaves in `true_bc`.
+    The candidates are a sample of the leaves; `log_weight_c` is the log of the number of leaves for which each stands
+    (importance sampling, Bengio & Senécal 2008). The probability of a taxon above species is the sum over its leaves in
+    `true_bc`.
     """
     logits_bc = scale * image_bd @ candidate_cd.T + log_weight_c
     inside_b = logits_bc.masked_fill(~true_bc, MASKED_LOGIT).logsumexp(dim=1)

@@ -1,14 +1,16 @@
-"""Quantised classifiers as teachers: their class rows, and a linear map from their features to the trunk's.
+"""Quantised classifiers as teachers: their class rows, and a linear map from their features to those of the trunk.
 
-A teacher knows species of which no photograph is at hand. On photographs that both networks see, a ridge regression maps the
-teacher's features to the trunk's; sent through it, the teacher's class rows become classes of the trunk.
+A teacher knows species for which there are no photographs. On photographs that both networks see, a ridge regression maps
+the features of the teacher to those of the trunk. Mapped in this way, the teacher's class rows become classes of the
+trunk.
 
 Shape suffixes: n photographs, c classes, t teacher features, w trunk features.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +18,16 @@ from PIL import Image
 
 from linnaea.model.core.contract import Preprocess
 from linnaea.model.core.preprocessing import preprocess_image
-from linnaea.store import hash_bytes
-from linnaea.train.bundled.class_features import typical_margin
+from linnaea.store import atomic_path, hash_bytes
+from linnaea.train.bundled.class_features import measure_margin
+
+logger = logging.getLogger(__name__)
 
 POOLED, WEIGHTS = "AvgPool/AvgPool", "weights_quant"
 
 
 class TfliteTeacher:
-    """A quantised TFLite classifier with global average pooling and one linear layer, opened for its insides."""
+    """A quantised TFLite classifier with global average pooling and one linear layer, with access to its tensors."""
 
     def __init__(self, path: Path, n_threads: int = 2):
         from ai_edge_litert.interpreter import Interpreter
@@ -42,7 +46,7 @@ class TfliteTeacher:
         return (self._net.get_tensor(detail["index"]).astype(np.float32) - zero) * scale
 
     def features(self, paths: Sequence[Path]) -> np.ndarray:
-        """Pooled features float32 [n, t] of photographs."""
+        """Return pooled features float32 [n, t] of photographs."""
         preprocess = Preprocess(size=self._size, resize="squash", interpolation="bilinear")
         out = np.empty((len(paths), self.weight_ct.shape[1]), np.float32)
         for row, path in enumerate(paths):
@@ -53,22 +57,23 @@ class TfliteTeacher:
         return out
 
 
-def teacher_features(
-    path: Path, root: Path, files: Sequence[str], work: Path, report: Callable[[str], None] = print
+def load_teacher_features(
+    path: Path, root_dir: Path, files: Sequence[str], work_dir: Path
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A teacher's features [n, t] of photographs below `root` and its class rows [c, t]; kept in `work`."""
-    kept = work / f"{path.stem}-{hash_bytes(*files)}.npz"
-    if not kept.exists():
-        report(f"{path.name}: features of {len(files)} photographs")
+    """Return a teacher's features [n, t] of photographs below `root_dir` and its class rows [c, t], kept in `work_dir`."""
+    kept_path = work_dir / f"{path.stem}-{hash_bytes(*files)}.npz"
+    if not kept_path.exists():
+        logger.info("%s: features of %d photographs", path.name, len(files))
         net = TfliteTeacher(path)
-        work.mkdir(parents=True, exist_ok=True)
-        np.savez(kept, features=net.features([root / file for file in files]), weight=net.weight_ct)
-    arrays = np.load(kept)
+        features_nt = net.features([root_dir / file for file in files])
+        with atomic_path(kept_path) as temporary, temporary.open("wb") as handle:
+            np.savez(handle, features=features_nt, weight=net.weight_ct)
+    arrays = np.load(kept_path)
     return arrays["features"], arrays["weight"]
 
 
 def fit_feature_map(teacher_nt: np.ndarray, trunk_nw: np.ndarray, ridge: float) -> np.ndarray:
-    """Matrix [t, w] that maps centred teacher features to centred trunk features, by ridge regression.
+    """Return the matrix [t, w] that maps centred teacher features to centred trunk features, by ridge regression.
 
     `ridge` is relative to the mean variance of the teacher's features.
     """
@@ -79,11 +84,11 @@ def fit_feature_map(teacher_nt: np.ndarray, trunk_nw: np.ndarray, ridge: float) 
     return np.linalg.solve(gram, x.T @ y).astype(np.float32)
 
 
-def mapped_class_means(
+def map_class_means(
     weight_ct: np.ndarray, teacher_nt: np.ndarray, trunk_nw: np.ndarray, *, ridge: float = 1.0
 ) -> np.ndarray:
-    """Trunk features float32 [c, w] expected of the teacher's classes."""
-    margin = typical_margin(weight_ct, teacher_nt)
+    """Return the mean trunk features float32 [c, w] expected of the teacher's classes."""
+    margin = measure_margin(weight_ct, teacher_nt)
     direction_ct = weight_ct - weight_ct.mean(0)
     deviation_ct = margin * direction_ct / (direction_ct**2).sum(1, keepdims=True)
     return trunk_nw.mean(0) + deviation_ct @ fit_feature_map(teacher_nt, trunk_nw, ridge)

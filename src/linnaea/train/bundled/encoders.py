@@ -1,6 +1,7 @@
-"""The trainable parts of the bundled model in torch: an image projector on frozen features and a causal text tower.
+"""The trainable encoders of the bundled model: an image projector on trunk features and a causal text transformer.
 
-Weight names and shapes are those of `linnaea.model.graphs.text_transformer`, so that export is a copy.
+Weight names and shapes are those of `linnaea.model.graphs.text_transformer`, so that the export is a copy.
+
 Shape suffixes: b images, n texts, t tokens, w width, d vector dimensions.
 """
 
@@ -14,7 +15,7 @@ from linnaea.model.graphs.text_transformer import TextConfig
 
 
 class ImageProjector(nn.Module):
-    """Unit vectors [b, d] from trunk features [b, 1280]: a linear map plus a two-layer correction."""
+    """A linear map of trunk features plus a two-layer correction, with unit vectors as output."""
 
     def __init__(self, n_features: int, dim: int, hidden: int, dropout: float):
         super().__init__()
@@ -28,12 +29,13 @@ class ImageProjector(nn.Module):
         nn.init.zeros_(self.down.bias)
 
     def forward(self, features_bw: torch.Tensor) -> torch.Tensor:
+        """Return unit vectors [b, d] of features."""
         x = self.dropout((features_bw - self.mean) / self.std)
         return F.normalize(self.linear(x) + self.down(self.dropout(F.relu(self.up(x)))), dim=-1)
 
 
 class TextTransformer(nn.Module):
-    """Unit vectors [n, d] of token sequences: a causal transformer, pooled at the last token of each text."""
+    """A causal transformer, pooled at the last token of each text."""
 
     def __init__(self, config: TextConfig):
         super().__init__()
@@ -60,6 +62,7 @@ class TextTransformer(nn.Module):
         self.projection = nn.Linear(w, config.dim, bias=False)
 
     def forward(self, tokens_nt: torch.Tensor, length_n: torch.Tensor) -> torch.Tensor:
+        """Return unit vectors [n, d] of padded token sequences and their lengths."""
         n, t = tokens_nt.shape
         x = self.token(tokens_nt) + self.position.weight[:t]
         for block in self.blocks:
@@ -71,8 +74,8 @@ class TextTransformer(nn.Module):
         pooled = x[torch.arange(n), length_n - 1]
         return F.normalize(self.projection(self.final_norm(pooled)), dim=-1)
 
-    def graph_weights(self) -> dict:
-        """The weights as numpy arrays under the names of `linnaea.model.graphs.text_transformer.expected_weights`."""
+    def export_weights(self) -> dict:
+        """Return the weights as arrays under the names of `linnaea.model.graphs.text_transformer.expected_weights`."""
         weights = {"token": self.token.weight, "position": self.position.weight, "projection": self.projection.weight.T}
         weights |= {"final_norm.weight": self.final_norm.weight, "final_norm.bias": self.final_norm.bias}
         for index, block in enumerate(self.blocks):

@@ -1,7 +1,8 @@
-"""EfficientNet-Lite0's trunk in torch, to be trained further: the graph of `linnaea.model.graphs.efficientnet` with its batch norms folded.
+"""EfficientNet-Lite0's trunk in torch, for fine-tuning: the graph of `linnaea.model.graphs.efficientnet`.
 
-Batch norms are affine maps at inference; folded into the convolutions they cost nothing, and what is trained is exactly what is
-exported. Weights go back under the names of the published state dict, its batch norms' statistics unchanged.
+Its batch norms, which are affine maps at inference, are folded into the convolutions: they then cost nothing, and what is
+trained is exactly what is exported. Weights are returned under the names of the published state dict, with the statistics
+of the batch norms unchanged.
 
 Shape suffixes: b batch, c channels, h w pixels, d features.
 """
@@ -18,13 +19,13 @@ from torch.nn import functional as F
 from linnaea.model.graphs.efficientnet import BATCH_NORM_EPS, STAGES
 
 
-def _gain(weights: Mapping[str, np.ndarray], norm: str) -> np.ndarray:
+def _compute_gain(weights: Mapping[str, np.ndarray], norm: str) -> np.ndarray:
     variance = weights[f"{norm}.running_var"].astype(np.float64)
     return weights[f"{norm}.weight"].astype(np.float64) / np.sqrt(variance + BATCH_NORM_EPS)
 
 
 class FoldedConv(nn.Conv2d):
-    """A convolution with TensorFlow's SAME padding for even sizes, and the batch norm that followed it folded in."""
+    """A convolution with TensorFlow's SAME padding for even sizes, and with its batch norm folded in."""
 
     def __init__(self, conv: str, norm: str, weights: Mapping[str, np.ndarray], stride: int, *, activate: bool):
         kernel = weights[f"{conv}.weight"]
@@ -35,14 +36,16 @@ class FoldedConv(nn.Conv2d):
         super().__init__(per_group * groups, out_channels, side, stride, total // 2 if even else 0, groups=groups)
         self.names, self.activate = (conv, norm), activate
         self.border = None if even else (total // 2, total - total // 2) * 2
-        gain = _gain(weights, norm)
+        gain = _compute_gain(weights, norm)
         bias = weights[f"{norm}.bias"] - weights[f"{norm}.running_mean"] * gain
         with torch.no_grad():
             self.weight.copy_(torch.from_numpy(kernel * gain[:, None, None, None]))
             self.bias.copy_(torch.from_numpy(bias))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        # on a CPU in bfloat16 the gradients of filters of each channel take up to ten times as long if they skip, or see next to nothing
+        """Convolve images [b, c, h, w]."""
+        # In bfloat16 on a CPU the gradient of a depthwise filter with a stride, or on tiny inputs, takes up to ten times
+        # as long.
         if (
             torch.is_autocast_enabled("cpu")
             and x.device.type == "cpu"
@@ -57,7 +60,7 @@ class FoldedConv(nn.Conv2d):
         if self.border:
             x = F.pad(x, self.border)
         if not self.weight.requires_grad and self.bias.requires_grad:
-            # a bias inside the convolution has the gradient of the whole kernel computed, needed or not
+            # With the bias inside the convolution, torch computes the gradient of the kernel even if it is not needed.
             x = F.conv2d(x, self.weight, None, self.stride, self.padding, 1, self.groups)
             x = x + self.bias.to(x.dtype)[:, None, None]
         else:
@@ -66,7 +69,7 @@ class FoldedConv(nn.Conv2d):
 
 
 class InvertedResidual(nn.Module):
-    """An inverted residual: expand, filter each channel, project; the input is added where the shape stays."""
+    """An inverted residual: expand, filter each channel, project. The input is added if `keep`."""
 
     def __init__(self, name: str, weights: Mapping[str, np.ndarray], stride: int, expand: bool, keep: bool):
         super().__init__()
@@ -76,14 +79,12 @@ class InvertedResidual(nn.Module):
         self.layers, self.keep = nn.Sequential(*layers), keep
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute the block."""
         return x + self.layers(x) if self.keep else self.layers(x)
 
 
 class Trunk(nn.Module):
-    """Features [b, 1280] within 0..6 of pixels [b, 3, h, w], h and w multiples of 32.
-
-    `parts` are the stem, the sixteen blocks and the head in order: part 0 sees the pixels.
-    """
+    """The trunk. `parts` are the stem, the sixteen blocks and the head, in this order: part 0 sees the pixels."""
 
     def __init__(self, weights: Mapping[str, np.ndarray]):
         super().__init__()
@@ -99,28 +100,29 @@ class Trunk(nn.Module):
         self.parts = nn.ModuleList(parts)
 
     def forward(self, pixels_bchw: torch.Tensor) -> torch.Tensor:
+        """Return features [b, 1280] within 0..6 of pixels [b, 3, h, w]; h and w must be multiples of 32."""
         return self.late(self.early(pixels_bchw, 0), 0)
 
     def early(self, pixels_bchw: torch.Tensor, first: int) -> torch.Tensor:
-        """What enters part `first`."""
+        """Return the input of part `first`."""
         for part in self.parts[:first]:
             pixels_bchw = part(pixels_bchw)
         return pixels_bchw
 
     def late(self, x_bchw: torch.Tensor, first: int) -> torch.Tensor:
-        """Features from what enters part `first`."""
+        """Return features from the input of part `first`."""
         for part in self.parts[first:]:
             x_bchw = part(x_bchw)
         return x_bchw.mean((2, 3), dtype=torch.float32)
 
     @torch.no_grad()
     def published_weights(self, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """`weights`, the state dict that the trunk was made from, with the trunk's own convolutions and biases in it."""
+        """Return `weights`, from which the trunk was made, with its present convolutions and biases."""
         out = dict(weights)
         for layer in self.modules():
             if isinstance(layer, FoldedConv):
                 conv, norm = layer.names
-                gain = _gain(weights, norm)
+                gain = _compute_gain(weights, norm)
                 kernel, bias = (value.double().numpy() for value in (layer.weight, layer.bias))
                 out[f"{conv}.weight"] = (kernel / gain[:, None, None, None]).astype(np.float32)
                 out[f"{norm}.bias"] = (bias + weights[f"{norm}.running_mean"] * gain).astype(np.float32)
