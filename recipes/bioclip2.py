@@ -1,9 +1,9 @@
 """BioCLIP 2 and its relatives: CLIP models with hierarchical texts and replay through a second image projector.
 
-`bioclip2_vitl14` follows Gu et al. 2025 (arXiv 2505.23883): towers, objective, batch, optimization and length are theirs.
-`bioclip25_vith14` is the same with the towers of BioCLIP 2.5 Huge. `bioclip_vitb16` has the size of the first BioCLIP, ten
-million photographs and no replay. Text types are drawn for each sample; theirs were drawn for each step (`draw="step"` in
-`organisms`).
+`bioclip2_vitl14` follows Gu et al. 2025 (arXiv 2505.23883): towers, objective, batch, optimization and length are
+theirs. `bioclip25_vith14` is the same with the towers of BioCLIP 2.5 Huge. `bioclip_vitb16` has the size of the first
+BioCLIP, ten million photographs and no replay. Text types are drawn for each sample; theirs were drawn for each step
+(`draw="step"` in `organisms`).
 
 The data are in data/ and the start weights in models/, below the current folder. docs/training.md says how to get them,
 under which licences, and how to train on your own photographs.
@@ -20,7 +20,7 @@ DATA, MODELS = Path("data"), Path("models")
 
 
 def bioclip2_vitl14() -> ClipRecipe:
-    """Return BioCLIP 2: 30 epochs of 214 million photographs on 32 GPUs, each with 2,816 organisms and 320 replayed pairs."""
+    """Return BioCLIP 2: 30 epochs of 214 million photographs on 32 GPUs, each with 2,816 + 320 (replayed) pairs."""
     return ClipRecipe(
         name="bioclip2-vitl14",
         towers=TOWERS / "vit-l-14.json",

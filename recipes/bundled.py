@@ -1,7 +1,7 @@
 """The recipes of the model that comes with Linnaea.
 
-`bundled` is the shipped model. `bundled_ablation` is the same without 20 bird and 2 butterfly species, to measure how well
-the model names species that it has never seen. `bundled_permissive` uses only permissively licensed sources. The
+`bundled` is the shipped model. `bundled_ablation` is the same without 20 bird and 2 butterfly species, to measure how
+well the model names species that it has never seen. `bundled_permissive` uses only permissively licensed sources. The
 photographs are in ../shared/data/images unless `--images` names another folder.
 """
 

@@ -124,13 +124,13 @@ class TableSource:
     """Samples whose texts come from the ranks and the common name in a table.
 
     See `linnaea.datasets.samples.SampleSource`. With a column `file` (or `path`, `image_path`) the images are files
-    below `root`, and each 100,000 rows are a part. Otherwise `shard_file_path` (or `shard_filename`) and `uuid` give
-    the tar file below `root` and the key of an image, and a part is a shard. Rows without any name are rejects; names
+    below `root_dir`, and each 100,000 rows are a part. Otherwise `shard_file_path` (or `shard_filename`) and `uuid` give
+    the tar file below `root_dir` and the key of an image, and a part is a shard. Rows without any name are rejects; names
     without a rank above genus are notices. `shard_options` are passed to `TarSource`.
     """
 
-    def __init__(self, frame, root: Path, *, template: str = TEMPLATE, name: str = "table", **shard_options):
-        self._root, self._template, self._name = Path(root), template, name
+    def __init__(self, frame, root_dir: Path, *, template: str = TEMPLATE, name: str = "table", **shard_options):
+        self._root_dir, self._template, self._name = Path(root_dir), template, name
         self._file = next((column for column in FILE_COLUMNS if column in frame.columns), "")
         shard = next((column for column in SHARD_COLUMNS if column in frame.columns), "")
         check_columns(name, frame.columns)
@@ -149,12 +149,14 @@ class TableSource:
         else:
             self._rows_p = self._find_members(kept[shard].fill_null("").to_list(), shard_options)
         self.sizes_p = np.array([len(rows) for rows in self._rows_p], np.int64)
+        self.fingerprint = self._compute_fingerprint(kept, shard)
+        self._taxon_n = _number_taxa(kept)
+
+    def _compute_fingerprint(self, kept, shard: str) -> str:
+        """Hash the keys, names and shards of the kept rows, and the index of the shards."""
         whole = kept.select(_join_columns(self._key, *RANKS, COMMON, *([shard] if shard else [])))
         of_shards = self._tars.fingerprint if self._tars else ""
-        self.fingerprint = hash_bytes("\n".join(whole.to_series().to_list()), *map(str, self.sizes_p), of_shards)
-        lineages = kept.select(_join_columns(*RANKS)).to_series()
-        number_of = {lineage: stable_id(lineage) for lineage in lineages.unique().to_list()}
-        self._taxon_n = np.array([number_of[lineage] for lineage in lineages.to_list()], np.int64)
+        return hash_bytes("\n".join(whole.to_series().to_list()), *map(str, self.sizes_p), of_shards)
 
     def _check_names(self, frame):
         """Return the rows with a name. The others become rejects, and names without a rank above genus notices."""
@@ -172,7 +174,7 @@ class TableSource:
     def _find_members(self, names: list[str], options: dict) -> list[np.ndarray]:
         """Return the kept rows of each shard. Rows whose image is not in its shard become rejects."""
         order = {name: part for part, name in enumerate(sorted(set(names)))}
-        self._tars = TarSource([self._root / name for name in order], **options)
+        self._tars = TarSource([self._root_dir / name for name in order], **options)
         self.rejects += [reject for reject in self._tars.rejects if not reject.key]
         part_n, keys_n = np.array([order[name] for name in names]), np.array(self._keys, np.str_)
         self._member_n = np.full(len(keys_n), -1, np.int64)
@@ -212,11 +214,18 @@ class TableSource:
             data = self._tars.read_image(part, int(self._member_n[at]))
         else:
             try:
-                data = (self._root / key).read_bytes()
+                data = (self._root_dir / key).read_bytes()
             except OSError as error:
                 reason = f"the file cannot be read: {(error.strerror or str(error)).lower()}"
                 data = Reject(part=self._name, key=key, reason=reason)
         return data if isinstance(data, Reject) else RawSample(key=key, data=data, text=text, lineage=lineage)
+
+
+def _number_taxa(frame) -> np.ndarray:
+    """Return an int64 [n] for the rows of a frame, equal for equal lineages."""
+    lineages = frame.select(_join_columns(*RANKS)).to_series()
+    number_of = {lineage: stable_id(lineage) for lineage in lineages.unique().to_list()}
+    return np.array([number_of[lineage] for lineage in lineages.to_list()], np.int64)
 
 
 def _join_columns(*columns: str):

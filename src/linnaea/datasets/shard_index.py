@@ -166,9 +166,9 @@ def find_index(path: Path, cache_dir: Path) -> Path:
     return cached
 
 
-def read_index(cached: Path) -> ShardIndex:
+def read_index(index_path: Path) -> ShardIndex:
     """Read an index from its file."""
-    with np.load(cached) as found:
+    with np.load(index_path) as found:
         arrays = {key: found[key] for key in ARRAYS}
         lists = {key: [tuple(map(str, row)) for row in found[key]] for key in LISTS}
         return ShardIndex(**arrays, **lists, broken_at=int(found["broken_at"]))

@@ -35,7 +35,7 @@ CUT_SHORT = "the shard ends before its sample does"
 class _Summary(NamedTuple):
     """What is kept in memory of each shard: the path of its index, its size and its faults."""
 
-    cached: Path
+    index_path: Path
     n: int
     fingerprint: str
     broken_at: int
@@ -44,9 +44,9 @@ class _Summary(NamedTuple):
 
 
 def _summarize(path: Path, cache_dir: Path) -> _Summary:
-    cached = find_index(path, cache_dir)
-    index = read_index(cached)
-    return _Summary(cached, len(index.keys), index.fingerprint, index.broken_at, index.rejects, index.notices)
+    index_path = find_index(path, cache_dir)
+    index = read_index(index_path)
+    return _Summary(index_path, len(index.keys), index.fingerprint, index.broken_at, index.rejects, index.notices)
 
 
 class _OpenShard:
@@ -90,27 +90,35 @@ class TarSource:
         self._check_paths()
         cache_dir = cache_dir or default_cache_dir() / "shards"
         summaries = self._scan(cache_dir, n_processes)
-        cached_p = [found.cached for found in summaries]
+        cached_p = [found.index_path for found in summaries]
         self.sizes_p = np.array([found.n for found in summaries], np.int64)
-        self.rejects, self.notices = [], []
+        self.rejects: list[Reject] = []
+        self.notices: list[Reject] = []
         for path, found in zip(self.paths, summaries, strict=True):
-            if found.broken_at >= 0:
-                reason = (
-                    f"truncated: the archive breaks off at byte {found.broken_at:,}, after {found.n:,} whole samples"
-                )
-                self.rejects.append(Reject(part=path.name, key="", reason=reason))
-            self.rejects += [Reject(part=path.name, key=key, reason=reason) for key, reason in found.rejects]
-            self.notices += [Reject(part=path.name, key=key, reason=reason) for key, reason in found.notices]
-        broken = [reject for reject in self.rejects if not reject.key]
-        if broken and not keep_truncated:
-            named = "; ".join(f"{reject.part} is {reject.reason}" for reject in broken[:N_NAMED])
-            more = f" and {len(broken) - N_NAMED} more shards" if len(broken) > N_NAMED else ""
-            raise ValueError(f"{named}{more}; fetch again, or keep the whole samples with keep_truncated")
+            self._note_faults(path.name, found)
+        if not keep_truncated:
+            self._check_complete()
         parts = zip(self.paths, summaries, strict=True)
         self.fingerprint = hash_bytes(*(f"{path.name} {found.fingerprint}" for path, found in parts))
         # The index of the shard as it was at the start. If a shard changes later, its samples are cut short.
         self._index = lru_cache(n_open)(lambda part: read_index(cached_p[part]))
         self._file = lru_cache(n_open)(lambda part: _OpenShard(self.paths[part]))
+
+    def _note_faults(self, name: str, found: _Summary) -> None:
+        """Add the rejects and notices of a shard. A truncated shard is a reject without a key."""
+        if found.broken_at >= 0:
+            reason = f"truncated: the archive breaks off at byte {found.broken_at:,}, after {found.n:,} whole samples"
+            self.rejects.append(Reject(part=name, key="", reason=reason))
+        self.rejects += [Reject(part=name, key=key, reason=reason) for key, reason in found.rejects]
+        self.notices += [Reject(part=name, key=key, reason=reason) for key, reason in found.notices]
+
+    def _check_complete(self) -> None:
+        """Raise ValueError that names the truncated shards."""
+        broken = [reject for reject in self.rejects if not reject.key]
+        if broken:
+            named = "; ".join(f"{reject.part} is {reject.reason}" for reject in broken[:N_NAMED])
+            more = f" and {len(broken) - N_NAMED} more shards" if len(broken) > N_NAMED else ""
+            raise ValueError(f"{named}{more}; fetch again, or keep the whole samples with keep_truncated")
 
     def _check_paths(self) -> None:
         missing = [path for path in self.paths if not path.is_file()]

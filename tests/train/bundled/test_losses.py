@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from linnaea.train.bundled.losses import contrastive_loss, vocabulary_loss
+from linnaea.train.bundled.encoders.losses import contrastive_loss, vocabulary_loss
 
 
 def unit(rng, *shape):

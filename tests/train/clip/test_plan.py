@@ -119,7 +119,8 @@ TEACHER = (
 
 def test_a_teachers_operations_and_weights_are_those_of_a_count_by_hand():
     shape = shape_of(replayed=0, texts=Sequences.of([3, 7]), taught=Sequences.of([3, 7]), teacher=TEACHER)
-    # of five images: 4 patches of 768 numbers; keys and values of 5 tokens; query, attention, output and two layers of one
+    # of five images: 4 patches of 768 numbers; keys and values of 5 tokens; query, attention, output and two layers of
+    # one
     image = 2 * 4 * 768 * 8 + 2 * 5 * 8 * 16 + 2 * 8 * 8 + 4 * 5 * 8 + 2 * 8 * 8 + 2 * 2 * 8 * 32 + 2 * 8 * 6
     # of two texts with 3 and 7 tokens, each once
     text = 2 * 10 * 4 * 8 + 4 * 10 * 4 + 2 * (2 * 4 * 4 + 2 * 4 * 4 + 2 * 2 * 4 * 16 + 2 * 4 * 6)

@@ -129,7 +129,7 @@ def test_any_process_can_make_any_batch(tmp_path):
 
 def test_all_five_texts_are_drawn_sample_by_sample(source):
     drawn = stream(source)
-    kinds = [drawn._text_type(position) for position in range(500)]
+    kinds = [drawn._draw_text_type(position) for position in range(500)]
     counts = Counter(kinds)
     assert set(counts) == set(TEXT_TYPES)
     assert min(counts.values()) > 60
@@ -138,7 +138,7 @@ def test_all_five_texts_are_drawn_sample_by_sample(source):
 
 def test_one_text_type_a_global_step_as_bioclip_2_drew_it(source):
     ranks = [stream(source, 4, rank, 2, draw="step") for rank in range(2)]
-    steps = [[ranks[i // 4]._text_type(8 * step + i) for i in range(8)] for step in range(40)]
+    steps = [[ranks[i // 4]._draw_text_type(8 * step + i) for i in range(8)] for step in range(40)]
     assert all(len(set(kinds)) == 1 for kinds in steps)
     assert {kinds[0] for kinds in steps} == set(TEXT_TYPES)
 

@@ -21,7 +21,7 @@ def test_a_run_that_is_all_warm_up_ends_at_the_peak():
 
 
 def test_the_bundled_models_schedules_end_at_a_fiftieth_of_their_peak():
-    from linnaea.train.bundled.optimization import Schedule
+    from linnaea.train.bundled.encoders.optimization import Schedule
 
     config = Schedule(steps=1000, warm_up=100)
     assert config.rate_at(99) == 1.0

@@ -3,7 +3,6 @@
 - `recipe`, `config`: what a recipe says, and its fields
 - `pipeline`: from a recipe to a model folder; `assembly`: features, labels and samplers; `export`: the ONNX graphs
 - `trunk`: the image network: its features, and its fine-tuning
-- `prototypes`, `loop`, `projector_tuning`: the three stages of training the encoders; `losses`, `encoders`,
-  `optimization`: their parts
-- `labels`, `batches`, `vocabulary_sampling`, `class_features`, `tflite_teacher`: what the encoders are trained on
+- `encoders`: the training of projector and text transformer
+- `labels`, `batches`, `vocabulary_sampling`, `class_features`, `tflite_teacher`: what they are trained on
 """

@@ -13,7 +13,7 @@ import numpy as np
 
 
 class ClassRows:
-    """Draws features of classes with known means: a mean plus the scatter of a real photograph, clipped to 0..6 (ReLU6)."""
+    """Draws features of classes with known means: a mean plus the scatter of a photograph, clipped to 0..6 (ReLU6)."""
 
     def __init__(self, class_mean_cd: np.ndarray, scatter_nd: np.ndarray):
         self._class_mean_cd, self._scatter_nd = class_mean_cd.astype(np.float32), scatter_nd

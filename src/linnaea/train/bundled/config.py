@@ -7,9 +7,9 @@ from pathlib import Path
 
 from linnaea.model.core.contract import Preprocess
 from linnaea.model.graphs.text_transformer import TextConfig
-from linnaea.train.bundled.loop import LoopConfig
-from linnaea.train.bundled.projector_tuning import ProjectorTuningConfig
-from linnaea.train.bundled.prototypes import PrototypeConfig
+from linnaea.train.bundled.encoders.loop import LoopConfig
+from linnaea.train.bundled.encoders.projector_tuning import ProjectorTuningConfig
+from linnaea.train.bundled.encoders.prototypes import PrototypeConfig
 from linnaea.train.bundled.trunk.config import FinetuneConfig
 from linnaea.train.runtime.overrides import convert_plain_values
 
@@ -72,7 +72,7 @@ class BundledConfig:
     held_out: tuple[HeldOut, ...] = ()
     "species to keep out, for an ablation"
     finetune: tuple[FinetuneConfig, ...] = ()
-    "rounds of fine-tuning of the trunk, each from the averaged weights of the one before; without them it is as published"
+    "rounds of fine-tuning of the trunk, each from the averaged weights of the last; none keeps the published trunk"
     held_out_of_trunk: tuple[HeldOut, ...] = ()
     "species to keep out of the fine-tuning, so that one trunk serves a model and its ablation"
     class_rows: str = "imagenet.csv"

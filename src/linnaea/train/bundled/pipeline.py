@@ -16,7 +16,7 @@ from linnaea.train.bundled.config import BundledConfig
 
 logger = logging.getLogger(__name__)
 
-# Every so many steps of a curve go into training.json.
+# Only every 25th step of a curve is written to training.json.
 CURVE_STEP = 25
 
 
@@ -63,7 +63,7 @@ def run_bundled(recipe: BundledConfig, out_dir: Path, work_dir: Path) -> Path:
 
 
 def fit_recipe_tokenizer(recipe: BundledConfig, assembly: Assembly, work_dir: Path) -> Path:
-    """Fit the tokenizer to species of the vocabulary and the names of labels; return its path. It is kept in `work_dir`."""
+    """Fit the tokenizer to species of the vocabulary and names of labels; return its path in `work_dir`."""
     from linnaea.model.core.tokenizer import fit_tokenizer
 
     names = sorted({name for label in assembly.labels for name in label.names})
@@ -78,13 +78,13 @@ def fit_recipe_tokenizer(recipe: BundledConfig, assembly: Assembly, work_dir: Pa
 
 
 def train_encoders(recipe: BundledConfig, assembly: Assembly, tokenizer_path: Path, work_dir: Path):
-    """Train projector and text transformer; return the model and the curve of its losses. Both are kept in `work_dir`."""
+    """Train projector and text transformer; return the model and its loss curve. Both are kept in `work_dir`."""
     import torch
 
     from linnaea.model.core.tokenizer import Tokenizer
-    from linnaea.train.bundled.encoders import TextTransformer
-    from linnaea.train.bundled.loop import DualEncoder, Prototypes, train
-    from linnaea.train.bundled.prototypes import fit_prototypes
+    from linnaea.train.bundled.encoders.loop import DualEncoder, Prototypes, train
+    from linnaea.train.bundled.encoders.network import TextTransformer
+    from linnaea.train.bundled.encoders.prototypes import fit_prototypes
 
     defining = describe_recipe(replace(recipe, name="", finetune=(), held_out_of_trunk=(), settle=None))
     key = hash_bytes(json.dumps(defining), tokenizer_path.name, repr(assembly.held_out))
@@ -121,7 +121,7 @@ def train_encoders(recipe: BundledConfig, assembly: Assembly, tokenizer_path: Pa
 def tune_to_trunk(recipe: BundledConfig, model, trunk_weights: dict, tokenizer_path: Path, work_dir: Path):
     """Train a new projector for a fine-tuned trunk, in place; return the assembly of its features and the curve."""
     from linnaea.model.core.tokenizer import Tokenizer
-    from linnaea.train.bundled.projector_tuning import tune_projector
+    from linnaea.train.bundled.encoders.projector_tuning import tune_projector
 
     # The projector learns from what the exported model sees.
     seen = replace(
@@ -149,7 +149,7 @@ def make_projector(recipe: BundledConfig, assembly: Assembly):
     """Make an untrained projector that standardises the features of the assembly."""
     import torch
 
-    from linnaea.train.bundled.encoders import ImageProjector
+    from linnaea.train.bundled.encoders.network import ImageProjector
 
     projector = ImageProjector(len(assembly.mean_w), recipe.text.dim, recipe.hidden, recipe.dropout)
     projector.mean.copy_(torch.from_numpy(assembly.mean_w))

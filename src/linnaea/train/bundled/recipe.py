@@ -17,9 +17,9 @@ __all__ = ["BundledRecipe", "FinetuneConfig", "FinetuneStage", "HeldOut", "Photo
 class BundledRecipe(BundledConfig):
     """A recipe of the bundled model; see `linnaea.train.runtime.recipe_protocol.Recipe`."""
 
-    def general_settings(self, *, images: Path | None, steps: int | None, seed: int | None) -> list[str]:
+    def general_settings(self, *, images_dir: Path | None, steps: int | None, seed: int | None) -> list[str]:
         """Translate the general options into settings; steps and seed are those of the loop."""
-        given = {"images": images, "loop.steps": steps, "loop.seed": seed}
+        given = {"images": images_dir, "loop.steps": steps, "loop.seed": seed}
         return [f"{name}={value}" for name, value in given.items() if value is not None]
 
     def plan(self, *, gpus: int = 1, gpu_kind: str = "", utilisation: float = 0.0) -> NoReturn:

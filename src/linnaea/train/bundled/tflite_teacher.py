@@ -1,8 +1,8 @@
 """Quantised classifiers as teachers: their class rows, and a linear map from their features to those of the trunk.
 
-A teacher knows species for which there are no photographs. On photographs that both networks see, a ridge regression maps
-the features of the teacher to those of the trunk. Mapped in this way, the teacher's class rows become classes of the
-trunk.
+A teacher knows species for which there are no photographs. On photographs that both networks see, a ridge regression
+maps the features of the teacher to those of the trunk. Mapped in this way, the teacher's class rows become classes of
+the trunk.
 
 Shape suffixes: n photographs, c classes, t teacher features, w trunk features.
 """
@@ -60,7 +60,10 @@ class TfliteTeacher:
 def load_teacher_features(
     path: Path, root_dir: Path, files: Sequence[str], work_dir: Path
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return a teacher's features [n, t] of photographs below `root_dir` and its class rows [c, t], kept in `work_dir`."""
+    """Return a teacher's features [n, t] of photographs below `root_dir`, and its class rows [c, t].
+
+    Both are kept in `work_dir`.
+    """
     kept_path = work_dir / f"{path.stem}-{hash_bytes(*files)}.npz"
     if not kept_path.exists():
         logger.info("%s: features of %d photographs", path.name, len(files))

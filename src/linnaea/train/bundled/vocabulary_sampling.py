@@ -24,10 +24,10 @@ class VocabularySample:
 
 
 class VocabularySampler:
-    """Draws candidates for the vocabulary loss: all leaves of the batch, some other labelled ones, and some of the million.
+    """Draws candidates for the vocabulary loss: the leaves of the batch, other labelled leaves, and unlabelled ones.
 
-    Half of the unlabelled leaves come from the relatives (genus, family, order) of the taxa in the batch, the others from
-    anywhere. Each has the weight 1 / expected count, so that the denominator of the softmax is unbiased.
+    Half of the unlabelled leaves come from the relatives (genus, family, order) of the taxa in the batch, the others
+    from anywhere. Each has the weight 1 / expected count, so that the denominator of the softmax is unbiased.
     """
 
     EVERYWHERE = 0.4

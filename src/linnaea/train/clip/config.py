@@ -1,7 +1,8 @@
 """Fields of a CLIP recipe: towers, samples, objective, optimization and machine.
 
-Batch sizes are those of all ranks together: each of R ranks takes an R-th, and the run is the same for any R. The fields
-in `MACHINE` decide how a run is computed but not its result, so that a run may be resumed with other values of them.
+Batch sizes are those of all ranks together: each of R ranks takes an R-th, and the run is the same for any R. The
+fields in `MACHINE` decide how a run is computed but not its result, so that a run may be resumed with other values of
+them.
 """
 
 from __future__ import annotations
@@ -105,7 +106,8 @@ class SamplesConfig:
         for name in ("split", "root"):
             if getattr(self, name) and not self.table:
                 raise ValueError(
-                    f"{name} {str(getattr(self, name))!r} needs a table, and none is given; give table, or leave {name} out"
+                    f"{name} {str(getattr(self, name))!r} needs a table, and none is given; "
+                    f"give table, or leave {name} out"
                 )
         if self.drawn and (self.keep_truncated or self.window != SamplesConfig.window):
             raise ValueError(

@@ -38,8 +38,8 @@ def read_teacher(recipe: ClipConfig):
 def _check_folder(name: str, model_dir: Path) -> None:
     if not (model_dir / OPEN_CLIP_CONFIG).is_file():
         raise FileNotFoundError(
-            f"{name} {model_dir} holds no {OPEN_CLIP_CONFIG}; fetch the model there (huggingface-cli download OWNER/NAME "
-            f"--local-dir {model_dir}), or give another folder with --{name}"
+            f"{name} {model_dir} holds no {OPEN_CLIP_CONFIG}; fetch the model there "
+            f"(huggingface-cli download OWNER/NAME --local-dir {model_dir}), or give another folder with --{name}"
         )
 
 

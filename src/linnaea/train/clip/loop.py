@@ -2,8 +2,8 @@
 
 A step: (1) set the learning rate; (2) compute features, loss and gradients of the pairs of this rank; (3) average the
 gradients over ranks; (4) stop the run on all ranks if a loss or the gradient is not finite, before anything changes;
-(5) clip the gradients; (6) AdamW; (7) clamp the logit scale; (8) log, write a checkpoint, validate; (9) end the run if a
-rank was asked to stop (SIGTERM, Ctrl-C).
+(5) clip the gradients; (6) AdamW; (7) clamp the logit scale; (8) log, write a checkpoint, validate; (9) end the run if
+a rank was asked to stop (SIGTERM, Ctrl-C).
 """
 
 from __future__ import annotations

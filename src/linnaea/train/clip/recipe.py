@@ -14,9 +14,9 @@ __all__ = ["ClipRecipe", "SamplesConfig"]
 class ClipRecipe(ClipConfig):
     """A recipe of a CLIP model; see `linnaea.train.runtime.recipe_protocol.Recipe`."""
 
-    def general_settings(self, *, images: Path | None, steps: int | None, seed: int | None) -> list[str]:
-        """Translate the general options into settings. Raise ValueError for `images`, which these recipes lack."""
-        if images is not None:
+    def general_settings(self, *, images_dir: Path | None, steps: int | None, seed: int | None) -> list[str]:
+        """Translate the general options into settings. Raise ValueError for `images_dir`, which these recipes lack."""
+        if images_dir is not None:
             raise ValueError(
                 f"recipe {self.name!r} does not use --images; give --organisms.table (its folder is --organisms.root)"
             )

@@ -1,4 +1,4 @@
-"""The two towers of CLIP for training, with open_clip's weight names and without operations that do not affect the result.
+"""The two towers of CLIP for training, with open_clip's weight names and without superfluous operations.
 
 - Texts are packed: their tokens are concatenated, sorted by text length, so that matrix products see no padding and
   attention runs over groups of equal length. Equal texts are computed once.
@@ -154,7 +154,7 @@ class VisionTransformer(nn.Module):
         return self.ln_post(torch.cat([self.pool(part) for part in parts]))
 
     def patch_pixels(self, images_bhwc: torch.Tensor) -> torch.Tensor:
-        """Return the normalised pixels [b, t - 1, c · patch · patch] of each patch, in the order of the convolution weights.
+        """Return the normalised pixels [b, t - 1, c · patch · patch] of each patch, in the order of the weights.
 
         Patches do not overlap, so that the convolution is one matrix product.
         """
@@ -178,8 +178,8 @@ class VisionTransformer(nn.Module):
 class PackedTexts:
     """Distinct texts in one sequence of tokens, the shortest first.
 
-    `token_r` and `position_r` are int64 [r]. `groups` are pairs (number of texts, their length). `end_n` is the last row
-    of each distinct text, and `text_b` the number of the distinct text of each text in the batch.
+    `token_r` and `position_r` are int64 [r]. `groups` are pairs (number of texts, their length). `end_n` is the last
+    row of each distinct text, and `text_b` the number of the distinct text of each text in the batch.
     """
 
     token_r: torch.Tensor

@@ -24,8 +24,8 @@ class TrainConfig:
     images: Path | None = None
     "folder of the photographs with their manifest.csv, instead of the recipe's"
     work: Path | None = None
-    "folder for what is kept between runs: checkpoints and curves of CLIP models (by default OUT/training), features of the \
-bundled model (by default below the cache folder)"
+    "folder for what is kept between runs: checkpoints and curves of CLIP models (by default OUT/training), features \
+of the bundled model (by default below the cache folder)"
     steps: int | None = None
     "optimizer steps, instead of the recipe's"
     seed: int | None = None
@@ -37,8 +37,8 @@ bundled model (by default below the cache folder)"
     gpus: int = 1
     "for --plan: number of processors"
     gpu_kind: str = ""
-    "for --plan: a100, h100, h100-pcie, h100-nvl, h200, b200, l40s, mi300x, or cpu, which measures this machine (by default \
-cpu if the recipe's device is cpu, or for drawn pictures on a single processor, else h100)"
+    "for --plan: a100, h100, h100-pcie, h100-nvl, h200, b200, l40s, mi300x, or cpu, which measures this machine (by \
+default cpu if the recipe's device is cpu, or for drawn pictures on a single processor, else h100)"
     utilisation: float = 0.0
     "for --plan: share of the peak rate that is reached, 0..1; 0 for the usual share"
     set: tuple[str, ...] = field(default=(), metadata={"metavar": "FIELD=VALUE", "catches": True})
@@ -48,7 +48,7 @@ cpu if the recipe's device is cpu, or for drawn pictures on a single processor, 
 def resolve(config: TrainConfig) -> Recipe:
     """Return the recipe with all fields that the command line gives."""
     recipe = find_recipe(config.recipe, config.recipes)
-    general = recipe.general_settings(images=config.images, steps=config.steps, seed=config.seed)
+    general = recipe.general_settings(images_dir=config.images, steps=config.steps, seed=config.seed)
     return set_fields(recipe, [*config.set, *general], options=[option.name for option in fields(config)])
 
 

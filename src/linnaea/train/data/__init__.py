@@ -1,1 +1,1 @@
-"""From samples to training batches: their order (`epoch_order`), the loader (`sample_stream`), crops (`augmentation`)."""
+"""From samples to batches: their order (`epoch_order`), the loader (`sample_stream`) and crops (`augmentation`)."""

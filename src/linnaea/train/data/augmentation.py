@@ -56,7 +56,7 @@ class AugmentConfig:
 
 
 def decode_bytes(data: bytes) -> Image.Image | Unreadable:
-    """Decode the bytes of a file to an upright RGB image, or return the reason why that fails. Bad data raise nothing."""
+    """Decode the bytes of a file to an upright RGB image, or return the reason why that fails. It never raises."""
     if not data:
         return Unreadable(EMPTY)
     try:

@@ -108,7 +108,7 @@ class EpochSampler:
 
 
 class TaxonWeights:
-    """Expected draws of every sample in an epoch. Only the sum of each part is stored; the rest is computed when needed."""
+    """Expected draws of every sample in an epoch. Only the sums of parts are stored."""
 
     def __init__(self, n_parts: int, taxa: Callable[[int], np.ndarray] | None, balance: float, n: int):
         if taxa is None:

@@ -1,8 +1,8 @@
 """Sums over all pairs of images and texts, in tiles: memory grows linearly with the batch.
 
-The losses need only sums along the rows and columns of the [b, n] matrix of logits. These are computed tile by tile, and
-the tiles are computed again for the gradient, as in Cheng et al. 2024 (arXiv 2410.17243). One pass over the tiles serves
-images and texts, so that a step costs four matrix products of b · n · d instead of the six of the plain loss.
+The losses need only sums along the rows and columns of the [b, n] matrix of logits. These are computed tile by tile,
+and the tiles are computed again for the gradient, as in Cheng et al. 2024 (arXiv 2410.17243). One pass over the tiles
+serves images and texts, so that a step costs four matrix products of b · n · d instead of the six of the plain loss.
 
 Each of several ranks has b of the n = ranks · b pairs. It compares its images with all texts, and the sums of columns
 are completed across ranks. All ranks must bring equally many pairs. Gradients are those of the sum of the losses of all
@@ -134,8 +134,8 @@ def log_sums(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute log Σ exp of the logits of each own image with all texts [b], and of each own text with all images [b].
 
-    A logit is `scale` times the product of two vectors. Differentiable in images, texts and scale. Products are computed
-    in the precision of the vectors, sums in float32 or better.
+    A logit is `scale` times the product of two vectors. Differentiable in images, texts and scale. Products are
+    computed in the precision of the vectors, sums in float32 or better.
     """
     with torch.autocast(image_bd.device.type, enabled=False):
         return _LogSums.apply(image_bd, text_bd.to(image_bd.dtype), scale, tile, group)

@@ -64,7 +64,7 @@ class FieldType:
 
 
 def list_fields(config, before: str = "") -> dict[str, FieldType]:
-    """Return the type of each field by its name, with the fields of parts. A part that is None is described by its class."""
+    """Return the type of each field by its name, with the fields of parts, also of parts that are None."""
     owner = config if isinstance(config, type) else type(config)
     found: dict[str, FieldType] = {}
     hints = typing.get_type_hints(owner)
@@ -127,12 +127,7 @@ def _without_none(hint: object) -> object:
 
 def _parse(name: str, text: str, hint: object) -> object:
     if typing.get_origin(hint) is tuple:
-        items, parts = typing.get_args(hint), [part.strip() for part in text.split(",") if part.strip()]
-        if items[-1] is Ellipsis:
-            return tuple(_parse(name, part, items[0]) for part in parts)
-        if len(parts) != len(items):
-            raise ValueError(f"{name} {text!r} must be {len(items)} values separated by commas")
-        return tuple(_parse(name, part, item) for part, item in zip(parts, items, strict=True))
+        return _parse_tuple(name, text, typing.get_args(hint))
     if hint is bool:
         if text.lower() not in (*ON, *OFF):
             raise ValueError(f"{name} {text!r} must be true or false")
@@ -149,3 +144,13 @@ def _parse(name: str, text: str, hint: object) -> object:
         some = ", ".join(f"--{name}.{field.name.replace('_', '-')}" for field in dataclasses.fields(hint)[:2])
         raise ValueError(f"{name} {text!r} is a part of the recipe, not a value; set its fields ({some} …)")
     raise ValueError(f"{name} cannot be set on the command line; write a recipe of your own for it")
+
+
+def _parse_tuple(name: str, text: str, items: tuple) -> tuple:
+    """Parse values separated by commas; `items` are the types of the values, or (type, ...) for any number."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if items[-1] is Ellipsis:
+        return tuple(_parse(name, part, items[0]) for part in parts)
+    if len(parts) != len(items):
+        raise ValueError(f"{name} {text!r} must be {len(items)} values separated by commas")
+    return tuple(_parse(name, part, item) for part, item in zip(parts, items, strict=True))

@@ -11,7 +11,7 @@ class Recipe(Protocol):
 
     name: str
 
-    def general_settings(self, *, images: Path | None, steps: int | None, seed: int | None) -> list[str]:
+    def general_settings(self, *, images_dir: Path | None, steps: int | None, seed: int | None) -> list[str]:
         """Translate the general options into settings `field=text`; None where an option is not given.
 
         Raises ValueError if an option does not apply to this kind of recipe.

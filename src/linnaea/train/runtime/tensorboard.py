@@ -1,8 +1,8 @@
 """TensorBoard event files, written in the calling thread.
 
-The SummaryWriter of tensorboardX writes from a thread of its own. A full disk ends that thread, its queue fills, and the
-next value then waits forever. The few hundred bytes of a step need no thread. A write error is handled here: these files
-are a convenience, because the CSV files hold the same values.
+The SummaryWriter of tensorboardX writes from a thread of its own. A full disk ends that thread, its queue fills, and
+the next value then waits forever. The few hundred bytes of a step need no thread. A write error is handled here: these
+files are a convenience, because the CSV files hold the same values.
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ LUMA = torch.tensor([0.299, 0.587, 0.114])
 class PhotoPack:
     """Photographs with labels and sets.
 
-    `turned_n` marks photographs that may be rotated by quarter turns. `usual_n` marks those that are like the photographs
-    on which the trunk was first trained.
+    `turned_n` marks photographs that may be rotated by quarter turns. `usual_n` marks those that are like the
+    photographs on which the trunk was first trained.
     """
 
     files: list[Path]
@@ -46,7 +46,7 @@ def read_pictures(files: Sequence[Path]) -> list[np.ndarray]:
 def draw_crop(
     picture: np.ndarray, size: int, rng: np.random.Generator, config: FinetuneConfig, *, turned: bool
 ) -> np.ndarray:
-    """Draw a crop uint8 [size, size, 3], possibly mirrored. Half of the crops squash the proportions, half keep them."""
+    """Draw a crop uint8 [size, size, 3], possibly mirrored. Half of the crops change the proportions."""
     height, width = picture.shape[:2]
     frame_w, frame_h = (width, height) if rng.random() < 0.5 else (min(width, height),) * 2
     area = rng.uniform(config.least_area, 1.0)

@@ -1,8 +1,8 @@
 """Features of photographs from the frozen trunk, computed once in several augmented views.
 
-The trunk does not change in this stage, so that its forward pass is computed once per view and an epoch of the head costs
-milliseconds. View 0 is what the model sees at inference; the others are random crops, flips and colour changes. Random
-choices depend only on (seed, row, view), so that the same photographs have the same features in any order.
+The trunk does not change in this stage, so that its forward pass is computed once per view and an epoch of the head
+costs milliseconds. View 0 is what the model sees at inference; the others are random crops, flips and colour changes.
+Random choices depend only on (seed, row, view), so that the same photographs have the same features in any order.
 
 Shape suffixes: n photographs, v views, d features, b batch.
 """
@@ -47,7 +47,7 @@ class Augmentation:
 def augment_image(
     image: Image.Image, rng: np.random.Generator, config: Augmentation, *, any_side_up: bool
 ) -> Image.Image:
-    """Draw a random view of an RGB image. `any_side_up` adds rotations by quarter turns (plankton, views from above)."""
+    """Draw a random view of an RGB image. `any_side_up` adds quarter turns (plankton, views from above)."""
     width, height = image.size
     area = rng.uniform(config.least_area, 1.0)
     aspect = np.exp(rng.uniform(-1, 1) * np.log(config.most_aspect))

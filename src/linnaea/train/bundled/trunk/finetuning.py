@@ -1,11 +1,11 @@
 """Fine-tuning of the trunk on labelled photographs, without forgetting what it knew.
 
-A projector and one free vector per label are above the trunk, as in `linnaea.train.bundled.prototypes`; both are thrown
-away afterwards. Beside naming there are two kinds of teachers. The answers of the original trunk are kept (learning
-without forgetting, Li & Hoiem 2016, arXiv 1606.09282), so that its class rows still mean the same classes. Classifiers of
-species that are not in the pack are distilled (Hinton et al. 2015, arXiv 1503.02531). The head is trained first, then the
-later parts of the trunk on small crops, and at last on crops of the final size (Touvron et al. 2019, arXiv 1906.06423).
-The result is the moving average of the weights.
+A projector and one free vector per label are above the trunk, as in `linnaea.train.bundled.encoders.prototypes`; both
+are thrown away afterwards. Beside naming there are two kinds of teachers. The answers of the original trunk are kept
+(learning without forgetting, Li & Hoiem 2016, arXiv 1606.09282), so that its class rows still mean the same classes.
+Classifiers of species that are not in the pack are distilled (Hinton et al. 2015, arXiv 1503.02531). The head is
+trained first, then the later parts of the trunk on small crops, and at last on crops of the final size (Touvron et al.
+2019, arXiv 1906.06423). The result is the moving average of the weights.
 
 Shape suffixes: b batch, c channels, h w pixels, d features, l labels, k classes of a teacher.
 """
@@ -25,9 +25,9 @@ import torch
 from torch.nn import functional as F
 
 from linnaea.store import atomic_path
-from linnaea.train.bundled.encoders import ImageProjector
-from linnaea.train.bundled.losses import MASKED_LOGIT
-from linnaea.train.bundled.optimization import clamp_log_scale, share_at
+from linnaea.train.bundled.encoders.losses import MASKED_LOGIT
+from linnaea.train.bundled.encoders.network import ImageProjector
+from linnaea.train.bundled.encoders.optimization import clamp_log_scale, share_at
 from linnaea.train.bundled.trunk.config import FinetuneConfig
 from linnaea.train.bundled.trunk.crops import CropLoader
 from linnaea.train.bundled.trunk.network import FoldedConv, Trunk
@@ -125,7 +125,8 @@ class FinetuneModel:
     ):
         self.config, self.targets = config, Targets(task, weights)
         self.trunk = Trunk(weights).to(memory_format=torch.channels_last)
-        # In bfloat16 the gradient of a 5 x 5 filter costs more than the rest of its block; these filters are not trained.
+        # In bfloat16 the gradient of a 5 x 5 filter costs more than the rest of its block; these filters are not
+        # trained.
         self._fixed = {
             id(m.weight) for m in self.trunk.modules() if isinstance(m, FoldedConv) and m.kernel_size == (5, 5)
         }

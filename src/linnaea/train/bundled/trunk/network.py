@@ -1,8 +1,8 @@
 """EfficientNet-Lite0's trunk in torch, for fine-tuning: the graph of `linnaea.model.graphs.efficientnet`.
 
-Its batch norms, which are affine maps at inference, are folded into the convolutions: they then cost nothing, and what is
-trained is exactly what is exported. Weights are returned under the names of the published state dict, with the statistics
-of the batch norms unchanged.
+Its batch norms, which are affine maps at inference, are folded into the convolutions: they then cost nothing, and what
+is trained is exactly what is exported. Weights are returned under the names of the published state dict, with the
+statistics of the batch norms unchanged.
 
 Shape suffixes: b batch, c channels, h w pixels, d features.
 """
@@ -44,8 +44,8 @@ class FoldedConv(nn.Conv2d):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Convolve images [b, c, h, w]."""
-        # In bfloat16 on a CPU the gradient of a depthwise filter with a stride, or on tiny inputs, takes up to ten times
-        # as long.
+        # In bfloat16 on a CPU the gradient of a depthwise filter with a stride, or on tiny inputs, takes up to ten
+        # times as long.
         if (
             torch.is_autocast_enabled("cpu")
             and x.device.type == "cpu"

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from linnaea.train.bundled.batches import ClassLabel, TextSource
-from linnaea.train.bundled.prototypes import mask_relatives
+from linnaea.train.bundled.encoders.prototypes import mask_relatives
 from linnaea.train.bundled.trunk.crops import PhotoPack
 
 

@@ -188,8 +188,9 @@ def count_step_flops(shape: StepShape) -> StepFlops:
     if shape.teacher is not None:
         teacher = count_forward_flops(*shape.teacher, shape.pairs, shape.taught)
         teachers = organisms / vision.dim * shape.teacher[0].dim
-        # The teacher's logits are needed once. The student's are those of the contrastive loss, but the losses are computed
-        # one after the other: sums and gradients again (4), products with the teacher's softmax and gradients (3).
+        # The teacher's logits are needed once. The student's are those of the contrastive loss, but the losses are
+        # computed one after the other: sums and gradients again (4), products with the teacher's softmax and gradients
+        # (3).
         distilled, distilled_again = teachers, 7 * organisms + 2 * teachers
     return StepFlops(
         # pixels need no gradient

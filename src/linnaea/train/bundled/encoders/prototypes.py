@@ -18,9 +18,9 @@ import torch
 from torch.nn import functional as F
 
 from linnaea.train.bundled.batches import ClassLabel, FeatureSampler, TextSource
-from linnaea.train.bundled.encoders import ImageProjector
-from linnaea.train.bundled.losses import MASKED_LOGIT
-from linnaea.train.bundled.optimization import Schedule, clamp_log_scale, split_parameters, take_step
+from linnaea.train.bundled.encoders.losses import MASKED_LOGIT
+from linnaea.train.bundled.encoders.network import ImageProjector
+from linnaea.train.bundled.encoders.optimization import Schedule, clamp_log_scale, split_parameters, take_step
 
 logger = logging.getLogger(__name__)
 

@@ -1,9 +1,9 @@
 """Last training of the projector: on the fine-tuned trunk, towards fixed texts.
 
 The text encoder has learned its texts on the features of another trunk. With fixed texts a step is as cheap as with
-prototypes, and the whole vocabulary can be on the other side: every labelled species, every refusal and a large weighted
-sample of the rest, whose vectors are computed once for many steps (the reverse of locked-image tuning, Zhai et al. 2022,
-arXiv 2111.07991).
+prototypes, and the whole vocabulary can be on the other side: every labelled species, every refusal and a large
+weighted sample of the rest, whose vectors are computed once for many steps (the reverse of locked-image tuning, Zhai et
+al. 2022, arXiv 2111.07991).
 
 Shape suffixes: b images, l labels, c candidates, n texts, d vector dimensions.
 """
@@ -21,10 +21,10 @@ from linnaea.model.core.tokenizer import Tokenizer
 from linnaea.records import RANK_INDEX
 from linnaea.taxonomy.name_text import taxon_text
 from linnaea.train.bundled.batches import ClassLabel, FeatureSampler, TextSource, refusal_text
-from linnaea.train.bundled.loop import DualEncoder, encode_texts
-from linnaea.train.bundled.losses import MASKED_LOGIT, vocabulary_loss
-from linnaea.train.bundled.optimization import Schedule, clamp_log_scale, split_parameters, take_step
-from linnaea.train.bundled.prototypes import mask_relatives
+from linnaea.train.bundled.encoders.loop import DualEncoder, encode_texts
+from linnaea.train.bundled.encoders.losses import MASKED_LOGIT, vocabulary_loss
+from linnaea.train.bundled.encoders.optimization import Schedule, clamp_log_scale, split_parameters, take_step
+from linnaea.train.bundled.encoders.prototypes import mask_relatives
 from linnaea.train.bundled.vocabulary_sampling import VocabularySampler
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class ProjectorTuningConfig(Schedule):
 
 
 def list_own_texts(label: ClassLabel, tree, n_with_node: int) -> list[str]:
-    """Return the texts of a label: its names, and the taxonomic name if it is the only one of its source for a species."""
+    """Return the texts of a label: its names, and the taxonomic name if it is its source's only label of a species."""
     if label.node < 0:
         return [refusal_text(label.names[0]), *label.names]
     one_species = tree.rank_k[label.node] == RANK_INDEX["species"] and n_with_node == 1
@@ -125,9 +125,9 @@ def tune_projector(
     *,
     seed: int = 0,
 ) -> list[tuple[float, float]]:
-    """Train `model.projector` and the logit scale in place; return the (own texts, vocabulary) loss of each step in nats.
+    """Train `model.projector` and the logit scale in place; return the losses of each step (own texts, vocabulary).
 
-    Leaves in `excluded` are never drawn. Raises FloatingPointError if a loss is not finite.
+    Losses are in nats. Leaves in `excluded` are never drawn. Raises FloatingPointError if a loss is not finite.
     """
     rng, tree = np.random.default_rng([seed, 2]), source.tree
     number = {label: row for row, label in enumerate(labels)}

@@ -1,6 +1,7 @@
 """Training of both encoders of the bundled model: a batch, two losses, one step.
 
-Shape suffixes: b images, u distinct texts, c candidates, n texts, p prototypes, l labels, t tokens, d vector dimensions.
+Shape suffixes: b images, u distinct texts, c candidates, n texts, p prototypes, l labels, t tokens, d vector
+dimensions.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ import torch
 from linnaea.model.core.tokenizer import Tokenizer, pad
 from linnaea.taxonomy.name_text import taxon_text
 from linnaea.train.bundled.batches import ClassLabel, FeatureBatch, FeatureSampler, TextSource
-from linnaea.train.bundled.encoders import ImageProjector, TextTransformer
-from linnaea.train.bundled.losses import contrastive_loss, vocabulary_loss
-from linnaea.train.bundled.optimization import Schedule, clamp_log_scale, split_parameters, take_step
+from linnaea.train.bundled.encoders.losses import contrastive_loss, vocabulary_loss
+from linnaea.train.bundled.encoders.network import ImageProjector, TextTransformer
+from linnaea.train.bundled.encoders.optimization import Schedule, clamp_log_scale, split_parameters, take_step
 from linnaea.train.bundled.vocabulary_sampling import VocabularySampler
 
 logger = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ def encode_texts(text: TextTransformer, tokenizer: Tokenizer, texts: list[str], 
 
 @dataclass(frozen=True, kw_only=True)
 class Prototypes:
-    """Labels and a unit vector [l, d] for each, from `linnaea.train.bundled.prototypes`."""
+    """Labels and a unit vector [l, d] for each, from `linnaea.train.bundled.encoders.prototypes`."""
 
     labels: list[ClassLabel]
     vectors_ld: torch.Tensor
@@ -120,8 +121,8 @@ def train(
 ) -> list[tuple[float, float]]:
     """Train the model in place; return the (contrastive, vocabulary) loss of each step.
 
-    `validate` returns text for the log line, which comes after `every` steps. Raises FloatingPointError if a loss is not
-    finite.
+    `validate` returns text for the log line, which comes after `every` steps. Raises FloatingPointError if a loss is
+    not finite.
     """
     rng = np.random.default_rng(config.seed)
     torch.manual_seed(config.seed)
