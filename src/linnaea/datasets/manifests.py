@@ -124,9 +124,9 @@ class TableSource:
     """Samples whose texts come from the ranks and the common name in a table.
 
     See `linnaea.datasets.samples.SampleSource`. With a column `file` (or `path`, `image_path`) the images are files
-    below `root_dir`, and each 100,000 rows are a part. Otherwise `shard_file_path` (or `shard_filename`) and `uuid` give
-    the tar file below `root_dir` and the key of an image, and a part is a shard. Rows without any name are rejects; names
-    without a rank above genus are notices. `shard_options` are passed to `TarSource`.
+    below `root_dir`, and each 100,000 rows are a part. Otherwise `shard_file_path` (or `shard_filename`) and `uuid`
+    give the tar file below `root_dir` and the key of an image, and a part is a shard. Rows without any name are
+    rejects; names without a rank above genus are notices. `shard_options` are passed to `TarSource`.
     """
 
     def __init__(self, frame, root_dir: Path, *, template: str = TEMPLATE, name: str = "table", **shard_options):
