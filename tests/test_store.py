@@ -140,7 +140,7 @@ def test_a_folder_of_the_users_is_refused_before_any_work_and_kept(tmp_path, lef
     for name, text in left.items():
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         (target / name).write_text(text)
-    complaint = pytest.raises(ValueError, match=r"mine holds something else.*choose another --out")
+    complaint = pytest.raises(ValueError, match=r"mine has other content.*choose another --out")
     with complaint, store.write_artifact(target, {"kind": "test"}):
         raise AssertionError("the block must not run")
     assert {str(path.relative_to(target)): path.read_text() for path in target.rglob("*.*")} == left
@@ -166,7 +166,7 @@ def test_a_file_in_the_place_is_kept(tmp_path):
 def test_an_artifact_of_another_kind_is_kept(tmp_path):
     with store.write_artifact(tmp_path / "a", {"kind": "vectors"}):
         pass
-    with pytest.raises(ValueError, match="a holds vectors, not test; choose another --out"):
+    with pytest.raises(ValueError, match="a has vectors, not test; choose another --out"):
         store.check_replaceable(tmp_path / "a", "test")
     with pytest.raises(ValueError, match="vectors"), store.write_artifact(tmp_path / "a", {"kind": "test"}):
         pass

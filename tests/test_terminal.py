@@ -55,7 +55,8 @@ def test_a_file_gets_plain_lines_at_intervals(console, log):
     assert stream.getvalue() == ""
     progress._logged_s -= terminal.LOG_INTERVAL_S
     progress.advance(1)
-    assert stream.getvalue().startswith("2 / 2 images") and "\x1b" not in stream.getvalue()
+    assert stream.getvalue().startswith("2 / 2 images")
+    assert "\x1b" not in stream.getvalue()
 
 
 def test_a_terminal_gets_a_bar_that_close_removes(console):
@@ -64,7 +65,8 @@ def test_a_terminal_gets_a_bar_that_close_removes(console):
     progress.advance(1)
     progress.close()
     assert "1 / 2 images" in stream.getvalue()
-    assert progress._bar is None and "\x1b[2K" in stream.getvalue()
+    assert progress._bar is None
+    assert "\x1b[2K" in stream.getvalue()
 
 
 def test_quiet_shows_warnings_and_no_progress(console, log):

@@ -276,8 +276,8 @@ def _looks_like_value(token: str) -> bool:
 def arrange(argv: Sequence[str], options: Sequence[Option], prog: str) -> list[str]:
     """The arguments in the order that argparse needs: each value joined to its flag, positionals last.
 
-    This allows files and options in any order and values that begin with a minus ("--near -2.3,34.8"). Raises UsageError
-    for an unknown flag; that error comes before any error about missing arguments.
+    This allows files and options in any order and values that begin with a minus ("--near -2.3,34.8"). Raises
+    UsageError for an unknown flag; that error comes before any error about missing arguments.
     """
     by_flag = {flag: option for option in options for flag in (*option.flags, option.negated) if flag}
     catcher = next((option for option in options if option.catches), None)

@@ -1,4 +1,4 @@
-"""Types that cross the borders between stages. Field names follow Darwin Core where it has a term."""
+"""Types that pass between stages. Field names are Darwin Core terms where there is one."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ RANK_INDEX = {rank: index for index, rank in enumerate(RANKS)}
 class Taxon:
     """A taxon and the names of its ancestors.
 
-    `lineage` has seven entries in the order of `RANKS`, "" where a rank is missing or lies below the taxon; a species'
-    entry is the full binomial ("Felis catus"), so an entry never depends on the one before it. `node` is the taxon's
-    position in the preorder of the tree it came from.
+    `lineage` has seven entries in the order of `RANKS`, "" for a rank that is missing or below the taxon. The entry of
+    a species is the full binomial ("Felis catus"), so no entry depends on the one before it. `node` is the position of
+    the taxon in the preorder of its tree.
     """
 
     rank: str
@@ -25,12 +25,13 @@ class Taxon:
 
     @property
     def kingdom(self) -> str:
+        """The kingdom, "" if it is missing."""
         return self.lineage[0]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Box:
-    """A rectangle in pixels of the upright image: left, top, right, bottom; `confidence` 0..1 of the detector."""
+    """A rectangle in pixels of the upright image; `confidence` (0..1) is that of the detector."""
 
     left: float
     top: float
@@ -42,7 +43,7 @@ class Box:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageRecord:
-    """One image to look at: a file, and the box in it if a detector was there first."""
+    """One image to identify: a file, with the box of a detector if there is one."""
 
     path: str
     box: Box | None = None
@@ -62,10 +63,10 @@ class RankedName:
 class Prediction:
     """One row of an identification table.
 
-    `status` is `identified`, `unidentified` or `unreadable`, the last two with a `reason`. `position` counts the
+    `status` is `identified`, `unidentified` or `unreadable`; the last two have a `reason`. `position` numbers the
     alternatives of one image from 1. `confidence` is the calibrated probability (0..1) that `name` is right at its
-    rank; `similarity` is the raw cosine between the image and the name. `path_confidence` holds the best taxon of each
-    rank, for reports; it is not a column of the table.
+    rank, `similarity` the cosine between the image and the name. `path_confidence` has the best taxon of each rank, for
+    reports; it is not a column of the table.
     """
 
     file: str

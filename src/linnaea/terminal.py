@@ -1,7 +1,7 @@
-"""What a person at the terminal sees: notices, progress and tables.
+"""What a command shows on the terminal: notices, progress and tables.
 
-Modules write notices with `logging.getLogger(__name__)`; only the command line attaches the handler below, so that a
-program that imports Linnaea decides itself what it shows. Both use rich, which is imported when the first line comes.
+Modules write notices with `logging.getLogger(__name__)`. Only the command line attaches the handler below; a program
+that imports Linnaea decides what it shows. Both use rich, which is imported for the first line.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Where nobody watches a terminal, a line of progress appears this often.
+# Without a terminal, a line of progress is logged at this interval.
 LOG_INTERVAL_S = 30.0
-# The rate is that of the last half minute, so that a slow start (a model that loads) does not spoil the estimate.
+# The rate is that of the last half minute, so a slow start (loading a model) does not distort the estimate.
 RATE_WINDOW_S = 30.0
 UNLIMITED_WIDTH = 100_000
 JUSTIFY = {"l": "left", "r": "right", "c": "center"}
@@ -43,7 +43,7 @@ class TerminalHandler(logging.Handler):
         level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
         try:
             error_console().print(level + self.format(record))
-        except Exception:  # noqa: BLE001 (the contract of logging: a log line never ends the program)
+        except Exception:  # noqa: BLE001 (a log line must never end the program)
             self.handleError(record)
 
 
@@ -56,9 +56,9 @@ def show_log(*, quiet: bool = False) -> None:
 
 
 class Progress:
-    """How far a run over `total` items is, its rate and the time left.
+    """Shows how many of `total` items are done, the rate and the time left.
 
-    On a terminal this is a bar that disappears at `close`; elsewhere a log line every half minute. `quiet` shows
+    On a terminal this is a bar that `close` removes; elsewhere it is a log line every half minute. `quiet` shows
     neither.
     """
 
@@ -75,7 +75,7 @@ class Progress:
         self.failed += failed
         now_s = time.monotonic()
         if now_s - self._marks[-1][0] >= 1:
-            # A step that comes once a minute has a rate, too: keep at least one mark.
+            # Keep at least one mark, so that steps of a minute have a rate.
             recent = [mark for mark in self._marks if now_s - mark[0] < RATE_WINDOW_S]
             self._marks = (recent or self._marks[-1:]) + [(now_s, self.done)]
         if self._quiet:
@@ -109,7 +109,7 @@ class Progress:
         from rich.progress import Progress as RichProgress
 
         if self._bar is None:
-            # What is printed to stdout may go into a file: it must not pass through this console.
+            # Text on stdout may go into a file, so it must not pass through this console.
             self._bar = RichProgress(
                 BarColumn(),
                 TextColumn("{task.description}"),

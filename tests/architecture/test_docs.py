@@ -37,7 +37,7 @@ def test_the_readme_shows_every_command(root):
 
 
 @pytest.mark.parametrize(
-    "document", (*DOCUMENTS, "docs/models.md", "docs/pybioclip.md", "docs/training.md", "docs/twin.md")
+    "document", [*DOCUMENTS, "docs/models.md", "docs/pybioclip.md", "docs/training.md", "docs/twin.md"]
 )
 def test_the_documents_show_only_commands_and_options_that_exist(root, document):
     for line in commands_in((root / document).read_text(encoding="utf-8")):
@@ -53,7 +53,7 @@ def test_the_documents_show_only_commands_and_options_that_exist(root, document)
 
 @pytest.mark.parametrize(
     "document",
-    (
+    [
         *DOCUMENTS,
         "CHANGELOG.md",
         "LOG.md",
@@ -63,7 +63,7 @@ def test_the_documents_show_only_commands_and_options_that_exist(root, document)
         "docs/training.md",
         "docs/twin.md",
         "docs/watch.md",
-    ),
+    ],
 )
 def test_links_between_documents_lead_somewhere(root, document):
     path = root / document

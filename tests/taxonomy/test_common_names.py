@@ -40,7 +40,8 @@ def test_a_table_read_back_is_the_same(tmp_path):
 
 def test_an_empty_table_answers():
     table = CommonNames.from_pairs([])
-    assert table.name_of(0) == "" and table.nodes("cat") == []
+    assert table.name_of(0) == ""
+    assert table.nodes("cat") == []
 
 
 def test_homonyms_take_the_name_only_where_they_have_kin():

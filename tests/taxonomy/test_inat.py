@@ -41,8 +41,10 @@ def test_the_tree_is_laminar(inat):
     tree = inat.tree
     child = np.flatnonzero(tree.parent_k >= 0)
     parent = tree.parent_k[child]
-    assert (tree.start_k[parent] <= tree.start_k[child]).all() and (tree.end_k[child] <= tree.end_k[parent]).all()
-    assert (tree.rank_k[parent] < tree.rank_k[child]).all() and (parent < child).all()
+    assert (tree.start_k[parent] <= tree.start_k[child]).all()
+    assert (tree.end_k[child] <= tree.end_k[parent]).all()
+    assert (tree.rank_k[parent] < tree.rank_k[child]).all()
+    assert (parent < child).all()
     for rank in RANKS:
         nodes = tree.nodes_at(rank)
         assert (tree.start_k[nodes[1:]] >= tree.end_k[nodes[:-1]]).all()

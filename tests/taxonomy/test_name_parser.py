@@ -15,7 +15,8 @@ def test_authorship_and_year_come_off():
 @pytest.mark.parametrize("text", ["Quercus × rosacea", "Quercus x rosacea"])
 def test_hybrids_are_marked_and_bare(text):
     name = parse_name(text)
-    assert name.is_hybrid and name.canonical == "Quercus rosacea"
+    assert name.is_hybrid
+    assert name.canonical == "Quercus rosacea"
 
 
 def test_names_below_species_keep_their_parts():
@@ -40,7 +41,8 @@ def test_uncertain_names_say_so():
 )
 def test_what_is_no_name_comes_with_a_reason(text, reason):
     name = parse_name(text)
-    assert reason in name.reason and name.canonical == ""
+    assert reason in name.reason
+    assert name.canonical == ""
 
 
 def test_an_authorship_that_may_be_a_word_is_not_trusted():

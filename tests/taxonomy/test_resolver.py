@@ -94,7 +94,8 @@ def test_one_binomial_in_two_families_is_two_taxa_that_the_message_tells_apart(v
     with pytest.raises(ValueError) as error:
         vocabulary.resolve_one("Bidens alba")
     choices = ["Asterales>Bidens alba", "Lamiales>Bidens alba"]
-    assert all(repr(choice) in str(error.value) for choice in choices) and "\n" not in str(error.value)
+    assert all(repr(choice) in str(error.value) for choice in choices)
+    assert "\n" not in str(error.value)
     assert [vocabulary.resolve_one(choice).lineage[3] for choice in choices] == ["Asterales", "Lamiales"]
 
 
@@ -121,11 +122,14 @@ def test_a_common_name_of_two_species_returns_both(vocabulary):
 )
 def test_near_misses_are_suggested_and_never_taken(vocabulary, text, nearest):
     resolution = vocabulary.resolve(text)
-    assert resolution.taxa == [] and resolution.matched_by == "" and resolution.reason
+    assert resolution.taxa == []
+    assert resolution.matched_by == ""
+    assert resolution.reason
     assert near(resolution)[0] == nearest
     with pytest.raises(ValueError, match="nearest: .*") as error:
         vocabulary.resolve_one(text)
-    assert nearest in str(error.value) and repr(text) in str(error.value)
+    assert nearest in str(error.value)
+    assert repr(text) in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -133,13 +137,16 @@ def test_near_misses_are_suggested_and_never_taken(vocabulary, text, nearest):
 )
 def test_what_is_no_name_gives_a_reason_and_nothing_else(vocabulary, text):
     resolution = vocabulary.resolve(text)
-    assert resolution.taxa == [] and resolution.suggestions == [] and resolution.reason
+    assert resolution.taxa == []
+    assert resolution.suggestions == []
+    assert resolution.reason
 
 
 def test_rank_and_clade_narrow_a_name(vocabulary):
     assert found(vocabulary.resolve("Felidae", rank="family")) == ["Felidae"]
     elsewhere = vocabulary.resolve("Felis catus", within=["Aves", "Plantae"])
-    assert elsewhere.taxa == [] and "within the clade" in elsewhere.reason
+    assert elsewhere.taxa == []
+    assert "within the clade" in elsewhere.reason
     assert found(vocabulary.resolve("Felis catus", within=["Plantae", "Mammalia"])) == ["Felis catus"]
     with pytest.raises(ValueError, match="'tribe'.*family"):
         vocabulary.resolve("Felidae", rank="tribe")
@@ -154,9 +161,11 @@ def test_the_models_common_names_come_first_and_leave_the_vocabulary_as_it_was(v
     cat = vocabulary.resolve_one("Felis catus").node
     assert (named.common_name(cat), vocabulary.common_name(cat)) == ("kitty", "Domestic Cat")
     assert found(named.resolve("kitty")) == found(named.resolve("domestic cat")) == ["Felis catus"]
-    assert named.resolve("dragon").taxa == [] and named.resolve("x").taxa == []
+    assert named.resolve("dragon").taxa == []
+    assert named.resolve("x").taxa == []
     assert vocabulary.common_name(0) == ""
-    assert named.hash == vocabulary.hash and named.common_names_hash != vocabulary.common_names_hash
+    assert named.hash == vocabulary.hash
+    assert named.common_names_hash != vocabulary.common_names_hash
 
 
 def test_leaves_of_clades_and_of_lists(vocabulary, tmp_path):
@@ -169,7 +178,8 @@ def test_leaves_of_clades_and_of_lists(vocabulary, tmp_path):
     leaves, failed = vocabulary.leaves_from_list(tmp_path / "list.txt")
     assert leaves.tolist() == wanted
     assert [resolution.query for resolution in failed] == ["Draco draco", "Setophaga magnola"]
-    assert failed[0].reason and near(failed[1])[0] == "Setophaga magnolia"
+    assert failed[0].reason
+    assert near(failed[1])[0] == "Setophaga magnolia"
     (tmp_path / "list.csv").write_text('id,scientificName\n1,"Felis catus Linnaeus, 1758"\n2,Felis silvestris\n3,\n')
     assert vocabulary.leaves_from_list(tmp_path / "list.csv")[0].tolist() == wanted
     (tmp_path / "other.csv").write_text("id,label\n1,2\n")
@@ -204,7 +214,9 @@ def test_edit_distances_are_those_of_the_textbook(word, others, tolerance):
 
 def test_near_misses_may_be_left_out(vocabulary):
     found = vocabulary.resolve("Felis cattus", suggest=False)
-    assert not found.taxa and not found.suggestions and found.reason
+    assert not found.taxa
+    assert not found.suggestions
+    assert found.reason
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,8 @@ def test_processes_that_build_at_once_all_get_the_vocabulary(tmp_path):
     answers = [worker.communicate(timeout=120) for worker in workers]
     assert {out.strip() for out, _ in answers} == {load_vocabulary(path).hash}, answers
     folders = list((default_cache_dir() / "vocabulary").iterdir())
-    assert len(folders) == 1 and (folders[0] / "manifest.json").exists()
+    assert len(folders) == 1
+    assert (folders[0] / "manifest.json").exists()
 
 
 def test_a_cache_that_cannot_be_written_costs_a_warning_not_the_vocabulary(tmp_path, monkeypatch):

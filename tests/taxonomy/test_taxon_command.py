@@ -47,7 +47,8 @@ def test_json_holds_the_same(source, capsys):
     names = {"moggy": "species:Felis catus"}
     assert main(TaxonConfig(name="moggy", vocabulary=source, json=True, common_names=names)) == 0
     answer = json.loads(capsys.readouterr().out)
-    assert answer["matched_by"] == "common" and answer["suggestions"] == []
+    assert answer["matched_by"] == "common"
+    assert answer["suggestions"] == []
     assert answer["taxa"] == [
         {
             "rank": "species",

@@ -83,7 +83,8 @@ def test_walks_up_and_down_agree_with_the_parents(rows, data):
         assert tree.descendants(node, rank).tolist() == [n for n in below if tree.rank(n) == rank]
     lineage = tree.lineage(node)
     assert [name for name in lineage if name] == [tree.name(n) for n in [*above, node]]
-    assert tree.taxon(node).lineage == lineage and tree.taxon(node).name == lineage[RANK_INDEX[tree.rank(node)]]
+    assert tree.taxon(node).lineage == lineage
+    assert tree.taxon(node).name == lineage[RANK_INDEX[tree.rank(node)]]
 
 
 @settings(max_examples=60, deadline=None)
@@ -127,7 +128,8 @@ def test_every_rank_is_a_set_of_disjoint_intervals_by_hand():
     assert tree.lineage(int(tree.leaf_node_n[3])) == OAK
     assert tree.lowest_common_ancestor(tree.leaf_node_n) == -1
     assert tree.name(tree.lowest_common_ancestor(tree.leaf_node_n[[0, 1]])) == "Felis"
-    assert tree.is_within(int(tree.leaf_node_n[0]), felidae) and not tree.is_within(0, felidae)
+    assert tree.is_within(int(tree.leaf_node_n[0]), felidae)
+    assert not tree.is_within(0, felidae)
 
 
 def test_a_terminal_family_is_a_leaf_and_a_node_above_others():
@@ -140,7 +142,8 @@ def test_a_terminal_family_is_a_leaf_and_a_node_above_others():
 def test_a_key_keeps_rows_with_one_name_apart_as_leaves_of_one_node():
     table = frame([CAT, CAT, LION]) | {"id": [7, 5, 9]}
     tree, leaf_of_row = Tree.from_lineages(table, key="id")
-    assert tree.n_leaves == 3 and len(tree.nodes_at("species")) == 2
+    assert tree.n_leaves == 3
+    assert len(tree.nodes_at("species")) == 2
     assert leaf_of_row.tolist() == [1, 0, 2]
     assert tree.leaf_node_n[0] == tree.leaf_node_n[1]
 
@@ -161,4 +164,5 @@ def test_what_cannot_be_a_tree_is_refused_in_words():
 def test_leaves_are_loaded_without_being_read(tmp_path):
     build([CAT])[0].save(tmp_path)
     tree = Tree.load(tmp_path)
-    assert isinstance(tree.start_k, np.ndarray) and isinstance(tree.start_k.base, np.memmap)
+    assert isinstance(tree.start_k, np.ndarray)
+    assert isinstance(tree.start_k.base, np.memmap)

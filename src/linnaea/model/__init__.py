@@ -1,8 +1,8 @@
 """Models: images and names in, unit vectors out.
 
-`load_model` opens the bundled weights, a model folder or an open_clip checkpoint. Inside the room: `core` (the contract,
-preprocessing, tokenizers), `graphs` (ONNX graphs of the encoders), `runtimes` (onnxruntime, OpenVINO, torch) and
-`formats` (model folders, checkpoints, the Hugging Face hub). Each imports only those before it.
+`load_model` opens the bundled weights, a model folder or an open_clip checkpoint. Inside the room, each package imports
+only those before it: `core` (the contract, preprocessing, tokenizers), `graphs` (ONNX graphs of the encoders),
+`runtimes` (onnxruntime, OpenVINO, torch), `formats` (model folders, checkpoints, the Hugging Face hub).
 """
 
 _EXPORTS = {

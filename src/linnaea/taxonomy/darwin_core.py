@@ -156,7 +156,7 @@ def canonical_names(taxa):
 
 
 def parse_names(names):
-    """The canonical forms of a polars series of names. Single words and names that cannot be parsed stay as they are."""
+    """The canonical forms of a polars series of names. Single words and unparsable names stay as they are."""
     import nameparser
     import polars as pl
 

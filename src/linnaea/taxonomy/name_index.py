@@ -46,8 +46,8 @@ ENDINGS = (
 def name_key(name: str) -> str:
     """The normal form of a name, equal for all spellings of it.
 
-    Case, accents, apostrophes, dots and the hybrid sign are removed; hyphens and underscores become spaces: "Rose-breasted
-    Grosbeak" = "rose breasted grosbeak", "Quercus × rosacea" = "Quercus rosacea".
+    Case, accents, apostrophes, dots and the hybrid sign are removed; hyphens and underscores become spaces:
+    "Rose-breasted Grosbeak" = "rose breasted grosbeak", "Quercus × rosacea" = "Quercus rosacea".
     """
     if name.isascii():
         if name.replace(" ", "").isalpha():
@@ -61,7 +61,8 @@ def name_key(name: str) -> str:
 def epithet_stem(key: str) -> str:
     """The last word of a binomial without its Latin ending; "" for a single word.
 
-    The ending changes with the gender of the genus: "coccothraustes vespertinus" and "hesperiphona vespertina" both give "vespertin".
+    The ending changes with the gender of the genus: "coccothraustes vespertinus" and "hesperiphona vespertina" both
+    give "vespertin".
     """
     _, _, word = key.rpartition(" ")
     if len(word) == len(key):
@@ -81,7 +82,7 @@ def hash_key(key: str) -> int:
 
 
 class HashIndex:
-    """Positions by key: `hash_m` uint64, sorted, and `entry_m` int32, the position of each. Keys may collide or repeat."""
+    """Positions by key: `hash_m` uint64, sorted, and `entry_m` int32, their positions. Keys may collide or repeat."""
 
     def __init__(self, hash_m: np.ndarray, entry_m: np.ndarray):
         self.hash_m = hash_m
@@ -89,7 +90,7 @@ class HashIndex:
 
     @classmethod
     def from_keys(cls, keys: Strings, entry_m: np.ndarray | None = None) -> HashIndex:
-        """The index of `keys`; `entry_m` gives their positions, by default 0, 1, 2, …"""
+        """The index of `keys`. Their positions are `entry_m`, by default 0, 1, 2 and so on."""
         hash_m = keys.hashes()
         order = np.argsort(hash_m, kind="stable")
         entries = order if entry_m is None else np.asarray(entry_m)[order]

@@ -203,27 +203,24 @@ class Resolver:
 
     def _score_scientific(self, query: NameQuery, parsed: ParsedName) -> dict[int, float]:
         """Node -> distance (0 best) of nodes whose scientific names are near the query or a part of it."""
-        scores: dict[int, float] = {}
         find = self.index.scientific.nodes
-        if parsed.is_hybrid and not parsed.canonical:
-            for parent in re.split(r"\s[×xX]\s", query.name):
-                for node in find(parent):
-                    keep_best(scores, node, 0.0)
+        is_formula = parsed.is_hybrid and not parsed.canonical
+        parents = re.split(r"\s[×xX]\s", query.name) if is_formula else []
+        scores = {node: 0.0 for parent in parents for node in find(parent)}
         keys = {name_key(query.name)}
         if parsed.canonical and (is_credible(parsed) or " " not in parsed.canonical):
             keys.add(name_key(parsed.canonical))
         for words in (key.split() for key in keys if key):
-            near = {node: 0.0 for node in find(" ".join(words))}
-            if len(words) > 2:
-                near |= {node: 0.5 for node in find(" ".join(words[:2])) if node not in near}
-            for node, score in near.items():
-                keep_best(scores, node, score)
+            for node in find(" ".join(words)):
+                keep_best(scores, node, 0.0)
+            for node in find(" ".join(words[:2])) if len(words) > 2 else ():
+                keep_best(scores, node, 0.5)
             for node, score in self.index.near_misses.find(" ".join(words), find(words[0])).items():
                 keep_best(scores, node, score + 0.1)
         return scores
 
     def _score_common(self, key: str) -> dict[int, float]:
-        """Node -> distance of nodes whose common names are spelt alike, contain all of the words, or end in the last."""
+        """Node -> distance of nodes whose common names are spelt alike, have all of the words, or end in the last."""
         scores: dict[int, float] = {}
         if len(key) < 3:
             return scores

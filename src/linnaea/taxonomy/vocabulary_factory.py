@@ -38,8 +38,8 @@ def load_vocabulary(source: VocabularyName = "inat", common_names: Mapping[str, 
     Parquet with rank columns, a Darwin Core taxon table (file, folder or zip), or pybioclip's `txt_emb_*.json`.
 
     It is built once into the cache, then loaded in milliseconds. `common_names` ("cat" -> "species:Felis catus") come
-    before all others; those of the extra `[names]` come last, if it is installed. Raises FileNotFoundError for a missing
-    file and ValueError for one in another form.
+    before all others; those of the extra `[names]` come last, if it is installed. Raises FileNotFoundError for a
+    missing file and ValueError for one in another form.
     """
     kind, key_parts, read = find_source(source)
     vocabulary_dir = default_cache_dir() / "vocabulary" / hash_bytes(str(FORMAT), *key_parts)

@@ -276,7 +276,7 @@ def test_what_does_not_fit_is_named_with_the_remedy(model, tmp_path):
 def test_vectors_in_the_models_own_folder_are_found_unless_they_lack_too_much(model, tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("LINNAEA_CACHE", str(tmp_path / "cache"))
     write_table(tmp_path / "model" / "embeddings", model.card.dim, zero=(2,))
-    model.directory = tmp_path / "model"
+    model.checkpoint_dir = tmp_path / "model"
     vocabulary = load_vocabulary(tmp_path / "model" / "embeddings" / "txt_emb_species.json")
     caplog.set_level("INFO", "linnaea")
     assert resolve_name_table(None, model, vocabulary, mode="auto").kind == "published"

@@ -116,7 +116,8 @@ def test_shortest_of_a_very_long_image_stays_small():
 def test_longest_pads_with_black_around_the_whole_image():
     out = preprocess_image(Image.new("RGB", (40, 20), "white"), Preprocess(size=8, resize="longest"))
     assert (out[2:6] == 255).all()
-    assert not out[:2].any() and not out[6:].any()
+    assert not out[:2].any()
+    assert not out[6:].any()
 
 
 @pytest.mark.parametrize("resize", ["squash", "shortest", "longest"])
@@ -124,7 +125,8 @@ def test_longest_pads_with_black_around_the_whole_image():
 def test_every_mode_gives_bytes_of_the_right_shape_and_keeps_a_flat_colour(resize, interpolation):
     flat = Image.new("RGB", (33, 33), (10, 200, 30))
     out = preprocess_image(flat, Preprocess(size=7, resize=resize, interpolation=interpolation))
-    assert out.shape == (7, 7, 3) and out.dtype == np.uint8
+    assert out.shape == (7, 7, 3)
+    assert out.dtype == np.uint8
     assert (out == (10, 200, 30)).all()
 
 

@@ -9,7 +9,7 @@ import os
 import numpy as np
 import pytest
 
-from linnaea.model.core.safetensors import read_safetensors, sha256_of, write_safetensors
+from linnaea.model.core.safetensors import hash_sha256, read_safetensors, write_safetensors
 
 ARRAYS = {
     "a": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -31,7 +31,8 @@ def test_what_is_written_is_read(path):
     assert list(tensors) == list(ARRAYS)
     for name in ("a", "half", "scale", "empty"):
         found = tensors[name].array()
-        assert found.dtype == np.float32 and found.shape == ARRAYS[name].shape
+        assert found.dtype == np.float32
+        assert found.shape == ARRAYS[name].shape
         np.testing.assert_array_equal(found, ARRAYS[name])
     np.testing.assert_array_equal(tensors["brain"].array(), np.array([1, -2], np.float32))
 
@@ -66,7 +67,7 @@ def test_the_format_is_that_of_the_library(path, tmp_path):
 def test_a_header_that_lies_is_refused(tmp_path, header):
     path = tmp_path / "x.safetensors"
     path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
-    with pytest.raises(ValueError, match="is no whole safetensors file") as error:
+    with pytest.raises(ValueError, match="is not a complete safetensors file") as error:
         read_safetensors(path)
     assert "\n" not in str(error.value)
 
@@ -78,7 +79,7 @@ def test_tensors_that_overlap_or_leave_a_gap_are_refused(tmp_path, second):
         {name: {"dtype": "F32", "shape": [n], "data_offsets": at} for name, (n, at) in entries.items()}
     ).encode()
     (tmp_path / "x.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(second[1]))
-    with pytest.raises(ValueError, match="the tensor b does not begin where the one before it ends"):
+    with pytest.raises(ValueError, match="the tensor b does not start at the end of the one before it"):
         read_safetensors(tmp_path / "x.safetensors")
 
 
@@ -91,12 +92,12 @@ def test_bytes_that_belong_to_no_tensor_are_refused(path):
 
 def test_a_hash_is_kept_until_the_file_changes(path, monkeypatch, tmp_path):
     monkeypatch.setenv("LINNAEA_CACHE", str(tmp_path / "cache"))
-    first = sha256_of(path)
+    first = hash_sha256(path)
     assert first == hashlib.sha256(path.read_bytes()).hexdigest()
     monkeypatch.setattr(hashlib, "file_digest", None)
-    assert sha256_of(path) == first
+    assert hash_sha256(path) == first
     monkeypatch.undo()
     monkeypatch.setenv("LINNAEA_CACHE", str(tmp_path / "cache"))
     path.write_bytes(b"other")
     os.utime(path, ns=(1, 1))
-    assert sha256_of(path) == hashlib.sha256(b"other").hexdigest()
+    assert hash_sha256(path) == hashlib.sha256(b"other").hexdigest()

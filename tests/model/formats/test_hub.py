@@ -129,8 +129,8 @@ def fault(name=REPOSITORY, error=ValueError):
 def test_a_checkpoint_is_fetched_whole_and_named_by_its_commit(hub):
     fetched = fetch_checkpoint(REPOSITORY)
     assert (fetched.repository, fetched.commit) == (REPOSITORY, COMMIT)
-    assert (fetched.directory / WEIGHTS).read_bytes() == hub.files[COMMIT][WEIGHTS]
-    assert (fetched.directory / CONFIG).read_bytes() == b"{}"
+    assert (fetched.checkpoint_dir / WEIGHTS).read_bytes() == hub.files[COMMIT][WEIGHTS]
+    assert (fetched.checkpoint_dir / CONFIG).read_bytes() == b"{}"
 
 
 def starts(hub):
@@ -140,26 +140,26 @@ def starts(hub):
 def test_a_transfer_that_breaks_off_goes_on_where_it_stopped(hub):
     hub.cuts = [100_000]
     fetched = fetch_checkpoint(REPOSITORY)
-    assert (fetched.directory / WEIGHTS).read_bytes() == hub.files[COMMIT][WEIGHTS]
+    assert (fetched.checkpoint_dir / WEIGHTS).read_bytes() == hub.files[COMMIT][WEIGHTS]
     assert starts(hub) == ["", f"bytes={100_000}-"]
 
 
 def test_a_later_run_goes_on_where_an_earlier_one_gave_up(hub):
     hub.cuts = [100_000] + 20 * [0]
-    assert "run again once the hub can be reached, what has come is kept" in fault(error=ConnectionError)
+    assert "run again to continue, what was received is kept" in fault(error=ConnectionError)
     hub.cuts = []
     hub.requests.clear()
     fetched = fetch_checkpoint(REPOSITORY)
-    assert (fetched.directory / WEIGHTS).read_bytes() == hub.files[COMMIT][WEIGHTS]
+    assert (fetched.checkpoint_dir / WEIGHTS).read_bytes() == hub.files[COMMIT][WEIGHTS]
     assert starts(hub) == [f"bytes={100_000}-"]
 
 
 def test_a_file_that_is_not_what_the_hub_says_is_removed_and_can_be_fetched_anew(hub):
     true = hub.files[COMMIT][WEIGHTS]
     hub.sent = {WEIGHTS: true[:-1] + b"?"}
-    assert "is not what the hub says it is" in fault()
+    assert "has the wrong hash" in fault()
     hub.sent = {}
-    assert (fetch_checkpoint(REPOSITORY).directory / WEIGHTS).read_bytes() == true
+    assert (fetch_checkpoint(REPOSITORY).checkpoint_dir / WEIGHTS).read_bytes() == true
     hub.sent = {CONFIG: b"[]"}
     hub.main = NEXT_COMMIT
     hub.files[NEXT_COMMIT] = {**hub.files[COMMIT], CONFIG: b"{ }"[:2]} | {CONFIG: b"()"}
@@ -167,9 +167,9 @@ def test_a_file_that_is_not_what_the_hub_says_is_removed_and_can_be_fetched_anew
 
 
 def test_a_file_that_was_damaged_later_is_noticed(hub):
-    path = (fetch_checkpoint(REPOSITORY).directory / WEIGHTS).resolve()
+    path = (fetch_checkpoint(REPOSITORY).checkpoint_dir / WEIGHTS).resolve()
     path.write_bytes(b"?" + path.read_bytes()[1:])
-    assert "is not what the hub says it is" in fault()
+    assert "has the wrong hash" in fault()
     assert not path.exists()
 
 
@@ -180,7 +180,8 @@ def test_the_commit_that_came_first_stays_until_another_is_asked_for(hub):
     assert fetch_checkpoint(REPOSITORY).commit == COMMIT
     assert not hub.requests  # and the hub is not even asked
     newer = fetch_checkpoint(f"{REPOSITORY}@main")
-    assert newer.commit == NEXT_COMMIT and (newer.directory / WEIGHTS).read_bytes() == b"new"
+    assert newer.commit == NEXT_COMMIT
+    assert (newer.checkpoint_dir / WEIGHTS).read_bytes() == b"new"
     assert fetch_checkpoint(f"{REPOSITORY}@{COMMIT}").commit == COMMIT
     assert fetch_checkpoint(REPOSITORY).commit == COMMIT
 
@@ -200,17 +201,17 @@ def test_without_a_connection_the_remedy_is_named(hub, monkeypatch):
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert "HF_HUB_OFFLINE is set; unset it once, or give a folder" in fault(error=ConnectionError)
+    assert "HF_HUB_OFFLINE is set; unset it, or give a folder" in fault(error=ConnectionError)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     hub.close()
-    assert "could not be fetched" in fault(error=ConnectionError)
+    assert "could not be downloaded" in fault(error=ConnectionError)
 
 
 def test_weights_as_bin_are_the_second_choice(hub):
     hub.files[COMMIT]["open_clip_pytorch_model.bin"] = b"x"
     del hub.files[COMMIT][WEIGHTS]
     fetched = fetch_checkpoint(REPOSITORY)
-    assert (fetched.directory / "open_clip_pytorch_model.bin").read_bytes() == b"x"
+    assert (fetched.checkpoint_dir / "open_clip_pytorch_model.bin").read_bytes() == b"x"
     hub.requests.clear()
     fetch_checkpoint(REPOSITORY)
     assert not hub.requests
@@ -223,24 +224,24 @@ def test_weights_that_are_here_serve_when_the_hub_cannot_be_asked_for_better_one
     for file in (CONFIG, "open_clip_pytorch_model.bin"):
         hf_hub_download(REPOSITORY, file)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert (fetch_checkpoint(REPOSITORY).directory / "open_clip_pytorch_model.bin").read_bytes() == b"x"
+    assert (fetch_checkpoint(REPOSITORY).checkpoint_dir / "open_clip_pytorch_model.bin").read_bytes() == b"x"
 
 
 def test_each_kind_of_refusal_has_its_own_line(hub):
-    assert "is no repository; give hf-hub:owner/name" in fault("bioclip")
+    assert "must be hf-hub:owner/name" in fault("bioclip")
     assert "has no revision 'v9'" in fault(f"{REPOSITORY}@v9")
     del hub.files[COMMIT][WEIGHTS]
     assert "has no weights in open_clip's format" in fault()
     del hub.files[COMMIT][CONFIG]
-    assert "is no open_clip checkpoint" in fault()
+    assert "is not an open_clip checkpoint" in fault()
     hub.missing = True
-    assert "no repository of the hub, or a private one" in fault("imageomics/bioclip-9")
+    assert "does not exist or is private" in fault("imageomics/bioclip-9")
     hub.missing, hub.gated = False, True
     assert "accept them on its page and set HF_TOKEN" in fault("imageomics/secret")
 
 
 def test_a_pin_that_cannot_be_read_is_made_anew(hub):
-    pin = fetch_checkpoint(REPOSITORY).directory.parent / "pin.json"
+    pin = fetch_checkpoint(REPOSITORY).checkpoint_dir.parent / "pin.json"
     assert json.loads(pin.read_text()) == {"commit": COMMIT}
     pin.write_text("[]")
     assert fetch_checkpoint(REPOSITORY).commit == COMMIT
@@ -251,7 +252,7 @@ def test_a_server_that_knows_no_ranges_is_asked_for_everything(hub):
     hub.no_ranges = True
     hub.cuts = [100_000]
     fetched = fetch_checkpoint(REPOSITORY)
-    assert (fetched.directory / WEIGHTS).read_bytes() == hub.files[COMMIT][WEIGHTS]
+    assert (fetched.checkpoint_dir / WEIGHTS).read_bytes() == hub.files[COMMIT][WEIGHTS]
 
 
 def test_progress_is_told_in_bytes(hub):
@@ -264,7 +265,7 @@ def test_the_token_goes_to_the_hub_and_not_to_the_store_behind_it(hub, monkeypat
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     hub.redirect = True
     fetched = fetch_checkpoint(REPOSITORY)
-    assert (fetched.directory / WEIGHTS).read_bytes() == hub.files[COMMIT][WEIGHTS]
+    assert (fetched.checkpoint_dir / WEIGHTS).read_bytes() == hub.files[COMMIT][WEIGHTS]
     assert {token for host, token in hub.tokens if host.startswith("127.")} == {"Bearer hf_secret"}
     assert {token for host, token in hub.tokens if host.startswith("localhost")} == {""}
 
@@ -281,10 +282,8 @@ def test_a_name_on_the_hub_is_a_model_like_any_other(hub, tmp_path, monkeypatch)
     write_checkpoint(tmp_path / "made", {"embed_dim": 4, "vision_cfg": vision, "text_cfg": text})
     hub.files[COMMIT] = {file: (tmp_path / "made" / file).read_bytes() for file in (CONFIG, WEIGHTS)}
     first, second = load_model(f"hf-hub:{REPOSITORY}"), load_model(f"hf-hub:{REPOSITORY}@main#second")
-    assert (
-        first.card.name == f"{REPOSITORY}@{COMMIT[:12]}"
-        and first.card.hash == load_model(str(tmp_path / "made")).card.hash
-    )
+    assert first.card.name == f"{REPOSITORY}@{COMMIT[:12]}"
+    assert first.card.hash == load_model(str(tmp_path / "made")).card.hash
     image = np.full((1, 8, 8, 3), 200, np.uint8)
     assert first.encode_images(image).shape == (1, 4)
     assert np.abs(first.encode_images(image) - second.encode_images(image)).max() > 1e-3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -164,10 +165,12 @@ def test_a_bin_that_holds_more_than_weights_is_refused_and_nothing_of_it_runs(co
     directory = copy()
     (directory / WEIGHTS).unlink()
     torch.save({"state_dict": {}, "x": _Harmful()}, directory / "open_clip_pytorch_model.bin")
-    with pytest.raises(ValueError, match="holds no plain weights") as error:
+    with pytest.raises(ValueError, match="is damaged or contains code") as error:
         OpenClipModel(directory)
-    assert "\n" not in str(error.value) and f"checkpoint's {WEIGHTS}" in str(error.value)
-    assert "weights_only" not in str(error.value) and "can still be loaded" not in str(error.value)
+    assert "\n" not in str(error.value)
+    assert f"checkpoint's {WEIGHTS}" in str(error.value)
+    assert "weights_only" not in str(error.value)
+    assert "can still be loaded" not in str(error.value)
     assert "ran" not in capsys.readouterr().out
 
 
@@ -225,7 +228,7 @@ def test_heads_and_widths_follow_the_config(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "changes, key",
+    ("changes", "key"),
     [
         ({"vision": {"timm_model_name": "vit_base"}}, "model_cfg.vision_cfg.timm_model_name"),
         ({"vision": {"layers": [3, 4, 6, 3]}}, "model_cfg.vision_cfg.layers"),
@@ -244,47 +247,50 @@ def test_heads_and_widths_follow_the_config(tmp_path):
     ],
 )
 def test_what_is_not_supported_is_named_by_its_key(tmp_path, changes, key):
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match=re.escape(f": {key} = ")) as error:
         config_of(tmp_path, changes.pop("preprocess", None), **changes)
-    assert f": {key} = " in str(error.value) and "is not supported" in str(error.value)
+    assert "is not supported" in str(error.value)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    "changes, key",
+    ("changes", "key"),
     [
-        ({"vision": {"width": "64"}}, 'model_cfg.vision_cfg.width = "64" is not a whole number'),
-        ({"vision": {"width": 12, "head_width": 2.5}}, "model_cfg.vision_cfg.head_width = 2.5 is not"),
+        ({"vision": {"width": "64"}}, 'model_cfg.vision_cfg.width = "64" must be a whole number'),
+        ({"vision": {"width": 12, "head_width": 2.5}}, "model_cfg.vision_cfg.head_width = 2.5 must be"),
         (
             {"vision": {"width": 101, "head_width": 50}},
-            "model_cfg.vision_cfg.width = 101 is not a multiple of its 2 heads",
+            "model_cfg.vision_cfg.width = 101 must be a multiple of its 2 heads",
         ),
-        ({"vision": {"layers": True}}, "model_cfg.vision_cfg.layers = true is not"),
-        ({"vision": {"image_size": "big"}}, 'model_cfg.vision_cfg.image_size = "big" is not'),
-        ({"vision": {"image_size": []}}, "model_cfg.vision_cfg.image_size = [] is not"),
-        ({"vision": {"patch_size": 0}}, "model_cfg.vision_cfg.patch_size = 0 is not"),
-        ({"vision": {"mlp_ratio": float("nan")}}, "model_cfg.vision_cfg.mlp_ratio = NaN is not"),
-        ({"text": {"heads": 0}}, "model_cfg.text_cfg.heads = 0 is not"),
-        ({"text": {"heads": 3}}, "model_cfg.text_cfg.width = 4 is not a multiple of its 3 heads"),
-        ({"text": {"context_length": None}}, "model_cfg.text_cfg.context_length = null is not"),
-        ({"embed_dim": None}, "model_cfg.embed_dim = null is not"),
-        ({"vision_cfg": None}, "model_cfg.vision_cfg = null is not"),
-        ({"text_cfg": "ViT"}, 'model_cfg.text_cfg = "ViT" is not'),
-        ({"quick_gelu": "false"}, 'model_cfg.quick_gelu = "false" is not'),
-        ({"preprocess": [1]}, "preprocess_cfg = [1] is not"),
-        ({"preprocess": {"mean": [0.5, None, 0.5]}}, "preprocess_cfg: [0.5, null, 0.5] is no mean"),
-        ({"preprocess": {"mean": float("nan")}}, "preprocess_cfg: NaN is no mean"),
-        ({"preprocess": {"std": [0.5, 0.0, 0.5]}}, "preprocess_cfg: [0.5, 0.0, 0.5] is no mean or standard deviation"),
+        ({"vision": {"layers": True}}, "model_cfg.vision_cfg.layers = true must be"),
+        ({"vision": {"image_size": "big"}}, 'model_cfg.vision_cfg.image_size = "big" must be'),
+        ({"vision": {"image_size": []}}, "model_cfg.vision_cfg.image_size = [] must be"),
+        ({"vision": {"patch_size": 0}}, "model_cfg.vision_cfg.patch_size = 0 must be"),
+        ({"vision": {"mlp_ratio": float("nan")}}, "model_cfg.vision_cfg.mlp_ratio = NaN must be"),
+        ({"text": {"heads": 0}}, "model_cfg.text_cfg.heads = 0 must be"),
+        ({"text": {"heads": 3}}, "model_cfg.text_cfg.width = 4 must be a multiple of its 3 heads"),
+        ({"text": {"context_length": None}}, "model_cfg.text_cfg.context_length = null must be"),
+        ({"embed_dim": None}, "model_cfg.embed_dim = null must be"),
+        ({"vision_cfg": None}, "model_cfg.vision_cfg = null must be"),
+        ({"text_cfg": "ViT"}, 'model_cfg.text_cfg = "ViT" must be'),
+        ({"quick_gelu": "false"}, 'model_cfg.quick_gelu = "false" must be'),
+        ({"preprocess": [1]}, "preprocess_cfg = [1] must be"),
+        ({"preprocess": {"mean": [0.5, None, 0.5]}}, "preprocess_cfg: [0.5, null, 0.5] must be the mean"),
+        ({"preprocess": {"mean": float("nan")}}, "preprocess_cfg: NaN must be the mean"),
+        (
+            {"preprocess": {"std": [0.5, 0.0, 0.5]}},
+            "preprocess_cfg: [0.5, 0.0, 0.5] must be the means or standard deviations",
+        ),
     ],
 )
 def test_a_value_of_the_wrong_kind_is_named_by_its_key(tmp_path, changes, key):
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match="^" + re.escape(f"{tmp_path / 'config'}: {key}")) as error:
         config_of(tmp_path, changes.pop("preprocess", None), **changes)
-    assert str(error.value).startswith(f"{tmp_path / 'config'}: {key}") and "\n" not in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_damaged_config_is_named(tmp_path):
-    for text, told in (("{", "is no JSON"), ("{}", "has no model_cfg"), ("[]", "has no model_cfg")):
+    for text, told in (("{", "cannot be read as JSON"), ("{}", "has no model_cfg"), ("[]", "has no model_cfg")):
         (tmp_path / "config").write_text(text)
         with pytest.raises(ValueError, match=told):
             read_config(tmp_path / "config")
@@ -302,13 +308,14 @@ def refusal(directory, error=ValueError, name="") -> str:
 
 def test_weights_that_do_not_fit_the_config_are_named(copy):
     lacking = copy(lambda arrays: {name: value for name, value in arrays.items() if name != "visual.ln_pre.bias"})
-    assert "lacks 1 weights" in refusal(lacking) and "visual.ln_pre.bias" in refusal(lacking)
+    assert "lacks 1 weights" in refusal(lacking)
+    assert "visual.ln_pre.bias" in refusal(lacking)
     more = copy(lambda arrays: arrays | {"visual.transformer.resblocks.0.ls_1.gamma": np.ones(16, np.float32)})
     assert "ls_1.gamma" in refusal(more)
     sigmoid = copy(lambda arrays: arrays | {"logit_bias": np.zeros(1, np.float32)})
     assert "SigLIP" in refusal(sigmoid)
     misshapen = copy(lambda arrays: arrays | {"visual.proj": np.zeros((16, 7), np.float32)})
-    with pytest.raises(ValueError, match=r"image tower weights.*projection \(16, 7\) instead of \(16, 6\)"):
+    with pytest.raises(ValueError, match=r"image encoder weights.*projection \(16, 7\) instead of \(16, 6\)"):
         load_model(str(misshapen)).encode_images(np.zeros((1, 8, 8, 3), np.uint8))
 
 
@@ -317,7 +324,7 @@ def test_a_folder_without_weights_or_with_damaged_ones_is_named(copy):
     content = (directory / WEIGHTS).read_bytes()
     for damaged in (content[:-1], b"<html>not found</html>", b""):
         (directory / WEIGHTS).write_bytes(damaged)
-        assert "is no whole safetensors file" in refusal(directory)
+        assert "is not a complete safetensors file" in refusal(directory)
     (directory / WEIGHTS).unlink()
     assert "no weights" in refusal(directory, FileNotFoundError)
 
@@ -328,8 +335,8 @@ def test_another_vocabulary_is_refused(copy):
 
 
 def test_a_second_projector_that_is_not_there_is_refused(copy, random_model_dir):
-    assert "leave #second out" in refusal(copy(), name="#second")
-    assert "no open_clip checkpoint" in refusal(random_model_dir, name="#second")
+    assert "omit #second" in refusal(copy(), name="#second")
+    assert "is not an open_clip checkpoint" in refusal(random_model_dir, name="#second")
 
 
 def test_weights_behind_a_link_are_read_where_they_lie(copy, tmp_path_factory):
@@ -368,7 +375,8 @@ def test_labels_of_the_users_own_are_averaged_over_the_80_sentences(checkpoint):
     for name, vector in zip(("cat", "Felis catus"), found, strict=True):
         mean = model.encode_texts([template.format(name) for template in IMAGENET_TEMPLATES]).mean(0)
         np.testing.assert_allclose(vector, mean / np.linalg.norm(mean), atol=1e-6)
-    assert len(IMAGENET_TEMPLATES) == 80 and model.card.templates == ("an image of {}.",)
+    assert len(IMAGENET_TEMPLATES) == 80
+    assert model.card.templates == ("an image of {}.",)
 
 
 def test_standard_operators_alone_compute_the_same(checkpoint):
@@ -419,7 +427,7 @@ def test_a_checkpoint_is_asked_in_the_words_that_it_was_trained_with_and_says_wh
 def test_a_damaged_word_of_how_names_were_written_is_named(copy, text):
     directory = copy()
     (directory / "naming.json").write_text(text)
-    with pytest.raises(ValueError, match="naming.json has no template with one {} and no text_type of"):
+    with pytest.raises(ValueError, match=r"naming\.json must have a template with one \{\} and a text_type of"):
         OpenClipModel(directory)
 
 
@@ -444,11 +452,12 @@ def test_a_calibration_beside_the_weights_is_read_and_one_of_other_weights_refus
     path = directory / "calibration.json"
     path.write_text(json.dumps(calibration_of(bare)))
     calibrated = OpenClipModel(directory)
-    assert calibrated.card.calibration["floor"] == 0.7 and calibrated.card.hash == bare.card.hash
+    assert calibrated.card.calibration["floor"] == 0.7
+    assert calibrated.card.hash == bare.card.hash
     path.write_text(json.dumps(calibration_of(bare, model_hash="0123")))
-    with pytest.raises(ValueError, match="fitted to other weights.*0123.*move it away"):
+    with pytest.raises(ValueError, match=r"fitted to other weights.*0123.*move it away"):
         OpenClipModel(directory)
     for other in ("[]", "{", '{"temperature": 1.5}'):
         path.write_text(other)
-        with pytest.raises(ValueError, match="no calibration for a checkpoint"):
+        with pytest.raises(ValueError, match="is not a calibration of a checkpoint"):
             OpenClipModel(directory)

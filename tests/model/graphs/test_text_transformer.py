@@ -50,8 +50,8 @@ def test_padding_and_company_change_no_vector(model):
 
 def test_what_follows_the_end_of_text_token_is_never_read(model):
     tokens = model.tokenizer.ids(["Rosa canina"])[0]
-    feeds_long = [tokens + [5, 6, 7]]
-    prefix = model.no_prefix()
+    feeds_long = [[*tokens, 5, 6, 7]]
+    prefix = model.make_empty_prefix()
     long = model._text_session.run(
         ["vectors"],
         {

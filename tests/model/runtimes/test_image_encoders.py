@@ -44,7 +44,8 @@ def full(source, images) -> np.ndarray:
 @pytest.mark.parametrize(("runtime", "most"), OTHERS)
 def test_every_runtime_gives_the_vectors_of_full_precision(source, images, full, runtime, most):
     vectors = open_image_encoder(source, runtime, images=lambda: images).encode(images)
-    assert vectors.dtype == np.float32 and vectors.shape == full.shape
+    assert vectors.dtype == np.float32
+    assert vectors.shape == full.shape
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
     assert np.abs(vectors - full).max() < most
     assert runtime_check.centred_cosine(full, vectors) > 0.995
@@ -69,9 +70,12 @@ def test_an_encoder_releases_the_pages_of_its_file_and_answers_as_before(source,
     monkeypatch.setattr(openvino_encoder, "release_pages", lambda path: given.append((path, release(path))))
     encoder = open_image_encoder(source, "openvino-w8a8", images=lambda: images)
     first = encoder.encode(images[:8])
-    assert [path.name for path, _ in given] == ["image.bin"] and given[0][0].exists()
-    assert np.array_equal(encoder.encode(images[:8]), first) and len(given) == 1
-    assert np.allclose(encoder.encode(images[:3]), first[:3], atol=1e-5) and len(given) == 2
+    assert [path.name for path, _ in given] == ["image.bin"]
+    assert given[0][0].exists()
+    assert np.array_equal(encoder.encode(images[:8]), first)
+    assert len(given) == 1
+    assert np.allclose(encoder.encode(images[:3]), first[:3], atol=1e-5)
+    assert len(given) == 2
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux tells what of a file is in memory")
@@ -89,13 +93,15 @@ def test_released_pages_leave_the_memory_and_are_read_again(tmp_path):
             int(line.split()[1]) for line in dropwhile(lambda x: str(path) not in x, lines) if line.startswith("Rss:")
         )
 
-    assert mapped.sum() == values.sum() and held() > 8000
+    assert mapped.sum() == values.sum()
+    assert held() > 8000
     assert release_pages(path) == values.nbytes
     assert held() < 800
     assert np.array_equal(mapped, values)
     changed = np.memmap(path, np.int64, "r+")
     changed[0] = 7
-    assert release_pages(tmp_path / "other.bin") == 0 and changed[0] == 7
+    assert release_pages(tmp_path / "other.bin") == 0
+    assert changed[0] == 7
 
 
 @needs_openvino
@@ -185,7 +191,8 @@ def test_a_model_opens_its_encoder_when_first_asked_and_says_what_runs_it(source
         image_source = source
 
     model = Model()
-    assert model.runtime == "onnxruntime" and "_image_encoder" not in vars(model)
+    assert model.runtime == "onnxruntime"
+    assert "_image_encoder" not in vars(model)
     assert np.array_equal(model.encode_images(images), full)
     model.use_image_encoder(
         open_image_encoder(source, "onnxruntime-int8", images=lambda: images), "onnxruntime-int8:abc"

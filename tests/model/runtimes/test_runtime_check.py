@@ -4,10 +4,13 @@ import pytest
 from linnaea.model.core.placeholder import PlaceholderModel
 from linnaea.model.runtimes import runtime_check
 from linnaea.model.runtimes.encoder_factory import ImageEncoderMixin
-from linnaea.model.runtimes.runtime_check import LEAST_RUN, N_CHECK, centred_cosine, read_verdicts, select_runtime
+from linnaea.model.runtimes.runtime_check import Verdict, centred_cosine, read_verdicts, select_runtime
 from random_transformer import images_for, make_transformer
 
 FAST = "onnxruntime-int8"
+# The documented conditions of a check (docs/runtimes.md).
+N_CHECK = 32
+LEAST_RUN = 200
 
 
 class Model(ImageEncoderMixin):
@@ -70,12 +73,11 @@ def test_the_centred_cosine_sees_what_a_common_part_hides():
     own, other = rng.standard_normal((2, 50, 8))
     a, b = 100 + own, 100 + other
     plain = ((a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)).mean()
-    assert plain > 0.999 and abs(centred_cosine(a, b)) < 0.2
+    assert plain > 0.999
+    assert abs(centred_cosine(a, b)) < 0.2
     assert np.isclose(centred_cosine(a, 3 * a + 7), 1)
-    assert (
-        centred_cosine(np.ones((4, 3)), np.ones((4, 3))) == 1
-        and centred_cosine(np.ones((4, 3)), 2 * np.ones((4, 3))) == 0
-    )
+    assert centred_cosine(np.ones((4, 3)), np.ones((4, 3))) == 1
+    assert centred_cosine(np.ones((4, 3)), 2 * np.ones((4, 3))) == 0
 
 
 def test_auto_takes_the_fast_form_that_passes(setting, monkeypatch):
@@ -83,8 +85,11 @@ def test_auto_takes_the_fast_form_that_passes(setting, monkeypatch):
     clock = iter(np.cumsum([0, 9, 0, 1, 0, 1, 0, 1]).tolist())  # full precision takes 9 s, the fast form 1 s
     monkeypatch.setattr(runtime_check.time, "perf_counter", lambda: next(clock))
     runtime, record = settle("auto")
-    assert runtime == FAST and record["check"]["passes"] and record["asked_for"] == "auto"
-    assert record["check"]["same_names"] == 1 and record["check"]["n"] == N_CHECK
+    assert runtime == FAST
+    assert record["check"]["passes"]
+    assert record["asked_for"] == "auto"
+    assert record["check"]["same_names"] == 1
+    assert record["check"]["n"] == N_CHECK
     assert "9.0 times as fast as full precision" in said.messages[-1]
     opened.clear()
     assert settle("auto")[0] == FAST
@@ -102,18 +107,29 @@ def test_a_form_that_is_asked_for_by_name_is_used_with_a_warning_if_it_fails(set
     _source, encoders, _opened, said, settle = setting
     encoders[FAST] = spoil
     runtime, record = settle(FAST)
-    assert runtime == FAST and record["check"]["passes"] is False
+    assert runtime == FAST
+    assert record["check"]["passes"] is False
     assert said.messages[-1].startswith(f"--runtime {FAST} fails its check (32 photographs: same names 0.")
+
+
+@pytest.mark.parametrize(
+    ("same_names", "cosine", "passes"),
+    [(0.99, 0.995, True), (0.9899, 1, False), (1, 0.9949, False), (None, 1, False)],
+)
+def test_a_fast_form_passes_with_99_names_of_100_and_a_cosine_of_995_thousandths(same_names, cosine, passes):
+    facts = {"runtime": FAST, "engine": "", "cpu": "", "plans": "", "names": "", "n": 32}
+    speed = {"images_per_s": 2.0, "full_images_per_s": 1.0}
+    assert Verdict(**facts, **speed, same_names=same_names, cosine=cosine).passes is passes
 
 
 def test_a_short_run_is_not_worth_a_check(setting):
     source, _encoders, opened, said, settle = setting
     assert settle("auto", n_images=LEAST_RUN - 1)[0] == "onnxruntime"
-    assert not opened and said.messages[-1] == f"runtime: onnxruntime (a check needs a run of {LEAST_RUN} photographs)"
+    assert not opened
+    assert said.messages[-1] == f"runtime: onnxruntime (a check needs a run of {LEAST_RUN} photographs)"
     assert settle(FAST, n_images=N_CHECK - 1)[0] == FAST
-    assert said.messages[-1] == f"runtime: {FAST}, unchecked: a check needs 32 photographs" and not read_verdicts(
-        source
-    )
+    assert said.messages[-1] == f"runtime: {FAST}, unchecked: a check needs 32 photographs"
+    assert not read_verdicts(source)
 
 
 def test_photographs_that_cannot_be_read_do_not_count(setting):
@@ -140,7 +156,8 @@ def test_without_names_auto_believes_only_a_check_that_had_some(setting, monkeyp
     clock = iter(np.cumsum([0, 1, 0, 1, 0, 9, 0, 1]).tolist())
     monkeypatch.setattr(runtime_check.time, "perf_counter", lambda: next(clock))
     runtime, record = settle(FAST, label=None, names="")
-    assert runtime == FAST and record["check"]["same_names"] is None
+    assert runtime == FAST
+    assert record["check"]["same_names"] is None
     assert settle("auto", label=None, names="")[0] == "onnxruntime"
     settle(FAST)
     assert settle("auto", label=None, names="")[0] == FAST

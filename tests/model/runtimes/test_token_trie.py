@@ -101,7 +101,8 @@ def test_texts_that_are_too_long_end_at_the_context_in_the_end_token(model):
     """As open_clip: the first 76 tokens, then the end token; what differs after that is lost."""
     long = " ".join(["tyrannosaurus"] * 80)
     ids = model.tokenizer.ids([long])[0]
-    assert len(ids) == 77 and ids[-1] == model.tokenizer.end
+    assert len(ids) == 77
+    assert ids[-1] == model.tokenizer.end
     texts = [long + " rex", "Rosa", long + " imperator", "a photo of a " + long]
     vectors = model.encode_texts(texts)
     np.testing.assert_allclose(vectors, one_by_one(model, texts), atol=1e-5)
@@ -130,7 +131,7 @@ def test_lists_in_any_order_are_exact_even_where_one_begins_another(model):
 
 def test_each_shared_beginning_is_one_node_with_its_descendants_behind_it():
     """Texts abX, acX, acX, d: the nodes a b X c X X d, where the last token is each text's own."""
-    rows = token_trie._build([[1, 2, 0], [1, 3, 0], [1, 3, 0], [4]])
+    rows = token_trie._build_trie([[1, 2, 0], [1, 3, 0], [1, 3, 0], [4]])
     assert rows.tokens.tolist() == [1, 2, 0, 3, 0, 0, 4]
     assert rows.depth.tolist() == [0, 1, 2, 1, 2, 2, 0]
     assert rows.end.tolist() == [6, 3, 3, 6, 5, 6, 7]
@@ -139,9 +140,10 @@ def test_each_shared_beginning_is_one_node_with_its_descendants_behind_it():
 
 def test_a_row_begins_anew_with_the_whole_path_of_its_first_text(monkeypatch):
     monkeypatch.setattr(token_trie, "ROW_TOKENS", 4)
-    rows = token_trie._build([[1, 2, 0], [1, 3, 0], [1, 4, 0]])
+    rows = token_trie._build_trie([[1, 2, 0], [1, 3, 0], [1, 4, 0]])
     assert rows.tokens.tolist() == [1, 2, 0, 1, 3, 0, 1, 4, 0]
-    assert rows.start.tolist() == [0, 3, 6, 9] and rows.first.tolist() == [0, 1, 2, 3]
+    assert rows.start.tolist() == [0, 3, 6, 9]
+    assert rows.first.tolist() == [0, 1, 2, 3]
     assert rows.end.tolist() == [3, 3, 3] * 3
 
 

@@ -90,7 +90,7 @@ def _find_matrix(folder_dir: Path) -> Path:
 
 def published_beside(model: Model) -> Path | None:
     """The matrix in the folder that the model was loaded from, or None."""
-    directory = getattr(model, "directory", None)
+    directory = getattr(model, "checkpoint_dir", None)
     path = None if directory is None else Path(directory) / HUB_FOLDER / f"{SPECIES_STEM}.npy"
     return path if path is not None and path.is_file() and path.with_suffix(".json").is_file() else None
 

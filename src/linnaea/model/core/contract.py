@@ -1,4 +1,4 @@
-"""What every model offers: images and names in, unit vectors out.
+"""The contract of a model: images and names in, unit vectors out.
 
 Shape suffixes: b batch, h w pixels, c channels, n names, d vector dimensions.
 """
@@ -16,7 +16,7 @@ class Preprocess:
     """How an upright RGB image becomes the model's pixels."""
 
     size: int = 224
-    "side of the square that the model sees, in pixels"
+    "side of the model's square input, in pixels"
     resize: str = "squash"
     "`shortest` (short side to size, centre crop), `squash` (both sides to size) or `longest` (pad)"
     interpolation: str = "bicubic"
@@ -35,32 +35,32 @@ class Preprocess:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """What the stages above need to know of a model without running it."""
+    """The facts about a model that other stages need without running it."""
 
     name: str
     hash: str
-    "content hash of everything that changes its vectors"
+    "content hash of everything that changes the vectors"
     dim: int
     logit_scale: float
-    "cosines are multiplied by it before a softmax"
+    "factor on cosines before a softmax"
     preprocess: Preprocess
     text_type: str = "taxonomic"
-    "how a taxon is written for the name table: one of `linnaea.taxonomy.name_text.TEXT_TYPES`"
+    "text of a taxon in the name table: one of `linnaea.taxonomy.name_text.TEXT_TYPES`"
     templates: tuple[str, ...] = ("{}",)
-    "each name is embedded in each template; the unit vectors are averaged and made unit again"
+    "each name is embedded in each template; the unit vectors are averaged and normalised"
     label_templates: tuple[str, ...] = ()
-    "the same for labels of the user's own, which are few; empty where they are written as names are"
+    "the same for a user's own labels; empty if labels use `templates`"
     negative_prompts: tuple[str, ...] = ()
-    "names of what is no organism; they stand in the softmax beside the taxa"
+    "texts of things that are not organisms; they compete with the taxa in the softmax"
     calibration: dict = field(default_factory=dict)
-    "parameters for `linnaea.identify.naming.calibration`; empty where none were fitted"
+    "parameters for `linnaea.identify.naming.calibration`; empty if none were fitted"
     common_names: dict[str, str] = field(default_factory=dict)
-    "common name -> 'rank:scientific name' that the model was trained with"
+    "common name -> 'rank:scientific name', as in training"
 
 
 @runtime_checkable
 class Model(Protocol):
-    """The contract. Implementations are safe to call from one thread at a time."""
+    """The contract. Call an implementation from one thread at a time."""
 
     card: ModelCard
 

@@ -1,4 +1,4 @@
-"""A model without weights, for tests: images become colour statistics, texts hashed words; deterministic everywhere."""
+"""A model without weights, for tests: vectors come from colour statistics and hashed words. Deterministic."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from linnaea.model.core.contract import ModelCard, Preprocess
 
 
 class PlaceholderModel:
-    """Obeys the contract in microseconds. Texts that share words have similar vectors, as a real tower's would.
+    """Follows the contract in microseconds. Texts that share words have similar vectors, as in a real model.
 
-    An image whose pixels were painted by `paint(text)` gets that text's vector, so tests can make a photograph "of" any
-    taxon.
+    An image painted by `paint(text)` gets the vector of that text, so tests can make a photograph "of" any taxon.
+
+    Shape suffixes: b images, h w pixels, c channels.
     """
 
     def __init__(self, dim: int = 64, logit_scale: float = 50.0, negative_prompts: tuple[str, ...] = ("no organism",)):
@@ -26,15 +27,16 @@ class PlaceholderModel:
             negative_prompts=negative_prompts,
         )
 
-    def _word(self, word: str) -> np.ndarray:
+    def _embed_word(self, word: str) -> np.ndarray:
         seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "little")
         return np.random.default_rng(seed).standard_normal(self.card.dim)
 
     def encode_texts(self, texts: list[str]) -> np.ndarray:
+        """Unit vectors float32 [n, d] of texts."""
         out = np.zeros((len(texts), self.card.dim), np.float32)
         for row, text in enumerate(texts):
             words = text.split() or [""]
-            out[row] = sum(self._word(word) * (1 + i) for i, word in enumerate(words))
+            out[row] = sum(self._embed_word(word) * (1 + i) for i, word in enumerate(words))
         return out / np.linalg.norm(out, axis=1, keepdims=True)
 
     def paint(self, text: str) -> np.ndarray:
@@ -45,6 +47,7 @@ class PlaceholderModel:
         return flat.reshape(16, 16, 3).round().astype(np.uint8)
 
     def encode_images(self, images_bhwc: np.ndarray) -> np.ndarray:
+        """Unit vectors float32 [b, d] of uint8 images [b, 16, 16, 3]."""
         b = len(images_bhwc)
         flat = images_bhwc.reshape(b, -1)[:, : 4 * self.card.dim].astype(np.float32) - 128
         out = flat.reshape(b, self.card.dim, 4).mean(2) + 1e-6

@@ -1,8 +1,8 @@
-"""RGB images become the square of pixels that a model sees.
+"""Resizes and crops RGB images to the square input of a model.
 
-An image may come as it is stored, with the turn that would make it upright: turning the small result costs nothing,
-turning a photograph as much as decoding a third of it. Boxes are (left, top, right, bottom) in pixels.
-Shape suffixes: h w pixels, c channels.
+An image may come as stored, with the turn that makes it upright. Turning the small result costs nothing; turning a
+whole photograph costs a third of its decoding time. Boxes are (left, top, right, bottom) in pixels. Shape suffixes: h w
+pixels, c channels.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ from linnaea.model.core.contract import Preprocess
 from linnaea.photos.orientation import TURNS, Sides, Size, Turn, compute_upright_size, map_box_to_stored
 
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
-# Pixels on either side that a filter looks at, where it does not shrink.
+# Radius of each filter in pixels, for an image that does not shrink.
 REACH = {"bicubic": 2, "bilinear": 1}
-# The fast resize has weights of 16 bits and now and then misses Pillow's level by one. Made in the first pass of two, in
-# many rows alike, such misses can come to two after the second, the more so the less it shrinks. Images that shrink less
-# than this are small: there Pillow takes the first pass, and both of those that hardly shrink at all.
+# The fast resize has 16-bit weights and sometimes differs from Pillow by one level. Such an error in the first of two
+# passes can grow to two levels after the second, above all in images that hardly shrink. Pillow therefore makes the
+# first pass for shrink factors below LEAST_FOR_BOTH, and both passes below LEAST_FOR_SECOND. Such images are small.
 LEAST_FOR_SECOND, LEAST_FOR_BOTH = 1.2, 2.0
-# Pillow resizes the whole image, and not only the part that stays, up to this shape: 1 x 50,000 pixels must not grow to
-# 224 x 11 million.
+# Pillow resizes the whole image, not only the part that is kept, if its sides are at most this many times those of the
+# part: an image of 1 x 50,000 pixels must not grow to 224 x 11 million.
 LONGEST = 4
-# Pillow's releases whose images the fast resize can read: it goes by their layout in memory, which is no promise.
+# Releases of Pillow whose images the fast resize can read: it depends on their memory layout, which may change.
 READABLE_PILLOW = ("12", "13")
 
 
 def preprocess_image(image: Image.Image, preprocess: Preprocess, turn: Turn | None = None) -> np.ndarray:
-    """A uint8 array [size, size, 3], not yet normalised, of an image that `turn` makes upright (None: it is).
+    """The model's input as uint8 [size, size, 3], not yet normalised. `turn` makes the image upright (None: it is).
 
-    The image is RGB, or RGBA that is opaque everywhere. `shortest` brings the short side to the size and keeps the
-    centre, `squash` both sides, `longest` the long side and pads with black (the conventions of open_clip). The filter
-    is antialiased and works on 8 bits, as Pillow's does, from whose result photographs differ by 1 at most.
+    The image must be RGB, or RGBA without transparency. `shortest` scales the short side to the size and keeps the
+    centre, `squash` scales both sides, `longest` scales the long side and pads with black (open_clip's conventions).
+    The filter is antialiased with 8-bit results, as in Pillow; photographs differ from Pillow's result by at most 1.
     """
     size, interpolation = preprocess.size, preprocess.interpolation
     sides = compute_upright_size(image.size, turn)
     if preprocess.resize == "squash":
         return resize_part(image, (size, size), (0, 0, size, size), interpolation, turn)
     if preprocess.resize == "shortest":
-        # With torchvision's rounding.
+        # Round as torchvision does.
         width, height = (size if side == min(sides) else int(size * side / min(sides)) for side in sides)
         left, top = round((width - size) / 2), round((height - size) / 2)
         return resize_part(image, (width, height), (left, top, left + size, top + size), interpolation, turn)
@@ -59,10 +59,10 @@ def preprocess_image(image: Image.Image, preprocess: Preprocess, turn: Turn | No
 def resize_part(
     image: Image.Image, resized: Size, part: Sides, interpolation: str, turn: Turn | None = None
 ) -> np.ndarray:
-    """What the box `part` shows of the upright image once that has the size `resized`: uint8 [h, w, 3].
+    """The box `part` of the upright image resized to `resized`, uint8 [h, w, 3].
 
-    Only what ends in the part is computed. Two passes, across and down, with 8 bits between them. Their order is part
-    of the result, since what overshoots 0 or 255 in the first is cut off; it is that of Pillow 13, upright.
+    Computes only the pixels of the part, in two passes, across and down, with 8 bits between them. The order of the
+    passes changes the result, because values outside 0..255 are clipped after the first. It is Pillow 13's order.
     """
     width, height = compute_upright_size(image.size, turn)
     x, y = width / resized[0], height / resized[1]
@@ -80,51 +80,51 @@ def resize_part(
     if turn is not None and TURNS[turn][0]:
         n_across, n_down, down_first = n_down, n_across, not down_first
     if down_first:
-        first, last = _reached(left, right, n_across, image.width, interpolation)
+        first, last = _find_range(left, right, n_across, image.width, interpolation)
         image = first_pass(image, (last - first, n_down), (first, top, last, bottom), interpolation)
         box = (left - first, 0, right - first, n_down)
     else:
-        first, last = _reached(top, bottom, n_down, image.height, interpolation)
+        first, last = _find_range(top, bottom, n_down, image.height, interpolation)
         image = first_pass(image, (n_across, last - first), (left, first, right, last), interpolation)
         box = (0, top - first, n_across, bottom - first)
     image = second_pass(image, (n_across, n_down), box, interpolation)
     return np.asarray(image if turn is None else image.transpose(turn))[..., :3]
 
 
-def _reached(start: float, end: float, n_out: int, n_in: int, interpolation: str) -> tuple[int, int]:
-    """First and one past the last pixel that resizing `start` to `end` looks at: the other pass can leave the rest out."""
+def _find_range(start: float, end: float, n_out: int, n_in: int, interpolation: str) -> tuple[int, int]:
+    """The range (first, last + 1) of pixels that resizing `start` to `end` reads; the other pass skips the rest."""
     around = REACH[interpolation] * max(1.0, (end - start) / n_out) + 1
     return max(0, math.floor(start - around)), min(n_in, math.ceil(end + around))
 
 
 def _fast_pass(image: Image.Image, size: Size, box: Sides, interpolation: str) -> Image.Image:
-    """The part `box` of an image at another size, from which it differs in one direction only."""
+    """The part `box` of an image, resized in one direction only."""
     from cykooz_resizer import CropBox, ResizeOptions
     from cykooz_resizer.rust_lib import PilImageWrapper, RustResizer
 
     left, top, right, bottom = box
     crop = CropBox(left, top, right - left, bottom - top)
-    options = ResizeOptions(resize_alg=_algorithm(interpolation), crop_box=crop, use_alpha=False)
+    options = ResizeOptions(resize_alg=_make_algorithm(interpolation), crop_box=crop, use_alpha=False)
     out = Image.new(image.mode, size, None)
     RustResizer().resize_pil(PilImageWrapper(image), PilImageWrapper(out), options.rust_options)
     return out
 
 
 def _slow_pass(image: Image.Image, size: Size, box: Sides, interpolation: str) -> Image.Image:
-    image = image.convert("RGB") if image.mode == "RGBA" else image  # Pillow would weigh with the alpha
+    image = image.convert("RGB") if image.mode == "RGBA" else image  # Pillow would weight pixels by alpha
     return image.resize(size, FILTERS[interpolation], box)
 
 
 @functools.cache
-def _algorithm(interpolation: str):
+def _make_algorithm(interpolation: str):
     from cykooz_resizer import FilterType, ResizeAlg
 
-    # Catmull and Rom's filter is the cubic with a = -0.5, which Pillow calls bicubic.
+    # Pillow's bicubic filter is the cubic with a = -0.5, also called Catmull-Rom.
     return ResizeAlg.convolution({"bicubic": FilterType.catmull_rom, "bilinear": FilterType.bilinear}[interpolation])
 
 
 def _can_resize_fast() -> bool:
-    """Whether the fast resize is installed, as on most machines, and knows this Pillow's images; else Pillow resizes."""
+    """Whether the fast resize is installed and can read the images of this Pillow; else Pillow resizes."""
     return PIL.__version__.split(".")[0] in READABLE_PILLOW and _is_installed("cykooz_resizer")
 
 

@@ -1,7 +1,7 @@
-"""Tensors of a safetensors file where they lie on disk: mapped into memory when read, referred to by graphs without a copy.
+"""Tensors of a safetensors file: memory-mapped when read, and referred to by ONNX graphs without a copy.
 
-The format is an 8-byte little-endian length, a JSON header of that length, then the tensors' bytes
-(https://huggingface.co/docs/safetensors). It is read here because ONNX graphs need each tensor's place in the file.
+The format is an 8-byte little-endian length, a JSON header of that length, then the bytes of the tensors
+(https://huggingface.co/docs/safetensors). This module parses it because ONNX graphs need the offset of each tensor.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 from linnaea.store import default_cache_dir, hash_bytes, write_json
 
-# Bytes of an element of what a checkpoint may hold; `bfloat16` is the upper half of a float32 and has no numpy type.
+# Code -> name and bytes per element of the supported types. `bfloat16` is the upper half of a float32; NumPy lacks it.
 DTYPES = {
     "F32": ("float32", 4),
     "F16": ("float16", 2),
@@ -32,7 +32,7 @@ LONGEST_HEADER = 100_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class StoredTensor:
-    """A tensor in a file: `n_bytes` from `offset` on, row-major."""
+    """A tensor in a file: `n_bytes` from `offset`, row-major."""
 
     path: Path
     offset: int
@@ -41,7 +41,7 @@ class StoredTensor:
     shape: tuple[int, ...]
 
     def array(self) -> np.ndarray:
-        """The tensor as float32, or as int64 where it holds integers; a map of the file where it is stored so."""
+        """The tensor as float32, or int64 for integers. Memory-mapped if it is stored in that type."""
         stored = np.uint16 if self.dtype == "bfloat16" else np.dtype(self.dtype)
         if not self.n_bytes:
             return np.zeros(self.shape, np.float32)
@@ -55,48 +55,48 @@ Weights = Mapping[str, "np.ndarray | StoredTensor"]
 
 
 def as_array(value: np.ndarray | StoredTensor) -> np.ndarray:
-    """A weight's numbers, wherever they lie."""
+    """The values of a weight, in memory or on disk."""
     return value.array() if isinstance(value, StoredTensor) else value
 
 
 def read_safetensors(path: Path) -> dict[str, StoredTensor]:
     """The tensors of a file by name. Raises ValueError for a file that is damaged, cut short or in another format."""
-    path = Path(path).resolve()  # runtimes refuse weights that a link leads to
+    path = Path(path).resolve()  # runtimes refuse weights behind a symbolic link
     size = path.stat().st_size
     try:
         with path.open("rb") as handle:
             length = int.from_bytes(handle.read(8), "little")
             if not 2 <= length <= min(size - 8, LONGEST_HEADER):
-                raise ValueError(f"its header would be {length:,} bytes long")
+                raise ValueError(f"its header claims {length:,} bytes")
             header = json.loads(handle.read(length))
         tensors = {
-            name: _stored(path, 8 + length, size, entry) for name, entry in header.items() if name != "__metadata__"
+            name: _read_entry(path, 8 + length, size, entry) for name, entry in header.items() if name != "__metadata__"
         }
         end = 8 + length
         for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].offset, item[1].n_bytes)):
             if tensor.offset != end:
-                raise ValueError(f"the tensor {name} does not begin where the one before it ends")
+                raise ValueError(f"the tensor {name} does not start at the end of the one before it")
             end += tensor.n_bytes
         if end != size:
-            raise ValueError(f"it is {size:,} bytes long and its tensors end at {end:,}")
+            raise ValueError(f"it has {size:,} bytes, but its tensors end at {end:,}")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is no whole safetensors file ({error}); get it again") from None
+        raise ValueError(f"{path} is not a complete safetensors file ({error}); download it again") from None
     return tensors
 
 
-def _stored(path: Path, start: int, size: int, entry: dict) -> StoredTensor:
+def _read_entry(path: Path, start: int, size: int, entry: dict) -> StoredTensor:
     first, last = entry["data_offsets"]
     shape = tuple(int(side) for side in entry["shape"])
     if entry["dtype"] not in DTYPES:
-        raise ValueError(f"it holds {entry['dtype']}; floats of 16 or 32 bits are read")
+        raise ValueError(f"type {entry['dtype']} is not supported, floats of 16 or 32 bits are")
     dtype, width = DTYPES[entry["dtype"]]
     if not 0 <= first <= last <= size - start or last - first != width * math.prod(shape):
-        raise ValueError("a tensor lies outside the file")
+        raise ValueError("a tensor extends beyond the file")
     return StoredTensor(path=path, offset=start + first, n_bytes=last - first, dtype=dtype, shape=shape)
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray], bfloat16: frozenset[str] = frozenset()) -> None:
-    """Writes tensors one after the other. Those named in `bfloat16` are given as their uint16 patterns."""
+    """Write tensors one after another. Tensors named in `bfloat16` must be given as uint16 bit patterns."""
     names = {np.dtype(dtype): code for code, (dtype, _) in DTYPES.items() if dtype != "bfloat16"}
     header, offset = {}, 0
     for name, value in tensors.items():
@@ -113,9 +113,11 @@ def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray], bfloat16: f
         os.fsync(handle.fileno())
 
 
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, 64 hexadecimal digits; kept in the cache until the file's size or time changes, as gigabytes take
-    seconds to read."""
+def hash_sha256(path: Path) -> str:
+    """The SHA-256 of a file, 64 hexadecimal digits.
+
+    Hashing gigabytes takes seconds, so the result is cached until the size or the time of the file changes.
+    """
     path = Path(path).resolve()
     state = path.stat()
     key = [str(path), state.st_size, state.st_mtime_ns]
@@ -126,6 +128,6 @@ def sha256_of(path: Path) -> str:
             return found["sha256"]
     with path.open("rb") as handle:
         digest = hashlib.file_digest(handle, "sha256").hexdigest()
-    with suppress(OSError):  # a cache that cannot be written costs time, nothing else
+    with suppress(OSError):  # without a writable cache, the next run hashes again
         write_json(kept, {"key": key, "sha256": digest})
     return digest

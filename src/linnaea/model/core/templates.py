@@ -1,4 +1,4 @@
-"""The 80 sentences of Radford et al. 2021 (arXiv 2103.00020), over which the vectors of a label are averaged."""
+"""The 80 prompt templates of Radford et al. 2021 (arXiv 2103.00020). A label's vector is the mean over all of them."""
 
 IMAGENET_TEMPLATES = (
     "a bad photo of a {}.",

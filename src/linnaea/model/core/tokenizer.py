@@ -1,4 +1,4 @@
-"""Texts to token ids: for any tokenizer in the `tokenizers` JSON format, and for CLIP's own.
+"""Tokenizers: any tokenizer in the `tokenizers` JSON format, and CLIP's own.
 
 Shape suffixes: n texts, t tokens.
 """
@@ -14,12 +14,12 @@ END = "<end>"
 CLIP_START, CLIP_END, CLIP_WORD_END = "<start_of_text>", "<end_of_text>", "</w>"
 CLIP_MERGES = Path(__file__).parents[1] / "clip_vocabulary" / "merges.txt.bz2"
 CLIP_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
-# Nothing in printable ASCII but an ampersand can be changed by mending or by resolving entities.
+# ftfy and html.unescape change nothing in printable ASCII without an ampersand.
 _PLAIN = re.compile(r"[ -%'-~]*")
 
 
 class Tokenizer:
-    """Token ids of texts, each closed by the end-of-text token; a text longer than the context loses its tail, not its end."""
+    """Token ids of texts, each with the end-of-text token. A text longer than the context is cut before that token."""
 
     def __init__(self, path: Path, context: int):
         from tokenizers import Tokenizer as Backend
@@ -28,28 +28,28 @@ class Tokenizer:
         self._end = self._backend.token_to_id(END)
         self._context = context
         if self._end is None:
-            raise ValueError(f"{path} has no {END} token; it was made for another model")
+            raise ValueError(f"{path} has no {END} token; it belongs to another model")
 
     def ids(self, texts: list[str], *, start: bool = True, end: bool = True) -> list[list[int]]:
-        """The ids of each text; `end` closes each with the end-of-text token. There is no start-of-text token to leave out."""
+        """The ids of each text, with `end` followed by the end-of-text token. `start` has no effect."""
         room = self._context - end
         tail = [self._end] if end else []
         return [encoding.ids[:room] + tail for encoding in self._backend.encode_batch_fast(texts)]
 
     def padded(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Ids int64 [n, t] padded with zeros, and lengths int64 [n] with the end-of-text token counted."""
+        """Ids int64 [n, t] padded with zeros, and lengths int64 [n], the end-of-text token included."""
         return pad(self.ids(texts))
 
 
 class ClipTokenizer:
-    """CLIP's token ids of texts, as open_clip's SimpleTokenizer gives them: a start token, the text, an end token.
+    """CLIP's token ids of texts, equal to open_clip's SimpleTokenizer: a start token, the text, an end token.
 
-    Texts are mended (ftfy), HTML entities resolved, blanks joined and case dropped before they are split into runs of
-    letters, single digits and runs of other signs. A text that is too long for the context loses its tail, not its end.
+    Texts are repaired (ftfy), HTML entities resolved, spaces joined and letters lowered. Then they are split into runs
+    of letters, single digits and runs of other characters. A text longer than the context is cut before the end token.
     """
 
     def __init__(self, context: int = 77):
-        self._backend = _clip_backend()
+        self._backend = _build_clip_backend()
         self._context = context
         self.start = self._backend.token_to_id(CLIP_START)
         self.end = self._backend.token_to_id(CLIP_END)
@@ -60,8 +60,10 @@ class ClipTokenizer:
         return self._backend.get_vocab_size()
 
     def ids(self, texts: list[str], *, start: bool = True, end: bool = True) -> list[list[int]]:
-        """The ids of each text. `start` and `end` say whether it begins and ends here: the tail of a text whose beginning is
-        elsewhere has no start token, and the beginning of one has no end token."""
+        """The ids of each text. `start` and `end` control the start and the end token.
+
+        Leave `start` out for the rest of a text whose beginning is encoded elsewhere, and `end` for such a beginning.
+        """
         head = [self.start] if start else []
         tail = [self.end] if end else []
         room = self._context - len(head) - len(tail)
@@ -70,7 +72,7 @@ class ClipTokenizer:
 
 
 def clean_text(text: str) -> str:
-    """A text as CLIP's tokenizer reads it: mended, entities resolved, blanks joined, lower case."""
+    """A text as CLIP's tokenizer reads it: repaired, entities resolved, spaces joined, lower case."""
     if not _PLAIN.fullmatch(text):
         import html
 
@@ -80,8 +82,8 @@ def clean_text(text: str) -> str:
     return " ".join(text.split()).lower()
 
 
-def _clip_backend():
-    """OpenAI's byte-pair encoding of 49,408 tokens, made from its merges."""
+def _build_clip_backend():
+    """OpenAI's byte-pair encoding with 49,408 tokens, built from its merges."""
     import bz2
 
     from tokenizers import Regex, models
@@ -90,7 +92,7 @@ def _clip_backend():
 
     lines = bz2.decompress(CLIP_MERGES.read_bytes()).decode("utf-8").splitlines()
     merges = [tuple(line.split(" ")) for line in lines]
-    # Bytes that print stand for themselves and come first; the others are named by the signs from 256 on.
+    # Printable bytes come first, as themselves; the other bytes are characters from 256 on.
     printing = [*range(33, 127), *range(161, 173), *range(174, 256)]
     signs = [chr(byte) for byte in printing] + [chr(256 + n) for n in range(256 - len(printing))]
     tokens = signs + [sign + CLIP_WORD_END for sign in signs] + [a + b for a, b in merges] + [CLIP_START, CLIP_END]
@@ -110,10 +112,10 @@ def pad(ids: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def fit_tokenizer(texts, n_tokens: int, path: Path) -> None:
-    """Fits a lower-casing byte-level BPE of `n_tokens` tokens to an iterator of texts and writes it as JSON.
+    """Fit a lower-case byte-level BPE with `n_tokens` tokens to an iterator of texts and write it as JSON.
 
-    Words are split at blanks first and carry their blank, so that a text's tokens begin with those of any prefix that ends at
-    a word: that is what lets names share their lineage's computation.
+    Words are split at spaces first and keep their space. The tokens of a text therefore start with those of every
+    prefix that ends at a word, so names can share the computation of their lineage.
     """
     from tokenizers import Tokenizer as Backend
     from tokenizers import models, normalizers, pre_tokenizers, trainers

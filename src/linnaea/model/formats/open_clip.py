@@ -1,10 +1,13 @@
-"""A checkpoint in open_clip's hub format as a model: `open_clip_config.json` beside the weights, no torch in the way.
+"""A checkpoint in open_clip's hub format as a model: `open_clip_config.json` beside the weights. Needs no torch.
 
-What `linnaea train` writes has two files more, which open_clip does not look at: `naming.json` says how names were written in
-training (`template`, `text_type`), and `familiar.txt` lists the species that were named, as `linnaea.model.formats.model_folder` has it.
+A checkpoint of `linnaea train` has two more files, which open_clip ignores: `naming.json` holds the form of names in
+training (`template`, `text_type`), and `familiar.txt` lists the species that occurred by name, in the format of
+`linnaea.model.formats.model_folder`.
 
-The graphs are built from the weights' places in their file, so nothing is written and nothing is there twice on disk. Weights as
-`.bin` are converted once, by torch, into the cache. Shape suffixes: n texts, d vector dimensions.
+The ONNX graphs refer to the weights by their offsets in the file, so no copy is written to disk. Weights as `.bin` are
+converted once, by torch, into the cache.
+
+Shape suffixes: n texts, d vector dimensions.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from linnaea.model.core.contract import ModelCard
-from linnaea.model.core.safetensors import StoredTensor, as_array, read_safetensors, sha256_of, write_safetensors
+from linnaea.model.core.safetensors import StoredTensor, as_array, hash_sha256, read_safetensors, write_safetensors
 from linnaea.model.core.templates import IMAGENET_TEMPLATES
 from linnaea.model.core.tokenizer import ClipTokenizer
 from linnaea.model.formats.model_folder import read_familiar
@@ -31,9 +34,9 @@ from linnaea.model.runtimes.token_trie import encode_texts
 from linnaea.store import atomic_path, default_cache_dir, hash_bytes
 from linnaea.taxonomy.name_text import TEXT_TYPES
 
-# Part of every model hash: another way to compute the vectors is another model.
+# Part of every model hash: increase it when vectors are computed in another way.
 FORMAT = 1
-# Names of weights, the preferred first, as open_clip looks for them.
+# Names of weight files in the order in which open_clip looks for them.
 WEIGHTS = (
     "open_clip_model.safetensors",
     "open_clip_pytorch_model.safetensors",
@@ -42,15 +45,15 @@ WEIGHTS = (
     "model.safetensors",
 )
 # A taxon is one sentence, as in the tables that BioCLIP's authors publish (TreeOfLife-toolbox,
-# processing/scripts/make_txt_embedding.py): 80 for each of a million would be 80 times the work.
+# processing/scripts/make_txt_embedding.py). 80 templates would cost 80 times as much for a million names.
 NAME_TEMPLATES = ("an image of {}.",)
 NAME_TEXT_TYPE = "taxonomic_common"
 NAMING = "naming.json"
-# What `linnaea evaluate zeroshot --write-calibration` made, where somebody has put it beside the weights.
+# Written by `linnaea evaluate zeroshot --write-calibration`, and put beside the weights by the user.
 CALIBRATION = "calibration.json"
-# Second image projectors: for general photographs in BioCLIP 2's training, for captions in BioCAP's.
+# Second image projectors: BioCLIP 2 trains one on general photographs, BioCAP one on captions.
 SECOND_PROJECTORS = ("visual.continual_proj", "visual.caption_proj")
-# Of a state dict, what is no weight of a tower.
+# Entries of a state dict that are not weights of the two encoders.
 NO_WEIGHTS = {
     *SECOND_PROJECTORS,
     "visual.proj",
@@ -61,7 +64,7 @@ NO_WEIGHTS = {
     "context_length",
     "vocab_size",
 }
-# Our names of a tower's weights, and open_clip's in its part of the state dict.
+# Linnaea's name of a weight -> open_clip's name within its part of the state dict.
 VISION_NAMES = {
     "patch": "conv1.weight",
     "class": "class_embedding",
@@ -95,66 +98,66 @@ BLOCK_NAMES = {
 
 
 class OpenClipModel(ImageEncoderMixin, TextEncoderMixin):
-    """The contract on an open_clip checkpoint. Its towers open when first used.
+    """A model on an open_clip checkpoint. Its encoders open on first use.
 
-    `second` takes the checkpoint's second image projector instead of the one for organisms.
+    `second` selects the second image projector of the checkpoint instead of the one for organisms.
     """
 
-    def __init__(self, directory: Path, *, name: str = "", second: bool = False, n_threads: int = 0):
-        directory = Path(directory)
-        self.directory, self._n_threads = directory, n_threads
-        config = read_config(directory / OPEN_CLIP_CONFIG)
-        weights_path = find_weights(directory)
-        weights_hash = sha256_of(weights_path)
-        stored = _without_prefix(read_state(weights_path, weights_hash))
+    def __init__(self, checkpoint_dir: Path, *, name: str = "", second: bool = False, n_threads: int = 0):
+        checkpoint_dir = Path(checkpoint_dir)
+        self.checkpoint_dir, self._n_threads = checkpoint_dir, n_threads
+        config = read_config(checkpoint_dir / OPEN_CLIP_CONFIG)
+        weights_path = find_weights(checkpoint_dir)
+        weights_hash = hash_sha256(weights_path)
+        stored = _strip_prefix(read_state(weights_path, weights_hash))
         self.config, self.text_config = config, config.text
-        self._vision, self._text = _towers(weights_path, stored, config, second)
-        _check_vocabulary(directory / OPEN_CLIP_CONFIG, config)
+        self._vision, self._text = _split_weights(weights_path, stored, config, second)
+        _check_vocabulary(checkpoint_dir / OPEN_CLIP_CONFIG, config)
         model_hash = hash_bytes(str(FORMAT), weights_hash, repr(config), "second" if second else "first")
         self.card = ModelCard(
-            name=(name or directory.resolve().name) + ("#second" if second else ""),
+            name=(name or checkpoint_dir.resolve().name) + ("#second" if second else ""),
             hash=model_hash,
             dim=config.vision.dim,
             logit_scale=math.exp(float(np.asarray(as_array(stored["logit_scale"])).reshape(-1)[0])),
             preprocess=config.preprocess,
-            **read_naming(directory),
-            calibration={} if second else read_calibration(directory, model_hash),
+            **read_naming(checkpoint_dir),
+            calibration={} if second else read_calibration(checkpoint_dir, model_hash),
         )
 
     @cached_property
     def familiar(self) -> list[tuple[str, ...]]:
-        """Lineages of the species that training named, where the folder lists them; else nothing is known of that, and it is
-        empty."""
-        return read_familiar(self.directory)
+        """Lineages of the species that occurred by name in training; empty if the folder has no list."""
+        return read_familiar(self.checkpoint_dir)
 
     @property
     def image_source(self) -> TransformerSource:
+        """The weights of the image encoder."""
         return TransformerSource(weights=self._vision, config=self.config.vision, hash=self.card.hash)
 
     @cached_property
     def tokenizer(self) -> ClipTokenizer:
-        """CLIP's own, whatever lies beside the weights: open_clip reads no other for such a config."""
+        """CLIP's own tokenizer. Files beside the weights are ignored, as in open_clip for such a config."""
         return ClipTokenizer(self.text_config.context)
 
     @cached_property
     def _text_session(self):
         from linnaea.model.graphs.text_transformer import build_text_graph
 
-        return self._session(build_text_graph)
+        return self._open_session(build_text_graph)
 
     @cached_property
     def _trie_session(self):
         from linnaea.model.graphs.trie_transformer import build_trie_graph
 
-        return self._session(build_trie_graph)
+        return self._open_session(build_trie_graph)
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Unit vectors float32 [n, d] of texts as given; what texts share at their beginnings is computed once."""
+        """Unit vectors float32 [n, d] of texts as given. Common beginnings of texts are computed once."""
         run = lambda feeds: self._trie_session.run(["vectors"], feeds)[0]
         return encode_texts(run, self.tokenizer, list(texts), self.card.dim)
 
-    def _session(self, build):
-        """A session on the graph that `build` makes of the text tower's weights."""
+    def _open_session(self, build):
+        """A session on the graph that `build` makes of the text encoder's weights."""
         import onnxruntime
 
         graph = build(self._text, self.text_config, half=False, rows_out=True, fused=True)
@@ -167,20 +170,23 @@ class OpenClipModel(ImageEncoderMixin, TextEncoderMixin):
         return onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def find_weights(directory: Path) -> Path:
-    """The file with a checkpoint's weights. Raises FileNotFoundError where there is none."""
+def find_weights(checkpoint_dir: Path) -> Path:
+    """The weight file of a checkpoint. Raises FileNotFoundError if there is none."""
     for name in WEIGHTS:
-        if (directory / name).is_file():
-            return directory / name
+        if (checkpoint_dir / name).is_file():
+            return checkpoint_dir / name
     raise FileNotFoundError(
-        f"{directory} has a {OPEN_CLIP_CONFIG} and no weights; put {WEIGHTS[0]} or {WEIGHTS[2]} beside it"
+        f"{checkpoint_dir} has a {OPEN_CLIP_CONFIG} but no weights; put {WEIGHTS[0]} or {WEIGHTS[2]} beside it"
     )
 
 
-def read_naming(directory: Path) -> dict:
-    """How names and labels are written, as fields of a `ModelCard`: as in training where `naming.json` says it, else as BioCLIP's
-    names and CLIP's labels are. Raises ValueError for a damaged file."""
-    path = directory / NAMING
+def read_naming(checkpoint_dir: Path) -> dict:
+    """The form of names and labels, as fields of a `ModelCard`.
+
+    It comes from `naming.json`; without that file, names are written as for BioCLIP and labels as for CLIP. Raises
+    ValueError for a damaged file.
+    """
+    path = checkpoint_dir / NAMING
     if not path.is_file():
         return {"text_type": NAME_TEXT_TYPE, "templates": NAME_TEMPLATES, "label_templates": IMAGENET_TEMPLATES}
     try:
@@ -191,14 +197,18 @@ def read_naming(directory: Path) -> dict:
     except (ValueError, KeyError, TypeError, AttributeError):
         kinds = ", ".join(TEXT_TYPES)
         raise ValueError(
-            f"{path} has no template with one {{}} and no text_type of {kinds}; write them as the model was trained, or move the file away"
+            f"{path} must have a template with one {{}} and a text_type of {kinds}; write them as in training, or move "
+            "the file away"
         ) from None
     return {"text_type": text_type, "templates": (template,), "label_templates": (template,)}
 
 
-def read_calibration(directory: Path, model_hash: str) -> dict:
-    """The calibration beside a checkpoint's weights, empty where there is none. Raises ValueError for one of other weights."""
-    path = directory / CALIBRATION
+def read_calibration(checkpoint_dir: Path, model_hash: str) -> dict:
+    """The calibration beside a checkpoint's weights; empty if there is none.
+
+    Raises ValueError for a calibration of other weights.
+    """
+    path = checkpoint_dir / CALIBRATION
     if not path.is_file():
         return {}
     try:
@@ -207,18 +217,19 @@ def read_calibration(directory: Path, model_hash: str) -> dict:
         found = None
     if not isinstance(found, dict) or not {"traits", "ranks", "model_hash"} <= found.keys():
         raise ValueError(
-            f"{path} is no calibration for a checkpoint; move it away, and write one with `linnaea evaluate zeroshot --write-calibration`"
+            f"{path} is not a calibration of a checkpoint; move it away, and write one with "
+            "`linnaea evaluate zeroshot --write-calibration`"
         )
     if found["model_hash"] != model_hash:
         raise ValueError(
-            f"{path} was fitted to other weights ({found.get('fitted_on', '?')}, {found['model_hash']}; here {model_hash}); move it away, "
-            "and fit it again"
+            f"{path} was fitted to other weights ({found.get('fitted_on', '?')}, {found['model_hash']}; these are "
+            f"{model_hash}); move it away and fit it again"
         )
     return found
 
 
 def read_state(path: Path, content_hash: str) -> dict[str, StoredTensor]:
-    """The tensors of a file of weights by their names; those of a `.bin` through a copy in the cache, made once by torch."""
+    """The tensors of a weight file by name. A `.bin` file is converted once, by torch, into the cache."""
     if path.suffix == ".safetensors":
         return read_safetensors(path)
     converted = default_cache_dir() / "weights" / f"{content_hash[:16]}.safetensors"
@@ -227,82 +238,81 @@ def read_state(path: Path, content_hash: str) -> dict[str, StoredTensor]:
     return read_safetensors(converted)
 
 
-def _convert(path: Path, converted: Path) -> None:
-    """Writes the tensors that torch finds in a file, and lets it load nothing else."""
+def _convert(path: Path, converted_path: Path) -> None:
+    """Write the tensors of a torch file as safetensors. Torch may load nothing but tensors from it."""
     try:
         import torch
     except ImportError:
         raise ValueError(
-            f"{path} can only be read with torch: pip install 'linnaea[torch]', or get the checkpoint's {WEIGHTS[0]}"
+            f"{path} needs torch: pip install 'linnaea[torch]', or get the checkpoint's {WEIGHTS[0]}"
         ) from None
     try:
         try:
             state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except RuntimeError:  # files of torch before 1.6 cannot be mapped
+        except RuntimeError:  # files of torch before 1.6 cannot be memory-mapped
             state = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError, AttributeError, KeyError) as error:
-        # torch's own words recommend a switch that lets a file run programs
+        # do not show torch's message: it recommends an option that lets the file run code
         raise ValueError(
-            f"{path} holds no plain weights ({type(error).__name__}: it is damaged, or has programs in it); nothing else is loaded: "
-            f"get it again, or the checkpoint's {WEIGHTS[0]}"
+            f"{path} is damaged or contains code ({type(error).__name__}), and only plain weights are loaded; get it "
+            f"again, or get the checkpoint's {WEIGHTS[0]}"
         ) from None
     state = state.get("state_dict", state) if isinstance(state, dict) else {}
     tensors = {name: value.detach().contiguous() for name, value in state.items() if isinstance(value, torch.Tensor)}
     half = frozenset(name for name, value in tensors.items() if value.dtype == torch.bfloat16)
     arrays = {name: (value.view(torch.uint16) if name in half else value).numpy() for name, value in tensors.items()}
-    with atomic_path(converted) as temporary:
+    with atomic_path(converted_path) as temporary:
         write_safetensors(temporary, arrays, half)
 
 
-def _without_prefix(stored: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
-    """The tensors without the `module.` that training on several machines puts before each name."""
+def _strip_prefix(stored: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
+    """The tensors by name, without the prefix `module.` that distributed training adds."""
     prefixed = all(name.startswith("module.") for name in stored)
     return {name.removeprefix("module.") if prefixed else name: value for name, value in stored.items()}
 
 
-def _towers(
+def _split_weights(
     path: Path, stored: Mapping[str, StoredTensor], config: CheckpointConfig, second: bool
 ) -> tuple[dict[str, StoredTensor], dict[str, StoredTensor]]:
-    """The weights of the image tower and of the text tower under our names."""
+    """The weights of the image encoder and of the text encoder under Linnaea's names."""
     if "logit_bias" in stored:
         raise ValueError(f"{path} has a logit_bias: SigLIP's towers are not supported, CLIP's are")
-    projection = _projector(path, stored, second)
+    projection = _find_projector(path, stored, second)
     text_prefix = "text." if "text.token_embedding.weight" in stored else ""
     names = {
         "vision": {name: f"visual.{theirs}" for name, theirs in VISION_NAMES.items()} | {"projection": projection},
         "text": {name: f"{text_prefix}{theirs}" for name, theirs in TEXT_NAMES.items()},
     }
     layers = {"vision": ("visual.", config.vision.n_layers), "text": (text_prefix, config.text.n_layers)}
-    for tower, (prefix, n_layers) in layers.items():
+    for encoder, (prefix, n_layers) in layers.items():
         for layer in range(n_layers):
             block = f"{prefix}transformer.resblocks.{layer}"
-            names[tower] |= {f"block{layer}.{name}": f"{block}.{theirs}" for name, theirs in BLOCK_NAMES.items()}
-    used = {theirs for tower in names.values() for theirs in tower.values()}
+            names[encoder] |= {f"block{layer}.{name}": f"{block}.{theirs}" for name, theirs in BLOCK_NAMES.items()}
+    used = {theirs for own in names.values() for theirs in own.values()}
     if missing := sorted((used | {"logit_scale"}) - stored.keys()):
-        raise ValueError(
-            f"{path} lacks {len(missing)} weights that {OPEN_CLIP_CONFIG} asks for, {missing[0]} among them"
-        )
+        raise ValueError(f"{path} lacks {len(missing)} weights that {OPEN_CLIP_CONFIG} needs, for example {missing[0]}")
     if unknown := sorted(stored.keys() - used - NO_WEIGHTS):
         raise ValueError(
-            f"{path} has {len(unknown)} weights that {OPEN_CLIP_CONFIG} does not speak of, {unknown[0]} among them; vectors made without "
-            "them would be wrong"
+            f"{path} has {len(unknown)} weights that {OPEN_CLIP_CONFIG} does not describe, for example {unknown[0]}; "
+            "vectors without them would be wrong"
         )
-    vision, text = ({name: stored[theirs] for name, theirs in names[tower].items()} for tower in ("vision", "text"))
+    vision, text = ({name: stored[theirs] for name, theirs in names[encoder].items()} for encoder in ("vision", "text"))
     return vision, text
 
 
-def _projector(path: Path, stored: Mapping[str, StoredTensor], second: bool) -> str:
-    """The name of the image projector that is asked for."""
+def _find_projector(path: Path, stored: Mapping[str, StoredTensor], second: bool) -> str:
+    """The name of the first or second image projector."""
     if not second:
         return "visual.proj"
     found = [name for name in SECOND_PROJECTORS if name in stored]
     if not found:
-        raise ValueError(f"{path} has one image projector only; leave #second out")
+        raise ValueError(f"{path} has only one image projector; omit #second")
     return found[0]
 
 
 def _check_vocabulary(path: Path, config: CheckpointConfig) -> None:
     if config.text.n_tokens != N_CLIP_TOKENS:
         raise ValueError(
-            f"{path}: model_cfg.text_cfg.vocab_size = {config.text.n_tokens} is not supported; CLIP's vocabulary has {N_CLIP_TOKENS}"
+            f"{path}: model_cfg.text_cfg.vocab_size = {config.text.n_tokens} is not supported; CLIP's vocabulary has "
+            f"{N_CLIP_TOKENS} tokens"
         )

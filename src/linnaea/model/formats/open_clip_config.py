@@ -1,7 +1,7 @@
-"""`open_clip_config.json`: the towers, the preprocessing and the tokenizer of a checkpoint, or what of it is not supported.
+"""Reads `open_clip_config.json`: the encoders, the preprocessing and the tokenizer of a checkpoint.
 
-Defaults are open_clip's own, where it loads a folder or a repository: OpenAI's mean and standard deviation, bicubic, the short
-side brought to the size.
+Settings that are not supported are errors. Defaults are those of open_clip when it loads a folder or a repository:
+OpenAI's mean and standard deviation, bicubic, the short side scaled to the size.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 N_CLIP_TOKENS = 49408
 
-# What decides about a tower that is supported, and open_clip's defaults.
+# Settings of the supported encoders, with open_clip's defaults.
 VISION = {"layers": 12, "width": 768, "head_width": 64, "mlp_ratio": 4.0, "patch_size": 16, "image_size": 224}
 TEXT = {"layers": 12, "width": 512, "heads": 8, "mlp_ratio": 4.0, "context_length": 77, "vocab_size": N_CLIP_TOKENS}
-# Settings that are supported at these values alone.
+# Settings that are supported only with these values.
 BLOCK_ONLY = {
     "ls_init_value": (None,),
     "act_kwargs": (None, {}),
@@ -60,8 +60,8 @@ TEXT_ONLY = BLOCK_ONLY | {
     "proj_bias": (False,),
 }
 MODEL_ONLY = {"multimodal_cfg": (None,), "audio_cfg": (None,), "init_logit_bias": (None,)}
-# Settings that change no vector of a tower as above: of training, of parts that are absent, or (the place of the last norm, the
-# kind of fixed positions) without effect where the class token is read and positions are stored.
+# Settings that do not change the vectors of the encoders above. They concern training, absent parts, or (the position
+# of the last norm, the kind of fixed positions) have no effect with a class token and stored positions.
 WITHOUT_EFFECT = (
     "patch_dropout",
     "output_tokens",
@@ -103,7 +103,7 @@ WITHOUT_EFFECT = (
     "timm_drop_path",
     "timm_model_kwargs",
 )
-# What must be a whole number, and what a number, each above 0.
+# Settings that must be whole numbers, and numbers, above 0.
 WHOLE = ("layers", "width", "head_width", "heads", "context_length", "vocab_size", "embed_dim")
 NUMBERS = ("mlp_ratio",)
 MODEL_KEYS = (
@@ -119,18 +119,18 @@ MODEL_KEYS = (
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointConfig:
-    """What a checkpoint's config says."""
+    """The content of a checkpoint's config."""
 
     vision: VisionConfig
-    "the image tower"
+    "the image encoder"
     text: TextConfig
-    "the text tower"
+    "the text encoder"
     preprocess: Preprocess
-    "how a photograph becomes its pixels"
+    "from a photograph to the input of the image encoder"
 
 
 def read_config(path: Path) -> CheckpointConfig:
-    """The config of a checkpoint. Raises ValueError naming the key that is missing or whose value is wrong or not supported."""
+    """The config of a checkpoint. Raises ValueError that names the missing, wrong or unsupported key."""
     try:
         whole = json.loads(Path(path).read_text(encoding="utf-8"))
         model = whole["model_cfg"]
@@ -138,39 +138,39 @@ def read_config(path: Path) -> CheckpointConfig:
         preprocess = whole.get("preprocess_cfg") or {}
     except (KeyError, TypeError):
         raise ValueError(
-            f"{path} has no model_cfg with embed_dim, vision_cfg and text_cfg; it is no open_clip checkpoint"
+            f"{path} is not an open_clip config: it has no model_cfg with embed_dim, vision_cfg and text_cfg"
         ) from None
     except ValueError as error:
-        raise ValueError(f"{path} is no JSON ({error}); get it again") from None
+        raise ValueError(f"{path} cannot be read as JSON ({error}); download it again") from None
     for key, value in {
         "model_cfg.vision_cfg": vision,
         "model_cfg.text_cfg": text,
         "preprocess_cfg": preprocess,
     }.items():
         if not isinstance(value, dict):
-            raise _wrong(path, key, value, "an object with settings")
-    _check(path, "model_cfg", model, MODEL_ONLY, MODEL_KEYS)
-    _check(path, "model_cfg.vision_cfg", vision, VISION_ONLY, (*WITHOUT_EFFECT, *VISION))
-    _check(path, "model_cfg.text_cfg", text, TEXT_ONLY, (*WITHOUT_EFFECT, *TEXT))
+            raise _explain_wrong(path, key, value, "an object with settings")
+    _check_settings(path, "model_cfg", model, MODEL_ONLY, MODEL_KEYS)
+    _check_settings(path, "model_cfg.vision_cfg", vision, VISION_ONLY, (*WITHOUT_EFFECT, *VISION))
+    _check_settings(path, "model_cfg.text_cfg", text, TEXT_ONLY, (*WITHOUT_EFFECT, *TEXT))
     v, t = VISION | vision, TEXT | text
-    if isinstance(v["layers"], list):  # a ResNet's stages
-        raise _unsupported(path, "model_cfg.vision_cfg.layers", v["layers"])
+    if isinstance(v["layers"], list):  # the stages of a ResNet
+        raise _explain_unsupported(path, "model_cfg.vision_cfg.layers", v["layers"])
     _check_numbers(path, "model_cfg", {"embed_dim": dim})
     _check_numbers(path, "model_cfg.vision_cfg", v)
     _check_numbers(path, "model_cfg.text_cfg", t)
     n_heads = max(1, v["width"] // v["head_width"])
     for key, width, heads in (("vision_cfg", v["width"], n_heads), ("text_cfg", t["width"], t["heads"])):
         if width % heads:
-            raise _wrong(path, f"model_cfg.{key}.width", width, f"a multiple of its {heads} heads")
+            raise _explain_wrong(path, f"model_cfg.{key}.width", width, f"a multiple of its {heads} heads")
     if (quick := model.get("quick_gelu")) not in (None, False, True):
-        raise _wrong(path, "model_cfg.quick_gelu", quick, "true or false")
+        raise _explain_wrong(path, "model_cfg.quick_gelu", quick, "true or false")
     activation = "quick_gelu" if quick else "gelu"
-    size = _square(path, "model_cfg.vision_cfg.image_size", v["image_size"])
-    preprocess = _preprocess(path, preprocess, size)
+    size = _read_side(path, "model_cfg.vision_cfg.image_size", v["image_size"])
+    preprocess = _read_preprocess(path, preprocess, size)
     return CheckpointConfig(
         vision=VisionConfig(
             size=size,
-            patch=_square(path, "model_cfg.vision_cfg.patch_size", v["patch_size"]),
+            patch=_read_side(path, "model_cfg.vision_cfg.patch_size", v["patch_size"]),
             width=v["width"],
             n_layers=v["layers"],
             n_heads=n_heads,
@@ -194,79 +194,81 @@ def read_config(path: Path) -> CheckpointConfig:
     )
 
 
-def _check(path: Path, where: str, found: Mapping, only: Mapping[str, tuple], known: tuple[str, ...]) -> None:
-    """Raises ValueError for the first setting that is unknown or has a value that is not supported."""
+def _check_settings(path: Path, where: str, found: Mapping, only: Mapping[str, tuple], known: tuple[str, ...]) -> None:
+    """Raise ValueError for the first setting that is unknown or has an unsupported value."""
     for key, value in found.items():
         if key in only:
             if value not in only[key]:
-                raise _unsupported(path, f"{where}.{key}", value)
+                raise _explain_unsupported(path, f"{where}.{key}", value)
         elif key not in known:
-            raise _unsupported(path, f"{where}.{key}", value)
+            raise _explain_unsupported(path, f"{where}.{key}", value)
 
 
 def _check_numbers(path: Path, where: str, found: Mapping) -> None:
-    """Raises ValueError for the first setting that must be a number and is none, or not above 0."""
+    """Raise ValueError for the first setting that must be a number above 0 and is not."""
     for key, value in found.items():
         if key in WHOLE and not _is_whole(value):
-            raise _wrong(path, f"{where}.{key}", value, "a whole number above 0")
-        if key in NUMBERS and not (_is_whole(value) or isinstance(value, float) and 0 < value < math.inf):
-            raise _wrong(path, f"{where}.{key}", value, "a number above 0")
+            raise _explain_wrong(path, f"{where}.{key}", value, "a whole number above 0")
+        if key in NUMBERS and not (_is_whole(value) or (isinstance(value, float) and 0 < value < math.inf)):
+            raise _explain_wrong(path, f"{where}.{key}", value, "a number above 0")
 
 
 def _is_whole(value) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
-def _unsupported(path: Path, key: str, value) -> ValueError:
+def _explain_unsupported(path: Path, key: str, value) -> ValueError:
     return ValueError(
-        f"{path}: {key} = {_shown(value)} is not supported; CLIP's own towers are (a vision transformer read at its class token, "
-        "a causal text transformer with CLIP's vocabulary), as in ViT-B-16, ViT-L-14 and ViT-H-14"
+        f"{path}: {key} = {_shorten(value)} is not supported; supported are CLIP's encoders, a vision transformer with "
+        "a class token and a causal text transformer with CLIP's vocabulary, as in ViT-B-16, ViT-L-14 and ViT-H-14"
     )
 
 
-def _wrong(path: Path, key: str, value, wanted: str) -> ValueError:
-    return ValueError(f"{path}: {key} = {_shown(value)} is not {wanted}; get the file again")
+def _explain_wrong(path: Path, key: str, value, wanted: str) -> ValueError:
+    return ValueError(f"{path}: {key} = {_shorten(value)} must be {wanted}; download the file again")
 
 
-def _shown(value) -> str:
+def _shorten(value) -> str:
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _square(path: Path, key: str, value) -> int:
+def _read_side(path: Path, key: str, value) -> int:
     sides = value if isinstance(value, list) else [value]
     if not sides or not all(map(_is_whole, sides)):
-        raise _wrong(path, key, value, "a side in pixels, or two")
+        raise _explain_wrong(path, key, value, "a side in pixels, or two")
     if len(set(sides)) != 1:
-        raise _unsupported(path, key, value)
+        raise _explain_unsupported(path, key, value)
     return sides[0]
 
 
-def _preprocess(path: Path, given: Mapping, size: int) -> Preprocess:
-    """What the checkpoint says of its pixels, and open_clip's defaults where it says nothing."""
+def _read_preprocess(path: Path, given: Mapping, size: int) -> Preprocess:
+    """The preprocessing of the checkpoint, with open_clip's defaults for missing settings."""
     if given.get("mode", "RGB") != "RGB":
-        raise _unsupported(path, "preprocess_cfg.mode", given["mode"])
+        raise _explain_unsupported(path, "preprocess_cfg.mode", given["mode"])
     resize = given.get("resize_mode") or "shortest"
     if resize == "longest" and given.get("fill_color"):
-        raise _unsupported(path, "preprocess_cfg.fill_color", given["fill_color"])
+        raise _explain_unsupported(path, "preprocess_cfg.fill_color", given["fill_color"])
     interpolation = given.get("interpolation") or "bicubic"
     try:
         return Preprocess(
             size=size,
             resize=resize,
-            # open_clip draws one of the two in training and takes this one afterwards
+            # "random" is for training; afterwards open_clip uses bicubic
             interpolation="bicubic" if interpolation == "random" else interpolation,
-            mean=_three(given.get("mean") or OPENAI_MEAN),
-            std=_three(given.get("std") or OPENAI_STD, above=0),
+            mean=_read_channels(given.get("mean") or OPENAI_MEAN),
+            std=_read_channels(given.get("std") or OPENAI_STD, above=0),
         )
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: preprocess_cfg: {error}") from None
 
 
-def _three(value, above: float = -math.inf) -> tuple[float, float, float]:
+def _read_channels(value, above: float = -math.inf) -> tuple[float, float, float]:
     values = tuple(value) if isinstance(value, list | tuple) else (value,) * 3
     if len(values) != 3:
-        raise ValueError(f"{len(values)} channels are given; red, green and blue are read")
+        raise ValueError(f"{len(values)} values instead of one each for red, green and blue")
     if not all(isinstance(x, int | float) and above < x < math.inf for x in values):
-        raise ValueError(f"{_shown(value)} is no mean or standard deviation of a channel; get the file again")
+        raise ValueError(
+            f"{_shorten(value)} must be the means or standard deviations of the channels; download the file again"
+        )
     return tuple(map(float, values))

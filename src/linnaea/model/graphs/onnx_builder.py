@@ -1,4 +1,4 @@
-"""An ONNX graph under construction: what the image tower and the text tower are made of, with numpy and onnx alone.
+"""Builds the ONNX graphs of the image encoder and the text encoder, with numpy and onnx only.
 
 Shape suffixes: b rows (images or texts), t tokens, s tokens that are attended to, h heads, e head width, w width.
 """
@@ -18,11 +18,11 @@ ONNX_TYPES = {"float32": 1, "float16": 10, "bfloat16": 16}
 
 
 class Graph:
-    """Nodes and initializers; every method returns the name of its output.
+    """An ONNX graph under construction. Methods that add nodes return the name of the output.
 
-    `weights` maps names to arrays, which are written into the graph (as float16 with `half`), or to tensors on disk, which
-    the graph then refers to by file, offset and length. `rows_out` says that matrices are [out, in], as torch keeps them.
-    `fused` allows operators of onnxruntime's own, which are faster there and unknown to some other runtimes.
+    `weights` maps names to arrays, which are written into the graph (as float16 with `half`), or to tensors on disk,
+    which the graph refers to by file, offset and length. With `rows_out`, matrices are [out, in], as in torch. `fused`
+    allows onnxruntime's own operators, which are faster there and unknown to some other runtimes.
     """
 
     def __init__(self, weights: Weights, *, half: bool = False, rows_out: bool = False, fused: bool = False):
@@ -36,10 +36,11 @@ class Graph:
         self._made: dict[tuple, str] = {}
 
     def array(self, name: str) -> np.ndarray:
-        """A weight's numbers, float32."""
+        """The values of a weight, float32."""
         return np.asarray(as_array(self.weights[name]), np.float32)
 
     def op(self, kind: str, *inputs: str, output: str = "", domain: str = "", **attributes) -> str:
+        """Add a node of any kind; returns the name of its output."""
         self._count += 1
         output = output or f"{kind.lower()}{self._count}"
         self.nodes.append(self._helper.make_node(kind, list(inputs), [output], domain=domain, **attributes))
@@ -53,6 +54,7 @@ class Graph:
         return outputs
 
     def constant(self, value, dtype=np.int64) -> str:
+        """A constant. Equal constants are added once."""
         array = np.asarray(value, dtype)
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._made:
@@ -61,23 +63,24 @@ class Graph:
         return self._made[key]
 
     def initializer(self, name: str, array: np.ndarray) -> str:
+        """An array in the graph."""
         self.initializers.append(self._from_array(np.asarray(array, order="C"), name))
         return name
 
     def weight(self, name: str) -> str:
         """A weight as float32."""
         if name not in self._made:
-            stored = self._stored(name)
+            stored = self._add_stored(name)
             self._made[name] = stored if stored == name else self.op("Cast", stored, output=name, to=1)
         return self._made[name]
 
     def rows(self, name: str, indices: str) -> str:
-        """Rows of a table as float32; only the rows asked for are widened."""
-        rows = self.op("Gather", self._stored(name), indices, axis=0)
-        return rows if self._stored(name) == name else self.op("Cast", rows, to=1)
+        """Rows of a table as float32. Only these rows are converted to float32."""
+        rows = self.op("Gather", self._add_stored(name), indices, axis=0)
+        return rows if self._add_stored(name) == name else self.op("Cast", rows, to=1)
 
-    def _stored(self, name: str) -> str:
-        """The initializer of a weight as it is kept: `name` where that is float32, else another name."""
+    def _add_stored(self, name: str) -> str:
+        """The initializer of a weight in its stored type: `name` for float32, else another name."""
         value = self.weights[name]
         narrow = value.dtype != "float32" if isinstance(value, StoredTensor) else self.half
         stored = f"{name}.stored" if narrow else name
@@ -85,7 +88,7 @@ class Graph:
             return stored
         self._made[stored] = stored
         if isinstance(value, StoredTensor):
-            self.initializers.append(_reference(stored, value))
+            self.initializers.append(_make_reference(stored, value))
         else:
             self.initializer(stored, np.asarray(value).astype(np.float16 if narrow else np.float32))
         return stored
@@ -99,10 +102,11 @@ class Graph:
         return self.op("MatMul", x, self.op("Transpose", self.weight(name), perm=[1, 0]))
 
     def linear(self, x: str, name: str) -> str:
-        """`x` [..., in] times the matrix `name`.weight plus `name`.bias. Every large product of a tower comes from here."""
+        """`x` [..., in] times the matrix `name`.weight, plus `name`.bias. All large products go through this method."""
         return self.op("Add", self.matmul(x, f"{name}.weight", rows_out=self.rows_out), self.weight(f"{name}.bias"))
 
     def norm(self, x: str, name: str) -> str:
+        """Layer norm over the last axis."""
         return self.op(
             "LayerNormalization",
             x,
@@ -113,7 +117,7 @@ class Graph:
         )
 
     def activation(self, x: str, kind: str) -> str:
-        """`gelu` x·Φ(x) by the error function, or `quick_gelu` x·σ(1.702x), the form of OpenAI's own towers."""
+        """`gelu` x·Φ(x), with the error function, or `quick_gelu` x·σ(1.702x), as in OpenAI's models."""
         if kind == "quick_gelu":
             return self.op("Mul", x, self.op("Sigmoid", self.op("Mul", x, self.constant(1.702, np.float32))))
         if kind != "gelu":
@@ -124,11 +128,14 @@ class Graph:
 
     def heads(self, x: str, n_heads: int, width: int) -> str:
         """[b, t, w] as [b, h, t, e]."""
-        apart = self.op("Reshape", x, self.constant([0, 0, n_heads, width // n_heads]))
-        return self.op("Transpose", apart, perm=[0, 2, 1, 3])
+        split = self.op("Reshape", x, self.constant([0, 0, n_heads, width // n_heads]))
+        return self.op("Transpose", split, perm=[0, 2, 1, 3])
 
     def attend(self, q: str, keys: str, values: str, width: int, head_width: int, mask: str = "") -> str:
-        """Attention of `q` [b, h, t, e] over `keys` and `values` [b, h, s, e], as [b, t, w]; `mask` is added to the scores."""
+        """Attention of `q` [b, h, t, e] over `keys` and `values` [b, h, s, e], as [b, t, w].
+
+        `mask` is added to the scores.
+        """
         q = self.op("Mul", q, self.constant(head_width**-0.5, np.float32))
         scores = self.op("MatMul", q, self.op("Transpose", keys, perm=[0, 1, 3, 2]))
         if mask:
@@ -144,7 +151,7 @@ class Graph:
         return self.attend(q, k, v, width, width // n_heads)
 
     def feed_forward(self, x: str, block: str, activation: str) -> str:
-        """The residual stream after a block's second half: norm, up, activation, down."""
+        """The residual stream after the second half of a block: norm, up, activation, down."""
         hidden = self.activation(self.linear(self.norm(x, f"{block}.norm2"), f"{block}.up"), activation)
         return self.op("Add", x, self.linear(hidden, f"{block}.down"))
 
@@ -157,43 +164,43 @@ class Graph:
         return self._helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
 
 
-def _reference(name: str, tensor: StoredTensor):
-    """An initializer whose numbers stay in their file, which the runtime finds by its name in the graph's folder."""
+def _make_reference(name: str, tensor: StoredTensor):
+    """An initializer whose values stay in their file. The runtime looks for the file in the folder of the graph."""
     from onnx import TensorProto
 
     proto = TensorProto(name=name, data_type=ONNX_TYPES[tensor.dtype], dims=tensor.shape)
     proto.data_location = TensorProto.EXTERNAL
-    place = {"location": tensor.path.name, "offset": tensor.offset, "length": tensor.n_bytes}
-    for key, value in place.items():
+    location = {"location": tensor.path.name, "offset": tensor.offset, "length": tensor.n_bytes}
+    for key, value in location.items():
         entry = proto.external_data.add()
         entry.key, entry.value = key, str(value)
     return proto
 
 
-def check_shapes(weights: Weights, expected: dict[str, tuple[int, ...]], tower: str) -> None:
-    """Raises ValueError, naming them, for weights that are missing or have other shapes than the config says."""
+def check_shapes(weights: Weights, expected: dict[str, tuple[int, ...]], encoder: str) -> None:
+    """Raise ValueError that names the weights that are missing or do not have the shape of the config."""
     if missing := [name for name in expected if name not in weights]:
-        raise ValueError(f"the {tower} lacks weights that its config asks for: {', '.join(missing[:5])}")
+        raise ValueError(f"the {encoder} lacks weights that its config needs: {', '.join(missing[:5])}")
     wrong = {
         name: tuple(weights[name].shape) for name, shape in expected.items() if tuple(weights[name].shape) != shape
     }
     if wrong:
-        told = ", ".join(f"{name} {shape} instead of {expected[name]}" for name, shape in list(wrong.items())[:5])
-        raise ValueError(f"{tower} weights with other shapes than the config says: {told}")
+        shapes = ", ".join(f"{name} {shape} instead of {expected[name]}" for name, shape in list(wrong.items())[:5])
+        raise ValueError(f"{encoder} weights do not have the shapes of the config: {shapes}")
 
 
 def transformer_weights(n_layers: int, width: int, hidden: int, *, rows_out: bool) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the weights of a tower's blocks."""
+    """Names and shapes of the weights of an encoder's blocks."""
 
-    def matrix(n_in: int, n_out: int) -> tuple[int, int]:
+    def order(n_in: int, n_out: int) -> tuple[int, int]:
         return (n_out, n_in) if rows_out else (n_in, n_out)
 
     shapes: dict[str, tuple[int, ...]] = {}
     for layer in range(n_layers):
         block = f"block{layer}"
         shapes |= {f"{block}.{norm}.{part}": (width,) for norm in ("norm1", "norm2") for part in ("weight", "bias")}
-        shapes |= {f"{block}.qkv.weight": matrix(width, 3 * width), f"{block}.qkv.bias": (3 * width,)}
-        shapes |= {f"{block}.out.weight": matrix(width, width), f"{block}.out.bias": (width,)}
-        shapes |= {f"{block}.up.weight": matrix(width, hidden), f"{block}.up.bias": (hidden,)}
-        shapes |= {f"{block}.down.weight": matrix(hidden, width), f"{block}.down.bias": (width,)}
+        shapes |= {f"{block}.qkv.weight": order(width, 3 * width), f"{block}.qkv.bias": (3 * width,)}
+        shapes |= {f"{block}.out.weight": order(width, width), f"{block}.out.bias": (width,)}
+        shapes |= {f"{block}.up.weight": order(width, hidden), f"{block}.up.bias": (hidden,)}
+        shapes |= {f"{block}.down.weight": order(hidden, width), f"{block}.down.bias": (width,)}
     return shapes

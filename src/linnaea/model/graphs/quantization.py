@@ -1,8 +1,8 @@
-"""Transformer towers in 8 bits, made with numpy: weights per output channel, activations per tensor.
+"""8-bit transformers, made with numpy: weights are quantized per output channel, activations per tensor.
 
-Statistics of a pass over photographs decide how: SmoothQuant (Xiao et al. 2022, arXiv 2211.10438) moves what is large in single
-channels of a layer's input into its weights, through the norm before it, and a layer whose inputs 8 bits cannot hold even so
-stays in floating point. The ranges of the inputs are then fixed (OpenVINO) or measured anew for each image (onnxruntime).
+The parameters come from statistics of photographs. SmoothQuant (Xiao et al. 2022, arXiv 2211.10438) moves large values
+in single input channels of a layer into its weights, through the norm before it. A layer whose inputs still do not fit
+8 bits stays in floating point. The input ranges are fixed (OpenVINO) or measured for each image (onnxruntime).
 
 Shape suffixes: i a layer's inputs, o its outputs, b images, h w pixels, c channels, d vector dimensions.
 """
@@ -20,36 +20,36 @@ from linnaea.model.core.safetensors import Weights, as_array
 from linnaea.model.graphs.onnx_builder import MICROSOFT, Graph
 from linnaea.model.graphs.vision_transformer import VisionConfig, build_vision_graph
 
-# Part of the name of everything made here: another way to quantise is another tower.
+# Part of the cache key of every result: increase it when quantization changes.
 FORMAT = 1
 LEVELS = 256
-# Shares of a channel's size that may move from the activations into the weights; 0 leaves a layer as it is.
+# Exponents of SmoothQuant: the share of a channel's scale that moves from activations to weights. 0 changes nothing.
 SMOOTHING = (0.0, 0.25, 0.5, 0.75)
-# The norm whose gains a layer's smoothing goes into; other layers have none right before them.
+# Layer -> the norm right before it, which takes up its smoothing. Other layers have no such norm.
 NORM_BEFORE = {"qkv": "norm1", "up": "norm2"}
-# Expected noise of a quantised layer, as a share of its output's variance, beyond which it stays in floating point. Without
-# outliers it is .0002 to .003; with a few layers past .02 the vectors' centred cosine falls below .99.
+# A layer with more expected noise than this share of its output variance stays in floating point. Without outliers the
+# noise is 0.0002 to 0.003; with a few layers above 0.02, the centred cosine of the vectors falls below 0.99.
 MOST_NOISE = 0.005
-# More at once would only take more memory: what each layer saw is kept until the end of a pass.
+# Larger batches only need more memory: the inputs of all layers are kept until the end of a pass.
 OBSERVE_BATCH = 1
-# Bytes from which an array stands beside its graph, at places that can be mapped into memory.
+# Arrays of at least this many bytes are stored beside the graph, aligned so that they can be memory-mapped.
 LEAST_IN_FILE = 1024
 ALIGNMENT = 4096
 
 
 def quantize_rows(matrix_oi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """int8 [o, i] of -127..127 and the scale float32 [o] that multiplies each row."""
+    """A matrix as int8 [o, i] in -127..127 and the scale float32 [o] of each row."""
     scale_o = np.abs(matrix_oi).max(1) / 127
     scale_o = np.where(scale_o > 0, scale_o, 1).astype(np.float32)
     return np.rint(matrix_oi / scale_o[:, None]).astype(np.int8), scale_o
 
 
-# --- What comes into the layers
+# --- Statistics of the inputs
 
 
 @dataclass(frozen=True, kw_only=True)
 class InputStatistics:
-    """What came into a linear layer, channel by channel: lowest, highest, mean and mean square, all [i]."""
+    """Statistics of the input channels of a linear layer: lowest, highest, mean and mean square, all [i]."""
 
     low_i: np.ndarray
     high_i: np.ndarray
@@ -58,7 +58,7 @@ class InputStatistics:
 
 
 class ProbeGraph(Graph):
-    """A graph that also gives the statistics of every linear layer's input, as outputs `<layer>.<statistic>`."""
+    """A graph with the input statistics of every linear layer as more outputs, `<layer>.<statistic>`."""
 
     STATISTICS = ("low", "high", "mean", "square")
 
@@ -67,6 +67,7 @@ class ProbeGraph(Graph):
         self.layers: list[str] = []
 
     def linear(self, x: str, name: str) -> str:
+        """The layer, with the statistics of its input as outputs of the graph."""
         self.layers.append(name)
         squared = self.op("Mul", x, x)
         for statistic, kind, source in zip(
@@ -76,6 +77,7 @@ class ProbeGraph(Graph):
         return super().linear(x, name)
 
     def model(self, name: str, inputs: list, outputs: list):
+        """The finished ONNX model, with the statistics among its outputs."""
         from onnx import TensorProto
         from onnx.helper import make_tensor_value_info
 
@@ -87,7 +89,7 @@ class ProbeGraph(Graph):
 def observe(
     run: Callable[[np.ndarray], Mapping[str, np.ndarray]], images_bhwc: np.ndarray
 ) -> dict[str, InputStatistics]:
-    """The statistics of every layer over the images. `run` gives all outputs of a ProbeGraph by name."""
+    """Layer -> input statistics over the images. `run` returns all outputs of a ProbeGraph by name."""
     total: dict[str, np.ndarray] = {}
     for start in range(0, len(images_bhwc), OBSERVE_BATCH):
         batch = images_bhwc[start : start + OBSERVE_BATCH]
@@ -110,14 +112,14 @@ def observe(
     }
 
 
-# --- What is made of them
+# --- Plans
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerPlan:
-    """How a layer is quantised: its inputs are divided by `smooth_i` and held between `low` and `high`.
+    """Quantization of a layer: inputs are divided by `smooth_i` and clipped to `low`..`high`.
 
-    `noise` is what that adds, as a share of the variance of the layer's output; `keep` leaves it in floating point.
+    `noise` is the expected noise as a share of the variance of the layer's output.
     """
 
     smooth_i: np.ndarray
@@ -127,14 +129,15 @@ class LayerPlan:
 
     @property
     def keep(self) -> bool:
+        """Whether the layer stays in floating point."""
         return not self.noise <= MOST_NOISE
 
 
 def plan_layer(matrix_oi: np.ndarray, seen: InputStatistics, *, smoothable: bool) -> LayerPlan:
-    """The plan with the least expected noise among the shares of `SMOOTHING`.
+    """The plan with the least expected noise among the exponents of `SMOOTHING`.
 
-    Rounding to a step Δ adds Δ²/12, independent of the rest: a rounded input is multiplied by its weights, a rounded weight
-    by its inputs. The variance of the output is taken as if the input's channels were independent.
+    Rounding to a step Δ adds independent noise of variance Δ²/12: a rounded input is multiplied by its weights, a
+    rounded weight by its inputs. The variance of the output is computed for independent input channels.
     """
     weight_square_i = np.square(matrix_oi, dtype=np.float64).sum(0)
     signal = float((np.maximum(seen.square_i - seen.mean_i**2, 0) * weight_square_i).sum())
@@ -144,7 +147,7 @@ def plan_layer(matrix_oi: np.ndarray, seen: InputStatistics, *, smoothable: bool
     for share in SMOOTHING if smoothable else SMOOTHING[:1]:
         smooth_i = input_i**share / weight_i ** (1 - share) if share else np.ones_like(input_i)
         smooth_i /= np.exp(np.log(smooth_i).mean())
-        low, high = representable(float((seen.low_i / smooth_i).min()), float((seen.high_i / smooth_i).max()))
+        low, high = round_range(float((seen.low_i / smooth_i).min()), float((seen.high_i / smooth_i).max()))
         step = (high - low) / (LEVELS - 1)
         step_o = np.abs(matrix_oi * smooth_i).max(1) / 127
         noise = step**2 / 12 * float((weight_square_i * smooth_i**2).sum())
@@ -157,8 +160,8 @@ def plan_layer(matrix_oi: np.ndarray, seen: InputStatistics, *, smoothable: bool
     return min(plans, key=lambda plan: plan.noise)
 
 
-def representable(low: float, high: float) -> tuple[float, float]:
-    """The range of 256 even steps nearest to low..high in which zero is one of them."""
+def round_range(low: float, high: float) -> tuple[float, float]:
+    """The range of 256 equal steps nearest to low..high that contains zero as a step."""
     low, high = min(low, 0.0), max(high, 0.0)
     step = (high - low) / (LEVELS - 1) or 1.0
     n_below = float(np.rint(-low / step))
@@ -178,7 +181,7 @@ def plan_layers(weights: Weights, seen: Mapping[str, InputStatistics]) -> dict[s
 
 
 def smooth_norms(weights: Weights, plans: Mapping[str, LayerPlan]) -> dict:
-    """The weights with the norms before smoothed layers divided by what their layers' matrices are to be multiplied by."""
+    """The weights with the norms before smoothed layers divided by the smoothing of those layers."""
     smoothed = dict(weights)
     for layer, plan in plans.items():
         block, _, part = layer.rpartition(".")
@@ -189,16 +192,20 @@ def smooth_norms(weights: Weights, plans: Mapping[str, LayerPlan]) -> dict:
     return smoothed
 
 
-# --- The tower for onnxruntime
+# --- The encoder for onnxruntime
 
 
 class DynamicGraph(Graph):
-    """A graph whose planned linear layers are onnxruntime's DynamicQuantizeMatMul. Large arrays go to the file `data` at once."""
+    """A graph with onnxruntime's DynamicQuantizeMatMul as linear layers, according to `plans`.
+
+    Large arrays are written to the file `data` immediately.
+    """
 
     plans: Mapping[str, LayerPlan] = {}
     data: BinaryIO
 
     def initializer(self, name: str, array: np.ndarray) -> str:
+        """An array in the graph, or in the file beside it if it is large."""
         if array.nbytes < LEAST_IN_FILE:
             return super().initializer(name, array)
         from onnx import TensorProto
@@ -207,14 +214,15 @@ class DynamicGraph(Graph):
         self.data.write(bytes(-self.data.tell() % ALIGNMENT))
         proto = TensorProto(name=name, data_type=np_dtype_to_tensor_dtype(array.dtype), dims=array.shape)
         proto.data_location = TensorProto.EXTERNAL
-        place = {"location": Path(self.data.name).name, "offset": self.data.tell(), "length": array.nbytes}
-        for key, value in place.items():
+        location = {"location": Path(self.data.name).name, "offset": self.data.tell(), "length": array.nbytes}
+        for key, value in location.items():
             proto.external_data.add(key=key, value=str(value))
         self.data.write(np.ascontiguousarray(array).data)
         self.initializers.append(proto)
         return name
 
     def linear(self, x: str, name: str) -> str:
+        """The layer in 8 bits, or in floating point if its plan says so."""
         if self.plans[name].keep:
             return super().linear(x, name)
         quantized_oi, scale_o = quantize_rows(self.array(f"{name}.weight") * self.plans[name].smooth_i)
@@ -227,7 +235,7 @@ class DynamicGraph(Graph):
 
 
 def build_dynamic_graph(weights: Weights, config: VisionConfig, plans: Mapping[str, LayerPlan], data: BinaryIO):
-    """The tower for onnxruntime with int8 weights, an ONNX model whose large arrays are written to the open file `data`."""
+    """The encoder with int8 weights as an ONNX model. Large arrays are written to the open file `data`."""
     smoothed = smooth_norms(weights, plans)
     quantized = {f"{layer}.weight" for layer, plan in plans.items() if not plan.keep}
     whole = {name: value if name in quantized else as_array(value) for name, value in smoothed.items()}

@@ -1,8 +1,8 @@
-"""A causal text tower as an ONNX graph with a key/value prefix, built from its weights with numpy and onnx alone.
+"""A causal text encoder as an ONNX graph with a key/value prefix, built from its weights with numpy and onnx only.
 
-The tower is causal and pools at the end-of-text token, so what a name shares with its relatives (kingdom … genus) can be
-computed once and handed in as keys and values; the result is exactly that of the whole text (Pope et al. 2022,
-arXiv 2211.05102, call it prefix caching). With an empty prefix the same graph embeds whole texts.
+The encoder is causal and pools at the end-of-text token. Names of relatives share a beginning (kingdom … genus), which
+can be computed once and passed in as keys and values. The result equals that of the whole text (prefix caching, Pope et
+al. 2022, arXiv 2211.05102). With an empty prefix, the same graph embeds whole texts.
 
 Shape suffixes: n texts, t new tokens, m prefixes, p prefix tokens, l layers, h heads, e head width, w width, d vector.
 """
@@ -23,12 +23,12 @@ OUTPUTS = ("vectors", "k", "v")
 
 @dataclass(frozen=True, kw_only=True)
 class TextConfig:
-    """The shape of a causal text tower."""
+    """The shape of a causal text encoder."""
 
     n_tokens: int = 8192
     "size of the token vocabulary"
     context: int = 64
-    "most tokens of a text, the end-of-text token included"
+    "most tokens of a text, end-of-text token included"
     width: int = 128
     "width of the residual stream"
     n_layers: int = 2
@@ -50,7 +50,10 @@ class TextConfig:
 
 
 def expected_weights(config: TextConfig, *, rows_out: bool = False) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the tower's weights. Matrices are [in, out]; with `rows_out` those of the blocks are [out, in]."""
+    """Names and shapes of the encoder's weights.
+
+    Matrices are [in, out]; with `rows_out`, those of the blocks are [out, in].
+    """
     w = config.width
     shapes = {"token": (config.n_tokens, w), "position": (config.context, w), "projection": (w, config.dim)}
     shapes |= {"final_norm.weight": (w,), "final_norm.bias": (w,)}
@@ -66,7 +69,7 @@ def _mask(g: Graph, context: int) -> tuple[str, str]:
     new = g.op("Range", g.constant(0), squeeze(n_new), g.constant(1))
     past = g.op("Range", g.constant(0), squeeze(n_past), g.constant(1))
     past_length = g.op("Unsqueeze", g.op("Gather", "prefix_length", "prefix_row", axis=0), one)
-    # padding may stand beyond the context; it is never read, but its position must exist
+    # padding may extend beyond the context; it is never read, but its position must exist
     positions = g.op("Min", g.op("Add", past_length, g.op("Unsqueeze", new, zero)), g.constant([context - 1]))
     causal = g.op("LessOrEqual", g.op("Unsqueeze", new, zero), g.op("Unsqueeze", new, one))
     in_prefix = g.op("Less", g.op("Unsqueeze", past, zero), past_length)
@@ -85,10 +88,10 @@ def _mask(g: Graph, context: int) -> tuple[str, str]:
 
 
 def _block(g: Graph, x: str, layer: int, mask: str, config: TextConfig, last: str = "") -> tuple[str, str, str]:
-    """One pre-norm transformer block; returns the residual stream and this layer's new keys and values [n, h, t, e].
+    """One pre-norm transformer block; returns the residual stream and the layer's new keys and values [n, h, t, e].
 
-    With `last` [n, 1], the positions that are read in the end, the stream is [n, w] at those alone: nothing after the last
-    block's keys and values needs the others.
+    With `last` [n, 1], the positions of the end-of-text tokens, the stream is [n, w] at those positions only. Use it in
+    the last block, where the others are not needed.
     """
     name, heads, width = f"block{layer}", config.n_heads, config.width
     parts = g.split(g.linear(g.norm(x, f"{name}.norm1"), f"{name}.qkv"), 3)
@@ -123,13 +126,13 @@ def build_text_graph(
 ):
     """An ONNX model from `INPUTS` to `OUTPUTS`.
 
-    `tokens` int64 [n, t] end in the end-of-text token at `length - 1` where a vector is wanted; `prefix_row` int64 [n]
-    names each text's prefix among `prefix_k`, `prefix_v` float32 [l, m, h, p, e] with `prefix_length` int64 [m].
-    `vectors` float32 [n, d] are unit rows; `k`, `v` [l, n, h, t, e] are the new tokens' own. `half` keeps the weights as
-    float16 in the file; arithmetic is float32 either way. `rows_out` says that the blocks' matrices are [out, in],
-    `fused` allows onnxruntime's own operators; `make_graph` may be a Graph whose linear layers are made otherwise.
+    `tokens` int64 [n, t] have the end-of-text token at `length - 1`, if a vector is wanted. `prefix_row` int64 [n] is
+    the index of each text's prefix in `prefix_k`, `prefix_v` float32 [l, m, h, p, e] with `prefix_length` int64 [m].
+    `vectors` float32 [n, d] are unit rows; `k`, `v` [l, n, h, t, e] belong to the new tokens. `half` stores the weights
+    as float16; arithmetic is float32 in any case. With `rows_out`, the matrices of the blocks are [out, in]. `fused`
+    allows onnxruntime's own operators. `make_graph` may be a Graph with other linear layers.
     """
-    check_shapes(weights, expected_weights(config, rows_out=rows_out), "text tower")
+    check_shapes(weights, expected_weights(config, rows_out=rows_out), "text encoder")
     g = make_graph(weights, half=half, rows_out=rows_out, fused=fused)
     mask, positions = _mask(g, config.context)
     x = g.op("Add", g.rows("token", "tokens"), g.rows("position", positions))
@@ -143,11 +146,11 @@ def build_text_graph(
     g.op("LpNormalization", projected, output="vectors", axis=-1, p=2)
     for name, parts in (("k", keys), ("v", values)):
         g.op("Concat", *parts, output=name, axis=0)
-    return g.model("text_tower", *_signature(config))
+    return g.model("text_tower", *_make_signature(config))
 
 
-def _signature(config: TextConfig) -> tuple[list, list]:
-    """The graph's inputs and outputs."""
+def _make_signature(config: TextConfig) -> tuple[list, list]:
+    """The inputs and outputs of the graph."""
     from onnx import TensorProto
     from onnx.helper import make_tensor_value_info as info
 

@@ -1,7 +1,7 @@
-"""A causal text tower as an ONNX graph over packed tries of tokens, without keys and values in or out.
+"""A causal text encoder as an ONNX graph over packed tries of tokens, without keys and values in or out.
 
-A row of tokens holds many texts, each of their distinct beginnings once, in depth-first order: `linnaea.model.runtimes.token_trie` packs
-them. A single text is a trie without branches.
+A row of tokens holds many texts. Each distinct beginning occurs once, in depth-first order;
+`linnaea.model.runtimes.token_trie` packs the rows. A single text is a trie without branches.
 
 Shape suffixes: n rows, t tokens of a row, e texts that end in a row, h heads, w width, d vector.
 """
@@ -18,7 +18,7 @@ INPUTS = ("tokens", "depth", "end", "read")
 
 
 def _mask(g: Graph) -> str:
-    """Additive attention mask [n, 1, t, t]: from a token to itself and to those above it in the trie."""
+    """Additive attention mask [n, 1, t, t]: a token attends to itself and to its ancestors in the trie."""
     one = g.constant([1])
     n_tokens = g.op("Squeeze", g.op("Slice", g.op("Shape", "tokens"), one, g.constant([2]), g.constant([0])))
     index = g.op("Range", g.constant(0), n_tokens, g.constant(1))
@@ -32,8 +32,8 @@ def _mask(g: Graph) -> str:
 def _block(g: Graph, x: str, layer: int, mask: str, config: TextConfig, read: str = "") -> str:
     """The residual stream after one pre-norm transformer block.
 
-    With `read` [n, e, 1], the tokens that are read in the end, the stream is [n, e, w] at those alone: nothing after the last
-    block's keys and values needs the others.
+    With `read` [n, e, 1], the positions of the end-of-text tokens, the stream is [n, e, w] at those positions only. Use
+    it in the last block, where the others are not needed.
     """
     name, heads, width = f"block{layer}", config.n_heads, config.width
     q, k, v = g.split(g.linear(g.norm(x, f"{name}.norm1"), f"{name}.qkv"), 3)
@@ -53,12 +53,12 @@ def build_trie_graph(
 ):
     """An ONNX model from `INPUTS` to `vectors`, unit rows float32 [n, e, d].
 
-    `tokens` int64 [n, t] are the nodes of a row's tries in depth-first order, `depth` [n, t] their positions in their texts,
-    `end` [n, t] the column where the descendants of each end (at least its own + 1); `read` [n, e] are the columns of the
-    end-of-text tokens. `half` keeps the weights as float16 in the file; arithmetic is float32 either way. `rows_out` says that
-    the blocks' matrices are [out, in]; `fused` allows onnxruntime's own operators.
+    `tokens` int64 [n, t] are the nodes of a row's tries in depth-first order. `depth` [n, t] is the position of each in
+    its text, `end` [n, t] the column after its last descendant (at least its own + 1). `read` [n, e] are the columns of
+    the end-of-text tokens. `half` stores the weights as float16; arithmetic is float32 in any case. With `rows_out`,
+    the matrices of the blocks are [out, in]. `fused` allows onnxruntime's own operators.
     """
-    check_shapes(weights, expected_weights(config, rows_out=rows_out), "text tower")
+    check_shapes(weights, expected_weights(config, rows_out=rows_out), "text encoder")
     g = Graph(weights, half=half, rows_out=rows_out, fused=fused)
     mask = _mask(g)
     x = g.op("Add", g.rows("token", "tokens"), g.rows("position", "depth"))
@@ -66,11 +66,11 @@ def build_trie_graph(
     for layer in range(config.n_layers):
         x = _block(g, x, layer, mask, config, read if layer == config.n_layers - 1 else "")
     g.op("LpNormalization", g.matmul(g.norm(x, "final_norm"), "projection"), output="vectors", axis=-1, p=2)
-    return g.model("trie_tower", *_signature(config))
+    return g.model("trie_tower", *_make_signature(config))
 
 
-def _signature(config: TextConfig) -> tuple[list, list]:
-    """The graph's inputs and outputs."""
+def _make_signature(config: TextConfig) -> tuple[list, list]:
+    """The inputs and outputs of the graph."""
     from onnx import TensorProto
     from onnx.helper import make_tensor_value_info as info
 

@@ -1,7 +1,7 @@
-"""CLIP's vision transformer as an ONNX graph, built from its weights with numpy and onnx alone.
+"""CLIP's vision transformer as an ONNX graph, built from its weights with numpy and onnx only.
 
-Dosovitskiy et al. 2021 (arXiv 2010.11929) in the form of Radford et al. 2021 (arXiv 2103.00020): a class token, a norm before the
-blocks, pre-norm blocks, and the class token's vector normed, projected and brought to unit length.
+Dosovitskiy et al. 2021 (arXiv 2010.11929) in the form of Radford et al. 2021 (arXiv 2103.00020): a class token, a norm
+before the blocks, pre-norm blocks; the final class token is normed, projected and scaled to unit length.
 
 Shape suffixes: b images, g patches along a side, t tokens (the class token and g·g patches), w width, d vector.
 """
@@ -20,7 +20,7 @@ CHANNELS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class VisionConfig:
-    """The shape of a vision transformer, and how its pixels are scaled."""
+    """The shape of a vision transformer, and the normalisation of its pixels."""
 
     size: int = 224
     "side of the image, in pixels"
@@ -53,12 +53,12 @@ class VisionConfig:
 
     @property
     def n_tokens(self) -> int:
-        """Tokens of an image, the class token included."""
+        """Number of tokens of an image, the class token included."""
         return (self.size // self.patch) ** 2 + 1
 
 
 def expected_weights(config: VisionConfig) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the tower's weights; the blocks' matrices are [out, in], the projection [in, out]."""
+    """Names and shapes of the encoder's weights. Matrices of the blocks are [out, in], the projection is [in, out]."""
     w = config.width
     shapes = {"patch": (w, CHANNELS, config.patch, config.patch), "class": (w,), "position": (config.n_tokens, w)}
     shapes |= {f"{norm}.{part}": (w,) for norm in ("first_norm", "final_norm") for part in ("weight", "bias")}
@@ -67,7 +67,7 @@ def expected_weights(config: VisionConfig) -> dict[str, tuple[int, ...]]:
 
 
 def fold_pixels(weights: Weights, config: VisionConfig) -> tuple[np.ndarray, np.ndarray]:
-    """The patch embedding of pixels of 0..255: a matrix [patch·patch·3, w] in the pixels' own order, and a bias [w]."""
+    """The patch embedding for pixels of 0..255: a matrix [patch·patch·3, w] in pixel order, and a bias [w]."""
     kernel = np.asarray(as_array(weights["patch"]), np.float64)
     mean, std = np.array(config.mean), np.array(config.std)
     bias = -(kernel.sum((2, 3)) * (mean / std)).sum(1)
@@ -76,7 +76,7 @@ def fold_pixels(weights: Weights, config: VisionConfig) -> tuple[np.ndarray, np.
 
 
 def _embed_patches(g: Graph, config: VisionConfig) -> str:
-    """Tokens [b, t, w] of `images`, their positions added and normed."""
+    """Tokens [b, t, w] of `images`, with positions added, then normed."""
     side, patch, width = config.size // config.patch, config.patch, config.width
     matrix, bias = fold_pixels(g.weights, config)
     pixels = g.op("Reshape", "images", g.constant([-1, side, patch, side, patch * CHANNELS]))
@@ -84,7 +84,7 @@ def _embed_patches(g: Graph, config: VisionConfig) -> str:
         "Reshape", g.op("Transpose", pixels, perm=[0, 1, 3, 2, 4]), g.constant([-1, side * side, len(matrix)])
     )
     patches = g.op("MatMul", g.op("Cast", pixels, to=1), g.initializer("patch", matrix))
-    # What is added to every patch is one table: its place and the bias left over from the normalisation.
+    # One table per patch position: the position embedding plus the bias of the normalisation.
     position = g.array("position").astype(np.float64)
     places = (position[1:] + bias).astype(np.float32)
     first = (position[:1] + g.array("class")).astype(np.float32)
@@ -96,7 +96,7 @@ def _embed_patches(g: Graph, config: VisionConfig) -> str:
 
 
 def _block(g: Graph, x: str, layer: int, config: VisionConfig) -> str:
-    """The residual stream after a block; after the last one the class token's alone, as nothing reads the others."""
+    """The residual stream after a block; after the last block, only that of the class token."""
     name = f"block{layer}"
     q, k, v = g.split(g.linear(g.norm(x, f"{name}.norm1"), f"{name}.qkv"), 3)
     if layer == config.n_layers - 1:
@@ -110,13 +110,13 @@ def _block(g: Graph, x: str, layer: int, config: VisionConfig) -> str:
 def build_vision_graph(weights: Weights, config: VisionConfig, *, make_graph: type[Graph] = Graph, fused: bool = True):
     """An ONNX model from `images` uint8 [b, size, size, 3] to `vectors` float32 [b, d], unit rows.
 
-    The normalisation is part of the patch embedding. `fused` allows onnxruntime's own operators; without it the graph has
-    standard ones alone. `make_graph` may be a Graph whose linear layers are made otherwise (quantised, say).
+    The normalisation is part of the patch embedding. `fused` allows onnxruntime's own operators; without it, the graph
+    has only standard ones. `make_graph` may be a Graph with other linear layers, for example quantised ones.
     """
     from onnx import TensorProto
     from onnx.helper import make_tensor_value_info as info
 
-    check_shapes(weights, expected_weights(config), "image tower")
+    check_shapes(weights, expected_weights(config), "image encoder")
     g = make_graph(weights, rows_out=True, fused=fused)
     x = _embed_patches(g, config)
     for layer in range(config.n_layers):

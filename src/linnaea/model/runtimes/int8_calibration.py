@@ -1,7 +1,7 @@
 """Calibrations of image encoders and the 8-bit encoders made with them: cache artifacts, one per model.
 
 A calibration (`plans.npz`) holds the quantization parameters of each layer. Its manifest records the number of
-photographs and the layers that stay in floating point. The quantized encoder is stored beside it in its runtime's format.
+photographs and the layers that stay in floating point. The quantized encoder is beside it, in its runtime's format.
 
 Shape suffixes: b images, h w pixels, c channels, i a layer's inputs.
 """
@@ -76,8 +76,8 @@ def quantized_model(source: TransformerSource, runtime: str, images: GetImages |
         sample = images() if images is not None else np.zeros((0,))
         if len(sample) < LEAST_IMAGES:
             raise ValueError(
-                f"--runtime {runtime} needs one calibration on at least {LEAST_IMAGES} photographs, but only {len(sample)} "
-                "can be read here; start with a larger folder, or omit --runtime"
+                f"--runtime {runtime} needs one calibration on at least {LEAST_IMAGES} photographs, but only "
+                f"{len(sample)} can be read here; start with a larger folder, or omit --runtime"
             )
         plans = calibrate(source, sample)
     plans_hash = calibration_hash(source)

@@ -43,15 +43,19 @@ class OpenvinoGraph(Graph):
         self.result = None
 
     def constant(self, value, dtype=np.int64):
+        """A constant node."""
         return self.ops.constant(np.asarray(value, dtype, order="C"))
 
     def initializer(self, name: str, array: np.ndarray):
+        """A constant node, whatever its name."""
         return self.constant(array, array.dtype)
 
     def weight(self, name: str):
+        """A weight as a float32 constant."""
         return self.constant(self.array(name), np.float32)
 
     def op(self, kind: str, *inputs, output: str = "", domain: str = "", **attributes):
+        """A node of an ONNX kind; a named one becomes the result of the model."""
         inputs = [self.images if isinstance(x, str) and x == "images" else x for x in inputs]
         make = {
             "Add": self.ops.add,
@@ -73,20 +77,25 @@ class OpenvinoGraph(Graph):
         return node
 
     def split(self, x, n: int, axis: int = -1) -> list:
+        """`n` equal parts of `x`."""
         parts = self.ops.split(x, self.constant(axis), n)
         return [parts.output(k) for k in range(n)]
 
     def matmul(self, x, name: str, *, rows_out: bool = False):
+        """`x` times the matrix `name`."""
         return self.ops.matmul(x, self.weight(name), False, rows_out)
 
     def norm(self, x, name: str):
+        """Layer norm over the last axis."""
         even = self.ops.mvn(x, self.constant([-1]), True, NORM_EPS, "INSIDE_SQRT")
         return self.ops.add(self.ops.multiply(even, self.weight(f"{name}.weight")), self.weight(f"{name}.bias"))
 
     def activation(self, x, kind: str):
+        """GELU with the error function, or x·σ(1.702x)."""
         return self.ops.gelu(x, "ERF") if kind == "gelu" else self.ops.swish(x, self.constant(1.702, np.float32))
 
     def model(self, name: str, inputs: list, outputs: list):
+        """The finished OpenVINO model."""
         from openvino import Model
 
         return Model([self.result], [self.images], name)
@@ -99,6 +108,7 @@ class Bfloat16Graph(OpenvinoGraph):
     """
 
     def matmul(self, x, name: str, *, rows_out: bool = False):
+        """`x` times the matrix `name`, both in bfloat16; the product is float32."""
         from openvino import Shape, Tensor, Type
 
         array = np.ascontiguousarray(self.array(name))
@@ -116,6 +126,7 @@ class QuantizedGraph(OpenvinoGraph):
     plans: Mapping[str, LayerPlan] = {}
 
     def linear(self, x, name: str):
+        """The layer in 8 bits, or in floating point if its plan says so."""
         plan = self.plans[name]
         if plan.keep:
             return super().linear(x, name)

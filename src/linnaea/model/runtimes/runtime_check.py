@@ -1,8 +1,8 @@
 """Checks whether a fast runtime may replace full precision for a model: both run on the same photographs.
 
-`--runtime auto` uses a fast form only if, on 32 photographs, its first names (0.99 of them) and its vectors (mean centred
-cosine 0.995) agree with full precision. The result of a check is cached in one small JSON file per model, keyed by
-runtime, library version, processor and the set of names.
+`--runtime auto` uses a fast form only if, on 32 photographs, its first names (0.99 of them) and its vectors (mean
+centred cosine 0.995) agree with full precision. The result of a check is cached in one small JSON file per model, keyed
+by runtime, library version, processor and the set of names.
 
 Shape suffixes: b images, d vector dimensions.
 """
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 N_CHECK = 32
 LEAST_SAME_NAMES = 0.99
 LEAST_COSINE = 0.995
-# A check runs up to 64 photographs in full precision and 32 in each fast form. A shorter run finishes sooner without it.
+# A check runs 32 photographs in each form, and up to 64 for a calibration. A shorter run finishes sooner without it.
 LEAST_RUN = 200
 # Processor flags (Linux names) that decide which kernels a library uses.
 CPU_FLAGS = re.compile(r"avx2|avx512\w*|avx_vnni|amx_\w+|asimd\w*|i8mm|bf16|sve\w*")
@@ -77,7 +77,10 @@ class Verdict:
         """The result as part of a log line."""
         names = "names not compared" if self.same_names is None else f"same names {self.same_names:.3f}"
         ratio = self.images_per_s / self.full_images_per_s
-        return f"{self.n} photographs: {names}, centred cosine {self.cosine:.4f}, {ratio:.1f} times as fast as full precision"
+        return (
+            f"{self.n} photographs: {names}, centred cosine {self.cosine:.4f}, "
+            f"{ratio:.1f} times as fast as full precision"
+        )
 
 
 def describe_cpu() -> str:
@@ -93,7 +96,7 @@ def describe_cpu() -> str:
 
 
 def centred_cosine(vectors_bd: np.ndarray, other_bd: np.ndarray) -> float:
-    """The mean cosine of matching rows after subtracting each set's mean, so that a shared offset cannot hide differences."""
+    """The mean cosine of matching rows after centring each set: a shared offset would hide differences."""
     a, b = (x.astype(np.float64) - x.mean(0, dtype=np.float64) for x in (vectors_bd, other_bd))
     norm = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     alone = norm < 1e-12  # all images of a set are equal

@@ -1,4 +1,4 @@
-"""A causal text tower at work: texts to vectors, and what they begin with to keys and values that others can go on from.
+"""Runs a causal text encoder: texts to vectors, and beginnings of texts to keys and values for other texts.
 
 Shape suffixes: n texts, d vector dimensions, l layers, m prefixes, h heads, p prefix tokens, e head width.
 """
@@ -19,7 +19,7 @@ TEXT_BATCH = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class TextPrefix:
-    """Keys and values of texts that others begin with: `k`, `v` [l, m, h, p, e] and the number of tokens of each, [m]."""
+    """Keys and values of common beginnings of texts: `k`, `v` [l, m, h, p, e], and their numbers of tokens, [m]."""
 
     k: np.ndarray
     v: np.ndarray
@@ -27,8 +27,11 @@ class TextPrefix:
 
 
 class TextEncoderMixin:
-    """The text half of a model. A subclass has `card`, `text_config`, `tokenizer` and `_text_session`, a session on a graph
-    of `linnaea.model.graphs.text_transformer`."""
+    """The text half of a model.
+
+    A subclass has `card`, `text_config`, `tokenizer` and `_text_session`, an onnxruntime session on a graph of
+    `linnaea.model.graphs.text_transformer`.
+    """
 
     card: ModelCard
     text_config: TextConfig
@@ -43,8 +46,8 @@ class TextEncoderMixin:
             vectors_nd[rows] = self.encode_tokens([ids[row] for row in rows])
         return vectors_nd
 
-    def no_prefix(self) -> TextPrefix:
-        """The prefix of texts that begin at their first token."""
+    def make_empty_prefix(self) -> TextPrefix:
+        """The empty prefix."""
         c = self.text_config
         empty = np.zeros((c.n_layers, 1, c.n_heads, 1, c.width // c.n_heads), np.float32)
         return TextPrefix(k=empty, v=empty, length_m=np.zeros(1, np.int64))
@@ -52,20 +55,20 @@ class TextEncoderMixin:
     def encode_tokens(
         self, ids: list[list[int]], prefix: TextPrefix | None = None, prefix_row: np.ndarray | None = None
     ) -> np.ndarray:
-        """Unit vectors [n, d] of token lists that end in the end-of-text token, after their prefixes."""
+        """Unit vectors [n, d] of token lists that continue their prefixes and end with the end-of-text token."""
         return self._run_text(["vectors"], ids, prefix, prefix_row)[0]
 
     def extend_prefix(
         self, ids: list[list[int]], prefix: TextPrefix | None = None, prefix_row: np.ndarray | None = None
     ) -> TextPrefix:
-        """The prefixes that end after these tokens (no end-of-text token), those of `prefix` included."""
-        prefix = prefix or self.no_prefix()
+        """The prefixes continued by these tokens, which have no end-of-text token."""
+        prefix = prefix or self.make_empty_prefix()
         prefix_row = np.zeros(len(ids), np.int64) if prefix_row is None else prefix_row
         k, v = self._run_text(["k", "v"], ids, prefix, prefix_row)
         old = prefix.length_m[prefix_row]
         new = np.array([len(row) for row in ids], np.int64)
         column = np.arange((old + new).max(initial=1))
-        # a row's columns: its old tokens, then its new ones, which stand after the padded width of the old
+        # columns of a row: its old tokens, then its new ones, which start after the padded width of the old
         width = prefix.k.shape[3]
         source = np.where(
             column < old[:, None], column, np.minimum(column - old[:, None] + width, width + k.shape[3] - 1)
@@ -77,7 +80,7 @@ class TextEncoderMixin:
         return TextPrefix(k=joined[0], v=joined[1], length_m=old + new)
 
     def _run_text(self, outputs, ids, prefix, prefix_row):
-        prefix = prefix or self.no_prefix()
+        prefix = prefix or self.make_empty_prefix()
         tokens, length = pad(ids)
         feeds = {
             "tokens": tokens,

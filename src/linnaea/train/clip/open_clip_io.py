@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from linnaea.model.core.safetensors import sha256_of, write_safetensors
+from linnaea.model.core.safetensors import hash_sha256, write_safetensors
 from linnaea.model.formats.open_clip import WEIGHTS, find_weights, read_state
 from linnaea.model.formats.open_clip_config import OPEN_CLIP_CONFIG, read_config
 from linnaea.store import atomic_path, write_json
@@ -34,7 +34,7 @@ def load_open_clip(model_dir: Path, *, replay: bool = False) -> ClipModel:
     model_dir = Path(model_dir)
     model = make_model(model_dir / OPEN_CLIP_CONFIG, replay=replay)
     path = find_weights(model_dir)
-    stored = read_state(path, sha256_of(path) if path.suffix != ".safetensors" else "")
+    stored = read_state(path, hash_sha256(path) if path.suffix != ".safetensors" else "")
     names = {name.removeprefix("module.").removeprefix("_orig_mod."): name for name in stored}
     if replay and REPLAY_PROJECTOR not in names:
         names[REPLAY_PROJECTOR] = names.get("visual.proj", "")
