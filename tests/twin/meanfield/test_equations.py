@@ -243,13 +243,13 @@ def test_noise_has_its_variance_and_its_seed():
         (lambda: grass(growth=-1.0), "node grass: growth -1.0 is impossible"),
         (lambda: grass(growth=math.nan), "node grass: growth nan is impossible"),
         (lambda: grass(capacity=0.0), "node grass: capacity 0"),
-        (lambda: grass(remains="soil"), "'soil' is no node; known are grass"),
+        (lambda: grass(remains="soil"), "unknown node 'soil'; known are grass"),
         (lambda: grass(start=(1.0, 2.0)), "2 densities for 1 cells"),
         (lambda: MeanFieldModel(nodes=()), "none: a model needs nodes"),
         (lambda: MeanFieldModel(nodes=(Node(name="a"), Node(name="a"))), "each with a name of its own"),
         (
             lambda: MeanFieldModel(nodes=(Node(name="a"),), links=(Link(predator="a", prey="b", attack=1.0),)),
-            "'b' is no node",
+            "unknown node 'b'",
         ),
         (
             lambda: MeanFieldModel(
@@ -261,7 +261,7 @@ def test_noise_has_its_variance_and_its_seed():
             lambda: MeanFieldModel(
                 nodes=(Node(name="a"),), diseases=(HostDisease(host="a", contact=1, recovery=1, ill=0.6, immune=0.6),)
             ),
-            "more than all",
+            "at most 1 together",
         ),
         (lambda: integrate(make_logistic(), 0), "until 0"),
         (lambda: iterate(levins_with_nutrient(), 3), "a map has no nutrients"),

@@ -76,7 +76,7 @@ def test_more_predators_than_their_prey_can_bear_is_an_error_with_a_remedy():
         build_balanced_model(load_bundled_web("savanna", lions))
     cattle = dict(species)
     cattle["wildebeest"] = type(species["lion"])(**{**vars(species["wildebeest"]), "density_per_km2": 5000.0})
-    with pytest.raises(ValueError, match="grass' would be eaten a year"):
+    with pytest.raises(ValueError, match="grass' would be eaten in a year"):
         build_balanced_model(load_bundled_web("savanna", cattle))
     with pytest.raises(ValueError, match="maintenance 1.5"):
         BalanceConfig(maintenance=1.5)

@@ -1,16 +1,17 @@
-"""The food web as differential equations: what many well-mixed animals do on average.
+"""The food web as differential equations: the mean behaviour of many well-mixed animals.
 
-One model, configured: nodes grow (logistic, on nutrients, by immigration), eat along links (Holling I to III with
-interference), respire, die, leave remains, fall ill, spread by diffusion. For density B of predator i on prey j
+Nodes grow (logistic, on nutrients, by immigration), eat along links (Holling's types I to III with interference), respire,
+die, leave remains, fall ill and diffuse. For density B of predator i on prey j
 
     eaten_ij = w_ij a_ij B_j^q_ij / (1 + c_i B_i + Σ_k w_ik a_ik h_ik B_k^q_ik)     per unit of predator and time
-    dB_i/dt  = growth_i B_i + immigration_i + Σ_j e_ij eaten_ij B_i − Σ_k eaten_ki B_k − (metabolism_i + mortality_i)
-    B_i
+    dB_i/dt  = growth_i B_i + immigration_i + Σ_j e_ij eaten_ij B_i − Σ_k eaten_ki B_k
+               − (metabolism_i + mortality_i) B_i
 
-as in the allometric trophic networks of Brose and Schneider. `integrate` solves it, `iterate` is the map in which every
-density is multiplied by the exponential of its rate (with logistic growth alone: Ricker's), with noise if wanted.
+as in the allometric trophic networks of Brose and Schneider. `integrate` solves the equations. `iterate` is the map that
+multiplies each density by the exponential of its rate (Ricker's map if growth is logistic and there is nothing else), with
+optional noise.
 
-Shape suffixes: n nodes, s states (nodes, then ill and immune of each disease), l links, c cells of space or members of
+Shape suffixes: n nodes, s states (nodes, then ill and immune of each disease), l links, c cells of a lattice or members of
 an ensemble, t times.
 """
 
@@ -26,31 +27,31 @@ from linnaea.twin.meanfield.model import MeanFieldModel
 
 @dataclass(frozen=True, kw_only=True)
 class Trajectory:
-    """What came of a model."""
+    """The solution of a model."""
 
     model: MeanFieldModel
-    "what was solved"
+    "the model that was solved"
     time_t: np.ndarray
     "times [t], in `time_unit`"
     state_tsc: np.ndarray
     "densities of the nodes, then ill and immune of each disease [t, s, c]"
     solution: Callable[[float], np.ndarray] | None = None
-    "states [s, c] at any time between the first and the last; none of a map"
+    "function of time that returns the states [s, c]; None for a map"
     extinctions: Mapping[str, float] = field(default_factory=dict)
-    "node to the time at which it died out"
+    "node -> time of its extinction"
 
     def get_density(self, name: str, part: str = "all") -> np.ndarray:
-        """Density [t] of a node ([t, …] over space or members); part is all, ill or immune."""
+        """Return the density [t] of a node, [t, …] over a lattice or members; `part` is all, ill or immune."""
         return self._arrange(self.state_tsc[:, find_row(self.model, name, part)])
 
     def interpolate(self, time: float) -> dict[str, np.ndarray]:
-        """Density of each node at a time, between the first and the last."""
+        """Return the density of each node at a time between the first and the last."""
         assert self.solution is not None
         state_sc = self.solution(time)
         return {name: self._arrange(state_sc[row][None])[0] for row, name in enumerate(self.model.names)}
 
     def _arrange(self, value_tc: np.ndarray) -> np.ndarray:
-        """Cells laid out as the space is, and left out where there is one."""
+        """Return values [t, c] in the shape of the lattice; a single cell has no axis."""
         space = self.model.space
         if space is not None:
             return value_tc.reshape(len(value_tc), *space.shape)
@@ -58,7 +59,7 @@ class Trajectory:
 
 
 def find_row(model: MeanFieldModel, name: str, part: str = "all") -> int:
-    """The row of a node, or of its ill or immune, in a state. ValueError for what is not there."""
+    """Return the row of a node, or of its ill or immune part, in a state. Raise ValueError for an unknown part."""
     if name not in model.names:
         raise ValueError(f"node {name!r} is not in the model; it has {', '.join(model.names)}")
     if part == "all":
@@ -72,16 +73,16 @@ def find_row(model: MeanFieldModel, name: str, part: str = "all") -> int:
 
 
 class Rates:
-    """The right-hand side of a model: arrays made once, called for every state."""
+    """The right-hand side of a model's equations: its arrays are made once, and it is called for every state."""
 
     def __init__(self, model: MeanFieldModel) -> None:
-        place = {name: index for index, name in enumerate(model.names)}
+        row_of = {name: index for index, name in enumerate(model.names)}
 
         def column(items: Sequence, name: str) -> np.ndarray:
             return np.array([getattr(one, name) for one in items], float)[:, None]
 
         def rows(items: Sequence, name: str) -> np.ndarray:
-            return np.array([place[getattr(one, name)] for one in items], int)
+            return np.array([row_of[getattr(one, name)] for one in items], int)
 
         self.model, self.n = model, len(model.nodes)
         nodes, links = model.nodes, model.links
@@ -101,17 +102,17 @@ class Rates:
         self.by_eaten_nl[self.eaten_l, range(len(links))] = 1
         self.waste_nl, self.remains_nn = np.zeros((self.n, len(links))), np.zeros((self.n, self.n))
         for index, link in enumerate(links):
-            if pool := nodes[place[link.predator]].waste:
-                self.waste_nl[place[pool], index] = 1
+            if pool := nodes[row_of[link.predator]].waste:
+                self.waste_nl[row_of[pool], index] = 1
         for index, node in enumerate(nodes):
             if node.remains:
-                self.remains_nn[place[node.remains], index] = 1
+                self.remains_nn[row_of[node.remains], index] = 1
         self.pools = bool(self.waste_nl.any() or self.remains_nn.any())
-        self.uptakes = [(place[u.plant], place[u.nutrient], u.half_saturation, u.content) for u in model.uptakes]
-        self.hosts = [place[disease.host] for disease in model.diseases]
+        self.uptakes = [(row_of[u.plant], row_of[u.nutrient], u.half_saturation, u.content) for u in model.uptakes]
+        self.hosts = [row_of[disease.host] for disease in model.diseases]
 
     def make_start(self) -> np.ndarray:
-        """The state [s, c] at time 0."""
+        """Return the state [s, c] at time 0."""
         n_cells = self.model.space.n_cells if self.model.space else 1
         rows = [np.broadcast_to(np.asarray(node.start, float), (n_cells,)) for node in self.model.nodes]
         for disease, host in zip(self.model.diseases, self.hosts, strict=True):
@@ -119,14 +120,14 @@ class Rates:
         return np.array(rows)
 
     def compute_feeding(self, density_nc: np.ndarray) -> np.ndarray:
-        """What flows along each link [l, c], in prey density per time."""
+        """Return the flow along each link [l, c], in prey density per time."""
         prey_lc = density_nc[self.eaten_l] if self.linear else density_nc[self.eaten_l] ** self.hill_l1
         reach_lc = self.attack_l1 * prey_lc
         busy_nc = 1 + self.interference_n1 * density_nc + self.by_eater_nl @ (reach_lc * self.handling_l1)
         return reach_lc * (density_nc / busy_nc)[self.eater_l]
 
     def compute_growth(self, density_nc: np.ndarray) -> np.ndarray:
-        """Share by which each node grows of itself, per time [n, c]."""
+        """Return the rate of each node's own growth [n, c], per density and time."""
         limit_nc = 1 - density_nc / self.capacity_n1
         least: dict[int, np.ndarray] = {}
         for plant, nutrient, half, _ in self.uptakes:
@@ -137,8 +138,9 @@ class Rates:
         return self.growth_n1 * limit_nc
 
     def __call__(self, state_sc: np.ndarray) -> np.ndarray:
-        """Change of each state per time [s, c]. Densities that a solver let fall below 0 count as 0 and return to
-        it.
+        """Return the change of each state per time [s, c].
+
+        Densities below 0, which a solver may produce, count as 0 and return to 0.
         """
         density_nc = np.maximum(state_sc[: self.n], 0)
         grown_nc = self.compute_growth(density_nc) * density_nc
@@ -164,7 +166,7 @@ class Rates:
         return change_sc
 
     def _change_disease(self, state_sc, density_nc, lost_nc, change_nc) -> list[np.ndarray]:
-        """Changes of ill and immune [2, c] for each disease; the dead of it leave `change_nc`."""
+        """Return the changes of ill and immune [2, c] of each disease; subtract its deaths from `change_nc`."""
         parts = []
         for index, (disease, host) in enumerate(zip(self.model.diseases, self.hosts, strict=True)):
             ill_c, immune_c = np.maximum(state_sc[self.n + 2 * index : self.n + 2 * index + 2], 0)
@@ -179,7 +181,7 @@ class Rates:
         return parts
 
     def _diffuse(self, state_sc: np.ndarray) -> np.ndarray:
-        """Diffusion of every state [s, c]; ill and immune move as their host does."""
+        """Return the change of every state [s, c] by diffusion; ill and immune move like their host."""
         space = self.model.space
         rate_s1 = np.concatenate([self.diffusion_n1, *([self.diffusion_n1[[host, host]] for host in self.hosts])])
         grid = state_sc.reshape(len(state_sc), *space.shape)
@@ -198,17 +200,17 @@ class Rates:
 
 
 def integrate(model: MeanFieldModel, until: float, times: Sequence[float] | None = None) -> Trajectory:
-    """The model from time 0 to `until`, at `times` (201 even ones unless told). Needs the extra `twin`.
+    """Return the solution from time 0 to `until` at `times`, by default at 201 evenly spaced times.
 
-    A node whose whole density falls through `extinct_below` is set to 0 at that moment. ValueError where the solver
-    gives up.
+    A node whose total density falls below `extinct_below` is set to 0 at that time. Raise ValueError if the solver fails.
+    Needs the extra `twin`.
     """
     from scipy.integrate import solve_ivp
 
     rates = Rates(model)
     time_t = np.linspace(0, until, 201) if times is None else np.asarray(times, float)
     if not until > 0 or time_t.min() < 0 or time_t.max() > until or (np.diff(time_t) <= 0).any():
-        raise ValueError(f"until {until:g}: times must rise within 0 and a positive end")
+        raise ValueError(f"until {until:g}: times must increase from 0 or later to a positive end")
     shape = rates.make_start().shape
     alive = rates.make_start()[: rates.n].sum(1) > 0
 
@@ -260,7 +262,7 @@ def integrate(model: MeanFieldModel, until: float, times: Sequence[float] | None
 
 
 def _remove_extinct(rates: Rates, state_sc: np.ndarray, alive: np.ndarray) -> tuple[np.ndarray, list[int]]:
-    """The state without the nodes that fell through the threshold, and which they are; `alive` is changed."""
+    """Return the flat state without the nodes that fell below the threshold, and their rows; update `alive`."""
     total_n = state_sc[: rates.n].sum(1)
     gone = [int(index) for index in np.flatnonzero(alive & (total_n <= rates.model.extinct_below * (1 + 1e-6)))]
     for index in gone:
@@ -273,14 +275,13 @@ def _remove_extinct(rates: Rates, state_sc: np.ndarray, alive: np.ndarray) -> tu
 
 
 def iterate(model: MeanFieldModel, steps: int, n_members: int = 1, seed: int = 0, step: float = 1.0) -> Trajectory:
-    """The map B ← B exp(step · rate + noise) + step · immigration over `steps` steps, for members with noise of their
-    own.
+    """Return `steps` steps of the map B ← B exp(step · rate + noise) + step · immigration.
 
-    The rate is that of `integrate`, per density; noise has the variance step · (noise² + demographic² / B). ValueError
-    for nutrients, diseases and space, which the map does not know.
+    The rate is that of `integrate`, per density. Each member has its own noise, of variance
+    step · (noise² + demographic² / B). Raise ValueError for nutrients, diseases and a lattice: the map does not have them.
     """
     if model.space or model.diseases or model.uptakes or any(node.turnover for node in model.nodes):
-        raise ValueError("a map has no nutrients, diseases or space; integrate this model, or leave them out")
+        raise ValueError("a map has no nutrients, diseases or lattice; integrate this model, or leave them out")
     rates = Rates(model)
     rng = np.random.Generator(np.random.Philox(seed))
     noise_n1 = np.array([node.noise for node in model.nodes])[:, None]
@@ -301,13 +302,13 @@ def iterate(model: MeanFieldModel, steps: int, n_members: int = 1, seed: int = 0
 
 
 def compute_per_capita_rates(rates: Rates, state_sc: np.ndarray) -> np.ndarray:
-    """Change per density and time [s, c] without immigration; 0 of a node that is not there."""
+    """Return the change per density and time [s, c] without immigration; 0 for an absent node."""
     change_sc = rates(state_sc) - rates.immigration_n1
     return np.divide(change_sc, state_sc, out=np.zeros_like(change_sc), where=state_sc > 0)
 
 
 def compute_flows(model: MeanFieldModel, density: Mapping[str, float]) -> dict[tuple[str, str], float]:
-    """Prey density that flows along each link per time, by (predator, prey), at these densities."""
+    """Return (predator, prey) -> prey density that flows along the link per time, at these densities."""
     value_n1 = np.array([[float(density[name])] for name in model.names])
     eaten_lc = Rates(model).compute_feeding(value_n1) if model.links else np.zeros((0, 1))
     return {(link.predator, link.prey): float(eaten_lc[index, 0]) for index, link in enumerate(model.links)}

@@ -1,10 +1,14 @@
-"""Mean-field models made from a food web: of real species at their usual densities, or of body masses alone."""
+"""Mean-field models of a food web, balanced at the usual densities of its species or made from body masses alone.
+
+Shape suffixes: n species.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,22 +27,22 @@ from linnaea.twin.meanfield.model import Link, MeanFieldModel, Node, Uptake
 
 @dataclass(frozen=True, kw_only=True)
 class BalanceConfig:
-    """How a food web of real species becomes a system of equations; every number is unverified."""
+    """How a food web of real species becomes a mean-field model; every number is unverified."""
 
     maintenance: float = 0.5
-    "food at which a population neither grows nor shrinks, as a share of the most it takes"
+    "intake at which a population neither grows nor shrinks, as a share of the greatest intake"
     interference: float = 1.0
-    "time lost to one's own kind at the usual density, as a multiple of the time searching"
+    "time lost to interference at the usual density, as a multiple of the search time"
     plant_efficiency: float = 0.45
     "share of eaten plants and dead matter that is assimilated"
     animal_efficiency: float = 0.85
     "share of eaten animals that is assimilated"
     carcasses: str = "carcass"
-    "pool for animals that die of themselves; ignored where the web has none"
+    "pool for animals that die from other causes than predation; ignored if the web has none"
     dung: str = "dung"
-    "pool for what herbivores do not assimilate; ignored where the web has none"
+    "pool for what herbivores do not assimilate; ignored if the web has none"
     extinct_below: float = 1e-6
-    "kg/km2 at which a species is gone"
+    "kg/km2 below which a species is extinct"
 
     def __post_init__(self) -> None:
         if not 0 < self.maintenance < 1:
@@ -48,76 +52,52 @@ class BalanceConfig:
 
 
 def get_usual_biomass(species: Species) -> float:
-    """kg/km2: usual density times mass; of a basal species half its capacity."""
+    """Return the usual biomass in kg/km2: usual density times mass; of a basal species half its capacity."""
     return species.capacity_kg_km2 / 2 if species.basal else species.density_per_km2 * species.body_mass_kg
 
 
-def build_balanced_model(web: FoodWeb, config: BalanceConfig | None = None) -> MeanFieldModel:
-    """The web in kg/km2 and years, balanced so that the usual densities are an equilibrium.
+class AnimalRates(NamedTuple):
+    """Yearly rates of each species [n]."""
 
-    What each animal must eat follows from its own losses and from what its predators must eat, all at the usual
-    densities (one linear system, as in mass-balance models of food webs); its capture rate is what gives it that. The
-    food that becomes body is production only: at full food an animal grows at `growth_per_y`, at the maintenance share
-    not at all. ValueError where a species would have to eat more than it can, or a plant to grow more than it can.
+    most_n: np.ndarray
+    "greatest intake as a multiple of biomass, 1 for basal species"
+    loss_n: np.ndarray
+    "loss as a share of biomass, 0 for basal species"
+    efficiency_n: np.ndarray
+    "share of the food that becomes production, 1 for basal species"
+
+
+class Balance(NamedTuple):
+    """A food web in balance [n], kg/km2 and years."""
+
+    biomass_n: np.ndarray
+    "biomass"
+    eaten_n: np.ndarray
+    "what each animal eats in a year"
+    taken_n: np.ndarray
+    "what consumers take of each species in a year"
+    given_n: np.ndarray
+    "what each pool of dead matter receives in a year"
+
+
+def build_balanced_model(web: FoodWeb, config: BalanceConfig | None = None) -> MeanFieldModel:
+    """Return the model of a food web in kg/km2 and years, balanced so that the usual densities are an equilibrium.
+
+    What each animal must eat follows from its own losses and from what its predators must eat, all at the usual densities
+    (one linear system, as in mass-balance models of food webs). Its capture rate is the rate that provides this food. Only
+    production becomes body mass: an animal grows at `growth_per_y` with full food and not at all at the maintenance share.
+    Raise ValueError if a species would have to eat more than it can, or a plant to grow more than it can.
     """
     config = config or BalanceConfig()
-    names = list(web.species)
-    place = {name: index for index, name in enumerate(names)}
-    biomass_n = np.array([get_usual_biomass(one) for one in web.species.values()])
-    most_n, loss_n, efficiency_n = _compute_animal_rates(web, config)
-    for _ in range(60):
-        share_nn = _compute_diet_shares(web, place, biomass_n)
-        # Row i: production of i pays for its own losses and for what predators take of it.
-        matrix = np.diag(efficiency_n) - share_nn.T
-        basal = np.array([one.basal for one in web.species.values()])
-        matrix[basal] = np.eye(len(names))[basal]
-        total_n = np.linalg.solve(matrix, np.where(basal, 0, loss_n * biomass_n))
-        taken_n = share_nn.T @ total_n
-        given_n = _compute_pool_inputs(web, place, total_n, loss_n, biomass_n, config)
-        settled_n = np.array(
-            [
-                _compute_basal_biomass(one, taken_n[place[name]], given_n[place[name]], biomass_n[place[name]])
-                for name, one in web.species.items()
-            ]
-        )
-        if np.allclose(settled_n, biomass_n, rtol=1e-12):
-            break
-        biomass_n = settled_n
-    nodes = [
-        _make_node(
-            one, biomass_n[place[name]], taken_n[place[name]] - given_n[place[name]], loss_n[place[name]], web, config
-        )
-        for name, one in web.species.items()
+    rates = _compute_animal_rates(web, config)
+    balance = _solve_balance(web, rates, config)
+    nodes = [_make_node(row, web, rates, balance, config) for row in range(len(web.species))]
+    links = [
+        link
+        for row, one in enumerate(web.species.values())
+        if not one.basal
+        for link in _make_links(row, web, rates, balance, config)
     ]
-    links = []
-    for name, one in web.species.items():
-        if one.basal:
-            continue
-        index = place[name]
-        full = total_n[index] / biomass_n[index] / most_n[index]
-        if not 0 < full < 0.98:
-            raise ValueError(
-                f"food web: {name!r} would have to eat {full:.0%} of the most it can to bear its predators; lower their "
-                "density_per_km2, or raise its density_per_km2 or growth_per_y"
-            )
-        diet = web.diet(name)
-        food = sum(link.preference * biomass_n[place[link.prey]] ** link.hill for link in diet)
-        attack = most_n[index] * full * (1 + config.interference) / (1 - full) / food
-        for link in diet:
-            prey = web.species[link.prey]
-            assimilated = config.animal_efficiency if prey.kind == "animal" else config.plant_efficiency
-            links.append(
-                Link(
-                    predator=name,
-                    prey=link.prey,
-                    attack=attack,
-                    handling=1 / most_n[index],
-                    hill=link.hill,
-                    preference=link.preference,
-                    efficiency=efficiency_n[index],
-                    respired=max(assimilated - efficiency_n[index], 0.0),
-                )
-            )
     return MeanFieldModel(
         nodes=tuple(nodes),
         links=tuple(links),
@@ -130,8 +110,69 @@ def build_balanced_model(web: FoodWeb, config: BalanceConfig | None = None) -> M
     )
 
 
-def _compute_animal_rates(web: FoodWeb, config: BalanceConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Most ingestion, loss and efficiency of production [n] of each species, per year; 1, 0 and 1 of basal ones."""
+def _index_species(web: FoodWeb) -> dict[str, int]:
+    """Return species -> row."""
+    return {name: index for index, name in enumerate(web.species)}
+
+
+def _solve_balance(web: FoodWeb, rates: AnimalRates, config: BalanceConfig) -> Balance:
+    """Return the balance at the usual densities of the animals; the biomass of plants and pools is found by iteration."""
+    row_of = _index_species(web)
+    species = list(web.species.values())
+    basal = np.array([one.basal for one in species])
+    biomass_n = np.array([get_usual_biomass(one) for one in species])
+    for _ in range(60):
+        share_nn = _compute_diet_shares(web, row_of, biomass_n)
+        # Row i: the production of i covers its own losses and what predators take of it.
+        matrix = np.diag(rates.efficiency_n) - share_nn.T
+        matrix[basal] = np.eye(len(species))[basal]
+        eaten_n = np.linalg.solve(matrix, np.where(basal, 0, rates.loss_n * biomass_n))
+        taken_n = share_nn.T @ eaten_n
+        given_n = _compute_pool_inputs(web, row_of, eaten_n, rates.loss_n, biomass_n, config)
+        settled_n = np.array(
+            [_compute_basal_biomass(one, taken_n[i], given_n[i], biomass_n[i]) for i, one in enumerate(species)]
+        )
+        if np.allclose(settled_n, biomass_n, rtol=1e-12):
+            break
+        biomass_n = settled_n
+    return Balance(biomass_n, eaten_n, taken_n, given_n)
+
+
+def _make_links(row: int, web: FoodWeb, rates: AnimalRates, balance: Balance, config: BalanceConfig) -> list[Link]:
+    """Return the links of an animal to its foods. Raise ValueError if it would have to eat more than it can."""
+    name = list(web.species)[row]
+    row_of = _index_species(web)
+    most, efficiency = rates.most_n[row], rates.efficiency_n[row]
+    full = balance.eaten_n[row] / balance.biomass_n[row] / most
+    if not 0 < full < 0.98:
+        raise ValueError(
+            f"food web: {name!r} would have to eat {full:.0%} of its greatest intake to support its predators; lower their "
+            "density_per_km2, or raise its density_per_km2 or growth_per_y"
+        )
+    diet = web.diet(name)
+    food = sum(link.preference * balance.biomass_n[row_of[link.prey]] ** link.hill for link in diet)
+    attack = most * full * (1 + config.interference) / (1 - full) / food
+    links = []
+    for link in diet:
+        is_animal = web.species[link.prey].kind == "animal"
+        assimilated = config.animal_efficiency if is_animal else config.plant_efficiency
+        links.append(
+            Link(
+                predator=name,
+                prey=link.prey,
+                attack=attack,
+                handling=1 / most,
+                hill=link.hill,
+                preference=link.preference,
+                efficiency=efficiency,
+                respired=max(assimilated - efficiency, 0.0),
+            )
+        )
+    return links
+
+
+def _compute_animal_rates(web: FoodWeb, config: BalanceConfig) -> AnimalRates:
+    """Return the yearly rates of each species. Raise ValueError if growth needs more than the assimilated food."""
     most_n, loss_n, efficiency_n = np.ones((3, len(web.species)))
     for index, one in enumerate(web.species.values()):
         loss_n[index] = 0
@@ -143,41 +184,47 @@ def _compute_animal_rates(web: FoodWeb, config: BalanceConfig) -> tuple[np.ndarr
         efficiency_n[index] = (one.growth_per_y + loss_n[index]) / most_n[index]
         if efficiency_n[index] > config.plant_efficiency:
             raise ValueError(
-                f"food web: {one.name!r} would turn {efficiency_n[index]:.0%} of its food into body; lower its growth_per_y"
+                f"food web: {one.name!r} would turn {efficiency_n[index]:.0%} of its food into body mass; lower its "
+                "growth_per_y"
             )
-    return most_n, loss_n, efficiency_n
+    return AnimalRates(most_n, loss_n, efficiency_n)
 
 
-def _compute_diet_shares(web: FoodWeb, place: dict[str, int], biomass_n: np.ndarray) -> np.ndarray:
-    """Share of prey (column) in what a predator (row) eats at these densities [n, n]."""
-    share_nn = np.zeros((len(place), len(place)))
+def _compute_diet_shares(web: FoodWeb, row_of: dict[str, int], biomass_n: np.ndarray) -> np.ndarray:
+    """Return the share of each prey (column) in what a predator (row) eats at these densities [n, n]."""
+    share_nn = np.zeros((len(row_of), len(row_of)))
     for link in web.links:
-        share_nn[place[link.predator], place[link.prey]] = link.preference * biomass_n[place[link.prey]] ** link.hill
+        share_nn[row_of[link.predator], row_of[link.prey]] = link.preference * biomass_n[row_of[link.prey]] ** link.hill
     total_n = share_nn.sum(1, keepdims=True)
     return share_nn / np.where(total_n > 0, total_n, 1)
 
 
 def _compute_pool_inputs(
-    web: FoodWeb, place: dict[str, int], total_n, loss_n, biomass_n, config: BalanceConfig
+    web: FoodWeb,
+    row_of: dict[str, int],
+    eaten_n: np.ndarray,
+    loss_n: np.ndarray,
+    biomass_n: np.ndarray,
+    config: BalanceConfig,
 ) -> np.ndarray:
-    """What each pool of dead matter receives from the web a year [n], kg/km2."""
-    given_n = np.zeros(len(place))
+    """Return what each pool of dead matter receives from the web in a year [n], kg/km2."""
+    given_n = np.zeros(len(row_of))
     for name, one in web.species.items():
         remains, waste = _find_pools(one, web, config)
         if remains:
-            given_n[place[remains]] += _get_mortality(one, loss_n[place[name]]) * biomass_n[place[name]]
+            given_n[row_of[remains]] += _get_mortality(one, loss_n[row_of[name]]) * biomass_n[row_of[name]]
         if waste:
-            given_n[place[waste]] += (1 - config.plant_efficiency) * total_n[place[name]]
+            given_n[row_of[waste]] += (1 - config.plant_efficiency) * eaten_n[row_of[name]]
     return given_n
 
 
 def _get_mortality(one: Species, loss: float) -> float:
-    """Share of the biomass that dies a year and leaves remains."""
+    """Return the share of the biomass that dies in a year and leaves remains."""
     return min(-math.log(max(one.yearly_survival, 1e-9)), loss)
 
 
 def _find_pools(one: Species, web: FoodWeb, config: BalanceConfig) -> tuple[str, str]:
-    """Names of the pools of a species' remains and waste, "" for none."""
+    """Return the names of the pools of a species' remains and waste, "" for none."""
     if one.basal:
         return "", ""
     herbivore = all(web.species[link.prey].basal for link in web.diet(one.name)) and one.diet != "scavenger"
@@ -186,9 +233,9 @@ def _find_pools(one: Species, web: FoodWeb, config: BalanceConfig) -> tuple[str,
 
 
 def _compute_basal_biomass(one: Species, taken: float, given: float, biomass: float) -> float:
-    """Biomass at which a basal species' growth is what is taken; of animals as it was.
+    """Return the biomass at which the growth of a basal species equals what is taken; of an animal its own biomass.
 
-    Dead matter lies at its usual biomass, or at more where the web alone gives more than is taken and decays.
+    Dead matter has its usual biomass, or more if the web gives more than is taken and decays.
     """
     if one.diet == "dead":
         return max(one.capacity_kg_km2 / 2, (given - taken) / one.growth_per_y)
@@ -197,17 +244,18 @@ def _compute_basal_biomass(one: Species, taken: float, given: float, biomass: fl
     most = one.growth_per_y * one.capacity_kg_km2 / 4
     if taken >= 0.98 * most:
         raise ValueError(
-            f"food web: {taken:.3g} kg/km2 of {one.name!r} would be eaten a year, it can grow {most:.3g}; raise its "
-            "growth_per_y or capacity_kg_km2, or lower its consumers' density_per_km2"
+            f"food web: {taken:.3g} kg/km2 of {one.name!r} would be eaten in a year, its greatest growth is {most:.3g}; "
+            "raise its growth_per_y or capacity_kg_km2, or lower its consumers' density_per_km2"
         )
     return one.capacity_kg_km2 / 2 * (1 + math.sqrt(1 - taken / most))
 
 
-def _make_node(one: Species, biomass: float, short: float, loss: float, web: FoodWeb, config: BalanceConfig) -> Node:
-    """The node of a species, in balance at its biomass; a pool of dead matter is `short` by so much a year without
-    outside.
-    """
+def _make_node(row: int, web: FoodWeb, rates: AnimalRates, balance: Balance, config: BalanceConfig) -> Node:
+    """Return the node of a species in balance; a pool of dead matter gets from outside what the web does not give."""
+    one = list(web.species.values())[row]
+    biomass, loss = balance.biomass_n[row], rates.loss_n[row]
     if one.diet == "dead":
+        short = balance.taken_n[row] - balance.given_n[row]
         inflow = max(one.growth_per_y * biomass + short, 0.0)
         return Node(name=one.name, start=biomass, mortality=one.growth_per_y, immigration=inflow)
     if one.basal:
@@ -232,10 +280,10 @@ def build_allometric_network(
     start: float = 1.0,
     herbivores: Sequence[int] = (),
 ) -> MeanFieldModel:
-    """The allometric trophic network of these body masses after Schneider and Brose: dimensionless biomass and time.
+    """Return the allometric trophic network of these body masses after Schneider and Brose, dimensionless.
 
-    Plants p0, p1 … live on nutrients n0, n1 …; animals a0, a1 … catch by body mass, those whose number is in
-    `herbivores` plants only. ValueError names an animal that no mass gives food.
+    Plants p0, p1 … use the nutrients n0, n1 …; animals a0, a1 … catch prey by body mass, those whose number is in
+    `herbivores` only plants. Raise ValueError for an animal without prey.
     """
     plants = {f"p{index}": float(mass) for index, mass in enumerate(plant_mass)}
     animals = {f"a{index}": float(mass) for index, mass in enumerate(animal_mass)}
@@ -266,30 +314,9 @@ def build_allometric_network(
         for name in plants
         for index, content in enumerate(constants.contents)
     ]
-    links = []
-    for number, (name, mass) in enumerate(animals.items()):
-        foods = plants if number in herbivores else plants | animals
-        prey = [
-            food for food, small in foods.items() if compute_capture_success(mass, small, constants) >= constants.cutoff
-        ]
-        if not prey:
-            raise ValueError(
-                f"animal {name} of mass {mass:g} has nothing to eat; add prey of about {mass / constants.optimal_ratio:g}"
-            )
-        for food in prey:
-            rate = float(compute_capture_rate(mass, foods[food], food in plants, constants)) / len(prey)
-            efficiency = constants.plant_efficiency if food in plants else constants.animal_efficiency
-            # Rates are of one animal; divided by its mass they are of a unit of biomass.
-            links.append(
-                Link(
-                    predator=name,
-                    prey=food,
-                    attack=rate / mass,
-                    hill=constants.hill,
-                    efficiency=efficiency,
-                    handling=float(compute_handling_time(mass, foods[food], constants)) * mass,
-                )
-            )
+    links: list[Link] = []
+    for number, name in enumerate(animals):
+        links += _make_network_links(name, plants, {} if number in herbivores else animals, animals[name], constants)
     return MeanFieldModel(
         nodes=tuple(nodes),
         links=tuple(links),
@@ -299,3 +326,32 @@ def build_allometric_network(
         rtol=1e-9,
         atol=1e-11,
     )
+
+
+def _make_network_links(
+    name: str, plants: dict[str, float], animals: dict[str, float], mass: float, constants: NetworkConstants
+) -> list[Link]:
+    """Return the links of an animal of this mass to the plants and animals, by name with their mass, that it catches."""
+    foods = plants | animals
+    prey = [
+        food for food, small in foods.items() if compute_capture_success(mass, small, constants) >= constants.cutoff
+    ]
+    if not prey:
+        raise ValueError(
+            f"animal {name} of mass {mass:g} has nothing to eat; add prey of about {mass / constants.optimal_ratio:g}"
+        )
+    links = []
+    for food in prey:
+        rate = float(compute_capture_rate(mass, foods[food], food in plants, constants)) / len(prey)
+        # Rates are per animal; divided by its mass they are per unit of biomass.
+        links.append(
+            Link(
+                predator=name,
+                prey=food,
+                attack=rate / mass,
+                hill=constants.hill,
+                efficiency=constants.plant_efficiency if food in plants else constants.animal_efficiency,
+                handling=float(compute_handling_time(mass, foods[food], constants)) * mass,
+            )
+        )
+    return links

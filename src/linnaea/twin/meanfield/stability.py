@@ -1,4 +1,7 @@
-"""Where a mean-field model goes and how: equilibria, their stability, cycles, bifurcations, fronts."""
+"""The dynamics of a mean-field model: equilibria and their stability, cycles, bifurcations, fronts.
+
+Shape suffixes as in `meanfield.equations`.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,9 @@ from linnaea.twin.meanfield.model import MeanFieldModel
 
 
 def find_equilibrium(model: MeanFieldModel, guess: Mapping[str, float] | None = None) -> dict[str, float]:
-    """Densities at which nothing changes, near a guess (the starting densities unless told).
+    """Return the densities of an equilibrium near a guess, by default near the starting densities.
 
-    ValueError where none is found there. Diseases and space are beyond it.
+    Raise ValueError if there is none near the guess, or for a model with diseases or a lattice.
     """
     from scipy.optimize import root
 
@@ -26,16 +29,16 @@ def find_equilibrium(model: MeanFieldModel, guess: Mapping[str, float] | None = 
     found = root(
         lambda flat: rates(flat[:, None])[:, 0], start, jac=lambda flat: _differentiate(rates, flat), tol=1e-13
     )
-    rest = np.abs(rates(found.x[:, None])).max()
-    if rest > 1e-8 * max(1.0, np.abs(found.x).max()) or (found.x < -1e-9).any():
+    residual = np.abs(rates(found.x[:, None])).max()
+    if residual > 1e-8 * max(1.0, np.abs(found.x).max()) or (found.x < -1e-9).any():
         raise ValueError(
-            f"no equilibrium near {dict(zip(model.names, start, strict=True))}; start nearer, or integrate for long"
+            f"no equilibrium near {dict(zip(model.names, start, strict=True))}; start nearer to it, or integrate for a long time"
         )
     return dict(zip(model.names, map(float, found.x), strict=True))
 
 
 def compute_jacobian(model: MeanFieldModel, density: Mapping[str, float]) -> np.ndarray:
-    """Change of each node's rate with each density [n, n], by central differences, per time."""
+    """Return the change of each node's rate with each density [n, n], per time, by central differences."""
     _check_well_mixed(model)
     return _differentiate(Rates(model), np.array([density[name] for name in model.names], float))
 
@@ -48,16 +51,17 @@ def _differentiate(rates: Rates, flat: np.ndarray) -> np.ndarray:
 
 
 def compute_disturbance_growth(model: MeanFieldModel, guess: Mapping[str, float] | None = None) -> float:
-    """Rate at which a small disturbance of the equilibrium grows, per time: the greatest real part; below 0 it is
-    stable.
+    """Return the rate at which a small disturbance of the equilibrium grows, per time; it is stable if that is below 0.
+
+    The rate is the greatest real part of the eigenvalues of the Jacobian.
     """
     return float(np.linalg.eigvals(compute_jacobian(model, find_equilibrium(model, guess))).real.max())
 
 
 def find_stability_change(model_at: Callable[[float], MeanFieldModel], low: float, high: float) -> float:
-    """The parameter between low and high at which the equilibrium of `model_at(parameter)` gains or loses stability.
+    """Return the parameter between low and high at which the equilibrium of `model_at(parameter)` changes stability.
 
-    ValueError where it does not change between them.
+    Raise ValueError if the stability is the same at both ends.
     """
     from scipy.optimize import brentq
 
@@ -69,11 +73,11 @@ def find_stability_change(model_at: Callable[[float], MeanFieldModel], low: floa
 
 def _check_well_mixed(model: MeanFieldModel) -> None:
     if model.diseases or model.space:
-        raise ValueError("an equilibrium is sought for well-mixed models without diseases; integrate for long instead")
+        raise ValueError("an equilibrium needs a well-mixed model without diseases; integrate for a long time instead")
 
 
 def find_crossings(trajectory: Trajectory, name: str, level: float, per_unit: float = 50) -> np.ndarray:
-    """Times at which a node's density rises through a level, from the solver's own interpolation."""
+    """Return the times at which a node's density rises through a level, from the solver's interpolation."""
     from scipy.optimize import brentq
 
     row, solution = find_row(trajectory.model, name), trajectory.solution
@@ -90,7 +94,7 @@ def find_crossings(trajectory: Trajectory, name: str, level: float, per_unit: fl
 
 
 def find_extremes(trajectory: Trajectory, name: str, part: str = "all", since: float = 0.0) -> tuple[float, float]:
-    """Least and greatest density of a node from a time on, between the recorded times as well."""
+    """Return the least and the greatest density of a node from a time on, also between the recorded times."""
     from scipy.optimize import minimize_scalar
 
     row, solution = find_row(trajectory.model, name, part), trajectory.solution
@@ -113,16 +117,16 @@ def find_extremes(trajectory: Trajectory, name: str, part: str = "all", since: f
 def integrate_to_attractor(
     model: MeanFieldModel, until: float, window: float
 ) -> tuple[Trajectory, dict[str, tuple[float, float]]]:
-    """The model's last `window` of time before `until`, and least and greatest density of each node in it."""
+    """Return the last `window` of time before `until`, and node -> its least and greatest density in it."""
     trajectory = integrate(model, until, np.linspace(until - window, until, 2001))
     return trajectory, {name: find_extremes(trajectory, name) for name in model.names}
 
 
 def find_map_cycle(model: MeanFieldModel, period: int, settle: int = 3000) -> np.ndarray:
-    """The densities [period, n] of the map's cycle near where it settles from the start, by Newton's method.
+    """Return the densities [period, n] of the map's cycle near the state that it reaches, by Newton's method.
 
-    The cycle may be unstable: just past a bifurcation the map has left it, yet it is there. ValueError where none is
-    found.
+    The cycle may be unstable: just past a bifurcation the map has left it, and it still exists. Raise ValueError if there
+    is none.
     """
     from scipy.optimize import root
 
@@ -137,13 +141,14 @@ def find_map_cycle(model: MeanFieldModel, period: int, settle: int = 3000) -> np
 
     found = root(lambda flat: walk(flat)[-1] - flat, state_n, tol=1e-13)
     if np.abs(walk(found.x)[-1] - found.x).max() > 1e-9 * max(1.0, np.abs(found.x).max()):
-        raise ValueError(f"the map has no cycle of {period} near {state_n}; start elsewhere")
+        raise ValueError(f"the map has no cycle of {period} near {state_n}; start from other densities")
     return walk(found.x)[:period]
 
 
 def compute_map_multiplier(model: MeanFieldModel, period: int, settle: int = 3000) -> float:
-    """Factor of a disturbance over one turn of the map's cycle: its sign, and of its eigenvalues the greatest
-    modulus.
+    """Return the factor by which one turn of the map's cycle multiplies a small disturbance.
+
+    It is the real part of the eigenvalue with the greatest modulus.
     """
     rates, turn = Rates(model), np.eye(len(model.nodes))
     for state_n in find_map_cycle(model, period, settle):
@@ -157,14 +162,14 @@ def compute_map_multiplier(model: MeanFieldModel, period: int, settle: int = 300
 
 
 def find_period_doubling(model_at: Callable[[float], MeanFieldModel], period: int, low: float, high: float) -> float:
-    """The parameter between low and high at which the map's cycle of this period doubles: its multiplier is −1."""
+    """Return the parameter between low and high at which the map's cycle of this period doubles (multiplier −1)."""
     from scipy.optimize import brentq
 
     return float(brentq(lambda value: compute_map_multiplier(model_at(value), period) + 1, low, high, xtol=1e-9))
 
 
 def find_map_period(model: MeanFieldModel, settle: int = 4000, most: int = 64, tolerance: float = 1e-7) -> int:
-    """Least number of steps after which the settled map is where it was; 0 where that is more than `most`."""
+    """Return the period of the map after `settle` steps; 0 if it is longer than `most`."""
     state_tn = iterate(model, settle + 2 * most).state_tsc[settle:, :, 0]
     scale = max(1.0, float(np.abs(state_tn).max()))
     for period in range(1, most + 1):
@@ -179,32 +184,33 @@ def _apply_map(rates: Rates, state_n: np.ndarray) -> np.ndarray:
 
 
 def track_front(trajectory: Trajectory, name: str, level: float) -> np.ndarray:
-    """Farthest place [t] along a line at which a node's density is above a level, interpolated between cells; nan for
-    none.
+    """Return the farthest position [t] along a line at which a node's density is above a level; nan if there is none.
+
+    Positions are interpolated between cells. Raise ValueError unless the lattice has one axis.
     """
     space = trajectory.model.space
     if space is None or len(space.shape) != 1:
-        raise ValueError("a front is followed along a line; give the model a space with one axis")
-    place = (np.arange(space.n_cells) + 0.5) * space.spacing
-    at_t = np.full(len(trajectory.time_t), np.nan)
+        raise ValueError("a front needs a line; give the model a lattice with one axis")
+    middle_c = (np.arange(space.n_cells) + 0.5) * space.spacing
+    position_t = np.full(len(trajectory.time_t), np.nan)
     for index, value_c in enumerate(trajectory.get_density(name)):
         above = np.flatnonzero(value_c > level)
         if len(above) and above[-1] + 1 < space.n_cells:
             here = above[-1]
             share = (value_c[here] - level) / (value_c[here] - value_c[here + 1])
-            at_t[index] = place[here] + share * space.spacing
-    return at_t
+            position_t[index] = middle_c[here] + share * space.spacing
+    return position_t
 
 
 def measure_front_speed(trajectory: Trajectory, name: str, level: float, since: float) -> float:
-    """Length per time that the front advances from a time on: slope of place on time."""
+    """Return the speed of the front from a time on: the slope of position on time."""
     late = trajectory.time_t >= since
-    place_t = track_front(trajectory, name, level)[late]
-    if np.isnan(place_t).any():
-        raise ValueError(f"{name!r} has no front after {since:g}; it never rose above {level:g} or reached the edge")
-    return float(np.polyfit(trajectory.time_t[late], place_t, 1)[0])
+    position_t = track_front(trajectory, name, level)[late]
+    if np.isnan(position_t).any():
+        raise ValueError(f"{name!r} has no front after {since:g}; it never rose above {level:g} or it reached the edge")
+    return float(np.polyfit(trajectory.time_t[late], position_t, 1)[0])
 
 
 def compute_cascade_signs(before: Mapping[str, float], after: Mapping[str, float], chain: Sequence[str]) -> list[int]:
-    """Sign of the change of each node of a chain between two states: −1, 0 or 1."""
+    """Return the sign of the change of each node of a food chain between two states: −1, 0 or 1."""
     return [int(np.sign(after[name] - before[name])) for name in chain]
