@@ -187,28 +187,28 @@ def test_toml_and_json_say_the_same(tmp_path):
 MISTAKES = [
     ({"kind": "drougth", "rain": 0.4, "from_year": 0}, "did you mean drought"),
     ({"kind": "drought", "from_year": 0}, "rain is missing"),
-    ({"kind": "drought", "rain": "dry", "from_year": 0}, "'dry' is no number"),
-    ({"kind": "drought", "rain": -1, "from_year": 0}, "not between 0 and 10"),
-    ({"kind": "drought", "rain": True, "from_year": 0}, "is no number"),
+    ({"kind": "drought", "rain": "dry", "from_year": 0}, "must be a number, not 'dry'"),
+    ({"kind": "drought", "rain": -1, "from_year": 0}, "must be between 0 and 10"),
+    ({"kind": "drought", "rain": True, "from_year": 0}, "must be a number, not True"),
     ({"kind": "drought", "rain": 0.4}, "beginning is missing"),
     ({"kind": "drought", "rain": 0.4, "from_year": 0, "from_day": 1}, "keep one"),
-    ({"kind": "drought", "rain": 0.4, "from_year": -1}, "no time"),
+    ({"kind": "drought", "rain": 0.4, "from_year": -1}, "must be a time"),
     ({"kind": "drought", "rain": 0.4, "from_year": 3, "to_year": 3}, "not after"),
-    ({"kind": "drought", "rain": 0.4, "from_year": 0, "box_km": [0, 1]}, "is no box"),
+    ({"kind": "drought", "rain": 0.4, "from_year": 0, "box_km": [0, 1]}, "must be a box"),
     ({"kind": "drought", "rain": 0.4, "from_year": 0, "box_km": [0, 0, 0, 1]}, "no area"),
     ({"kind": "drought", "rain": 0.4, "from_year": 0, "circle_km": [1, 1, 0]}, "radius 0"),
     ({"kind": "drought", "rain": 0.4, "from_year": 0, "line_km": [[0, 0], [1, 1]]}, "key 'line_km' is unknown"),
     ({"kind": "remove", "species": "hare", "from_year": 0, "to_year": 2}, "key 'to_year' is unknown"),
-    ({"kind": "remove", "species": [], "from_year": 0}, "names no species"),
-    ({"kind": "fence", "from_year": 0}, "its place is missing"),
+    ({"kind": "remove", "species": [], "from_year": 0}, "must name species"),
+    ({"kind": "fence", "from_year": 0}, "its region is missing"),
     ({"kind": "fence", "from_year": 0, "line_km": [[1, 1], [1, 1]]}, "a line without length"),
     (
         {"kind": "drought", "rain": 0.4, "from_year": 0, "polygon_km": [[0, 0], [2, 2], [2, 0], [0, 2]]},
         "side 1 crosses side 3",
     ),
     ({"kind": "drought", "rain": 0.4, "from_year": 0, "polygon_km": [[0, 0], [1, 1], [2, 2]]}, "has no area"),
-    ({"kind": "introduce", "species": "hare", "count": 1.5, "from_year": 0}, "no whole number"),
-    ({"kind": "water", "points_km": [[1, 1]], "filled": "no", "from_year": 0}, "neither true nor false"),
+    ({"kind": "introduce", "species": "hare", "count": 1.5, "from_year": 0}, "must be a whole number, not 1.5"),
+    ({"kind": "water", "points_km": [[1, 1]], "filled": "no", "from_year": 0}, "must be true or false, not 'no'"),
 ]
 
 
@@ -255,8 +255,8 @@ def test_what_the_world_does_not_have_is_refused_before_it_begins(table, message
         ({"version": 2}, "version 2"),
         ({"version": 1, "interventions": []}, "did you mean intervention"),
         ({"version": 1, "intervention": {}}, "list of tables"),
-        ({"version": 1, "name": 3}, "is no text"),
-        ([], "no table"),
+        ({"version": 1, "name": 3}, "name must be text, not 3"),
+        ([], "must be a table"),
     ],
 )
 def test_the_head_of_a_file_is_checked(content, message):

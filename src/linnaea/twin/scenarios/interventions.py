@@ -8,13 +8,14 @@ animals once. Who is struck is drawn by the animal's own key, so that all others
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
 
 from linnaea.options import nearest
+from linnaea.twin.data.bounds import bounded_field
 from linnaea.twin.engine.agents import HOURS_A_YEAR, INFECTIOUS, SUSCEPTIBLE, VACCINATED
 from linnaea.twin.engine.rng import INTERVENTION, uniforms
 from linnaea.twin.engine.world import CAUSE, Rule, World
@@ -26,11 +27,6 @@ HOOKS = ("rain_factor", "growth_factor", "fire_factor", "water", "warming_c", "f
 
 # So many animals may be brought into any world, and into one of more so many times its usual number.
 MOST_INTRODUCED, MOST_TIMES_USUAL = 20_000, 20
-
-
-def bounded_field(low: float, high: float, **options):
-    """A number that a scenario gives, with its possible range; without `default` it is required."""
-    return field(metadata={"low": low, "high": high}, **options)
 
 
 @dataclass(frozen=True, kw_only=True)
