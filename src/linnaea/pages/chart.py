@@ -1,7 +1,7 @@
 """One chart: a matplotlib figure in the look of the reports, drawn without a screen and returned as inline SVG.
 
-Sizes are CSS pixels at the width of a report's column. Text stays text (it can be searched, selected and scaled), output
-is the same for the same data. Matplotlib is imported when the first chart is drawn.
+Sizes are CSS pixels at the width of a report's column. Text stays text: it can be searched, selected and scaled. The
+same data give the same bytes. Matplotlib is imported when the first chart is drawn.
 """
 
 from __future__ import annotations

@@ -82,4 +82,5 @@ def render_scale_bar(width_km: float) -> str:
     """A scale bar to stand below a map that is `width_km` wide."""
     length_km = choose_scale_km(width_km)
     share = 100 * length_km / width_km
-    return f'<div class=scale style="width:{share:.2f}%"></div><div class=ends><span>{format_length(length_km)}</span></div>'
+    text = format_length(length_km)
+    return f'<div class=scale style="width:{share:.2f}%"></div><div class=ends><span>{text}</span></div>'

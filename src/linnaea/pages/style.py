@@ -1,9 +1,9 @@
 """Colours and the style sheet of every report, for light and dark screens and for print.
 
 A report follows the reader's setting (`prefers-color-scheme`); print is always light. Colours of data come from Okabe
-and Ito (2008), darkened or lightened until they stand out from the card and from each other, also for readers who do not
-see red, green or blue (tests/pages measures both). They are never the only sign: lines differ in their dashes, bars carry
-labels.
+and Ito (2008), made darker or lighter until they stand out from the card and from each other. This also holds for
+readers who do not see red, green or blue (tests/pages measures both). Colour is never the only sign: lines differ in
+their dashes, bars carry labels.
 """
 
 from __future__ import annotations
@@ -57,9 +57,10 @@ td{white-space:nowrap}th:first-child,td:first-child{text-align:left}thead th{fon
 padding:4px 18px}
 details{margin:8px 0}summary{cursor:pointer;min-height:44px;padding:10px 0}
 code{background:var(--track);padding:1px 5px;border-radius:4px;word-break:break-all}
-pre{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:12px;overflow-x:auto;font-size:.85rem}
-button:focus-visible,select:focus-visible,input:focus-visible,summary:focus-visible{outline:3px solid var(--blue);
-outline-offset:2px}
+pre{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:12px;font-size:.85rem;
+overflow-x:auto}
+button:focus-visible,select:focus-visible,input:focus-visible,summary:focus-visible{outline-offset:2px;
+outline:3px solid var(--blue)}
 .key{display:inline-block;width:26px;border-top:3px solid;vertical-align:middle;margin:0 6px 0 14px}
 .key:first-child{margin-left:0}
 """

@@ -44,7 +44,8 @@ def render_time_lapse(
         f"<canvas id=lapse width={columns * CELL_PX} height={rows * CELL_PX} role=img aria-label='time-lapse'></canvas>"
         f"<div class=under>{below}</div><div class=player>"
         f"<button id=play type=button>Play</button><label>show <select id=layer>{options}</select></label>"
-        f"<input id=frame type=range min=0 max={len(years) - 1} value=0 aria-label='frame'><output id=clock></output></div>"
+        f"<input id=frame type=range min=0 max={len(years) - 1} value=0 aria-label='frame'>"
+        "<output id=clock></output></div>"
         "<noscript>The time-lapse needs JavaScript; the maps below do not.</noscript>"
         f"<script type=application/json id=lapse-data>{data}</script><script>{_SCRIPT}</script>"
     )

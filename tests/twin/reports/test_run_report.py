@@ -23,7 +23,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attrs):
         attrs = dict(attrs)
         self.loads += [attrs[name] for name in ("src", "href", "xlink:href") if name in attrs]
-        if tag == "img" and not attrs.get("alt") or tag == "svg" and not attrs.get("aria-label"):
+        if (tag == "img" and not attrs.get("alt")) or (tag == "svg" and not attrs.get("aria-label")):
             self.bare.append(tag)
         if tag not in self.VOID:
             self.open.append(tag)

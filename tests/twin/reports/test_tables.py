@@ -85,7 +85,8 @@ def test_the_grids_hold_the_records_with_units_and_names(run):
         assert float(x[0] + x[-1]) == pytest.approx(1000 * np.sqrt(area_km2))
         for name, variable in file.variables.items():
             assert name.endswith("_name") or hasattr(variable, "units"), name
-            assert variable.filters()["zlib"] and variable.filters()["shuffle"], name
+            assert variable.filters()["zlib"], name
+            assert variable.filters()["shuffle"], name
 
 
 def test_paths_are_trajectories(run):
@@ -132,7 +133,8 @@ def test_a_disease_leaves_its_curve_in_the_tables_and_the_grids(ill):
     states = frame.select("susceptible", "ill", "recovered", "vaccinated").sum_horizontal()
     assert states.to_list() == ill.records["counts"][:, :, 0].ravel().tolist()
     assert frame.filter(pl.col("year") == 0)["ill"].sum() == 0
-    assert frame["ill"].max() > 0 and frame["recovered"].max() > 0
+    assert frame["ill"].max() > 0
+    assert frame["recovered"].max() > 0
     with Dataset(ill.folder / "world.nc") as file:
         assert text(file.variables["state_name"]) == ["susceptible", "ill", "recovered", "vaccinated"]
         np.testing.assert_array_equal(file.variables["health"][:, 0, 1].ravel(), frame["ill"])

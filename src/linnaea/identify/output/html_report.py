@@ -60,10 +60,9 @@ def _render_header(counts: Mapping[str, int], total: int, identified_by: str, wa
         f"<li class={status}><b>{counts.get(status, 0):,}</b> {word}</li>" for status, word in STATUS_WORDS.items()
     )
     by = f"<p class=by>{escape(identified_by)}</p>" + (f"<p class=by><b>{escape(warning)}</b></p>" if warning else "")
-    return (
-        f"<header class=cards-head><div><h1>What is in {'this photograph' if total == 1 else f'these {total:,} photographs'}"
-        f"</h1>{by}<ul class=tiles>{tiles}</ul></div>{_render_ranks(counts)}</header>"
-    )
+    title = "What is in this photograph" if total == 1 else f"What is in these {total:,} photographs"
+    left = f"<div><h1>{title}</h1>{by}<ul class=tiles>{tiles}</ul></div>"
+    return f"<header class=cards-head>{left}{_render_ranks(counts)}</header>"
 
 
 def _render_ranks(counts: Mapping[str, int]) -> str:
@@ -132,8 +131,9 @@ def _render_path(prediction: Prediction) -> str:
     rows = []
     for best in prediction.path_confidence:
         muted = " class=muted" if RANKS.index(best.rank) > given else ""
+        name = _render_scientific(best.name, best.rank)
         rows.append(
-            f"<tr{muted}><th scope=row>{best.rank}</th><td>{_render_scientific(best.name, best.rank)}</td><td class=track>"
+            f"<tr{muted}><th scope=row>{best.rank}</th><td>{name}</td><td class=track>"
             f'<i style="width:{100 * best.confidence:.1f}%"></i></td><td class=number>{best.confidence:.0%}</td></tr>'
         )
     return f"<table aria-label='confidence at each rank'>{''.join(rows)}</table>"

@@ -71,8 +71,8 @@ def log_missing_places(out: Path, n_unplaced: int) -> None:
     """Log a warning if deployments of the package at `out` have no coordinates."""
     if n_unplaced:
         logger.warning(
-            "%s/deployments.csv: %d folders of photographs have no coordinates; fill in latitude and longitude before you "
-            "publish, or give --near LAT,LON",
+            "%s/deployments.csv: %d folders of photographs have no coordinates; fill in latitude and longitude before "
+            "you publish, or give --near LAT,LON",
             out,
             n_unplaced,
         )

@@ -1,1 +1,1 @@
-"""Reports, charts and the ODD description."""
+"""What a run or a study leaves for its readers: tables, NetCDF, reports, the ODD description, the RO-Crate."""

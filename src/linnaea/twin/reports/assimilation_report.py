@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 LINES = (("corrected by the counts, then the forecast", BLUE, "solid"), ("before the span's counts", GREEN, "dotted"))
 DENSITY_NOTE = (
-    "Median and 5 to 95 % of the members; time since the start. Dots are counts, divided by what a unit of density makes "
-    "their sensors count before anything is known about their detection; a dot on the upper edge lies beyond. The "
-    "forecast stands on a grey background, where there were no counts."
+    "Median and 5 to 95 % of the members; time since the start. Dots are counts, divided by what a unit of density "
+    "makes their sensors count before anything is known about their detection; a dot on the upper edge lies beyond. "
+    "The forecast stands on a grey background, where there were no counts."
 )
 
 
@@ -44,8 +44,8 @@ def write_assimilation(
 ) -> Path:
     """Write `report.html` of an assimilation into `out_dir` and return its path.
 
-    `windows` holds the counts of each span; `start` is the time at which the survey's clock begins; `notes` are sentences
-    for the head of the answer; `parameters` are the rows of parameters.csv.
+    `windows` holds the counts of each span; `start` is the time at which the survey's clock begins; `notes` are
+    sentences for the head of the answer; `parameters` are the rows of parameters.csv.
     """
     n = len(windows)
     learned = [row for row in parameters if row["validated"] != "never"]
@@ -102,7 +102,7 @@ def _draw_densities(done: AssimilationResult, windows: Sequence[Sequence[Count]]
 
 
 def _render_densities(done: AssimilationResult, n: int) -> str:
-    """Densities of each species at the last of `n` spans with counts, and at the end of the forecast if there is one."""
+    """Densities of each species at the last of `n` spans with counts and, if there is one, at the forecast's end."""
     times = [np.quantile(done.after_wsm[n - 1], BAND, axis=1)]
     head = ["species", "at the last count", "5 to 95 %"]
     if done.before_wsm.shape[0] > n:

@@ -1,4 +1,4 @@
-"""The report of a comparison: the answer first, then curves, differences, numbers and maps of a what-if and its baseline."""
+"""The report of a comparison of a what-if with its baseline: the answer, curves, differences, numbers and maps."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ from linnaea.twin.runs.results import Run
 
 MAX_MAPS, MAX_SENTENCES = 9, 12
 TABLE_NOTE = (
-    "Where there are two numbers, the baseline stands left of the arrow and the what-if right of it. The last column says "
-    "in how many members a species is extinct at the end."
+    "Where there are two numbers, the baseline stands left of the arrow and the what-if right of it. The last column "
+    "says in how many members a species is extinct at the end."
 )
 LINES = (("baseline", BLUE, "dashed"), ("what-if", ORANGE, "solid"))
 
@@ -78,7 +78,7 @@ def write_comparison(
         render_section(
             "Where it changed",
             _draw_difference_maps(base, whatif),
-            "Animals per km², what-if minus baseline; north is up. The shade follows the square root of the difference.",
+            "Animals per km², what-if minus baseline; north is up. The shade follows the difference's square root.",
         ),
         render_unverified(whatif.data.unmeasured()),
         render_provenance(base),
@@ -89,7 +89,7 @@ def write_comparison(
 
 
 def format_findings(found: Mapping[str, Difference], level: float) -> list[str]:
-    """The answer in sentences: species that differ beyond chance or go extinct more often, then a summary of the rest."""
+    """The answer in sentences: species that differ beyond chance or in extinctions, then a summary of the rest."""
     notable = sorted(
         (one for one in found.items() if one[1].beyond_chance or one[1].changes_gone),
         key=lambda one: (not one[1].beyond_chance, -abs(one[1].relative) if one[1].base else 0.0),

@@ -59,15 +59,15 @@ def format_caveats(found: Mapping[str, Difference], level: float) -> list[str]:
     chance, n = 1 - level, len(found)
     missing = sum(1 for one in found.values() if not (one.uniform or one.low <= 0 <= one.high))
     rule = (
-        f"Beyond chance: of the differences marked in this way, at most about {100 * chance:.0f} % are expected to be due "
-        f"to chance (rule of Benjamini and Hochberg over {n} species). By chance alone, single {100 * level:g} % intervals "
-        f"miss 0 in about {chance * n:.1f} of {n} species; here {missing} do."
+        f"Beyond chance: of the differences marked in this way, at most about {100 * chance:.0f} % are expected to be "
+        f"due to chance (rule of Benjamini and Hochberg over {n} species). By chance alone, single {100 * level:g} % "
+        f"intervals miss 0 in about {chance * n:.1f} of {n} species; here {missing} do."
     )
     caveats = [rule]
     if pairs < FEW_PAIRS:
         caveats.append(
-            f"{pairs} pairs are few: the spread between members is hardly known. Use 8 or more; --ensemble 8 --resume adds "
-            "to the existing runs."
+            f"{pairs} pairs are few: the spread between members is hardly known. Use 8 or more; --ensemble 8 --resume "
+            "adds to the existing runs."
         )
     return caveats
 

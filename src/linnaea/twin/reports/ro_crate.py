@@ -1,4 +1,4 @@
-"""Where a run's files come from, as an RO-Crate: program, plan, scenario, files, in one JSON-LD file beside them."""
+"""The provenance of a run's files as an RO-Crate: program, plan, scenario and files in one JSON-LD file."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ ABOUT = {
     "foods": "biomass of foods",
     "traits": "heritable traits",
     "members": "seeds and failures",
-    "unverified": "values that no source stands behind",
+    "unverified": "values without a source",
     "world": "series and maps, CF",
     "paths": "paths of animals, CF",
     "odd": "description of the model after the ODD protocol",
     "report": "report to read",
-    "plan": "what was asked",
+    "plan": "the requested run",
     "manifest": "list of the files",
 }
 
 
 def write_crate(run: Run, files: Iterable[Path]) -> Path:
-    """Writes the crate's metadata (RO-Crate 1.1) into the run's folder: its path."""
+    """Write the crate's metadata (RO-Crate 1.1) into the run's folder and return its path."""
     names = sorted({PLAN, *(path.name for path in files), *([run.plan.scenario] if run.plan.scenario else [])})
     parts = [{"@id": name} for name in names]
     inputs = [{"@id": name} for name in (PLAN, run.plan.scenario) if name]

@@ -45,21 +45,22 @@ from linnaea.twin.scenarios.scenario_file import format_duration
 
 MAX_MAPS, MAX_LAPSES, MAX_FOOD_LAPSES, MAX_PHASES = 9, 12, 4, 3
 WEB_NOTE = (
-    "Lines go from the eaten to the eater. Their width is the square root of the energy flow; grey links carried nothing. "
-    "Higher means a higher trophic level; plants and dead matter stand at 1, carcasses at the mean of the animals that do "
-    "not feed on them. The area of a disc grows with biomass. Killed prey counts at adult body mass."
+    "Lines go from the eaten to the eater. Their width is the square root of the energy flow; grey links carried "
+    "nothing. Higher means a higher trophic level; plants and dead matter stand at 1, carcasses at the mean of the "
+    "animals that do not feed on them. A disc grows with the square root of biomass. Killed prey counts at adult body "
+    "mass."
 )
 DEATH_NOTE = (
-    "Mean of the members. Background covers all deaths that the world does not simulate (accidents, cold, illnesses other "
-    "than a scenario's) at the yearly survival of the species table, which is lower for the young. Age is the same rate, "
-    "which rises in the last quarter of the life span. Point at a narrow part to read its name."
+    "Mean of the members. Background covers all deaths that the world does not simulate (accidents, cold, illnesses "
+    "other than a scenario's) at the yearly survival of the species table, which is lower for the young. Age is the "
+    "same rate, which rises in the last quarter of the life span. Point at a narrow part to read its name."
 )
 NO_EFFECT_NOTE = (
     "The scenario's file asks for this, but this world cannot do it. Numbers that stay the same are no answer to it."
 )
 MAP_NOTE = (
-    "Animals per km², mean over time and members; north is up. The shade follows the square root of the density, so that "
-    "low densities stay visible."
+    "Animals per km², mean over time and members; north is up. The shade follows the square root of the density, so "
+    "that low densities stay visible."
 )
 HEALTH_LINES = tuple(zip(HEALTH, (BLUE, ORANGE, GREEN, PURPLE), ("solid", "dashed", "dotted", "dashed"), strict=True))
 
@@ -102,7 +103,8 @@ def describe_failures(run: Run) -> str:
         )
     return (
         f"No member reached the end: {failed} failed. Means, maps and bands are of {len(run.members)} of them, up to "
-        f"{format_duration(run.hours)}; energy flows are not known then. Tables with a row for each member hold what each reached."
+        f"{format_duration(run.hours)}; energy flows are then not known. Tables with a row for each member hold what "
+        "each reached."
     )
 
 
@@ -220,8 +222,8 @@ def _render_health(run: Run) -> str:
 
 def _describe_health(run: Run) -> str:
     return (
-        f"Animals by state of health, recorded every {format_record_interval(run)}; the recovered and the vaccinated are "
-        "immune. What starts and ends between two records does not show; --every-days records more often."
+        f"Animals by state of health, recorded every {format_record_interval(run)}; the recovered and the vaccinated "
+        "are immune. What starts and ends between two records does not show; --every-days records more often."
     )
 
 

@@ -55,7 +55,10 @@ class EffectColumns:
 def write_sensitivity(
     out_dir: Path, data: WorldData, columns: EffectColumns, rows: Sequence[Mapping], about: str
 ) -> Path:
-    """Write `report.html` of a sensitivity study into `out_dir` and return its path. `rows` are those of sensitivity.csv."""
+    """Write `report.html` of a sensitivity study into `out_dir` and return its path.
+
+    `rows` are those of sensitivity.csv.
+    """
     by_species: dict[str, list[Mapping]] = {}
     for row in rows:
         by_species.setdefault(row["species"], []).append(row)
@@ -158,8 +161,8 @@ def write_calibration(
         render_section(
             "What the counts say about each value",
             render_figures(charts),
-            "Bars: probability after the counts, as a multiple of the uniform prior (dashed). Strip: 5 to 95 % with the "
-            "median. Triangle: the present value of the world.",
+            "Bars: probability after the counts, as a multiple of the uniform prior (dashed). Strip: 5 to 95 % with "
+            "the median. Triangle: the present value of the world.",
         ),
         render_section(
             "Together",
