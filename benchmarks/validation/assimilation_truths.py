@@ -15,20 +15,21 @@ import numpy as np
 from linnaea.census.confusion import UNIDENTIFIED, Confusion
 from linnaea.census.detection import DetectionFunction
 from linnaea.census.georeference import Georeference
-from linnaea.census.observations import read_observations
+from linnaea.census.observation_model import Count, build_counts
+from linnaea.census.readers.dispatch import read_observations
+from linnaea.census.sensor_designs import CameraTrapDesign, CollarDesign, StripCountDesign
+from linnaea.census.survey_file import Survey
 from linnaea.twin.assembly.world_builder import build_world
 from linnaea.twin.data.foodweb import load_bundled_web
 from linnaea.twin.data.species import load_bundled_species
 from linnaea.twin.data.world_data import select_animals
 from linnaea.twin.data.world_file import load_world
 from linnaea.twin.engine.world import advance
-from linnaea.twin.field.sensors import CameraTraps, Collars, StripCounts
-from linnaea.twin.field.survey_file import Survey, attach_survey
+from linnaea.twin.field.sensors import attach_survey
 from linnaea.twin.field.survey_tables import DatasetMetadata, write_survey
 from linnaea.twin.inference.ensemble_filter import AssimilationResult, FilterConfig, assimilate
 from linnaea.twin.inference.ensemble_members import NOISE_LEVELS, DiscreteModelMembers, Spread
 from linnaea.twin.inference.forecast_scores import coverage, crps
-from linnaea.twin.inference.observation_model import Count, build_counts
 
 MONTH_H = 730.5
 WRONG = 0.7
@@ -188,26 +189,26 @@ def field_survey(world) -> Survey:
     return Survey(
         georeference=Georeference(latitude=51.0, longitude=0.2, start="2024-01-01T00:00:00+00:00"),
         cameras=(
-            CameraTraps(
+            CameraTrapDesign(
                 places_m=tuple((float(a), float(b)) for a in x for b in y),
-                sight=DetectionFunction(sigma_m=8, by_night=0.8),
+                detection=DetectionFunction(sigma_m=8, by_night=0.8),
                 confusion=mixed,
             ),
         ),
         counts=(
-            StripCounts(name="flight", kind="aerial", lines_m=lines, half_width_m=60, available=0.7, every_h=1461),
+            StripCountDesign(name="flight", kind="aerial", lines_m=lines, half_width_m=60, available=0.7, every_h=1461),
         ),
-        collars=(Collars(species="red fox", count=3, fix_h=2),),
+        collars=(CollarDesign(species="red fox", count=3, fix_h=2),),
         confusion=mixed,
     )
 
 
 def misjudged(survey: Survey, factor: float) -> Survey:
-    """The survey as somebody tells it who takes the sensors' sight for so many times what it is."""
+    """The survey with the detection of all its sensors misjudged by a factor."""
     camera, flight = survey.cameras[0], survey.counts[0]
-    sight = replace(camera.sight, sigma_m=factor * camera.sight.sigma_m)
+    detection = replace(camera.detection, sigma_m=factor * camera.detection.sigma_m)
     flight = replace(flight, available=min(factor * flight.available, 1.0))
-    return replace(survey, cameras=(replace(camera, sight=sight),), counts=(flight,))
+    return replace(survey, cameras=(replace(camera, detection=detection),), counts=(flight,))
 
 
 def told_roughly(windows: Sequence[Sequence[Count]], seed: int) -> list[tuple[Count, ...]]:

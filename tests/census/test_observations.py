@@ -9,22 +9,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from linnaea.census.animals import find_species_within
 from linnaea.census.confusion import CERTAIN, UNIDENTIFIED, Confusion, estimate_confusion
 from linnaea.census.detection import FieldOfView
+from linnaea.census.detection_rates import estimate_daily_paths
 from linnaea.census.georeference import Georeference, parse_time
-from linnaea.census.observations import (
-    COLUMNS,
-    Observations,
-    Sighting,
-    Visit,
-    group_pictures,
-    read_camtrap,
-    read_darwin_core,
-    read_identified,
-    read_movebank,
-    read_observations,
-    read_rows,
-)
+from linnaea.census.observation_model import build_counts
+from linnaea.census.observations import COLUMNS, Observations, Sighting, Visit
+from linnaea.census.readers.camtrap_dp import read_camtrap
+from linnaea.census.readers.cells import read_table_rows
+from linnaea.census.readers.darwin_core import read_darwin_core
+from linnaea.census.readers.dispatch import read_observations
+from linnaea.census.readers.events import group_pictures
+from linnaea.census.readers.identified import read_identified
+from linnaea.census.readers.movebank import read_movebank
+from linnaea.census.survey_file import Survey
 from linnaea.records import PREDICTION_COLUMNS, Prediction, make_prediction_row
 from linnaea.standards.camtrap_dp import DEPLOYMENTS, MEDIA, OBSERVATIONS, PackageMetadata, write_package
 from linnaea.standards.exif import PhotoMetadata
@@ -33,10 +32,7 @@ from linnaea.twin.data.species import load_bundled_species
 from linnaea.twin.engine.neighbours import Space
 from linnaea.twin.engine.world import World, advance
 from linnaea.twin.field.sensors import CameraTraps, Collars, StripCounts, get_records
-from linnaea.twin.field.survey_file import Survey
 from linnaea.twin.field.survey_tables import DatasetMetadata, write_survey
-from linnaea.twin.inference.higher_taxa import find_species_within
-from linnaea.twin.inference.observation_model import build_counts, estimate_daily_paths
 from linnaea.twin.rules.motion import Move, Walk
 
 GEO = Georeference(latitude=-2.3, longitude=34.8, start="2024-03-01T00:00:00+03:00")
@@ -84,11 +80,11 @@ def watched(tmp_path_factory):
 
 
 def test_a_place_and_a_time_come_back_through_degrees_and_dates():
-    latitude, longitude = GEO.degrees(1234.0, 5678.0)
-    assert GEO.metres(float(latitude), float(longitude)) == pytest.approx((1234, 5678))
-    assert GEO.time(1.5) == "2024-02-29T22:30:00Z"
-    assert GEO.hour("2024-03-01T01:30:00+03:00") == 1.5
-    with pytest.raises(ValueError, match="'yesterday' is no time"):
+    latitude, longitude = GEO.to_degrees(1234.0, 5678.0)
+    assert GEO.to_metres(float(latitude), float(longitude)) == pytest.approx((1234, 5678))
+    assert GEO.format_time(1.5) == "2024-02-29T22:30:00Z"
+    assert GEO.parse_hour("2024-03-01T01:30:00+03:00") == 1.5
+    with pytest.raises(ValueError, match="'yesterday' must be a time"):
         parse_time("yesterday")
 
 
@@ -101,20 +97,20 @@ def test_all_three_formats_come_back_as_what_was_recorded(watched):
         ("cam-1", 2.5, 20, 42),
         ("cam-2", 2.5, 20, 42),
     ]
-    assert GEO.metres(cameras[1].latitude, cameras[1].longitude) == pytest.approx((1500, 900), abs=0.2)
+    assert GEO.to_metres(cameras[1].latitude, cameras[1].longitude) == pytest.approx((1500, 900), abs=0.2)
     flights = [visit for visit in found.visits.values() if visit.kind == "aerial"]
-    assert [(GEO.hour(v.start.isoformat()), v.effort, v.length_km) for v in flights] == [
+    assert [(GEO.parse_hour(v.start.isoformat()), v.effort, v.length_km) for v in flights] == [
         (h, 0.4, 2) for h in (6, 30, 54)
     ]
     rows, names = get_records(world, "flight"), ("Oryctolagus cuniculus", "Vulpes vulpes")
     for visit in flights:
         seen = {one.name: one.count for one in found.sightings if one.visit == visit.id}
-        here = rows[rows["time_h"] == GEO.hour(visit.start.isoformat())]["reported"]
+        here = rows[rows["time_h"] == GEO.parse_hour(visit.start.isoformat())]["reported"]
         assert seen == {name: (here == row).sum() for row, name in enumerate(names)}
     fixes = get_records(world, "tag")
     good = fixes[np.isfinite(fixes["x"])]
     assert len(found.fixes) == len(good) > 100
-    x, y = GEO.metres(found.fixes[0].latitude, found.fixes[0].longitude)
+    x, y = GEO.to_metres(found.fixes[0].latitude, found.fixes[0].longitude)
     assert (x, y) == pytest.approx((good["x"][0], good["y"][0]), abs=0.1)
     assert {fix.name for fix in found.fixes} == {"Vulpes vulpes"}
 
@@ -131,7 +127,9 @@ def test_camera_events_hold_every_animal_once_and_never_the_true_name(watched):
     # An animal that passes twice within one event is one animal.
     assert number.sum() - 5 <= sum(reported.values()) <= number.sum()
     assert 0.2 < reported[UNIDENTIFIED] / (reported[UNIDENTIFIED] + reported["Oryctolagus cuniculus"]) < 0.4
-    unidentified = [s for s in read_rows(folder / "camtrap/cam/observations.csv") if s["observationType"] == "unknown"]
+    unidentified = [
+        s for s in read_table_rows(folder / "camtrap/cam/observations.csv") if s["observationType"] == "unknown"
+    ]
     assert unidentified
     assert not any(row["scientificName"] for row in unidentified)
 
@@ -165,8 +163,8 @@ def test_a_simulated_package_has_the_shape_of_one_of_identify(watched, tmp_path)
     assert set(packages[0]) == set(packages[1])
     assert packages[0]["profile"] == packages[1]["profile"]
     assert packages[0]["resources"] == packages[1]["resources"]
-    media = {row["mediaID"] for row in read_rows(made / "media.csv")}
-    assert {row["mediaID"] for row in read_rows(made / "observations.csv") if row["mediaID"]} == media
+    media = {row["mediaID"] for row in read_table_rows(made / "media.csv")}
+    assert {row["mediaID"] for row in read_table_rows(made / "observations.csv") if row["mediaID"]} == media
 
 
 def photographs(tmp_path):
@@ -201,7 +199,7 @@ def test_a_table_of_identify_takes_times_from_the_photographs(tmp_path, suffix):
     predictions, read = photographs(tmp_path)
     path = tmp_path / f"names{suffix}"
     write_table(path, PREDICTION_COLUMNS, map(make_prediction_row, predictions))
-    found = read_identified(read_rows(path), path, read_facts=read)
+    found = read_identified(read_table_rows(path), path, read_metadata=read)
     assert [visit.effort for visit in found.visits.values()] == [2]
     assert sorted((s.name, s.count) for s in found.sightings) == [("Vulpes vulpes", 1), (UNIDENTIFIED, 1)]
     reason = "b/1.jpg is not there, and the table has no times; use the package of --as camtrap-dp"
@@ -266,11 +264,11 @@ def test_a_row_that_cannot_be_read_is_reported_with_its_reason():
         reasons,
         (
             "lasts -2 days",
-            "'spring' is no time",
-            "no place on earth",
+            "'spring' must be a time",
+            "must be degrees north",
             "count '-2'",
             "'late' is not among",
-            "'' is no time",
+            "'' must be a time",
         ),
         strict=True,
     ):
@@ -300,7 +298,7 @@ def test_a_row_that_cannot_be_read_is_reported_with_its_reason():
 def test_a_path_that_holds_nothing_known_is_an_error_of_one_line(tmp_path):
     (tmp_path / "a.csv").write_text("x,y\n1,2\n")
     for path, kind, words in (
-        (tmp_path / "a.csv", ValueError, "none that are known"),
+        (tmp_path / "a.csv", ValueError, "not those of a known format"),
         (tmp_path, ValueError, "neither deployments"),
         (tmp_path / "b", FileNotFoundError, "no observations"),
     ):
@@ -340,7 +338,10 @@ def test_expected_counts_are_density_times_effort_times_detection_times_confusio
     fox = by_name[0, "cam", "red fox"].per_density_s[1]
     one = species["red fox"]
     width_km = (
-        FieldOfView(range_m=20).width_m(survey.cameras[0].sight, one.body_mass_kg, one.walk_speed_km_h / 3.6) / 1000
+        FieldOfView(range_m=20).compute_width_m(
+            survey.cameras[0].detection, one.body_mass_kg, one.walk_speed_km_h / 3.6
+        )
+        / 1000
     )
     # Collars say 300 m an hour (less at the walls) instead of the table's path of a day.
     path = estimate_daily_paths(found.fixes)["Vulpes vulpes"]
@@ -439,10 +440,10 @@ def test_only_what_a_visit_looked_for_can_have_been_missed():
         where, counts = told(found)
         assert where.tolist() == list(map(bool, expected))
         strays = [why for _, why in counts.rejected]
-        assert strays == ([] if expected[1] else ["'leopard' is not among what its visit looked for"])
+        assert strays == ([] if expected[1] else ["'leopard' is not among the target taxa of its visit"])
         assert not any("never reported" in note for note in counts.notes)
         found.set_target_taxa(("plains zebra",))  # a visit that says it itself is asked no more
-        assert next(iter(found.visits.values())).looked_for == taxa
+        assert next(iter(found.visits.values())).target_taxa == taxa
     elsewhere = photographed("Vulpes vulpes")
     elsewhere.set_target_taxa(("Vulpes vulpes",))
     with pytest.raises(ValueError, match="no visit looked for an animal of this world"):
@@ -461,7 +462,7 @@ def test_the_taxonomic_scope_of_an_event_says_what_it_looked_for():
     }
     for scope, expected in (("Panthera leo | Equus quagga", ("Panthera leo", "Equus quagga")), ("", ())):
         found = read_darwin_core([event | {"targetTaxonomicScope": scope}], [], "o.csv")
-        assert found.visits["e"].looked_for == expected
+        assert found.visits["e"].target_taxa == expected
 
 
 def photograph(path: Path, taken: str) -> None:
@@ -488,16 +489,16 @@ def test_the_manifest_of_identify_says_among_what_it_chose(tmp_path, labels, wit
         photograph(tmp_path / f"north/{i}.jpg", f"2024:03:0{i + 2} 10:00:00")
     manifest = tmp_path / "t.csv.manifest.json"
     manifest.write_text(json.dumps({"options": {"labels": labels, "within": within}}), encoding="utf-8")
-    assert [visit.looked_for for visit in read_observations(tmp_path / "t.csv").visits.values()] == [expected]
+    assert [visit.target_taxa for visit in read_observations(tmp_path / "t.csv").visits.values()] == [expected]
     manifest.write_text("{}", encoding="utf-8")
-    with pytest.raises(ValueError, match="not what linnaea identify writes"):
+    with pytest.raises(ValueError, match="not a manifest of linnaea identify"):
         read_observations(tmp_path / "t.csv")
 
 
 def test_observations_of_another_place_or_time_are_said():
     species = {"rabbit": load_bundled_species()["rabbit"]}
     with pytest.raises(
-        ValueError, match="not one of the 1 animals reported lives in this world.*'Panthera leo'.*--looked-for"
+        ValueError, match="none of the 1 reported animals lives in this world.*'Panthera leo'.*--looked-for"
     ):
         build_counts(photographed("Panthera leo"), Survey(georeference=GEO), species, 24 * 30)
     early = Survey(georeference=Georeference(start="2020-01-01T00:00:00Z"))

@@ -1,7 +1,8 @@
-"""What a sensor can see: fields of view, detection by distance, body mass and light, and what of it an effort amounts
-to.
+"""Detectability: fields of view, detection by distance, body mass and light, and what survey effort amounts to.
 
-The same functions let the sensors of a world see and tell `assimilate` what a count means, so that both agree.
+The simulated sensors and the observation model use the same functions, so that both agree on what a count means.
+
+Shape suffixes: n straight paths.
 """
 
 from __future__ import annotations
@@ -12,21 +13,24 @@ from dataclasses import dataclass
 import numpy as np
 
 REFERENCE_KG = 50.0
-"""body mass of which a sensor's `sigma_m` holds"""
+"""body mass for which the `sigma_m` of a detection function holds"""
 DAWN_H, DUSK_H = 6.0, 18.0
 LINES = 4096
-"""lines by which a camera's width is found"""
+"""test lines from which the effective width of a camera's view is computed"""
 NIGHT_SHARE = {"diurnal": 0.0, "nocturnal": 1.0, "crepuscular": 0.5, "cathemeral": 0.5}
-"""of its movement, that an animal of each activity does at night"""
+"""share of its movement that an animal of each activity makes at night"""
 
 
-def half_normal(distance_m, sigma_m):
-    """Probability of detection 0..1 at a distance: exp(-d² / 2 σ²); 1 where σ is infinite."""
+def compute_half_normal(distance_m, sigma_m):
+    """Return the probability of detection 0..1 at a distance: exp(-d² / 2 σ²), which is 1 for infinite σ."""
     return np.exp(-0.5 * np.square(np.asarray(distance_m, float) / sigma_m))
 
 
-def effective_half_width_m(sigma_m: float, half_width_m: float) -> float:
-    """Half-width in metres of the strip without misses that sees as much: σ √(π/2) erf(w / σ√2); w for infinite σ."""
+def compute_effective_half_width_m(sigma_m: float, half_width_m: float) -> float:
+    """Return the half-width in metres of a strip without misses in which as many animals are detected.
+
+    It is σ √(π/2) erf(w / σ√2), and w for infinite σ.
+    """
     if math.isinf(sigma_m):
         return half_width_m
     return sigma_m * math.sqrt(math.pi / 2) * math.erf(half_width_m / (sigma_m * math.sqrt(2)))
@@ -34,10 +38,10 @@ def effective_half_width_m(sigma_m: float, half_width_m: float) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class DetectionFunction:
-    """How well animals are seen."""
+    """Probability that an animal is detected, by distance, body mass and light."""
 
     sigma_m: float = math.inf
-    "scale of the half-normal fall with distance, of an animal of 50 kg; infinite: none is missed for its distance"
+    "scale of the half-normal decrease with distance, for an animal of 50 kg; infinite: distance does not matter"
     mass_exponent: float = 0.0
     "σ grows with this power of body mass"
     by_day: float = 1.0
@@ -49,24 +53,24 @@ class DetectionFunction:
 
     def __post_init__(self) -> None:
         if not self.sigma_m > 0:
-            raise ValueError(f"sigma_m: {self.sigma_m} is no distance; give metres above 0")
+            raise ValueError(f"sigma_m: {self.sigma_m} must be a distance in metres above 0")
         for name in ("by_day", "by_night"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}: {getattr(self, name)} is no probability; give 0 to 1")
+                raise ValueError(f"{name}: {getattr(self, name)} must be a probability from 0 to 1")
 
-    def sigma_of(self, mass_kg):
-        """σ in metres for animals of these masses."""
+    def compute_sigma_m(self, mass_kg):
+        """Return σ in metres for animals of these masses."""
         return self.sigma_m * np.power(np.asarray(mass_kg, float) / REFERENCE_KG, self.mass_exponent)
 
-    def probability(self, distance_m, mass_kg, hour):
-        """Probability of detection 0..1; `hour` is the time of day, 0 to 24."""
+    def compute_probability(self, distance_m, mass_kg, hour):
+        """Return the probability of detection 0..1; `hour` is the time of day, 0 to 24."""
         hour = np.asarray(hour, float)
         light = np.where((hour >= DAWN_H) & (hour < DUSK_H), self.by_day, self.by_night)
         noticed = np.asarray(mass_kg, float) >= self.least_kg
-        return np.where(noticed, light * half_normal(distance_m, self.sigma_of(mass_kg)), 0.0)
+        return np.where(noticed, light * compute_half_normal(distance_m, self.compute_sigma_m(mass_kg)), 0.0)
 
-    def mean_light_probability(self, activity: str) -> float:
-        """Mean of the two probabilities at distance 0 over an animal's active hours."""
+    def compute_mean_light(self, activity: str) -> float:
+        """Return the mean of the two probabilities at distance 0 over an animal's active hours."""
         night = NIGHT_SHARE[activity]
         return night * self.by_night + (1 - night) * self.by_day
 
@@ -78,7 +82,7 @@ class FieldOfView:
     range_m: float = 12.0
     "radius, metres"
     angle_deg: float = 42.0
-    "opening, degrees"
+    "opening angle, degrees"
     delay_s: float = 0.3
     "time an animal must be in view before the picture is taken"
 
@@ -90,11 +94,11 @@ class FieldOfView:
             )
 
     def clip(self, x0, y0, x1, y1, heading_rad) -> tuple[np.ndarray, np.ndarray]:
-        """The part of straight ways [n] inside the view, as shares of the way: (enter [n], leave [n]).
+        """Return the part of straight paths [n] inside the view, as shares of the path: (enter [n], leave [n]).
 
-        The camera stands at (0, 0) and looks in one direction, or each way [n] has a camera's of its own; a way that
-        misses the view has enter > leave. A sector of up to 180° is the intersection of a circle and two half-planes,
-        hence convex.
+        The camera stands at (0, 0); `heading_rad` is one direction for all paths or one for each path [n]. A path that
+        misses the view has enter > leave. A sector of up to 180° is the intersection of a circle and two half-planes
+        and therefore convex.
         """
         x0, y0, x1, y1 = (np.asarray(one, float) for one in (x0, y0, x1, y1))
         dx, dy = x1 - x0, y1 - y0
@@ -118,11 +122,13 @@ class FieldOfView:
             enter, leave = np.where(outside, 2.0, enter), np.where(outside, -2.0, leave)
         return np.maximum(enter, 0), np.minimum(leave, 1)
 
-    def width_m(self, sight: DetectionFunction, mass_kg: float, speed_m_s: float, hour: float = 12.0) -> float:
-        """Mean width in metres of the view to animals that pass on straight lines from any side.
+    def compute_width_m(
+        self, detection: DetectionFunction, mass_kg: float, speed_m_s: float, hour: float = 12.0
+    ) -> float:
+        """Return the mean width in metres of the view for animals that pass on straight lines from any side.
 
-        Without misses it is the perimeter divided by π (Cauchy's formula for a convex figure): r (2 + θ) / π. Found
-        from evenly spread lines, with the misses of `sight` and of the delay.
+        Without misses it is the perimeter divided by π (Cauchy's formula for a convex figure): r (2 + θ) / π. It is
+        computed from evenly spread lines, with the misses of `detection` and of the trigger delay.
         """
         far = (np.arange(LINES) + 0.5) / LINES * 2 - 1
         # Steps of the golden angle spread directions evenly over all distances.
@@ -135,12 +141,12 @@ class FieldOfView:
         enter, leave = self.clip(x0, y0, x1, y1, 0.0)
         seen = (leave > enter) & ((leave - enter) * 2 * r >= self.delay_s * speed_m_s)
         distance = compute_closest_distance(x0, y0, x1, y1, enter, leave)
-        chance = np.where(seen, sight.probability(distance, mass_kg, hour), 0)
+        chance = np.where(seen, detection.compute_probability(distance, mass_kg, hour), 0)
         return float(2 * r * chance.mean())
 
 
 def compute_closest_distance(x0, y0, x1, y1, enter, leave) -> np.ndarray:
-    """Least distance [n] in metres to (0, 0) of the ways [n] between two shares of them."""
+    """Return the least distance [n] in metres from (0, 0) to the part of each path [n] between two of its shares."""
     dx, dy = np.asarray(x1, float) - x0, np.asarray(y1, float) - y0
     length = dx * dx + dy * dy
     nearest = -(x0 * dx + y0 * dy) / np.where(length > 0, length, 1)

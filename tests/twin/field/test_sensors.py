@@ -10,14 +10,14 @@ from linnaea.census.detection import (
     DetectionFunction,
     FieldOfView,
     compute_closest_distance,
-    effective_half_width_m,
-    half_normal,
+    compute_effective_half_width_m,
+    compute_half_normal,
 )
+from linnaea.census.survey_file import parse_survey
 from linnaea.twin.engine.checkpoint import load_checkpoint, save_checkpoint
 from linnaea.twin.engine.neighbours import Space
 from linnaea.twin.engine.world import World, advance, step
-from linnaea.twin.field.sensors import CameraTraps, Collars, StripCounts, count_reported, get_records
-from linnaea.twin.field.survey_file import parse_survey
+from linnaea.twin.field.sensors import CameraTraps, Collars, StripCounts, count_reported, get_records, make_sensor
 from linnaea.twin.rules.motion import Move, Walk
 
 SPACE = Space(width_m=4000, height_m=4000)
@@ -40,7 +40,7 @@ def meadow(*sensors, n=4000, seed=1, rules=(), space=SPACE, dt_h=1.0, mass=50.0)
     return world
 
 
-def test_a_way_is_cut_to_the_part_inside_the_view():
+def test_a_path_is_clipped_to_the_part_inside_the_view():
     view = FieldOfView(range_m=10, angle_deg=90, delay_s=0)
     # From west to east through the camera, which looks east: seen from half way on, for 10 of 40 metres.
     enter, leave = view.clip([-20.0], [0.0], [20.0], [0.0], 0.0)
@@ -60,7 +60,7 @@ def test_a_way_is_cut_to_the_part_inside_the_view():
     )
 
 
-def test_the_clipped_way_is_that_of_ten_thousand_points():
+def test_the_clipped_path_agrees_with_ten_thousand_points():
     rng = np.random.default_rng(3)
     view = FieldOfView(range_m=12, angle_deg=70, delay_s=0)
     x0, y0, x1, y1 = rng.uniform(-20, 20, (4, 60))
@@ -76,28 +76,30 @@ def test_the_clipped_way_is_that_of_ten_thousand_points():
 def test_the_mean_width_of_a_view_is_its_perimeter_divided_by_pi():
     view = FieldOfView(range_m=10, angle_deg=60, delay_s=0)
     expected = 10 * (2 + math.pi / 3) / math.pi
-    assert view.width_m(DetectionFunction(), 50, 1) == pytest.approx(expected, rel=0.01)
-    assert view.width_m(DetectionFunction(by_day=0.5), 50, 1) == pytest.approx(expected / 2, rel=0.01)
-    assert view.width_m(DetectionFunction(sigma_m=4), 50, 1) < expected
-    assert FieldOfView(range_m=10, angle_deg=60, delay_s=60).width_m(DetectionFunction(), 50, 1) == 0
+    assert view.compute_width_m(DetectionFunction(), 50, 1) == pytest.approx(expected, rel=0.01)
+    assert view.compute_width_m(DetectionFunction(by_day=0.5), 50, 1) == pytest.approx(expected / 2, rel=0.01)
+    assert view.compute_width_m(DetectionFunction(sigma_m=4), 50, 1) < expected
+    assert FieldOfView(range_m=10, angle_deg=60, delay_s=60).compute_width_m(DetectionFunction(), 50, 1) == 0
 
 
 def test_the_effective_strip_of_a_half_normal_is_sigma_times_the_root_of_half_pi():
-    assert effective_half_width_m(30, 1e6) == pytest.approx(37.599, abs=5e-4)
+    assert compute_effective_half_width_m(30, 1e6) == pytest.approx(37.599, abs=5e-4)
     far = np.linspace(0, 70, 100_001)
-    assert effective_half_width_m(30, 70) == pytest.approx(np.trapezoid(half_normal(far, 30), far), rel=1e-6)
-    assert effective_half_width_m(math.inf, 70) == 70
+    assert compute_effective_half_width_m(30, 70) == pytest.approx(
+        np.trapezoid(compute_half_normal(far, 30), far), rel=1e-6
+    )
+    assert compute_effective_half_width_m(math.inf, 70) == 70
 
 
 def test_strip_counts_recover_the_density():
     lines = tuple((x, 0.0, x, 4000.0) for x in (700.0, 2000.0, 3300.0))
     sensor = StripCounts(
-        lines_m=lines, half_width_m=150, available=0.6, sight=DetectionFunction(sigma_m=80), every_h=1, start_h=0
+        lines_m=lines, half_width_m=150, available=0.6, detection=DetectionFunction(sigma_m=80), every_h=1, start_h=0
     )
     world = meadow(sensor)
     advance(world, 40)
     rows = get_records(world, "strip")
-    area_km2 = 3 * 4 * 2 * effective_half_width_m(80, 150) / 1000
+    area_km2 = 3 * 4 * 2 * compute_effective_half_width_m(80, 150) / 1000
     estimate = len(rows) / 40 / (0.6 * area_km2)
     true = 4000 / 16
     assert estimate == pytest.approx(true, rel=0.06)
@@ -114,13 +116,13 @@ def test_camera_pictures_recover_the_density_of_walking_animals():
     sensor = CameraTraps(
         places_m=places,
         view=FieldOfView(range_m=15, angle_deg=60, delay_s=0.5),
-        sight=DetectionFunction(sigma_m=10),
+        detection=DetectionFunction(sigma_m=10),
         rest_s=0,
     )
     walk = [Walk(speed_m_h=400.0, mean_cosine=0.5), Move()]
     world = meadow(sensor, rules=walk, space=Space(width_m=4000, height_m=4000, torus=True))
     advance(world, 72)
-    width_km = sensor.view.width_m(sensor.sight, 50, 400 / 3600) / 1000
+    width_km = sensor.view.compute_width_m(sensor.detection, 50, 400 / 3600) / 1000
     expected = 250 * 0.4 * 72 * 16 * width_km
     found = len(get_records(world, "camera"))
     assert found == pytest.approx(expected, rel=4 / math.sqrt(expected))
@@ -128,11 +130,11 @@ def test_camera_pictures_recover_the_density_of_walking_animals():
 
 
 def test_larger_animals_are_seen_farther_and_night_hides():
-    sight = DetectionFunction(sigma_m=10, mass_exponent=0.5, by_night=0.2)
-    assert sight.probability(10, 200, 12) == pytest.approx(math.exp(-0.5 / 4))
-    assert sight.probability(0, 50, 23) == pytest.approx(0.2)
-    assert DetectionFunction(least_kg=1.0).probability([0, 0], [0.9, 1.0], 12).tolist() == [0, 1]
-    assert (sight.mean_light_probability("diurnal"), sight.mean_light_probability("cathemeral")) == pytest.approx(
+    detection = DetectionFunction(sigma_m=10, mass_exponent=0.5, by_night=0.2)
+    assert detection.compute_probability(10, 200, 12) == pytest.approx(math.exp(-0.5 / 4))
+    assert detection.compute_probability(0, 50, 23) == pytest.approx(0.2)
+    assert DetectionFunction(least_kg=1.0).compute_probability([0, 0], [0.9, 1.0], 12).tolist() == [0, 1]
+    assert (detection.compute_mean_light("diurnal"), detection.compute_mean_light("cathemeral")) == pytest.approx(
         (1, 0.6)
     )
 
@@ -173,7 +175,7 @@ def test_what_a_camera_sees_does_not_hang_on_the_others():
         sensor = CameraTraps(
             places_m=places,
             view=FieldOfView(range_m=20, angle_deg=60),
-            sight=DetectionFunction(sigma_m=12),
+            detection=DetectionFunction(sigma_m=12),
             rest_s=3600,
         )
         space = Space(width_m=1000, height_m=1000)
@@ -281,43 +283,43 @@ def test_records_do_not_depend_on_the_order_of_slots():
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"camera": [{"points_km": [[9, 1]]}]}, r"\(9000, 1000\) m lies outside the map"),
+        ({"camera": [{"points_km": [[9, 1]]}]}, r"\(9000, 1000\) m is outside the map"),
         ({"camera": [{"grid": [2, 2], "rang_m": 3}]}, "camera 1: key 'rang_m' is unknown; did you mean range_m"),
         ({"camera": [{"range_m": 3}]}, "give either grid"),
         ({"count": [{"n_lines": 2, "kind": "boat"}]}, "kind 'boat' is unknown"),
         ({"collar": [{"species": "wolf"}]}, "species 'wolf' is not in the world"),
         ({"collar": [{"species": "fox", "name": "a"}, {"species": "fox", "name": "a"}]}, "two sensors are called 'a'"),
-        ({"count": [{"n_lines": 2, "by_night": 3}]}, "by_night: 3 is no probability"),
-        ({"camera": [{"grid": [-4, 5]}]}, r"camera 1: grid \[-4, 5\] is impossible; write \[rows, columns\]"),
-        ({"camera": [{"grid": [0, 0]}]}, r"grid \[0, 0\] is impossible"),
-        ({"camera": [{"grid": [4]}]}, r"grid \[4\] is impossible"),
-        ({"camera": [{"grid": [2.5, 2]}]}, r"grid \[2.5, 2\] is impossible"),
-        ({"camera": [{"grid": 4}]}, "grid 4 is impossible"),
-        ({"camera": [{"grid": [10000, 10000]}]}, r"grid \[10000, 10000\] is impossible; .* of 5000 cameras at most"),
-        ({"camera": [{"points_km": []}]}, r"points_km \[\] is impossible; write \[\[x, y\], …\]"),
-        ({"camera": [{"points_km": [1, 2]}]}, r"points_km \[1, 2\] is impossible"),
-        ({"camera": [{"points_km": [[1, 1]] * 5001}]}, "points_km with 5001 entries is impossible"),
+        ({"count": [{"n_lines": 2, "by_night": 3}]}, "by_night: 3 must be a probability"),
+        ({"camera": [{"grid": [-4, 5]}]}, r"camera 1: grid \[-4, 5\] must be \[rows, columns\]"),
+        ({"camera": [{"grid": [0, 0]}]}, r"grid \[0, 0\] must be"),
+        ({"camera": [{"grid": [4]}]}, r"grid \[4\] must be"),
+        ({"camera": [{"grid": [2.5, 2]}]}, r"grid \[2.5, 2\] must be"),
+        ({"camera": [{"grid": 4}]}, "grid 4 must be"),
+        ({"camera": [{"grid": [10000, 10000]}]}, r"grid \[10000, 10000\] must be .* with at most 5000 cameras"),
+        ({"camera": [{"points_km": []}]}, r"points_km \[\] must be \[\[x, y\], …\]"),
+        ({"camera": [{"points_km": [1, 2]}]}, r"points_km \[1, 2\] must be"),
+        ({"camera": [{"points_km": [[1, 1]] * 5001}]}, "points_km with 5001 entries must be"),
         ({"camera": [{"grid": [1, 1], "range_m": "far"}]}, "camera 1: range_m must be a number, not 'far'; write it"),
-        ({"camera": [{"grid": [1, 1], "from_day": "3"}]}, "camera 1: from_day '3' is no number"),
-        ({"camera": {"grid": [1, 1]}}, r"camera is no list of tables; head each with \[\[camera\]\]"),
-        ({"count": [{"n_lines": -1}]}, "count 1: n_lines -1 is impossible; write a whole number from 1 to 5000"),
-        ({"count": [{"n_lines": 5001}]}, "n_lines 5001 is impossible"),
-        ({"count": [{"n_lines": 2.0}]}, "n_lines 2.0 is impossible"),
-        ({"count": [{"lines_km": [[1, 1, 2]]}]}, r"lines_km \[\[1, 1, 2\]\] is impossible"),
+        ({"camera": [{"grid": [1, 1], "from_day": "3"}]}, "camera 1: from_day '3' must be a number"),
+        ({"camera": {"grid": [1, 1]}}, r"camera must be a list of tables; begin each with \[\[camera\]\]"),
+        ({"count": [{"n_lines": -1}]}, "count 1: n_lines -1 must be a whole number from 1 to 5000"),
+        ({"count": [{"n_lines": 5001}]}, "n_lines 5001 must be"),
+        ({"count": [{"n_lines": 2.0}]}, "n_lines 2.0 must be"),
+        ({"count": [{"lines_km": [[1, 1, 2]]}]}, r"lines_km \[\[1, 1, 2\]\] must be"),
         ({"collar": [{"species": "fox", "count": 2.5}]}, "collar 1: count must be a whole number, not 2.5"),
         (
             {"collar": [{"species": "fox", "count": 10**7}]},
-            "collar 1: count 10000000 is impossible; write a whole number",
+            "collar 1: count 10000000 must be a whole number",
         ),
         ({"latitude": "north"}, "the survey: latitude must be a number, not 'north'"),
-        ({"confusion": 3}, "confusion 3 is no text"),
+        ({"confusion": 3}, "confusion 3 must be the name of a file"),
     ],
 )
 def test_a_survey_that_cannot_be_is_refused_in_one_line(table, message):
     with pytest.raises(ValueError, match=message) as error:
         world = meadow(n=4)
         for sensor in parse_survey({"version": 1} | table, SPACE).sensors:
-            world.add_rule(sensor)
+            world.add_rule(make_sensor(sensor))
     assert "\n" not in str(error.value)
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from linnaea.census.detection_rates import estimate_daily_paths
 from linnaea.census.georeference import parse_time
+from linnaea.census.observation_model import Count, _estimate_clumping
 from linnaea.census.observations import CollarFix
 from linnaea.twin.commands.assimilate import AssimilateConfig, main
 from linnaea.twin.data.foodweb import load_bundled_web
@@ -31,7 +33,6 @@ from linnaea.twin.inference.filter_step import (
     restore_spread,
 )
 from linnaea.twin.inference.forecast_scores import coverage, crps
-from linnaea.twin.inference.observation_model import Count, _estimate_clumping, estimate_daily_paths
 from linnaea.twin.meanfield.equations import iterate
 from linnaea.twin.meanfield.from_foodweb import build_balanced_model
 

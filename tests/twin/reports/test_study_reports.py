@@ -5,10 +5,10 @@ import re
 import numpy as np
 import pytest
 
+from linnaea.census.observation_model import Count
 from linnaea.twin.data.world_file import load_world
 from linnaea.twin.inference.abc_smc import Posterior
 from linnaea.twin.inference.ensemble_filter import AssimilationResult
-from linnaea.twin.inference.observation_model import Count
 from linnaea.twin.reports.assimilation_report import write_assimilation
 from linnaea.twin.reports.study_reports import EffectColumns, write_calibration, write_sensitivity
 

@@ -65,10 +65,12 @@ class AssimilateConfig:
 
 def main(config: AssimilateConfig) -> int:
     """Reads, corrects, writes: 0."""
-    from linnaea.census.observations import Observations, read_observations
+    from linnaea.census.animals import select_target_species
+    from linnaea.census.observation_model import build_counts
+    from linnaea.census.observations import Observations
+    from linnaea.census.readers.dispatch import read_observations
     from linnaea.twin.data.world_file import load_world
     from linnaea.twin.inference.ensemble_filter import FilterConfig, assimilate
-    from linnaea.twin.inference.observation_model import build_counts, select_target_species
 
     data = load_world(config.world)
     found = Observations()
@@ -138,9 +140,9 @@ def _make_members(config: AssimilateConfig, data):
 def _choose_survey(config: AssimilateConfig, data, found):
     """The survey of the file; without one its clock begins with the year of the first visit."""
     from linnaea.census.georeference import Georeference
+    from linnaea.census.observation_model import describe_no_usable_visit
+    from linnaea.census.survey_file import Survey, read_survey
     from linnaea.twin.engine.neighbours import Space
-    from linnaea.twin.field.survey_file import Survey, read_survey
-    from linnaea.twin.inference.observation_model import describe_no_usable_visit
 
     space = Space(width_m=1000 * data.ground.width_km, height_m=1000 * data.ground.height_km)
     if config.survey:
@@ -163,7 +165,7 @@ def make_state_rows(done, georeference, n_windows: int):
             quantiles_qs = np.quantile(density_sm, QUANTILES, axis=1)
             for s, name in enumerate(done.animals):
                 yield {
-                    "time": georeference.time(hour),
+                    "time": georeference.format_time(hour),
                     "day": hour / 24,
                     "stage": stage,
                     "species": name,
@@ -226,7 +228,7 @@ def _write_artifact(config, data, survey, found, counts, done, rejected) -> None
         np.savez_compressed(
             folder / "members.npz", edges_h=done.edges_h, forecast_wsm=done.before_wsm, corrected_wsm=done.after_wsm
         )
-        start = survey.georeference.time(0.0)
+        start = survey.georeference.format_time(0.0)
         write_assimilation(folder, data, done, counts.windows, start, counts.notes, parameters)
 
 

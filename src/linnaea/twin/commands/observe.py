@@ -33,12 +33,13 @@ class ObserveConfig:
 
 def main(config: ObserveConfig) -> int:
     """Runs the world with its sensors and writes the tables: 0."""
+    from linnaea.census.survey_file import read_survey
     from linnaea.standards.tables import write_table
     from linnaea.twin.assembly.world_builder import build_world
     from linnaea.twin.data.world_file import load_world
     from linnaea.twin.engine.agents import HOURS_A_YEAR
     from linnaea.twin.engine.world import advance
-    from linnaea.twin.field.survey_file import attach_survey, read_survey
+    from linnaea.twin.field.sensors import attach_survey
     from linnaea.twin.field.survey_tables import DatasetMetadata, write_survey
 
     if not config.years > 0:

@@ -1,8 +1,8 @@
-"""What sensors recorded, as tables of the field: Camtrap DP, Darwin Core with the Humboldt extension, Movebank.
+"""Records of simulated sensors as standard tables: Camtrap DP, Darwin Core with the Humboldt extension, Movebank.
 
 Camera traps become a Camera Trap Data Package with the columns that `linnaea identify` writes, so that one reader reads
-both. Counts along strips become sampling events with their occurrences; the extension's terms
-(https://eco.tdwg.org/list/) say effort and area, without which a count means nothing. Collars become Movebank's
+both. Counts along strips become sampling events with their occurrences; the terms of the extension
+(https://eco.tdwg.org/list/) tell effort and area, without which a count means nothing. Collars become Movebank's
 event table. Only reported names are written, never true ones.
 """
 
@@ -18,16 +18,17 @@ import numpy as np
 
 from linnaea.census.confusion import UNIDENTIFIED
 from linnaea.census.georeference import Georeference
+from linnaea.census.sensor_designs import CameraTrapDesign, CollarDesign, StripCountDesign
+from linnaea.census.survey_file import Survey
 from linnaea.standards.camtrap_dp import DEPLOYMENTS, MEDIA, OBSERVATIONS, SCHEMAS, resources
 from linnaea.standards.darwin_core import make_stable_id
 from linnaea.standards.tables import write_table
-from linnaea.store import write_json
+from linnaea.store import atomic_path, write_json
 from linnaea.twin.engine.world import World
-from linnaea.twin.field.sensors import CameraTraps, Collars, StripCounts, get_records
-from linnaea.twin.field.survey_file import Survey
+from linnaea.twin.field.sensors import get_records
 
 EVENT_GAP_S = 120.0
-"""pictures of one camera less than so long apart are one event"""
+"""pictures of one camera closer together than this are one event"""
 EVENTS = (
     "eventID",
     "parentEventID",
@@ -92,51 +93,49 @@ PROTOCOLS = {"strip": "strip transect count", "line": "line transect count", "ae
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetMetadata:
-    """What the tables say besides the records."""
+    """What the tables tell besides the records."""
 
     title: str = "A simulated world"
-    "of the data set"
+    "title of the data set"
     scientific: Mapping[str, str] = field(default_factory=dict)
-    "species to its scientific name; what is missing is written as it is"
+    "short name of a species -> its scientific name; other names are written unchanged"
     georeference: Georeference = field(default_factory=Georeference)
     "where the map lies"
 
-    def name(self, reported: str) -> str:
-        """The scientific name of a reported one; "" of what was not identified."""
+    def find_scientific_name(self, reported: str) -> str:
+        """Return the scientific name of a reported name; "" if the animal was not identified."""
         return "" if reported == UNIDENTIFIED else self.scientific.get(reported, reported)
 
 
-def write_survey(world: World, survey: Survey, folder: Path, published: DatasetMetadata) -> dict[str, int]:
-    """Writes what the sensors recorded so far below `folder`; records of each sensor.
+def write_survey(world: World, survey: Survey, directory: Path, metadata: DatasetMetadata) -> dict[str, int]:
+    """Write the records so far into `directory`; return the number of records of each sensor.
 
-    `camtrap/<name>` holds a package for each set of cameras, `events.csv` and `occurrences.csv` all counts,
-    `movebank.csv` all collars.
+    `camtrap/<name>` is a package for each set of cameras, `events.csv` and `occurrences.csv` hold all counts, and
+    `movebank.csv` holds all collars.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
     for sensor in survey.cameras:
-        write_camtrap(world, sensor, folder / "camtrap" / sensor.name, published)
+        write_camtrap(world, sensor, directory / "camtrap" / sensor.name, metadata)
     if survey.counts:
-        write_darwin_core(world, survey.counts, folder, published)
+        write_darwin_core(world, survey.counts, directory, metadata)
     if survey.collars:
-        write_movebank(world, survey.collars, folder / "movebank.csv", published)
+        write_movebank(world, survey.collars, directory / "movebank.csv", metadata)
     return {sensor.name: len(get_records(world, sensor.name)) for sensor in survey.sensors}
 
 
 def _write(path: Path, columns: Sequence[str], rows: Iterable[dict]) -> None:
-    with open(path, "w", newline="", encoding="utf-8") as handle:
+    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as handle:
         writer = csv.DictWriter(handle, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 
 
-def write_camtrap(world: World, sensor: CameraTraps, folder: Path, published: DatasetMetadata) -> None:
-    """A Camera Trap Data Package (1.0.2): deployments, pictures, observations of events and of media."""
-    folder.mkdir(parents=True, exist_ok=True)
-    geo, end_h = published.georeference, min(sensor.end_h, world.now_h)
-    ids = [
-        make_stable_id("deployment", published.title, sensor.name, str(site)) for site in range(len(sensor.places_m))
-    ]
-    places = [[float(one) for one in geo.degrees(x, y)] for x, y in sensor.places_m]
+def write_camtrap(world: World, sensor: CameraTrapDesign, directory: Path, metadata: DatasetMetadata) -> None:
+    """Write a Camera Trap Data Package (1.0.2): deployments, media, observations of events and of media."""
+    directory.mkdir(parents=True, exist_ok=True)
+    geo, end_h = metadata.georeference, min(sensor.end_h, world.now_h)
+    ids = [make_stable_id("deployment", metadata.title, sensor.name, str(site)) for site in range(len(sensor.places_m))]
+    places = [[float(one) for one in geo.to_degrees(x, y)] for x, y in sensor.places_m]
     deployments = [
         {
             "deploymentID": ids[site],
@@ -144,10 +143,10 @@ def write_camtrap(world: World, sensor: CameraTraps, folder: Path, published: Da
             "locationName": f"{sensor.name} {site + 1}",
             "latitude": f"{latitude:.6f}",
             "longitude": f"{longitude:.6f}",
-            "deploymentStart": geo.time(sensor.start_h),
-            "deploymentEnd": geo.time(end_h),
+            "deploymentStart": geo.format_time(sensor.start_h),
+            "deploymentEnd": geo.format_time(end_h),
             "cameraDelay": round(sensor.rest_s),
-            "cameraHeading": round((90 - math.degrees(sensor.heading(site))) % 360) % 360,
+            "cameraHeading": round((90 - math.degrees(sensor.get_heading_rad(site))) % 360) % 360,
             "detectionDistance": f"{sensor.view.range_m:g}",
             "timestampIssues": "false",
             "deploymentTags": f"fieldOfView:{sensor.view.angle_deg:g}",
@@ -155,18 +154,18 @@ def write_camtrap(world: World, sensor: CameraTraps, folder: Path, published: Da
         }
         for site, (latitude, longitude) in enumerate(places)
     ]
-    media, observations, taxa = _make_media_and_observations(world, sensor, ids, published)
-    _write(folder / "deployments.csv", DEPLOYMENTS, deployments)
-    _write(folder / "media.csv", MEDIA, media)
-    _write(folder / "observations.csv", OBSERVATIONS, observations)
-    write_json(folder / "datapackage.json", _make_descriptor(sensor, places, taxa, end_h, published))
+    media, observations, taxa = _make_media_and_observations(world, sensor, ids, metadata)
+    _write(directory / "deployments.csv", DEPLOYMENTS, deployments)
+    _write(directory / "media.csv", MEDIA, media)
+    _write(directory / "observations.csv", OBSERVATIONS, observations)
+    write_json(directory / "datapackage.json", _make_descriptor(sensor, places, taxa, end_h, metadata))
 
 
 def _make_media_and_observations(
-    world: World, sensor: CameraTraps, ids: list[str], published: DatasetMetadata
+    world: World, sensor: CameraTrapDesign, ids: list[str], metadata: DatasetMetadata
 ) -> tuple[list, list, list]:
-    """Rows of pictures, rows of observations, and the names found."""
-    names, geo = sensor.confusion.list_names(world.species), published.georeference
+    """Return the rows of media, the rows of observations, and the names that occur."""
+    names, geo = sensor.confusion.list_names(world.species), metadata.georeference
     rows = get_records(world, sensor.name)
     rows = rows[np.lexsort((rows["time_h"], rows["site"]))]
     media: dict[str, dict] = {}
@@ -178,7 +177,7 @@ def _make_media_and_observations(
             event = make_stable_id("event", ids[site], repr(hour))
         last = (site, hour)
         picture = make_stable_id("media", ids[site], repr(hour))
-        time = geo.time(hour)
+        time = geo.format_time(hour)
         media.setdefault(
             picture,
             {
@@ -196,7 +195,7 @@ def _make_media_and_observations(
         group["last"] = hour
         group["animals"].add(int(row["animal"]))
         observations.append(
-            _make_observation(ids[site], event, time, time, reported, 1, published)
+            _make_observation(ids[site], event, time, time, reported, 1, metadata)
             | {
                 "observationID": make_stable_id("observation", picture, str(row["animal"])),
                 "mediaID": picture,
@@ -205,11 +204,11 @@ def _make_media_and_observations(
                 "individualPositionAngle": f"{math.degrees(row['angle_rad']):.1f}",
             }
         )
-        if name := published.name(reported):
+        if name := metadata.find_scientific_name(reported):
             taxa.setdefault(name, reported)
     for (event, reported), group in groups.items():
-        start, end = geo.time(group["first"]), geo.time(group["last"])
-        row = _make_observation(ids[group["site"]], event, start, end, reported, len(group["animals"]), published)
+        start, end = geo.format_time(group["first"]), geo.format_time(group["last"])
+        row = _make_observation(ids[group["site"]], event, start, end, reported, len(group["animals"]), metadata)
         observations.append(
             row | {"observationID": make_stable_id("observation", event, reported), "observationLevel": "event"}
         )
@@ -217,7 +216,7 @@ def _make_media_and_observations(
 
 
 def _make_observation(
-    deployment: str, event: str, start: str, end: str, reported: str, count: int, published: DatasetMetadata
+    deployment: str, event: str, start: str, end: str, reported: str, count: int, metadata: DatasetMetadata
 ) -> dict:
     return {
         "deploymentID": deployment,
@@ -225,73 +224,77 @@ def _make_observation(
         "eventStart": start,
         "eventEnd": end,
         "observationType": "unknown" if reported == UNIDENTIFIED else "animal",
-        "scientificName": published.name(reported),
+        "scientificName": metadata.find_scientific_name(reported),
         "count": count,
         "classificationMethod": "machine",
         "classifiedBy": "simulated classifier",
     }
 
 
-def _make_descriptor(sensor: CameraTraps, places: list, taxa: list, end_h: float, published: DatasetMetadata) -> dict:
-    geo = published.georeference
+def _make_descriptor(
+    sensor: CameraTrapDesign, places: list, taxa: list, end_h: float, metadata: DatasetMetadata
+) -> dict:
+    geo = metadata.georeference
     return {
         "profile": f"{SCHEMAS}/camtrap-dp-profile.json",
         "name": "linnaea-simulated-observations",
-        "id": make_stable_id("package", published.title, sensor.name, geo.time(end_h)),
-        "created": geo.time(end_h),
+        "id": make_stable_id("package", metadata.title, sensor.name, geo.format_time(end_h)),
+        "created": geo.format_time(end_h),
         "contributors": [{"title": "Linnaea", "role": "contributor"}],
         "resources": resources(),
         "project": {
-            "title": f"{published.title}: simulated camera traps",
+            "title": f"{metadata.title}: simulated camera traps",
             "samplingDesign": "systematicRandom",
             "captureMethod": ["activityDetection"],
             "individualAnimals": False,
             "observationLevel": ["media", "event"],
         },
         "spatial": {"type": "MultiPoint", "coordinates": [[longitude, latitude] for latitude, longitude in places]},
-        "temporal": {"start": geo.time(sensor.start_h)[:10], "end": geo.time(end_h)[:10]},
+        "temporal": {"start": geo.format_time(sensor.start_h)[:10], "end": geo.format_time(end_h)[:10]},
         "taxonomic": [{"scientificName": name, "vernacularNames": {"eng": reported}} for name, reported in taxa],
     }
 
 
-def write_darwin_core(world: World, sensors: Sequence[StripCounts], folder: Path, published: DatasetMetadata) -> None:
-    """`events.csv`: an event a line and count, with the effort; `occurrences.csv`: what was seen in it, by name.
+def write_darwin_core(
+    world: World, sensors: Sequence[StripCountDesign], directory: Path, metadata: DatasetMetadata
+) -> None:
+    """Write `events.csv` (one event for each line and count, with the effort) and `occurrences.csv` (counts by name).
 
     A name that an event does not list was looked for and not reported (isAbsenceReported is true).
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
     events, occurrences = [], []
     for sensor in sensors:
         names, rows = sensor.confusion.list_names(world.species), get_records(world, sensor.name)
-        scope = "|".join(published.name(name) for name in world.species)
-        for hour in sensor.hours(world.now_h):
+        scope = "|".join(metadata.find_scientific_name(name) for name in world.species)
+        for hour in sensor.list_hours(world.now_h):
             for site in range(len(sensor.lines_m)):
-                event = _make_event(sensor, site, float(hour), published) | {"targetTaxonomicScope": scope}
+                event = _make_event(sensor, site, float(hour), metadata) | {"targetTaxonomicScope": scope}
                 events.append(event)
                 here = rows[(rows["site"] == site) & (rows["time_h"] == hour)]
                 number = np.bincount(here["reported"], minlength=len(names))
                 occurrences += [
-                    _make_occurrence(event, names[r], int(number[r]), published) for r in np.flatnonzero(number)
+                    _make_occurrence(event, names[r], int(number[r]), metadata) for r in np.flatnonzero(number)
                 ]
-    write_table(folder / "events.csv", EVENTS, ({key: e.get(key, "") for key in EVENTS} for e in events))
+    write_table(directory / "events.csv", EVENTS, ({key: e.get(key, "") for key in EVENTS} for e in events))
     write_table(
-        folder / "occurrences.csv", OCCURRENCES, ({key: o.get(key, "") for key in OCCURRENCES} for o in occurrences)
+        directory / "occurrences.csv", OCCURRENCES, ({key: o.get(key, "") for key in OCCURRENCES} for o in occurrences)
     )
 
 
-def _make_event(sensor: StripCounts, site: int, hour: float, published: DatasetMetadata) -> dict:
-    geo = published.georeference
+def _make_event(sensor: StripCountDesign, site: int, hour: float, metadata: DatasetMetadata) -> dict:
+    geo = metadata.georeference
     x0, y0, x1, y1 = sensor.lines_m[site]
     (south, west), (north, east), (latitude, longitude) = (
-        map(float, geo.degrees(x, y)) for x, y in ((x0, y0), (x1, y1), ((x0 + x1) / 2, (y0 + y1) / 2))
+        map(float, geo.to_degrees(x, y)) for x, y in ((x0, y0), (x1, y1), ((x0 + x1) / 2, (y0 + y1) / 2))
     )
-    length = sensor.length_km(site)
+    length = sensor.compute_length_km(site)
     area = 2 * length * sensor.half_width_m / 1000
     return {
-        "eventID": make_stable_id("event", published.title, sensor.name, str(site), repr(hour)),
-        "parentEventID": make_stable_id("survey", published.title, sensor.name),
+        "eventID": make_stable_id("event", metadata.title, sensor.name, str(site), repr(hour)),
+        "parentEventID": make_stable_id("survey", metadata.title, sensor.name),
         "eventType": "Survey",
-        "eventDate": geo.time(hour),
+        "eventDate": geo.format_time(hour),
         "samplingProtocol": PROTOCOLS[sensor.kind],
         "decimalLatitude": f"{latitude:.6f}",
         "decimalLongitude": f"{longitude:.6f}",
@@ -317,12 +320,12 @@ def _make_event(sensor: StripCounts, site: int, hour: float, published: DatasetM
     }
 
 
-def _make_occurrence(event: dict, reported: str, count: int, published: DatasetMetadata) -> dict:
+def _make_occurrence(event: dict, reported: str, count: int, metadata: DatasetMetadata) -> dict:
     return {
         "occurrenceID": f"urn:uuid:{make_stable_id('occurrence', event['eventID'], reported)}",
         "basisOfRecord": "HumanObservation",
         "occurrenceStatus": "present",
-        "scientificName": published.name(reported) or "Animalia",
+        "scientificName": metadata.find_scientific_name(reported) or "Animalia",
         "vernacularName": "" if reported == UNIDENTIFIED else reported,
         "individualCount": count,
         "organismQuantity": count,
@@ -332,25 +335,25 @@ def _make_occurrence(event: dict, reported: str, count: int, published: DatasetM
     } | {key: event[key] for key in ("eventID", "eventDate", "decimalLatitude", "decimalLongitude", "geodeticDatum")}
 
 
-def write_movebank(world: World, sensors: Sequence[Collars], path: Path, published: DatasetMetadata) -> None:
-    """Movebank's event table: a row a fix; a failed one has no place and is not visible."""
-    rows, geo = [], published.georeference
+def write_movebank(world: World, sensors: Sequence[CollarDesign], path: Path, metadata: DatasetMetadata) -> None:
+    """Write Movebank's event table: one row for each fix; a failed fix has no place and is not visible."""
+    rows, geo = [], metadata.georeference
     for sensor in sensors:
         for fix in get_records(world, sensor.name):
-            latitude, longitude = (float(one) for one in geo.degrees(fix["x"], fix["y"]))
+            latitude, longitude = (float(one) for one in geo.to_degrees(fix["x"], fix["y"]))
             fine = math.isfinite(latitude)
             rows.append(
                 {
                     "event-id": len(rows) + 1,
                     "visible": str(fine).lower(),
-                    "timestamp": geo.time(fix["time_h"]).replace("T", " ")[:-1] + ".000",
+                    "timestamp": geo.format_time(fix["time_h"]).replace("T", " ")[:-1] + ".000",
                     "location-long": f"{longitude:.7f}" if fine else "",
                     "location-lat": f"{latitude:.7f}" if fine else "",
                     "sensor-type": "gps",
-                    "individual-taxon-canonical-name": published.name(sensor.species),
+                    "individual-taxon-canonical-name": metadata.find_scientific_name(sensor.species),
                     "tag-local-identifier": f"{sensor.name}-{fix['collar'] + 1}",
                     "individual-local-identifier": str(fix["animal"]),
-                    "study-name": published.title,
+                    "study-name": metadata.title,
                 }
             )
     write_table(path, MOVEBANK, rows)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from linnaea.census.observation_model import Count
 from linnaea.twin.data.foodweb import FoodWeb
 from linnaea.twin.inference.ensemble_members import DiscreteModelMembers, WorldMembers
 from linnaea.twin.inference.filter_step import (
@@ -24,7 +25,6 @@ from linnaea.twin.inference.filter_step import (
     move_by_regression,
     restore_spread,
 )
-from linnaea.twin.inference.observation_model import Count
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,8 +22,8 @@ from linnaea.twin.reports.run_sections import render_unverified
 from linnaea.twin.reports.tables import BAND
 
 if TYPE_CHECKING:
+    from linnaea.census.observation_model import Count
     from linnaea.twin.inference.ensemble_filter import AssimilationResult
-    from linnaea.twin.inference.observation_model import Count
 
 LINES = (("corrected by the counts, then the forecast", BLUE, "solid"), ("before the span's counts", GREEN, "dotted"))
 DENSITY_NOTE = (
