@@ -59,7 +59,7 @@ def apart(here: World, there: World) -> np.ndarray:
 
 
 def compare(flock: Flocking, checks: tuple[int, ...]) -> tuple[list[str], bool]:
-    """Rows that say how far the two flocks are apart after so many steps, and whether they agree after the first."""
+    """Rows with the distance between the two flocks after a number of steps, and whether they agree after the first."""
     here, there = flock_world(flock), flock_world(flock)
     on_device = CudaFlock(there)
     rows, agree = [], True

@@ -31,7 +31,7 @@ class Grass(FixedAgent):
             self.come_back(countdown)
 
     def come_back(self, delay):
-        """Grown again after so many steps, by an event."""
+        """Regrow after a number of steps, by an event."""
         self.model.simulator.schedule_event_relative(self.grow, delay)
 
     def grow(self):
@@ -121,7 +121,7 @@ class WolfSheep(Model):
         self.series.append(self.count())
 
     def go(self, steps):
-        """So many steps, with the events between them."""
+        """Run a number of steps, with the events between them."""
         self.simulator.run_for(steps)
 
 
@@ -171,7 +171,7 @@ class Flocking(Model):
         self.series.append(float(np.hypot(*np.mean([bird.direction for bird in self.agents], axis=0))))
 
     def go(self, steps):
-        """So many steps."""
+        """Run a number of steps."""
         for _ in range(steps):
             self.step()
 
@@ -217,7 +217,7 @@ class Segregation(Model):
         self.observing_s += time.perf_counter() - start
 
     def go(self, steps):
-        """So many steps, all households in random order."""
+        """Run a number of steps, each with all households in random order."""
         for _ in range(steps):
             self.agents.shuffle_do("step")
             self.observe()

@@ -114,7 +114,7 @@ def main() -> None:
         "--table", required=True, help="the folder of a table that random_table.py wrote, of that dimension"
     )
     parser.add_argument("--photos", type=Path, required=True, help="a folder of JPEG or PNG files")
-    parser.add_argument("--n", type=int, default=8, help="so many of them")
+    parser.add_argument("--n", type=int, default=8, help="number of photographs")
     parser.add_argument("--ranks", nargs="+", choices=RANKS, default=RANKS, metavar="RANK")
     parser.add_argument("--k", type=int, default=5)
     parser.add_argument("--out", type=Path, default=HERE / "results", help="folder for the result")

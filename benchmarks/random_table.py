@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=868_000, help="taxa")
     parser.add_argument("--dim", type=int, default=768)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--n-zero", type=int, default=0, help="so many last columns are zero")
+    parser.add_argument("--n-zero", type=int, default=0, help="number of zero columns at the end")
     parser.add_argument("--near-uniform", action="store_true", help=f"any two taxa have the cosine {NEAR_UNIFORM}")
     args = parser.parse_args()
     write_table(args.out, args.n, args.dim, args.seed, args.n_zero, args.near_uniform)

@@ -38,7 +38,7 @@ NPY = "txt_emb_species.npy"
 COSINE = 0.4
 HARD = 0.3
 K = 5
-# So many of each rank are compared with float64; higher ranks than genus have few more.
+# Number of taxa of each rank that are compared with float64; ranks above genus have few more.
 MANY = 100
 CLADE = ("class", "Aves")
 # What is asked of a scorer whose errors are measured: ranks, answers, details, images at once (0: all). The last is what is timed.

@@ -55,9 +55,14 @@ def test_an_atomic_file_appears_whole_with_ordinary_permissions(tmp_path):
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("old")
-    with pytest.raises(RuntimeError), store.atomic_path(path) as temporary:
-        temporary.write_text("new")
-        raise RuntimeError
+
+    def write() -> None:
+        with store.atomic_path(path) as temporary:
+            temporary.write_text("new")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -84,9 +89,14 @@ def test_a_failed_artifact_leaves_the_finished_one_and_nothing_else(tmp_path):
     target = tmp_path / "artifact"
     with store.write_artifact(target, {"kind": "test", "version": 1}) as folder:
         (folder / "data").write_text("1")
-    with pytest.raises(RuntimeError), store.write_artifact(target, {"kind": "test", "version": 2}) as folder:
-        (folder / "data").write_text("2")
-        raise RuntimeError
+
+    def write() -> None:
+        with store.write_artifact(target, {"kind": "test", "version": 2}) as folder:
+            (folder / "data").write_text("2")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write()
     assert store.read_manifest(target) == {"kind": "test", "version": 1}
     assert (target / "data").read_text() == "1"
     assert list(tmp_path.iterdir()) == [target]
@@ -149,9 +159,14 @@ def test_a_folder_of_the_users_is_refused_before_any_work_and_kept(tmp_path, lef
 
 def test_a_folder_that_fills_during_the_work_is_kept(tmp_path):
     target = tmp_path / "mine"
-    with pytest.raises(ValueError, match="choose another"), store.write_artifact(target, {"kind": "test"}):
-        target.mkdir()
-        (target / "photo.jpg").touch()
+
+    def write() -> None:
+        with store.write_artifact(target, {"kind": "test"}):
+            target.mkdir()
+            (target / "photo.jpg").touch()
+
+    with pytest.raises(ValueError, match="choose another"):
+        write()
     assert [path.name for path in target.iterdir()] == ["photo.jpg"]
     assert list(tmp_path.iterdir()) == [target]
 

@@ -60,7 +60,7 @@ from_year = {BARRIER_FROM_YEAR}
 
 
 def rinderpest(years: int) -> str:
-    """The scenario of 1961: few wildebeest, and rinderpest that comes from outside in the first so many years."""
+    """The scenario of 1961: few wildebeest, and rinderpest from outside in the first years."""
     outbreak = "\n".join(f"{key} = {value}" for key, value in RINDERPEST.items())
     parts = [
         f'version = 1\nname = "{f"Rinderpest for {years} years" if years else "No rinderpest"}"\n',

@@ -107,7 +107,7 @@ def kills(
     area_km2 = world.space.width_m * world.space.height_m / 1e6
 
     def as_before(world: World) -> None:
-        """So many rabbits anywhere; the foxes hungry, and back from their meals."""
+        """A number of rabbits anywhere; the foxes are hungry and have digested their last meal."""
         now = world.agents
         there = now.slots()[now.species[now.slots()] == prey]
         now.remove(there[number:])

@@ -12,20 +12,25 @@ from linnaea.taxonomy.darwin_core import ranked_ancestors
 from linnaea.taxonomy.vocabulary_factory import load_vocabulary
 
 GBIF = """\
-taxonID\tparentNameUsageID\tacceptedNameUsageID\tscientificName\tscientificNameAuthorship\tcanonicalName\ttaxonRank\ttaxonomicStatus\tkingdom\tphylum\tclass\torder\tfamily\tgenus
+taxonID\tparentNameUsageID\tacceptedNameUsageID\tscientificName\tscientificNameAuthorship\tcanonicalName\t\
+taxonRank\ttaxonomicStatus\tkingdom\tphylum\tclass\torder\tfamily\tgenus
 1\t\t\tAnimalia\t\tAnimalia\tkingdom\taccepted\tAnimalia\t\t\t\t\t
 2\t1\t\tFelidae "Waldheim\tWaldheim\tFelidae\tfamily\taccepted\tAnimalia\tChordata\tMammalia\tCarnivora\tFelidae\t
 3\t2\t\tFelis Linnaeus\tLinnaeus\tFelis\tgenus\taccepted\tAnimalia\tChordata\tMammalia\tCarnivora\tFelidae\tFelis
-4\t3\t\tFelis catus Linnaeus, 1758\tLinnaeus, 1758\tFelis catus\tspecies\taccepted\tAnimalia\tChordata\tMammalia\tCarnivora\tFelidae\tFelis
-5\t3\t4\tFelis domesticus "Erxleben\tErxleben\tFelis domesticus\tspecies\tsynonym\tAnimalia\tChordata\tMammalia\tCarnivora\tFelidae\tFelis
-6\t4\t\tFelis catus alba\t\tFelis catus alba\tsubspecies\taccepted\tAnimalia\tChordata\tMammalia\tCarnivora\tFelidae\tFelis
+4\t3\t\tFelis catus Linnaeus, 1758\tLinnaeus, 1758\tFelis catus\tspecies\taccepted\tAnimalia\tChordata\tMammalia\t\
+Carnivora\tFelidae\tFelis
+5\t3\t4\tFelis domesticus "Erxleben\tErxleben\tFelis domesticus\tspecies\tsynonym\tAnimalia\tChordata\tMammalia\t\
+Carnivora\tFelidae\tFelis
+6\t4\t\tFelis catus alba\t\tFelis catus alba\tsubspecies\taccepted\tAnimalia\tChordata\tMammalia\tCarnivora\t\
+Felidae\tFelis
 7\t1\t2\tCatidae\t\tCatidae\tfamily\tsynonym\tAnimalia\tChordata\tMammalia\tCarnivora\tFelidae\t
 8\t3\t\tFelis dubia\t\tFelis dubia\tspecies\tdoubtful\tAnimalia\tChordata\tMammalia\tCarnivora\tFelidae\tFelis
 9\t3\t\tFelis falsa\t\tFelis falsa\tspecies\tmisapplied\tAnimalia\tChordata\tMammalia\tCarnivora\tFelidae\tFelis
 """
 GBIF_VERNACULAR = "taxonID\tvernacularName\tlanguage\n4\tDomestic cat\ten\n4\tHauskatze\tde\n2\tcats\t\n4\tCat\ten\n"
 COL = """\
-dwc:taxonID\tdwc:parentNameUsageID\tdwc:acceptedNameUsageID\tdwc:taxonomicStatus\tdwc:taxonRank\tdwc:scientificName\tdwc:scientificNameAuthorship\tdwc:genericName\tdwc:specificEpithet\tdwc:infraspecificEpithet
+dwc:taxonID\tdwc:parentNameUsageID\tdwc:acceptedNameUsageID\tdwc:taxonomicStatus\tdwc:taxonRank\t\
+dwc:scientificName\tdwc:scientificNameAuthorship\tdwc:genericName\tdwc:specificEpithet\tdwc:infraspecificEpithet
 R\t\t\taccepted\tunranked\tBiota\t\t\t\t
 K\tR\t\taccepted\tkingdom\tPlantae\t\t\t\t
 F\tK\t\taccepted\tfamily\tFagaceae Dumort.\tDumort.\t\t\t
@@ -104,7 +109,7 @@ def test_without_species_the_finest_taxa_are_the_leaves(tmp_path):
 
 def test_a_folder_without_a_taxon_table_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="Taxon.tsv"):
+    with pytest.raises(ValueError, match=r"Taxon\.tsv"):
         load_vocabulary(tmp_path / "empty")
 
 

@@ -44,7 +44,7 @@ def test_a_taxon_brings_its_own_common_name():
 
 
 def test_wrong_arguments_are_named():
-    with pytest.raises(ValueError, match="latin.*scientific"):
+    with pytest.raises(ValueError, match=r"latin.*scientific"):
         taxon_text(WARBLER, "latin")
     with pytest.raises(ValueError, match="7 entries"):
         taxon_text(("Animalia",))

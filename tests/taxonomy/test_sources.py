@@ -98,7 +98,10 @@ def test_the_second_load_reads_the_cache_and_a_changed_file_does_not(tmp_path, m
 def test_processes_that_build_at_once_all_get_the_vocabulary(tmp_path):
     path = tmp_path / "names.csv"
     path.write_text("genus,species\n" + "".join(f"G{i},s{i}\n" for i in range(2000)))
-    code = "import sys\nfrom linnaea.taxonomy.vocabulary_factory import load_vocabulary\nprint(load_vocabulary(sys.argv[1]).hash)"
+    code = (
+        "import sys\nfrom linnaea.taxonomy.vocabulary_factory import load_vocabulary\n"
+        "print(load_vocabulary(sys.argv[1]).hash)"
+    )
     command = [sys.executable, "-c", code, str(path)]
     workers = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     answers = [worker.communicate(timeout=120) for worker in workers]

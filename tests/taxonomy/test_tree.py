@@ -157,7 +157,7 @@ def test_nulls_blanks_and_absent_columns_are_missing_ranks():
 def test_what_cannot_be_a_tree_is_refused_in_words():
     with pytest.raises(ValueError, match="no row has a name"):
         Tree.from_lineages({"species": [None]})
-    with pytest.raises(ValueError, match="'tribe'.*family"):
+    with pytest.raises(ValueError, match=r"'tribe'.*family"):
         build([CAT])[0].nodes_at("tribe")
 
 

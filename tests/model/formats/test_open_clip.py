@@ -222,7 +222,7 @@ def test_heads_and_widths_follow_the_config(tmp_path):
         tmp_path, vision={"width": 160, "head_width": 80, "mlp_ratio": 4.9231, "image_size": [8, 8]}, quick_gelu=True
     )
     assert (config.vision.n_heads, config.vision.activation, config.text.activation) == (2, "quick_gelu", "quick_gelu")
-    assert config.vision.mlp_ratio == 4.9231
+    assert config.vision.mlp_ratio == pytest.approx(4.9231)
     # as in open_clip, a head may be wider than it is said to be
     assert config_of(tmp_path, vision={"width": 99, "head_width": 30}).vision.n_heads == 3
 
@@ -452,7 +452,7 @@ def test_a_calibration_beside_the_weights_is_read_and_one_of_other_weights_refus
     path = directory / "calibration.json"
     path.write_text(json.dumps(calibration_of(bare)))
     calibrated = OpenClipModel(directory)
-    assert calibrated.card.calibration["floor"] == 0.7
+    assert calibrated.card.calibration["floor"] == pytest.approx(0.7)
     assert calibrated.card.hash == bare.card.hash
     path.write_text(json.dumps(calibration_of(bare, model_hash="0123")))
     with pytest.raises(ValueError, match=r"fitted to other weights.*0123.*move it away"):

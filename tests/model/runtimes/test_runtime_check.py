@@ -20,7 +20,7 @@ class Model(ImageEncoderMixin):
 
 @pytest.fixture
 def setting(tmp_path, monkeypatch, caplog):
-    """A model, photographs, and encoders without an engine: `encoders[runtime]` changes the vectors of full precision."""
+    """A model, photographs, and encoders without an engine: `encoders[runtime]` changes the full precision vectors."""
     caplog.set_level("INFO", "linnaea")
     monkeypatch.setenv("LINNAEA_CACHE", str(tmp_path / "cache"))
     source = make_transformer(tmp_path)
@@ -175,5 +175,5 @@ def test_a_damaged_file_of_verdicts_costs_a_check(setting):
 def test_a_model_without_an_encoder_of_its_own_has_one_way_to_run():
     options = {"sample": lambda n: None, "n_images": 1000}
     assert select_runtime(PlaceholderModel(), "auto", **options) == {"runtime": "onnxruntime"}
-    with pytest.raises(ValueError, match="placeholder runs in one way only; omit --runtime openvino|needs openvino"):
+    with pytest.raises(ValueError, match=r"placeholder runs in one way only; omit --runtime openvino|needs openvino"):
         select_runtime(PlaceholderModel(), "openvino", **options)
