@@ -217,7 +217,7 @@ def one_core() -> Iterator[None]:
 
 def our_pixels(path: Path, decoding: str) -> np.ndarray:
     """What our model is given, uint8 [224, 224, 3]."""
-    from linnaea.embed.images.image_vectors import read_pixels
+    from linnaea.embed.images.pixel_reader import read_pixels
     from linnaea.model.core.contract import Preprocess
     from linnaea.records import ImageRecord
 

@@ -54,7 +54,8 @@ class Worker:
     """Ours: what the requests act on."""
 
     def load(self, model: str, table: str, runtime: str) -> dict:
-        from linnaea.identify.naming.namer import NamerConfig, load_namer
+        from linnaea.identify.naming.namer import load_namer
+        from linnaea.identify.naming.namer_config import NamerConfig
         from linnaea.model.loading import load_model
         from linnaea.taxonomy.vocabulary_factory import load_vocabulary
 

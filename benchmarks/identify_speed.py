@@ -109,7 +109,7 @@ def timed(owner: object, name: str, seconds: dict[str, float], key: str) -> Iter
 
 def time_parts(folder: Path, model, namer, work: Path, batch_size: int) -> dict[str, float]:
     """Milliseconds an image of each part, one after another."""
-    from linnaea.embed.images.image_vectors import read_pixels
+    from linnaea.embed.images.pixel_reader import read_pixels
     from linnaea.embed.journal import Journal
     from linnaea.identify.output.writers import pack, unpack, write_output
     from linnaea.records import ImageRecord
@@ -301,7 +301,8 @@ def main(argv: list[str] | None = None) -> int:
     """0 when the result is written."""
     argv = sys.argv[1:] if argv is None else argv
     options = parse(argv)
-    from linnaea.identify.naming.namer import NamerConfig, load_namer
+    from linnaea.identify.naming.namer import load_namer
+    from linnaea.identify.naming.namer_config import NamerConfig
     from linnaea.model.loading import BUNDLED_DIR, load_model
 
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"

@@ -74,7 +74,7 @@ def off_by(rows: list[dict], truth_bk: np.ndarray) -> float:
 
 def ask_both(peer: Peer, model: str, table: str, photos: list[str], ranks: list[str], k: int) -> dict[str, dict]:
     """The comparison of every question."""
-    from linnaea.bioclip.classifiers import CustomLabelsBinningClassifier, CustomLabelsClassifier, TreeOfLifeClassifier
+    from linnaea.bioclip import CustomLabelsBinningClassifier, CustomLabelsClassifier, TreeOfLifeClassifier
     from linnaea.bioclip.ranks import Rank
 
     tree = TreeOfLifeClassifier(model_str=model, table=table)

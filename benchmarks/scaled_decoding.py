@@ -46,7 +46,7 @@ def enlarge(source: Path, path: Path, grain: bool) -> None:
 
 def read_both(source: Path, grain: bool, folder: Path, preprocess) -> tuple[np.ndarray, np.ndarray]:
     """The pixels of a photograph once enlarged, decoded exactly and scaled."""
-    from linnaea.embed.images.image_vectors import read_pixels
+    from linnaea.embed.images.pixel_reader import read_pixels
     from linnaea.records import ImageRecord
 
     path = folder / f"{abs(hash((source, grain)))}.jpg"

@@ -67,7 +67,7 @@ class Ours:
     """Our classifier on a table, its scoring changed at will. `first_s` is how long it took with an empty cache, `load_s` then."""
 
     def __init__(self, model: Path, table: Path):
-        from linnaea.bioclip.classifiers import TreeOfLifeClassifier
+        from linnaea.bioclip import TreeOfLifeClassifier
         from linnaea.search.scorer import Scorer
 
         start = time.perf_counter()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -14,6 +15,16 @@ ROOT = Path(__file__).resolve().parent.parent
 # Set before any test module is imported. The folder outlives a run, so that the compact table of a million taxa is made
 # once; its names are content hashes, so nothing stale is found there.
 os.environ["LINNAEA_CACHE"] = str(ROOT / "build" / "test-cache")
+
+
+@pytest.fixture(autouse=True)
+def _restore_log():
+    """A command that runs in this process shows its log; the next test begins without that."""
+    package = logging.getLogger("linnaea")
+    level, handlers = package.level, list(package.handlers)
+    yield
+    package.setLevel(level)
+    package.handlers[:] = handlers
 
 
 @pytest.fixture(scope="session")

@@ -128,7 +128,7 @@ def test_a_writer_killed_midway_leaves_no_manifest(tmp_path, root):
         "    (folder / 'data').write_text('half')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], cwd=root / "src", check=False)
+    done = subprocess.run([sys.executable, "-c", script], cwd=root / "src", check=False, timeout=300)
     assert done.returncode == -signal.SIGKILL
     assert store.read_manifest(tmp_path / "artifact") is None
     assert not (tmp_path / "artifact").exists()

@@ -57,7 +57,7 @@ STAGES = {
         help="learn your own names from a folder of class folders",
     ),
     "embed": Stage(
-        module="linnaea.embed.images.image_vectors", config="EmbedConfig", help="turn photographs into vectors on disk"
+        module="linnaea.embed.images.embed_command", config="EmbedConfig", help="turn photographs into vectors on disk"
     ),
     "names": Stage(
         module="linnaea.embed.names.precomputed_names",

@@ -160,11 +160,17 @@ def _union_members(hint: object) -> tuple:
 
 
 def read_options(config_class: type) -> list[Option]:
-    """The options of a Config, in the order of its fields. Raises TypeError for a field type that has no parser."""
+    """The options of a Config: its own fields in their order, then those that it inherits.
+
+    Raise TypeError for a field type that has no parser.
+    """
+    import inspect
+
     hints, help_texts = typing.get_type_hints(config_class), field_help(config_class)
+    own = inspect.get_annotations(config_class)
     return [
         _read_option(field, hints[field.name], help_texts.get(field.name, ""), config_class.__name__)
-        for field in dataclasses.fields(config_class)
+        for field in sorted(dataclasses.fields(config_class), key=lambda field: field.name not in own)
         if field.init and field.metadata.get("cli", True)
     ]
 

@@ -29,7 +29,9 @@ EXTRA = {
 def modules_after(code: str, root) -> set[str]:
     """The top-level modules that a fresh interpreter holds after running `code`."""
     code += "\nimport sys; print('MODULES', *sorted({name.split('.')[0] for name in sys.modules}))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root / "src", check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=root / "src", check=False, timeout=300
+    )
     assert done.returncode == 0, done.stderr
     return set(done.stdout.rsplit("MODULES", 1)[1].split())
 
@@ -41,6 +43,7 @@ def test_each_layer_imports_only_the_layers_below_it(root):
         text=True,
         cwd=root,
         check=False,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -27,7 +27,7 @@ def make(root, tmp_path):
 
     def run(*arguments: str) -> list[str]:
         done = subprocess.run(
-            ["make", *arguments], cwd=tmp_path, env=clean, capture_output=True, text=True, check=False
+            ["make", *arguments], cwd=tmp_path, env=clean, capture_output=True, text=True, check=False, timeout=300
         )
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()

@@ -31,7 +31,7 @@ def own_files() -> list[Path]:
     """Every file that the repository holds or would hold: tracked, or new and not ignored."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     try:
-        done = subprocess.run(command, capture_output=True, cwd=ROOT, check=False)
+        done = subprocess.run(command, capture_output=True, cwd=ROOT, check=False, timeout=300)
     except FileNotFoundError:
         pytest.skip("git is not installed")
     if done.returncode:

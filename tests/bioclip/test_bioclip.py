@@ -15,12 +15,14 @@ from PIL import Image
 pytest.importorskip("onnx")
 
 from linnaea import cli
-from linnaea.bioclip import Rank, classifiers, ranks
-from linnaea.bioclip.classifiers import (
+from linnaea.bioclip import (
     BaseClassifier,
     CustomLabelsBinningClassifier,
     CustomLabelsClassifier,
+    Rank,
     TreeOfLifeClassifier,
+    base_classifier,
+    ranks,
 )
 from linnaea.bioclip.pixels import FloatImageEncoder, squash
 from linnaea.bioclip.recorder import attach_prediction_recorder, save_recorded_predictions
@@ -185,20 +187,21 @@ def test_torch_gives_the_same_vectors_of_squashed_pixels(tree, made, photos):
     np.testing.assert_allclose(on_torch.create_image_features(photos), tree.create_image_features(photos), atol=1e-5)
 
 
-def test_a_fast_runtime_is_checked_on_names_and_said(made, photos, tmp_path, monkeypatch, capsys):
+def test_a_fast_runtime_is_checked_on_names_and_said(made, photos, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", "linnaea")
     monkeypatch.setenv("LINNAEA_CACHE", str(tmp_path))
     many = 16 * photos  # a check takes 32 photographs
     tree = TreeOfLifeClassifier(
         model_str=str(made / "model"), table=made / "table", pixels="model", runtime="onnxruntime-int8"
     )
     tree.predict(many, Rank.SPECIES, k=1)
-    said = capsys.readouterr().err
-    assert "onnxruntime-int8" in said and "same names" in said
+    assert "onnxruntime-int8" in caplog.text and "same names" in caplog.text
+    caplog.clear()
     labels = CustomLabelsClassifier(
         ["cat", "dog"], model_str=str(made / "model"), pixels="model", runtime="onnxruntime-int8"
     )
     labels.predict(many)
-    assert "same names" in capsys.readouterr().err
+    assert "same names" in caplog.text
 
 
 def test_an_image_in_memory_is_taken_as_it_is_and_a_file_is_turned_upright(tree, photos, tmp_path):
@@ -284,14 +287,15 @@ def test_a_subset_file_must_name_a_rank(tree, tmp_path):
         tree.create_taxa_filter_from_csv(tmp_path / "subset.csv")
 
 
-def test_zero_columns_are_named_and_embedded(tree, made, script, photos, tmp_path, capsys):
+def test_zero_columns_are_named_and_embedded(tree, made, script, photos, tmp_path, caplog):
+    caplog.set_level("INFO", "linnaea")
     script.write_table(tmp_path, tree.model.card.dim)
     table = np.load(tmp_path / "txt_emb_species.npy")
     table[:, -2:] = 0
     np.save(tmp_path / "txt_emb_species.npy", table)
     mended = TreeOfLifeClassifier(model_str=str(made / "model"), table=tmp_path / "txt_emb_species.json")
     lineage, common = script.names()[-1]
-    assert f"{lineage[-2]} {lineage[-1]}" in capsys.readouterr().err
+    assert f"{lineage[-2]} {lineage[-1]}" in caplog.text
     # The text of the missing taxon, embedded as a whole, stands in its column.
     text = " ".join(lineage) + (f" with common name {common}" if common else "")
     (vector,) = mended.model.encode_texts([mended.model.card.templates[0].format(text)])
@@ -322,7 +326,7 @@ def test_a_model_with_a_tree_of_life_takes_its_published_table_from_the_hub(made
         return str(made / "table" / Path(file).name)
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-    monkeypatch.setattr(classifiers, "load_model", lambda name: load_model(str(made / "model")))
+    monkeypatch.setattr(base_classifier, "load_model", lambda name: load_model(str(made / "model")))
     tree = TreeOfLifeClassifier()
     assert tree.pixels == "squash" and tree.vocabulary.tree.n_leaves == len(tree.get_label_data())
     files = ("embeddings/txt_emb_species.json", "embeddings/txt_emb_species.npy")
@@ -403,7 +407,7 @@ def test_a_device_that_torch_has_not_is_refused_in_one_line_whatever_the_pixels(
     given = [photos[0], "--model", str(made / "model"), "--output", str(out), "--device", device]
     assert cli.main(["bioclip", *command, *given]) == 2
     error = capsys.readouterr().err
-    assert f"device {device!r} is none that torch {torch.__version__} can use here; choose cpu" in error
+    assert f"torch {torch.__version__} cannot use device {device!r} here; choose cpu" in error
     assert error.count("\n") == 1 and not out.exists()
 
 
@@ -422,7 +426,7 @@ def test_a_device_of_torch_runs_the_model_whatever_the_pixels(made, photos, monk
     # a name that torch knows for the processor and that is not the default
     there = BaseClassifier(str(made / "model"), pixels=pixels, device="cpu:0")
     wanted = [here.create_image_features(photos, normalize=unit) for unit in (True, False)]
-    monkeypatch.setattr(classifiers, "FloatImageEncoder", None)
+    monkeypatch.setattr(base_classifier, "FloatImageEncoder", None)
     there.model.use_image_encoder(None, "")
     for unit, vectors in zip((True, False), wanted, strict=True):
         np.testing.assert_allclose(there.create_image_features(photos, normalize=unit), vectors, atol=1e-4)
@@ -432,7 +436,7 @@ def test_a_device_of_torch_runs_the_model_whatever_the_pixels(made, photos, monk
 @pytest.mark.parametrize("model", ("bundled", "placeholder"))
 def test_a_model_that_is_no_transformer_is_refused_on_a_device(model):
     pytest.importorskip("torch")
-    with pytest.raises(ValueError, match="the model '.*' is no transformer.*leave device and runtime out"):
+    with pytest.raises(ValueError, match="the model '.*' is of another kind.*leave device and runtime out"):
         BaseClassifier(model, device="cpu:0")
 
 

@@ -136,7 +136,7 @@ def test_an_archive_with_a_hole_or_another_one_behind_it_is_truncated(tmp_path):
 def written_by_tar(folder, *options):
     """The archive that GNU tar writes of a folder's samples."""
     names = sorted(path.name for path in folder.iterdir())
-    subprocess.run(["tar", "-cf", "../made.tar", *options, *names], cwd=folder, check=True)
+    subprocess.run(["tar", "-cf", "../made.tar", *options, *names], cwd=folder, check=True, timeout=300)
     return folder.parent / "made.tar"
 
 

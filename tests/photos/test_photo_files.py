@@ -3,7 +3,7 @@ import os
 import pytest
 
 from linnaea.photos.decoding import PHOTO_SUFFIXES
-from linnaea.photos.photo_files import find_images, printable_path
+from linnaea.photos.photo_files import find_images, format_path
 
 
 def touch(path):
@@ -67,6 +67,6 @@ def test_heic_and_raw_files_do_not_vanish_from_a_folder():
 
 
 def test_bytes_that_are_no_utf8_are_written_so_that_every_table_can_hold_them():
-    assert printable_path(os.fsdecode(b"caf\xe9.jpg")) == "caf\\xe9.jpg"
-    assert printable_path("\ud800.jpg").encode()
-    assert printable_path("猫, cat\n.jpg") == "猫, cat\n.jpg"
+    assert format_path(os.fsdecode(b"caf\xe9.jpg")) == "caf\\xe9.jpg"
+    assert format_path("\ud800.jpg").encode()
+    assert format_path("猫, cat\n.jpg") == "猫, cat\n.jpg"

@@ -86,4 +86,4 @@ def test_a_name_is_found_without_polars(inat):
         "import sys\nfrom linnaea.taxonomy.vocabulary_factory import load_vocabulary\n"
         "assert load_vocabulary().resolve_one('Felis catus').kingdom == 'Animalia'\nassert 'polars' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)

@@ -1,19 +1,27 @@
-"""pybioclip's classes and commands on Linnaea's models: the same calls, the same answers; see docs/pybioclip.md."""
+"""pybioclip's classes and commands on Linnaea's models: the same calls, the same answers; see docs/pybioclip.md.
+
+A picture that cannot be read has an answer with a `reason`.
+"""
+
+from importlib import import_module
 
 from linnaea.bioclip.ranks import BIOCLIP_MODEL_STR, BIOCLIP_V1_MODEL_STR, BIOCLIP_V2_MODEL_STR, Rank
 
-IN_CLASSIFIERS = (
-    "TreeOfLifeClassifier",
-    "CustomLabelsClassifier",
-    "CustomLabelsBinningClassifier",
-    "predict_classification",
-    "predict_classifications_from_list",
-)
-IN_RECORDER = ("attach_prediction_recorder", "save_recorded_predictions")
+_MODULES = {
+    "BaseClassifier": "linnaea.bioclip.base_classifier",
+    "CustomLabelsBinningClassifier": "linnaea.bioclip.label_classifiers",
+    "CustomLabelsClassifier": "linnaea.bioclip.label_classifiers",
+    "TreeOfLifeClassifier": "linnaea.bioclip.tree_classifier",
+    "attach_prediction_recorder": "linnaea.bioclip.recorder",
+    "predict_classification": "linnaea.bioclip.tree_classifier",
+    "predict_classifications_from_list": "linnaea.bioclip.label_classifiers",
+    "save_recorded_predictions": "linnaea.bioclip.recorder",
+}
 __all__ = [
     "BIOCLIP_MODEL_STR",
     "BIOCLIP_V1_MODEL_STR",
     "BIOCLIP_V2_MODEL_STR",
+    "BaseClassifier",
     "CustomLabelsBinningClassifier",
     "CustomLabelsClassifier",
     "Rank",
@@ -25,14 +33,12 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str):
-    # The names above cost nothing; numpy and the rest are loaded with the first classifier.
-    if name in IN_CLASSIFIERS:
-        from linnaea.bioclip import classifiers
-
-        return getattr(classifiers, name)
-    if name in IN_RECORDER:
-        from linnaea.bioclip import recorder
-
-        return getattr(recorder, name)
+def __getattr__(name: str) -> object:
+    # The names above are imported at once; numpy and the rest are imported with the first classifier.
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

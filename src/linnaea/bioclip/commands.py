@@ -4,37 +4,43 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import math
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import TextIO
 
-from linnaea.bioclip.ranks import BATCH_SIZE, BIOCLIP_MODEL_STR, PIXELS, TOL_MODELS, Rank, name_keys
+from linnaea.bioclip.ranks import BATCH_SIZE, BIOCLIP_MODEL_STR, PIXELS, TOL_MODELS, Rank, list_name_keys
 from linnaea.model.runtimes.runtime_names import RUNTIME_CHOICES
 from linnaea.records import RANKS
+from linnaea.terminal import Progress
+
+logger = logging.getLogger(__name__)
 
 STDOUT = "stdout"
 
 
 @dataclass(frozen=True, kw_only=True)
 class _ModelConfig:
-    """What every command that runs a model asks for."""
+    """The options of every command that runs a model."""
 
     model: str = BIOCLIP_MODEL_STR
     "a name on the hub, an open_clip folder, a model folder, or `bundled`"
     pretrained: str = ""
-    "not taken: give the folder of the checkpoint as --model"
+    "not supported: give the folder of the checkpoint as --model"
     device: str = "cpu"
     "`cpu`, or a device of torch such as `cuda`, on which torch then runs the model (a transformer; the extra [torch])"
 
 
 @dataclass(frozen=True, kw_only=True)
 class _ImagesConfig(_ModelConfig):
+    """The options of every command that reads photographs."""
+
     image_file: tuple[str, ...] = field(metadata={"positional": True, "metavar": "IMAGE_FILE"})
     "photographs"
     output: str = STDOUT
@@ -45,7 +51,7 @@ class _ImagesConfig(_ModelConfig):
     "`squash`: the whole photograph without its proportions; `model`: as the model's config says; `auto`: what pybioclip shows "
     "to this model"
     runtime: str = field(default="onnxruntime", metadata={"choices": RUNTIME_CHOICES})
-    "where the model runs, see `linnaea identify`; others than onnxruntime and torch need --pixels model"
+    "where the model runs, see `linnaea identify`; runtimes other than onnxruntime and torch need --pixels model"
 
     def __post_init__(self):
         if not self.image_file:
@@ -56,22 +62,22 @@ class _ImagesConfig(_ModelConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class PredictConfig(_ImagesConfig):
-    """Names photographs with the options and the table of `bioclip predict`."""
+    """Name photographs with the options and the table of `bioclip predict`."""
 
     format: str = field(default="csv", metadata={"choices": ("table", "csv")})
     "`csv` or `table`"
     rank: str = field(default="", metadata={"choices": RANKS})
-    "rank of the answer in the tree of life (species where neither this nor --cls, --bins or --subset is given)"
+    "rank of the answer in the tree of life (default: species, unless --cls, --bins or --subset is given)"
     cls: str | None = None
-    "labels to choose from, a,b,c or a text file with one a line"
+    "labels to choose from, a,b,c or a text file with one on each line"
     bins: str | None = None
-    "a CSV file with two columns, label and bin: a bin's score is the sum of its labels'"
+    "a CSV file with two columns, label and bin: the score of a bin is the sum of the scores of its labels"
     subset: str | None = None
     "a CSV file whose first column is named for a rank: only these taxa of the tree of life are candidates"
     k: int | None = None
-    "answers a photograph (5; all labels with --cls and --bins)"
+    "answers for each photograph (5; all labels with --cls and --bins)"
     log: str = ""
-    "a file that the run is noted in: JSON where it ends in .json, else text that is appended"
+    "a file for a record of the run: JSON if it ends in .json, else text that is appended"
     table: str = ""
     "names of the tree of life: a txt_emb_species file or its folder, or `inat`; the model's published ones by default"
 
@@ -91,42 +97,42 @@ class PredictConfig(_ImagesConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class BioclipEmbedConfig(_ImagesConfig):
-    """Writes the features of photographs as the JSON of `bioclip embed`."""
+    """Write the features of photographs as the JSON of `bioclip embed`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ListModelsConfig:
-    """Lists the models that have a published tree of life, and the one that needs no download."""
+    """List the models that have a published tree of life, and the one that needs no download."""
 
     model: str = ""
-    "list the pretrained tags of this model instead: none, as a checkpoint is a folder"
+    "list the pretrained tags of this model instead: there are none, as a checkpoint is a folder"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ListTaxaConfig(_ModelConfig):
-    """Writes the names of a model's tree of life as the CSV of `bioclip list-tol-taxa`."""
+    """Write the names of a model's tree of life as the CSV of `bioclip list-tol-taxa`."""
 
     table: str = ""
     "a txt_emb_species file or its folder, or `inat`; the model's published names by default"
 
 
 def predict(config: PredictConfig) -> int:
-    """0 when at least one photograph could be read, else 1. Rows are written as they come, a batch in memory at a time."""
-    from linnaea.bioclip.classifiers import CLASSIFICATION
+    """Return 0 if a photograph could be read, else 1. Rows are written as they come, a batch in memory at a time."""
+    from linnaea.bioclip.base_classifier import CLASSIFICATION
     from linnaea.bioclip.recorder import attach_prediction_recorder, save_recorded_predictions, verify_recorder_path
 
     if config.log:
         verify_recorder_path(config.log)
     rank = Rank[(config.rank or "species").upper()]
-    columns = [CLASSIFICATION] if config.cls or config.bins else name_keys(rank)
-    classifier, settings = _classifier(config)
+    columns = [CLASSIFICATION] if config.cls or config.bins else list_name_keys(rank)
+    classifier, settings = _load_classifier(config)
     if config.log:
         attach_prediction_recorder(classifier, **settings)
     details = {"k": config.k, "batch_size": config.batch_size}
     if not (config.cls or config.bins):
         details |= {"rank": rank, "k": config.k or 5}
-    rows = _Readable(classifier.predict_each(list(config.image_file), callback=_progress(), **details))
-    with _opened(config.output) as file:
+    rows = _ReadableRows(classifier.predict_each(list(config.image_file), callback=_make_progress(), **details))
+    with _open_output(config.output) as file:
         write = write_table if config.format == "table" else write_csv
         write(file, ["file_name", *columns, "score"], rows)
     if config.log:
@@ -136,8 +142,8 @@ def predict(config: PredictConfig) -> int:
     return 0 if rows.n_read else 1
 
 
-class _Readable:
-    """Rows on their way: says on stderr which photographs could not be read, and counts the others' rows."""
+class _ReadableRows:
+    """Passes rows on; logs photographs that could not be read, and counts the rows of the others."""
 
     def __init__(self, rows: Iterable[dict]):
         self._rows, self.n_read = rows, 0
@@ -145,34 +151,37 @@ class _Readable:
     def __iter__(self) -> Iterator[dict]:
         for row in self._rows:
             if "reason" in row:
-                print(f"linnaea: {row['file_name']}: {row['reason']}", file=sys.stderr)
+                logger.warning(f"{row['file_name']}: {row['reason']}")
             else:
                 self.n_read += 1
             yield row
 
 
-def _classifier(config: PredictConfig) -> tuple[object, dict]:
-    """The classifier that the options ask for, and what a log says of it."""
-    from linnaea.bioclip import classifiers
+def _load_classifier(config: PredictConfig) -> tuple[object, dict]:
+    """The classifier for the options, and its settings for the log."""
+    from linnaea.bioclip import label_classifiers
+    from linnaea.bioclip.tree_classifier import TreeOfLifeClassifier
 
-    options = _model_options(config) | {"pixels": config.pixels, "runtime": config.runtime}
+    options = _make_model_options(config) | {"pixels": config.pixels, "runtime": config.runtime}
     if config.cls:
         labels = read_labels(config.cls)
-        return classifiers.CustomLabelsClassifier(labels, **options), {"classes": ",".join(labels)}
+        return label_classifiers.CustomLabelsClassifier(labels, **options), {"classes": ",".join(labels)}
     if config.bins:
-        return classifiers.CustomLabelsBinningClassifier(read_bins(config.bins), **options), {"bins_path": config.bins}
-    classifier = classifiers.TreeOfLifeClassifier(table=config.table or None, **options)
+        return label_classifiers.CustomLabelsBinningClassifier(read_bins(config.bins), **options), {
+            "bins_path": config.bins
+        }
+    classifier = TreeOfLifeClassifier(table=config.table or None, **options)
     if config.subset:
         classifier.apply_filter(classifier.create_taxa_filter_from_csv(config.subset))
     return classifier, {"tree_of_life_version": classifier.vocabulary.source, "subset": config.subset or None}
 
 
-def _model_options(config: _ModelConfig) -> dict:
+def _make_model_options(config: _ModelConfig) -> dict:
     return {"model_str": config.model, "pretrained_str": config.pretrained or None, "device": config.device}
 
 
 def read_labels(labels: str) -> list[str]:
-    """The labels in `a,b,c`, or in a text file, one a line."""
+    """The labels in `a,b,c`, or in a text file with one on each line."""
     if not os.path.isfile(labels):
         return labels.split(",")
     lines = Path(labels).read_text(encoding="utf-8-sig").splitlines()
@@ -180,7 +189,10 @@ def read_labels(labels: str) -> list[str]:
 
 
 def read_bins(path: str) -> dict[str, str]:
-    """Label -> bin of a CSV file with a heading and two columns. Raises FileNotFoundError, ValueError for another form."""
+    """Label -> bin from a CSV file with a heading and two columns.
+
+    Raise FileNotFoundError if there is no file, ValueError for another format.
+    """
     with open(path, newline="", encoding="utf-8-sig") as handle:
         rows = [[cell.strip() for cell in row] for row in csv.reader(handle) if any(row)]
     if len(rows) < 2 or any(len(row) < 2 for row in rows):
@@ -189,17 +201,17 @@ def read_bins(path: str) -> dict[str, str]:
 
 
 def embed(config: BioclipEmbedConfig) -> int:
-    """0 when at least one photograph could be read, else 1. Features are not brought to unit length, as pybioclip's are not."""
-    from linnaea.bioclip.classifiers import BaseClassifier
+    """Return 0 if a photograph could be read, else 1. Like pybioclip's, features are not scaled to unit length."""
+    from linnaea.bioclip.base_classifier import BaseClassifier
 
-    classifier = BaseClassifier(**_model_options(config), pixels=config.pixels, runtime=config.runtime)
+    classifier = BaseClassifier(**_make_model_options(config), pixels=config.pixels, runtime=config.runtime)
     batches = classifier.embed(list(config.image_file), batch_size=config.batch_size, normalize=False)
-    n_read, report, done = 0, _progress(), 0
-    with _opened(config.output) as file:
+    n_read, report, done = 0, _make_progress(), 0
+    with _open_output(config.output) as file:
         file.write(f'{{\n    "model": {json.dumps(classifier.model_str)},\n    "embeddings": {{')
         for keys, features_bd, failures in batches:
             for i, reason in failures.items():
-                print(f"linnaea: {keys[i]}: {reason}", file=sys.stderr)
+                logger.warning(f"{keys[i]}: {reason}")
             read = [key for i, key in enumerate(keys) if i not in failures]
             for key, features_d in zip(read, features_bd.tolist(), strict=True):
                 file.write(f"{',' if n_read else ''}\n        {json.dumps(key)}: {json.dumps(features_d)}")
@@ -211,54 +223,55 @@ def embed(config: BioclipEmbedConfig) -> int:
 
 
 def list_models(config: ListModelsConfig) -> int:
-    """Prints one model a line."""
+    """Print one model on each line; return 0."""
     for model in () if config.model else (*TOL_MODELS, "bundled"):
         print(f"\t{model}")
     return 0
 
 
 def list_tol_taxa(config: ListTaxaConfig) -> int:
-    """Prints a row for each column of the name table."""
-    from linnaea.bioclip.classifiers import TreeOfLifeClassifier
+    """Print a row for each column of the name table; return 0."""
+    from linnaea.bioclip.tree_classifier import TreeOfLifeClassifier
 
-    classifier = TreeOfLifeClassifier(table=config.table or None, **_model_options(config))
+    classifier = TreeOfLifeClassifier(table=config.table or None, **_make_model_options(config))
     frame = classifier.get_label_data()
     write_csv(sys.stdout, frame.columns, frame.iter_rows(named=True))
     return 0
 
 
 def write_csv(file: TextIO, columns: list[str], rows: Iterable[dict]) -> None:
-    """The rows as CSV; a photograph that could not be read has empty cells."""
+    """Write the rows as CSV; a photograph that could not be read has empty cells."""
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows([_cell(row[column]) for column in columns] for row in rows)
+    writer.writerows([_format_cell(row[column]) for column in columns] for row in rows)
 
 
 def write_table(file: TextIO, columns: list[str], rows: Iterable[dict]) -> None:
-    """The rows in columns between rules, each cell centred; all of them wait in memory for the widest."""
-    cells = [[str(_cell(row[column])) for column in columns] for row in rows]
+    """Write the rows as a table with rules and centred cells. All rows are in memory, since the widest sets the width."""
+    cells = [[str(_format_cell(row[column])) for column in columns] for row in rows]
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
     rule = "+" + "+".join("-" * (width + 2) for width in widths) + "+\n"
     file.write(rule)
     for number, line in enumerate(chain([columns], cells)):
         file.write(
-            "|" + "|".join(f" {_centred(cell, width)} " for cell, width in zip(line, widths, strict=True)) + "|\n"
+            "|" + "|".join(f" {_centre(cell, width)} " for cell, width in zip(line, widths, strict=True)) + "|\n"
         )
         file.write(rule if number == 0 else "")
     file.write(rule if cells else "")
 
 
-def _centred(cell: str, width: int) -> str:
+def _centre(cell: str, width: int) -> str:
     left = (width - len(cell)) // 2
     return " " * left + cell + " " * (width - len(cell) - left)
 
 
-def _cell(value: object) -> object:
+def _format_cell(value: object) -> object:
     return "" if isinstance(value, float) and math.isnan(value) else value
 
 
 @contextmanager
-def _opened(output: str) -> Iterator[TextIO]:
+def _open_output(output: str) -> Iterator[TextIO]:
+    """An open text file. It gets the rows as they come, like stdout, so that a stopped run keeps its answers."""
     if output == STDOUT:
         yield sys.stdout
     else:
@@ -266,10 +279,8 @@ def _opened(output: str) -> Iterator[TextIO]:
             yield file
 
 
-def _progress():
-    """What shows on stderr how many photographs are done, where that is a terminal."""
-    from linnaea.terminal import Progress
-
+def _make_progress() -> Callable[[int, int], None]:
+    """A callback `(done, total)` that shows the progress."""
     progress: Progress | None = None
 
     def report(done: int, total: int) -> None:
@@ -291,5 +302,5 @@ MAINS = {
 
 
 def main(config: PredictConfig | BioclipEmbedConfig | ListModelsConfig | ListTaxaConfig) -> int:
-    """Runs the command that the Config is of; its exit code."""
+    """Run the command of the Config; return its exit code."""
     return MAINS[type(config)](config)

@@ -1,4 +1,4 @@
-"""The ranks, models and defaults that pybioclip knows, under its names for them."""
+"""The ranks, models and defaults of pybioclip, under pybioclip's names."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ class Rank(Enum):
     SPECIES = 6
 
     def get_label(self) -> str:
-        """The rank as people write it, "genus"."""
+        """The rank in lower case, "genus"."""
         return self.name.lower()
 
 
-def name_keys(rank: Rank) -> list[str]:
-    """The keys that name a taxon of this rank in an answer, in pybioclip's order."""
+def list_name_keys(rank: Rank) -> list[str]:
+    """The keys of a taxon of this rank in an answer, in pybioclip's order."""
     keys = list(RANKS[: rank.value + 1])
     return [*keys[:-1], SPECIES_EPITHET, "species", COMMON_NAME] if rank is Rank.SPECIES else keys
 
 
-def name_parts(lineage: tuple[str, ...], common_name: str, rank: Rank) -> dict[str, str]:
+def split_name(lineage: tuple[str, ...], common_name: str, rank: Rank) -> dict[str, str]:
     """The names of a taxon of this rank by key; `lineage` as in `linnaea.records.Taxon`."""
     parts = list(lineage[: rank.value + 1])
     if rank is Rank.SPECIES:
         parts = [*parts[:-1], epithet(lineage[-1]), lineage[-1], common_name]
-    return dict(zip(name_keys(rank), parts, strict=True))
+    return dict(zip(list_name_keys(rank), parts, strict=True))

@@ -18,25 +18,27 @@ from linnaea.model.core.contract import Model
 from linnaea.taxonomy.vocabulary import Vocabulary
 from linnaea.taxonomy.vocabulary_factory import load_vocabulary
 
+# A published table's folder, one of its two files, or the name of a vocabulary.
+TableSource = str | os.PathLike
 
-def load_tree_of_life(model: Model, model_str: str, table: str | os.PathLike | None) -> tuple[Vocabulary, object]:
-    """The vocabulary and the name table, as `linnaea.search.scorer.Scorer` wants them.
 
-    `table`: a published table's folder or one of its two files, or the name of a vocabulary. Without it the table that lies
-    beside the model or is published for `model_str`, else the default vocabulary.
+def load_tree_of_life(model: Model, model_str: str, table: TableSource | None) -> tuple[Vocabulary, object]:
+    """The vocabulary and the name table that `linnaea.search.scorer.Scorer` takes.
+
+    Without `table`, the table beside the model or the one published for `model_str`, else the default vocabulary.
     """
-    published = _find_published(model, model_str, table)
-    if published is None:
+    published_path = _find_published(model, model_str, table)
+    if published_path is None:
         vocabulary = load_vocabulary(str(table or "inat"), model.card.common_names)
         return vocabulary, load_name_table(model, vocabulary)
-    _, names_path = published_files(published)
-    # pybioclip does not have the extra's names
+    _, names_path = published_files(published_path)
+    # pybioclip does not have the names of the extra.
     vocabulary = load_vocabulary(names_path).without_extra_names()
-    return vocabulary, load_published(published, model, vocabulary)
+    return vocabulary, load_published(published_path, model, vocabulary)
 
 
-def _find_published(model: Model, model_str: str, table: str | os.PathLike | None) -> Path | None:
-    """Where the published table lies that is meant; None where a vocabulary is."""
+def _find_published(model: Model, model_str: str, table: TableSource | None) -> Path | None:
+    """The path of the published table; None if a vocabulary is used."""
     if table is not None:
         path = Path(table).expanduser()
         return path if path.is_dir() or path.suffix in (".npy", ".json") else None
@@ -46,9 +48,9 @@ def _find_published(model: Model, model_str: str, table: str | os.PathLike | Non
 
 
 def fetch_table(data_set: str) -> Path:
-    """The matrix that a data set on the hub publishes, its names beside it, in the cache that pybioclip uses, too.
+    """The path of the matrix that a data set on the hub publishes, with its names beside it.
 
-    Raises ConnectionError where it is not there and cannot be fetched.
+    Both are in the cache that pybioclip uses too. Raise ConnectionError if they are not there and cannot be fetched.
     """
     from huggingface_hub import errors, hf_hub_download
 
@@ -58,5 +60,5 @@ def fetch_table(data_set: str) -> Path:
     except (OSError, ValueError, RuntimeError, errors.HTTPError, errors.EntryNotFoundError) as error:
         reason = (str(error).strip() or type(error).__name__).split("\n")[0]
         raise ConnectionError(
-            f"the names of {data_set} could not be fetched ({reason}); run again, or give a folder that has them as the table"
+            f"the names of {data_set} could not be fetched ({reason}); run again, or give a folder that holds them as the table"
         ) from None

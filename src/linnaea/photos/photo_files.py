@@ -83,7 +83,7 @@ def is_wanted(entry: os.DirEntry) -> bool:
         return False
 
 
-def printable_path(path: str) -> str:
+def format_path(path: str) -> str:
     r"""The path as valid UTF-8: bytes of a name that are none become `\xNN`, in every table alike."""
     try:
         return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

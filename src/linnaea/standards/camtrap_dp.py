@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from linnaea.photos.photo_files import printable_path
+from linnaea.photos.photo_files import format_path
 from linnaea.records import RANKS, Prediction
 from linnaea.standards.darwin_core import find_scientific_name, make_photograph_id, make_stable_id
 from linnaea.standards.exif import PhotoMetadata, read_photo_metadata
@@ -98,13 +98,13 @@ def write_package(folder: Path, predictions: Iterable[tuple[str, Prediction]], f
         for path, prediction in predictions:
             if prediction.position != 1:
                 continue
-            parent = printable_path(os.path.dirname(path)) or "."
+            parent = format_path(os.path.dirname(path)) or "."
             deployment = deployments.setdefault(
                 parent, _Deployment(id=make_stable_id("deployment", parent), folder=parent)
             )
             if path != last_path:
                 last_path, photo = path, facts.read(path)
-                media_id = make_stable_id("media", printable_path(path))
+                media_id = make_stable_id("media", format_path(path))
                 timestamp, issue = _timestamp(photo)
                 _add_to(deployment, photo, timestamp, issue)
                 media.writerow(_media_row(media_id, deployment, path, photo, timestamp, issue))
@@ -151,7 +151,7 @@ def _media_row(
         "timestamp": timestamp,
         "filePath": _package_path(path),
         "filePublic": "false",
-        "fileName": printable_path(os.path.basename(path)),
+        "fileName": format_path(os.path.basename(path)),
         "fileMediatype": photo.media_type or _guess_image_type(path),
         "mediaComments": issue,
     }
@@ -165,9 +165,9 @@ def _guess_image_type(path: str) -> str:
 
 def _package_path(path: str) -> str:
     """The path as the standard allows it: relative, without dots at its beginning; others become file: addresses."""
-    text = printable_path(path).replace(os.sep, "/").removeprefix("./")
+    text = format_path(path).replace(os.sep, "/").removeprefix("./")
     if text.startswith(("/", ".", "~")) or ".." in text:
-        return "file://" + printable_path(os.path.abspath(path)).replace(os.sep, "/")
+        return "file://" + format_path(os.path.abspath(path)).replace(os.sep, "/")
     return text
 
 

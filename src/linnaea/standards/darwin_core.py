@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import PurePath
 
-from linnaea.photos.photo_files import printable_path
+from linnaea.photos.photo_files import format_path
 from linnaea.records import RANK_INDEX, RANKS, Box, Prediction
 from linnaea.standards.exif import PhotoMetadata, read_photo_metadata
 
@@ -49,7 +49,7 @@ def make_photograph_id(kind: str, path: str, box: Box | None) -> str:
     By the whole path: two cameras' "DCIM/IMG_0001.JPG" must not become one occurrence where they are published together.
     """
     sides = () if box is None else map(repr, (box.left, box.top, box.right, box.bottom))
-    return make_stable_id(kind, printable_path(os.path.abspath(path)), *sides)
+    return make_stable_id(kind, format_path(os.path.abspath(path)), *sides)
 
 
 def find_scientific_name(prediction: Prediction) -> str:

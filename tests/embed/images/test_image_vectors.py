@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from linnaea.embed.images.image_vectors import LOOK_AHEAD, EmbedConfig, embed_batches, embed_images, read_pixels
+from linnaea.embed.images.embed_command import EmbedConfig, embed_images
+from linnaea.embed.images.image_vectors import LOOK_AHEAD, embed_batches
+from linnaea.embed.images.pixel_reader import read_pixels
 from linnaea.embed.journal import get_journal_dir
 from linnaea.model.core.contract import Preprocess
 from linnaea.model.core.placeholder import PlaceholderModel

@@ -7,11 +7,13 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from linnaea.embed.journal import get_journal_dir
-from linnaea.identify.commands import identify as run
+from linnaea.embed.journal import Journal, get_journal_dir
+from linnaea.identify.commands import pipeline
 from linnaea.identify.commands.config import IdentifyConfig
-from linnaea.identify.commands.identify import count, identify, main, summary
-from linnaea.identify.naming.namer import NamerConfig, load_namer
+from linnaea.identify.commands.identify import identify, main
+from linnaea.identify.commands.run_summary import count_statuses, format_run_summary
+from linnaea.identify.naming.namer import load_namer
+from linnaea.identify.naming.namer_config import NamerConfig
 from linnaea.records import RANKS, Box
 
 
@@ -50,20 +52,21 @@ def test_a_folder_becomes_a_table_with_a_row_for_each_file(go, photos, tmp_path)
     assert manifest["calibration"] == "none: confidence is a bare softmax"
 
 
-def test_a_fast_run_says_how_it_went_and_counts_what_a_killed_one_did(go, photos, tmp_path, monkeypatch, capsys):
+def test_a_fast_run_says_how_it_went_and_counts_what_a_killed_one_did(go, photos, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", "linnaea")
     out = tmp_path / "names.csv"
 
     class Killed(Exception):
         pass
 
-    append, appended = run.Journal.append, []
+    append, appended = Journal.append, []
 
     def killed(self, batch):
         append(self, batch)
         appended.append(batch)
         raise Killed
 
-    monkeypatch.setattr(run.Journal, "append", killed)
+    monkeypatch.setattr(Journal, "append", killed)
     with pytest.raises(Killed):
         go(photos, out=out, scoring="fast", batch_size=2)
     monkeypatch.undo()
@@ -71,14 +74,15 @@ def test_a_fast_run_says_how_it_went_and_counts_what_a_killed_one_did(go, photos
     told = json.loads((tmp_path / "names.csv.manifest.json").read_text())["scoring"]
     # so small a table goes the dense way; the empty file is not scored
     assert (told["fast"], told["dense"], told["largest_unread"]) == (0, 5, 0) and appended[0]["scoring"]["dense"] == 2
-    assert "--scoring fast: 0 photographs the fast way, 5 exactly" in capsys.readouterr().err
+    assert "--scoring fast: 0 photographs scored fast, 5 exactly" in caplog.text
+    caplog.clear()
     assert go(photos, scoring="fast", quiet=False) == 0
-    assert "--scoring fast: 0 photographs the fast way, 5 exactly" in capsys.readouterr().err
+    assert "--scoring fast: 0 photographs scored fast, 5 exactly" in caplog.text
 
 
 def test_a_journal_of_another_form_is_refused(go, photos, tmp_path, monkeypatch):
     out = tmp_path / "names.csv"
-    monkeypatch.setattr(run.Journal, "append", lambda self, batch: 1 / 0)
+    monkeypatch.setattr(Journal, "append", lambda self, batch: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         go(photos, out=out)
     monkeypatch.undo()
@@ -109,21 +113,47 @@ def test_options_narrow_the_candidates(model, vocabulary_path, photos, tmp_path)
     (tmp_path / "list.txt").write_text("Rosa canina\nPanthera\nNo such thing\n")
     assert name(among=tmp_path / "list.txt") in {"Rosa canina", "Panthera leo"}
     (tmp_path / "o.csv").write_text("scientificName,decimalLatitude,decimalLongitude\nFelis silvestris,48,11\n")
-    assert name(near=(48.0, 11.0), occurrences=tmp_path / "o.csv") == "Felis catus"  # a prior is no proof
+    # A clear photograph outweighs the prior.
+    assert name(near=(48.0, 11.0), occurrences=tmp_path / "o.csv") == "Felis catus"
     (row,) = identify([cat], model=model, labels="chair,Felis catus", vocabulary=str(vocabulary_path))
     assert row.name == "Felis catus" and row.confidence > 0.5
 
 
-def test_a_prior_decides_where_the_photograph_does_not(model, vocabulary, tmp_path, paint):
-    (tmp_path / "o.csv").write_text("scientificName,month\nFelis silvestris,5\n")
-    photo = paint(tmp_path / "f.png", "Animalia Chordata Mammalia Carnivora Felidae Felis")
+FELIS = "Animalia Chordata Mammalia Carnivora Felidae Felis"
+
+
+@pytest.fixture
+def cat_records(tmp_path):
+    """Records of domestic cats, in one place and one month."""
+    lines = ["scientificName,month,decimalLatitude,decimalLongitude", "Felis catus,5,48,11"]
+    (tmp_path / "records.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path / "records.csv"
+
+
+def test_a_prior_decides_where_the_photograph_does_not(model, vocabulary, tmp_path, paint, cat_records):
+    photo = paint(tmp_path / "f.png", FELIS)
 
     def best(**options):
         namer = load_namer(NamerConfig(rank="species", min_confidence=0.0, **options), model, vocabulary=vocabulary)
         (row,) = identify([photo], model=model, namer=namer)
-        return row.name
+        return row.name, row.confidence
 
-    assert best(month=5, occurrences=tmp_path / "o.csv") == "Felis silvestris"
+    without, confidence = best()
+    assert without == "Felis silvestris"
+    assert best(month=5, occurrences=cat_records)[0] == "Felis catus"
+    assert best(near=(48.0, 11.0), occurrences=cat_records)[0] == "Felis catus"
+    # Half a year away and on another continent the same records say nothing: the prior is flat.
+    assert best(near=(-33.0, 151.0), month=11, occurrences=cat_records) == (without, confidence)
+
+
+@pytest.mark.parametrize("options", [{"month": 5}, {"near": (48.0, 11.0)}, {"near": (48.0, 11.0), "month": 5}])
+def test_place_and_season_change_the_table_of_a_run(go, tmp_path, paint, cat_records, options):
+    photo = paint(tmp_path / "f.png", FELIS)
+    settings = {"rank": "species", "min_confidence": 0.0}
+    go(photo, out=tmp_path / "without.csv", **settings)
+    go(photo, out=tmp_path / "with.csv", occurrences=cat_records, **settings, **options)
+    names = [read_csv(tmp_path / f"{run}.csv")[0]["name"] for run in ("without", "with")]
+    assert names == ["Felis silvestris", "Felis catus"]
 
 
 @pytest.mark.parametrize(
@@ -178,19 +208,19 @@ def test_what_is_there_already_is_not_overwritten_unasked(go, photos, tmp_path):
     assert go(photos, out=out, overwrite=True, top=3) == 0 and out.read_bytes() != before
 
 
-def test_nothing_to_do_is_an_error_code_and_no_table(go, tmp_path, capsys):
+def test_nothing_to_do_is_an_error_code_and_no_table(go, tmp_path, caplog):
     (tmp_path / "empty").mkdir()
     assert go(tmp_path / "empty", out=tmp_path / "t.csv") == 1
-    assert "no photograph" in capsys.readouterr().err and not (tmp_path / "t.csv").exists()
+    assert "no photograph" in caplog.text and not (tmp_path / "t.csv").exists()
     (tmp_path / "zero.jpg").touch()
     assert go(tmp_path / "zero.jpg", tmp_path / "gone.jpg", out=tmp_path / "t.csv") == 1
     assert [row["status"] for row in read_csv(tmp_path / "t.csv")] == ["unreadable", "unreadable"]
 
 
-def test_a_path_given_twice_has_one_row_and_that_is_said(go, photos, capsys):
+def test_a_path_given_twice_has_one_row_and_that_is_said(go, photos, capsys, caplog):
+    caplog.set_level("INFO", "linnaea")
     assert go(photos / "wolf.png", photos, photos / "wolf.png", quiet=False, out=None) == 0
-    captured = capsys.readouterr()
-    assert captured.out.count("wolf.png") == 1 and "2 paths came twice" in captured.err
+    assert capsys.readouterr().out.count("wolf.png") == 1 and "2 paths were given more than once" in caplog.text
 
 
 def test_names_that_are_no_utf8_have_a_row_in_every_form(go, tmp_path, paint):
@@ -258,7 +288,7 @@ BOXES = ((0, 0, 160, 160), (240, 0, 400, 160))
 @pytest.fixture
 def exact_boxes(monkeypatch):
     """Without the margin, which the placeholder's painted pixels do not survive."""
-    from linnaea.embed.images import image_vectors as images
+    from linnaea.embed.images import pixel_reader as images
 
     use = images.use_image
     monkeypatch.setattr(images, "use_image", lambda path, f, box, least_side: use(path, f, box, margin=0))
@@ -292,7 +322,7 @@ def test_the_api_streams_and_holds_few_images(model, vocabulary, tmp_path, monke
 
         return np.zeros((16, 16, 3), np.uint8)
 
-    monkeypatch.setattr(run, "read_pixels", read)
+    monkeypatch.setattr(pipeline, "read_pixels", read)
     files = [tmp_path / f"{i}.jpg" for i in range(200)]
     namer = load_namer(NamerConfig(), model, vocabulary=vocabulary)
     stream = identify(files, model=model, namer=namer, batch_size=4)
@@ -310,7 +340,7 @@ def test_the_room_offers_its_main_function_by_name():
 
 
 def test_the_config_says_what_every_option_does():
-    from linnaea.embed.images.image_vectors import EmbedConfig
+    from linnaea.embed.images.embed_command import EmbedConfig
     from linnaea.identify.commands.learn import LearnConfig
     from linnaea.options import field_help
 
@@ -320,18 +350,21 @@ def test_the_config_says_what_every_option_does():
 
 def test_a_summary_counts_images_and_not_alternatives(model, vocabulary_path, photos):
     rows = list(identify([photos], model=model, vocabulary=str(vocabulary_path), top=3))
-    counts = count(rows)
+    counts = count_statuses(rows)
     assert (counts["identified"], counts["unidentified"], counts["unreadable"]) == (4, 1, 1)
-    assert summary(counts, 61, None) == "6 in 1 min 1 s: 4 identified (4 species), 1 unidentified, 1 unreadable"
+    assert (
+        format_run_summary(counts, 61, None) == "6 in 1 min 1 s: 4 identified (4 species), 1 unidentified, 1 unreadable"
+    )
     assert all(len(row.lineage) == len(RANKS) for row in rows)
 
 
-def test_a_finished_run_is_finished_even_if_the_full_table_came_after_it(go, photos, tmp_path, monkeypatch, capsys):
+def test_a_finished_run_is_finished_even_if_the_full_table_came_after_it(go, photos, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", "linnaea")
     monkeypatch.setenv("LINNAEA_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("linnaea.embed.names.precomputed_names.MAX_CANDIDATES", 0)
     out = tmp_path / "t.csv"
     assert go(photos, out=out, quiet=False) == 0  # from the staged table; the full one is made when the answers are out
-    assert "stand on their genus" in capsys.readouterr().err
+    assert "name table incomplete" in caplog.text
     assert json.loads((tmp_path / "t.csv.manifest.json").read_text())["names"] == "staged"
     assert list((tmp_path / "cache" / "names").iterdir())
     before = out.stat().st_mtime_ns
@@ -361,13 +394,15 @@ def test_a_table_that_cannot_be_read_is_named(go, photos, tmp_path, option, name
         go(photos, **{option: value, **more})
 
 
-def test_summary_and_report_of_a_model_without_calibration_say_so(go, photos, tmp_path, capsys):
+def test_summary_and_report_of_a_model_without_calibration_say_so(go, photos, tmp_path, caplog):
+    caplog.set_level("INFO", "linnaea")
     go(photos, quiet=False, report=tmp_path / "r.html")
     assert "carries no calibration" in (tmp_path / "r.html").read_text(encoding="utf-8")
-    warning, summed = capsys.readouterr().err.splitlines()[-2:]
+    warning, summed = caplog.messages[-2:]
     assert (
         warning.startswith("placeholder carries no calibration: confidence is a bare softmax")
         and " identified" in summed
     )
+    caplog.clear()
     go(photos, quiet=False, labels="Felis catus,Rosa canina", report=tmp_path / "r.html")
-    assert "calibration" not in capsys.readouterr().err + (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "calibration" not in caplog.text + (tmp_path / "r.html").read_text(encoding="utf-8")

@@ -25,6 +25,14 @@ from linnaea.cli import main
 sys.exit(main(sys.argv[1:]))
 """
 SOURCE = Path(__file__).resolve().parents[3] / "src"
+# No process takes this long, even on a busy machine.
+LIMIT_S = 120
+
+
+def finish(process):
+    """The exit code of a process and what it wrote to stderr."""
+    _, errors = process.communicate(timeout=LIMIT_S)
+    return process.returncode, errors
 
 
 @pytest.fixture
@@ -36,6 +44,8 @@ def many(tmp_path, paint, photos):
 
 @pytest.fixture
 def start(vocabulary_path):
+    started = []
+
     def command(*arguments):
         settings = [
             "--model",
@@ -49,14 +59,19 @@ def start(vocabulary_path):
             "--names",
             "full",
         ]
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-c", SLOW, "identify", *map(str, arguments), *settings],
             env={**os.environ, "PYTHONPATH": str(SOURCE)},
             stderr=subprocess.PIPE,
             text=True,
         )
+        started.append(process)
+        return process
 
-    return command
+    yield command
+    for process in started:
+        process.kill()
+        process.communicate(timeout=LIMIT_S)
 
 
 def wait_for_batches(process, folder, n_bytes):
@@ -74,7 +89,8 @@ def wait_for_batches(process, folder, n_bytes):
 def test_killed_at_any_point_a_run_resumes_to_the_same_bytes(start, many, tmp_path, suffix):
     whole, out = tmp_path / f"whole.{suffix}", tmp_path / f"broken.{suffix}"
     unbroken = start(many, "--out", whole)
-    assert unbroken.wait() == 0, unbroken.stderr.read()
+    code, errors = finish(unbroken)
+    assert code == 0, errors
     chance = random.Random(suffix)
     resume, kills = (), 0
     for _ in range(3):
@@ -83,11 +99,12 @@ def test_killed_at_any_point_a_run_resumes_to_the_same_bytes(start, many, tmp_pa
         path = get_journal_dir(out) / BATCHES
         wait_for_batches(process, get_journal_dir(out), grown + (path.stat().st_size if path.exists() else 0))
         process.send_signal(signal.SIGKILL)
-        kills += process.wait() == -signal.SIGKILL
+        kills += finish(process)[0] == -signal.SIGKILL
         resume = ("--resume",)
     assert kills
     last = start(many, "--out", out, "--resume")
-    assert last.wait() == 0, last.stderr.read()
+    code, errors = finish(last)
+    assert code == 0, errors
     assert out.read_bytes() == whole.read_bytes()
     assert not get_journal_dir(out).exists()
 
@@ -98,13 +115,13 @@ def test_a_broken_run_is_neither_lost_nor_mixed_with_another(start, many, tmp_pa
     process = start(many, "--out", out)
     wait_for_batches(process, get_journal_dir(out), 1)
     process.send_signal(signal.SIGKILL)
-    process.wait()
-    again = start(many, "--out", out)
-    assert again.wait() == 2 and "--resume" in again.stderr.read()
-    other = start(many, "--out", out, "--resume", "--rank", "family")
-    message = other.stderr.read()
-    assert other.wait() == 2 and "--rank" in message and message.count("\n") == 1, message
+    finish(process)
+    code, errors = finish(start(many, "--out", out))
+    assert code == 2 and "--resume" in errors
+    code, errors = finish(start(many, "--out", out, "--resume", "--rank", "family"))
+    assert code == 2 and "--rank" in errors and errors.count("\n") == 1, errors
     # a photograph that came since is not part of the run that goes on
     (many / "zzz.jpg").touch()
-    last = start(many, "--out", out, "--resume")
-    assert last.wait() == 0 and "zzz.jpg" not in out.read_text(encoding="utf-8")
+    code, errors = finish(start(many, "--out", out, "--resume"))
+    assert code == 0, errors
+    assert "zzz.jpg" not in out.read_text(encoding="utf-8")

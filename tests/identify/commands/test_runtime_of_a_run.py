@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from linnaea.embed.images.image_vectors import embed_images
+from linnaea.embed.images.embed_command import embed_images
 from linnaea.embed.images.runtime_sample import sample_evenly, sample_pixels, select_runtime_for_files
 from linnaea.identify.commands.config import IdentifyConfig
 from linnaea.identify.commands.identify import main
@@ -67,18 +67,18 @@ def test_a_run_goes_on_in_the_runtime_that_it_began_in(source, folder, tmp_path)
     out = tmp_path / "names.csv"
     assert go(source, folder, out=out) == 0
     assert go(source, folder, out=out, resume=True, runtime="auto") == 0
-    with pytest.raises(FileExistsError, match="from other options"):
+    with pytest.raises(FileExistsError, match="with other options"):
         go(source, folder, out=out, resume=True, runtime=INT8)
 
 
 def test_vectors_say_what_made_them(source, folder, tmp_path):
     model = MixedModel(source)
     assert embed_images([folder], model, tmp_path / "full").manifest["runtime"] == "onnxruntime"
-    record = select_runtime_for_files(model, INT8, [folder], quiet=True)
+    record = select_runtime_for_files(model, INT8, [folder])
     assert record["check"]["same_names"] is None
     made = embed_images([folder], model, tmp_path / "fast").manifest
     assert made["runtime"] == model.runtime and made["runtime"].startswith(f"{INT8}:")
-    with pytest.raises(FileExistsError, match="is there already"):
+    with pytest.raises(FileExistsError, match="exists already"):
         embed_images([folder], model, tmp_path / "full", resume=True)
 
 

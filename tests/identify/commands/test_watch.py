@@ -18,12 +18,16 @@ import pytest
 from PIL import Image
 
 from linnaea.embed.journal import get_journal_dir
-from linnaea.identify.commands import identify as run_module
-from linnaea.identify.commands import watch as watch_module
+from linnaea.identify.commands import pipeline, watch_output
 from linnaea.identify.commands.config import IdentifyConfig
-from linnaea.identify.commands.identify import identified_by, main, make_run_identity, name_batches
-from linnaea.identify.commands.watch import Output, Pace, Watch, watch
+from linnaea.identify.commands.identify import main
+from linnaea.identify.commands.pipeline import name_batches
+from linnaea.identify.commands.run_identity import make_run_identity
+from linnaea.identify.commands.run_summary import format_identified_by
+from linnaea.identify.commands.watch import run_watch
 from linnaea.identify.commands.watch_journal import WatchJournal, get_watch_path, remove_unfinished
+from linnaea.identify.commands.watch_loop import Pace, Watch
+from linnaea.identify.commands.watch_output import WatchOutput
 from linnaea.identify.naming.namer import load_namer
 from linnaea.store import get_manifest_path
 
@@ -31,6 +35,8 @@ from linnaea.store import get_manifest_path
 BY_HAND = Pace(interval_s=1e6, grace_s=1e6)
 FAST = Pace(interval_s=0.02, grace_s=0.3, write_every_s=0.02)
 SOURCE = Path(__file__).resolve().parents[3] / "src"
+# No process takes this long, even on a busy machine.
+LIMIT_S = 120
 
 
 def read_csv(path):
@@ -46,7 +52,7 @@ class Station:
         self.config, self.model = config, model
         self.state = make_run_identity(config, model, namer) | {"created": "2025-01-01T00:00:00Z"}
         self.journal.begin(self.state)
-        self.output = Output(config, self.journal, self.state, identified_by(model), 5.0)
+        self.output = WatchOutput(config, self.journal, self.state, format_identified_by(model), 5.0)
         self.namer, self.pace = namer, pace
         self.watch = self.make(partial(name_batches, config, model, namer))
 
@@ -70,7 +76,7 @@ def station(model, vocabulary_path, tmp_path):
         (tmp_path / "in").mkdir(exist_ok=True)
         settings = {"vocabulary": str(vocabulary_path), "quiet": True, "watch": True, "names": "full"} | options
         config = IdentifyConfig(paths=paths or (tmp_path / "in",), **settings)
-        return Station(config, model, load_namer(config.make_namer_config(), model), pace)
+        return Station(config, model, load_namer(config, model), pace)
 
     return make
 
@@ -150,10 +156,10 @@ def test_touched_but_equal_changes_nothing_in_the_output(station, folder, paint)
     here = station()
     path = paint(folder / "a.png", "cat")
     here.look(2)
-    here.output.stale = False
+    here.output.is_stale = False
     os.utime(path, (1e9, 1e9))
     here.look(2)
-    assert not here.output.stale and not here.watch._waiting
+    assert not here.output.is_stale and not here.watch._waiting
 
 
 def test_a_photograph_that_changes_while_it_is_named_is_named_again(station, folder, paint):
@@ -220,7 +226,8 @@ def test_each_box_of_a_photograph_has_its_row_and_all_are_replaced_together(stat
     assert len(after) == 2 and before[0] == before[1] and after[0] != before[0]
 
 
-def test_a_folder_that_goes_away_is_said_once_and_waited_for(station, folder, paint, tmp_path, capsys):
+def test_a_folder_that_goes_away_is_said_once_and_waited_for(station, folder, paint, tmp_path, caplog):
+    caplog.set_level("INFO", "linnaea")
     paint(folder / "card" / "a.png", "cat")
     here = station(folder / "card", quiet=False)
     here.look(2)
@@ -229,8 +236,7 @@ def test_a_folder_that_goes_away_is_said_once_and_waited_for(station, folder, pa
     paint(tmp_path / "pocket" / "b.png", "wolf")
     (tmp_path / "pocket").rename(folder / "card")
     assert here.look(2) == {"a.png": "Felis catus", "b.png": "Canis lupus"}
-    said = capsys.readouterr().err
-    assert said.count("cannot be looked at now") == 1 and said.count("is back") == 1
+    assert caplog.text.count("cannot be read now") == 1 and caplog.text.count("is back") == 1
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="needs a user who may not read everything")
@@ -248,7 +254,7 @@ def test_what_could_not_be_read_for_now_is_tried_again_though_it_does_not_change
     paint(folder / "a.png", "cat")
     here = station(pace=Pace(interval_s=1e6, grace_s=0.0))
     with monkeypatch.context() as context:
-        context.setattr(run_module, "read_pixels", lambda *_: Unreadable("no permission to read it"))
+        context.setattr(pipeline, "read_pixels", lambda *_: Unreadable("no permission to read it"))
         assert here.look(4) == {"a.png": "no permission to read it"}
     assert len(here.shown) == 1
     assert here.look(2) == {"a.png": "Felis catus"}
@@ -275,7 +281,11 @@ def run(model, vocabulary_path, folder):
         settings = {"vocabulary": str(vocabulary_path), "quiet": True, "model": "placeholder", "watch": True} | options
         config = IdentifyConfig(paths=paths or (folder,), **settings)
         stop, code = threading.Event(), []
-        thread = threading.Thread(target=lambda: code.append(watch(config, model=model, stop=stop, pace=FAST)))
+
+        def target():
+            code.append(run_watch(config, model=model, stop=stop, pace=FAST))
+
+        thread = threading.Thread(target=target, daemon=True)
         thread.start()
         running.append((thread, stop))
 
@@ -284,7 +294,7 @@ def run(model, vocabulary_path, folder):
             while not is_there() and thread.is_alive() and time.monotonic() < deadline:
                 time.sleep(0.01)
             stop.set()
-            thread.join()
+            thread.join(LIMIT_S)
             assert code == [0]
 
         return finish
@@ -292,7 +302,8 @@ def run(model, vocabulary_path, folder):
     yield start
     for thread, stop in running:
         stop.set()
-        thread.join()
+        thread.join(LIMIT_S)
+        assert not thread.is_alive()
 
 
 def has_rows(path, n):
@@ -318,7 +329,7 @@ def test_a_watch_that_ended_goes_on_and_names_nothing_twice(run, folder, paint, 
     paint(folder / "a.png", "cat")
     run(out=out)(has_rows(out, 1))
     with pytest.raises(FileExistsError, match="--resume"):
-        watch(IdentifyConfig(paths=(folder,), out=out, watch=True), model=model)
+        run_watch(IdentifyConfig(paths=(folder,), out=out, watch=True), model=model)
     named = []
     encode, model.encode_images = model.encode_images, lambda images: (named.append(len(images)), encode(images))[1]
     paint(folder / "b.png", "wolf")
@@ -337,7 +348,7 @@ def test_other_options_do_not_go_on(run, folder, paint, tmp_path, model, vocabul
         paths=(folder,), out=out, watch=True, resume=True, vocabulary=str(vocabulary_path), top=2, model="placeholder"
     )
     with pytest.raises(ValueError, match=r"t\.csv\.watch belongs to a run with other options \(--top differ\)"):
-        watch(config, model=model)
+        run_watch(config, model=model)
 
 
 def test_dates_outlive_the_card_they_were_on(run, folder, paint, tmp_path):
@@ -357,24 +368,24 @@ def test_dates_outlive_the_card_they_were_on(run, folder, paint, tmp_path):
     assert before.splitlines()[1] in media.read_text(encoding="utf-8")
 
 
-def test_an_output_that_cannot_be_written_is_said_and_tried_again(run, folder, paint, tmp_path, monkeypatch, capsys):
+def test_an_output_that_cannot_be_written_is_said_and_tried_again(run, folder, paint, tmp_path, monkeypatch, caplog):
     out, broken = tmp_path / "t.csv", threading.Event()
-    write = watch_module.write_output
+    write = watch_output.write_output
 
     def refuse(*arguments, **options):
         if not broken.is_set():
             raise PermissionError(13, "the process cannot access the file", str(out))
         write(*arguments, **options)
 
-    monkeypatch.setattr(watch_module, "write_output", refuse)
+    monkeypatch.setattr(watch_output, "write_output", refuse)
     paint(folder / "a.png", "cat")
     finish = run(out=out, quiet=False)
     deadline = time.monotonic() + 20
-    while "cannot be written now" not in (said := capsys.readouterr().err) and time.monotonic() < deadline:
+    while "cannot be written now" not in caplog.text and time.monotonic() < deadline:
         time.sleep(0.05)
     broken.set()
     finish(has_rows(out, 1))
-    assert said.count("cannot be written now") == 1 and len(read_csv(out)) == 1
+    assert caplog.text.count("cannot be written now") == 1 and len(read_csv(out)) == 1
 
 
 def test_without_a_file_rows_are_printed_as_they_come(run, folder, paint, capsys):
@@ -402,13 +413,13 @@ def test_without_a_file_rows_are_printed_as_they_come(run, folder, paint, capsys
     [
         ({"report": Path("r.html")}, "--report"),
         ({"resume": True}, "--out"),
-        ({"paths": (Path("nowhere"),)}, "nowhere is no folder"),
+        ({"paths": (Path("nowhere"),)}, "folder nowhere does not exist"),
         ({"paths": (Path(__file__),)}, "give its folder"),
     ],
 )
 def test_what_makes_no_sense_with_a_watch_is_one_line(folder, model, options, message):
     with pytest.raises((ValueError, FileNotFoundError)) as caught:
-        watch(IdentifyConfig(**{"paths": (folder,), "watch": True} | options), model=model)
+        run_watch(IdentifyConfig(**{"paths": (folder,), "watch": True} | options), model=model)
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -417,13 +428,13 @@ def test_what_no_watch_wrote_is_not_taken_for_one(folder, model, tmp_path):
     out.write_text("mine")
     config = partial(IdentifyConfig, paths=(folder,), out=out, watch=True)
     with pytest.raises(FileExistsError, match="--overwrite"):
-        watch(config(), model=model)
-    with pytest.raises(FileExistsError, match="not of a watch"):
-        watch(config(resume=True), model=model)
+        run_watch(config(), model=model)
+    with pytest.raises(FileExistsError, match="not written by a watch"):
+        run_watch(config(resume=True), model=model)
     assert not get_watch_path(out).exists()
     get_watch_path(out).write_text("no database, but rather long " * 100)
-    with pytest.raises(ValueError, match="no journal of a watch"):
-        watch(config(resume=True), model=model)
+    with pytest.raises(ValueError, match="not the journal of a watch"):
+        run_watch(config(resume=True), model=model)
     assert out.read_text() == "mine"
 
 
@@ -448,8 +459,11 @@ def test_left_overs_of_a_killed_writer_go_and_nothing_else(tmp_path):
 # --- The program itself
 
 
+# A shell without job control starts background jobs, and with them their children, with SIGINT ignored.
 SLOW = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
 import linnaea.identify.commands.watch as watch
 from linnaea.model.core.placeholder import PlaceholderModel
 encode = PlaceholderModel.encode_images
@@ -484,7 +498,7 @@ def start(vocabulary_path, tmp_path):
     yield command
     for process in started:
         process.kill()
-        process.communicate()
+        process.communicate(timeout=LIMIT_S)
 
 
 def wait_for(is_there, process):
@@ -514,7 +528,7 @@ def test_killed_at_any_moment_a_watch_goes_on_and_names_nothing_twice(start, fol
         process = start(folder, "--out", out, "--resume")
         wait_for(lambda more=more, before=n_before: n_encoded(log) >= before + more, process)
         process.send_signal(signal.SIGKILL)
-        kills += process.wait() == -signal.SIGKILL
+        kills += process.wait(timeout=LIMIT_S) == -signal.SIGKILL
         if out.exists() and suffix == "csv":
             assert len({row["file"] for row in read_csv(out)}) == len(read_csv(out))
         n_before = n_encoded(log)
@@ -525,7 +539,7 @@ def test_killed_at_any_moment_a_watch_goes_on_and_names_nothing_twice(start, fol
     manifest = get_manifest_path(out)
     wait_for(lambda: manifest.exists() and json.loads(manifest.read_text())["counts"].get("identified") == 40, process)
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate()
+    _, said = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 0, said
     assert n_encoded(log) == n_before + 40 - n_safe
     import polars as pl
@@ -544,10 +558,10 @@ def test_a_signal_ends_a_watch_with_its_table_whole_and_a_summary(start, folder,
     process = start(folder, "--out", out, "--table")
     wait_for(lambda: out.exists() and "Felis" in out.read_text(), process)
     again = start(folder, "--out", out, "--resume")
-    _, refused = again.communicate()
+    _, refused = again.communicate(timeout=LIMIT_S)
     assert again.returncode == 2 and "another watch is running" in refused and refused.count("\n") == 1
     process.send_signal(getattr(signal, name))
-    shown, said = process.communicate()
+    shown, said = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 0 and "Felis catus" in shown
     assert f"watching {folder} … (Ctrl-C ends)" in said
     assert said.splitlines()[-1].startswith("1 in ") and "1 identified" in said

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linnaea.identify.naming import calibration as module
-from linnaea.identify.naming.calibration import TRAITS, calibrate, fit_calibration, traits
+from linnaea.identify.naming.calibration import TRAITS, calibrate, compute_traits, fit_calibration
 from linnaea.records import RANKS
 from linnaea.search.scorer import Scores
 from made_scores import ONE_TAXON, make_scores
@@ -25,7 +25,7 @@ def test_a_known_logistic_truth_is_recovered():
     rng = np.random.default_rng(2)
     scores = make_scores(rng.uniform(0.01, 0.99, (20_000, 7)), rng)
     weights, bias = np.array([0.5, 0.2, 0.3, -0.1, 0.15]), -1.0
-    truth_br = 1 / (1 + np.exp(-(traits(scores) @ weights + bias)))
+    truth_br = 1 / (1 + np.exp(-(compute_traits(scores) @ weights + bias)))
     right_br = rng.uniform(size=truth_br.shape) < truth_br
     fitted = fit_calibration(scores, right_br, np.ones_like(right_br))
     for rank in fitted["ranks"].values():

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from linnaea.identify.commands.identify import identify
-from linnaea.identify.commands.learn import fit_centroids, learn_labels
+from linnaea.identify.commands.learn import learn_labels
+from linnaea.identify.naming.centroids import fit_centroids
 from linnaea.identify.naming.label_set import Label, clean_folder_name, load_labels, parse_labels, resolve_labels
 
 
@@ -155,12 +156,12 @@ def test_labels_learnt_from_photographs_prepared_otherwise_are_refused(tmp_path,
     assert load_labels(str(out), model, lambda: vocabulary).labels
     prepared = replace(model.card.preprocess, resize="shortest")
     model.card = replace(model.card, preprocess=prepared)
-    with pytest.raises(ValueError, match="prepared otherwise.*learn it again"):
+    with pytest.raises(ValueError, match="other preprocessing.*learn it again"):
         load_labels(str(out), model, lambda: vocabulary)
 
 
 def test_labels_learnt_with_another_runtime_are_used_and_that_is_said(
-    tmp_path, model, vocabulary, vocabulary_path, class_folders, capsys
+    tmp_path, model, vocabulary, vocabulary_path, class_folders, caplog
 ):
     from linnaea.identify.commands.config import IdentifyConfig
     from linnaea.identify.commands.identify import main
@@ -169,8 +170,8 @@ def test_labels_learnt_with_another_runtime_are_used_and_that_is_said(
     learn_labels(class_folders, out, model=model, load_vocabulary=lambda: vocabulary)
     config = IdentifyConfig(paths=(class_folders,), labels=str(out), vocabulary=str(vocabulary_path))
     assert main(config, model=model) == 0
-    assert "was learnt with" not in capsys.readouterr().err
+    assert "was learnt with" not in caplog.text
     manifest = json.loads((out / "manifest.json").read_text())
     (out / "manifest.json").write_text(json.dumps(manifest | {"runtime": "onnxruntime-int8:abc"}))
     assert main(config, model=model) == 0
-    assert "learnt with --runtime onnxruntime-int8:abc and is used with onnxruntime" in capsys.readouterr().err
+    assert "learnt with --runtime onnxruntime-int8:abc and is used with onnxruntime" in caplog.text

@@ -5,19 +5,20 @@ import dataclasses
 import pytest
 
 from linnaea.identify.naming.calibration import TRAITS
-from linnaea.identify.naming.namer import NamerConfig, describe_namer, format_calibration_warning, load_namer
+from linnaea.identify.naming.namer import describe_namer, format_calibration_warning, load_namer
+from linnaea.identify.naming.namer_config import NamerConfig
 
 
 @pytest.fixture
-def namer_of(model, vocabulary_path):
+def namer_of(model, vocabulary_path, caplog):
     """The namer of a model that was trained with two common names that the vocabulary lacks."""
     names = {"tabby": "species:Felis catus", "big cats": "genus:Panthera"}
     model.card = dataclasses.replace(model.card, common_names=names)
 
     def load(**options):
-        said = []
-        namer = load_namer(NamerConfig(vocabulary=str(vocabulary_path), **options), model, say=said.append)
-        return namer, said
+        caplog.clear()
+        namer = load_namer(NamerConfig(vocabulary=str(vocabulary_path), **options), model)
+        return namer, caplog.messages
 
     return load
 
@@ -52,18 +53,18 @@ def test_a_model_names_what_it_sees_by_its_own_common_names(namer_of, model):
 
 def test_a_model_without_calibration_says_so_and_must_beat_the_share(namer_of, model):
     namer, _ = namer_of()
-    assert namer.decision.above_share and namer.decision.floor == 0.5
+    assert namer.rules.above_share and namer.rules.floor == 0.5
     assert describe_namer(namer) == {"calibration": "none: confidence is a bare softmax"}
     assert "bare softmax" in format_calibration_warning(namer, model)
     asked, _ = namer_of(min_confidence=0.3)
-    assert not asked.decision.above_share and asked.decision.floor == 0.3
+    assert not asked.rules.above_share and asked.rules.floor == 0.3
 
 
 def test_a_calibrated_model_decides_by_its_own_floor_alone(namer_of, model):
     ranks = {"kingdom": {"weights": [0.0] * 5, "bias": 1.0}}
     model.card = dataclasses.replace(model.card, calibration={"traits": list(TRAITS), "ranks": ranks, "floor": 0.9})
     namer, _ = namer_of()
-    assert not namer.decision.above_share and namer.decision.floor == 0.9
+    assert not namer.rules.above_share and namer.rules.floor == 0.9
     assert (
         describe_namer(namer) == {"calibration": "the model's own"} and format_calibration_warning(namer, model) == ""
     )

@@ -15,7 +15,7 @@ import pytest
 
 pytest.importorskip("onnx")
 
-from linnaea.identify.naming.label_set import Label, label_vectors
+from linnaea.identify.naming.label_set import Label, embed_labels
 from linnaea.model.core.safetensors import read_safetensors, write_safetensors
 from linnaea.model.core.templates import IMAGENET_TEMPLATES
 from linnaea.model.formats.open_clip import OpenClipModel
@@ -371,7 +371,7 @@ def test_a_text_after_its_prefix_has_the_vector_of_the_whole_text(checkpoint):
 
 def test_labels_of_the_users_own_are_averaged_over_the_80_sentences(checkpoint):
     model = OpenClipModel(checkpoint(SMALL))
-    found = label_vectors(model, [Label(name="cat"), Label(name="Felis catus", rank="species")])
+    found = embed_labels(model, [Label(name="cat"), Label(name="Felis catus", rank="species")])
     for name, vector in zip(("cat", "Felis catus"), found, strict=True):
         mean = model.encode_texts([template.format(name) for template in IMAGENET_TEMPLATES]).mean(0)
         np.testing.assert_allclose(vector, mean / np.linalg.norm(mean), atol=1e-6)
@@ -399,7 +399,9 @@ def test_names_of_the_hub_are_suggested():
 def test_the_golden_file_is_what_open_clip_gives(tmp_path):
     program = "import json, golden_open_clip as g; print(json.dumps(g.vectors(g.ARCHITECTURES['tiny'], g.TEXTS)))"
     python = Path(os.environ["LINNAEA_PEERS"]) / "bin" / "python"
-    done = subprocess.run([python, "-c", program], cwd=ROOT / "benchmarks", capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [python, "-c", program], cwd=ROOT / "benchmarks", capture_output=True, text=True, check=True, timeout=300
+    )
     for key, value in json.loads(done.stdout).items():
         np.testing.assert_allclose(value, GOLDEN["tiny"][key], atol=1e-6)
 

@@ -83,7 +83,7 @@ def test_a_run_that_is_killed_and_resumed_has_the_curve_and_the_weights_of_an_un
             break
         time.sleep(0.001)
     worker.send_signal(signal.SIGKILL)
-    assert worker.wait() == -signal.SIGKILL, f"the run was over before step {at}"
+    assert worker.wait(timeout=60) == -signal.SIGKILL, f"the run was over before step {at}"
     n_before = path.read_text().count("\n") - 1
     assert n_before < 30
     assert subprocess.run(command, env=env, stdout=subprocess.DEVNULL, timeout=240, check=False).returncode == 0

@@ -341,7 +341,7 @@ def options_of_train() -> set[str]:
 
 def test_the_slurm_script_is_sound_and_its_options_are_those_of_the_command():
     path = ROOT / "launch" / "slurm.sh"
-    assert subprocess.run(["bash", "-n", path], check=False).returncode == 0
+    assert subprocess.run(["bash", "-n", path], check=False, timeout=300).returncode == 0
     call = path.read_text(encoding="utf-8").split("-m linnaea train")[1].split("&")[0]
     used = {word for word in call.split() if word.startswith("--")}
     assert used == {"--resume"}
@@ -349,7 +349,9 @@ def test_the_slurm_script_is_sound_and_its_options_are_those_of_the_command():
 
 
 def test_the_slurm_script_without_a_recipe_says_how_it_is_called():
-    done = subprocess.run(["bash", ROOT / "launch" / "slurm.sh"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["bash", ROOT / "launch" / "slurm.sh"], capture_output=True, text=True, check=False, timeout=300
+    )
     assert done.returncode == 2
     assert "usage: sbatch" in done.stderr
 

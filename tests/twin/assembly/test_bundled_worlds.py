@@ -104,7 +104,9 @@ def test_threads_change_nothing():
 
     most = min(2, numba.config.NUMBA_NUM_THREADS)
     printed = [
-        subprocess.run([sys.executable, "-c", code, str(n)], capture_output=True, text=True, check=True).stdout.split()
+        subprocess.run(
+            [sys.executable, "-c", code, str(n)], capture_output=True, text=True, check=True, timeout=300
+        ).stdout.split()
         for n in (1, most)
     ]
     assert [threads for threads, _ in printed] == ["1", str(most)]

@@ -40,7 +40,7 @@ def test_a_worker_ends_and_its_lock_is_free_when_the_process_that_began_it_is_ki
         assert int(find_lock_holder(lock)) != parent.pid
     finally:
         parent.kill()
-        parent.wait()
+        parent.wait(timeout=60)
     assert until(lambda: not find_lock_holder(lock))
 
 

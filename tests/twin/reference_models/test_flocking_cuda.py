@@ -82,7 +82,9 @@ print(json.dumps(off))
 def test_a_flock_in_the_simulator_is_the_loop_s():
     paths = [Path(linnaea.twin.__file__).parents[2], Path(__file__).parents[2]]
     environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1", "PYTHONPATH": os.pathsep.join(map(str, paths))}
-    done = subprocess.run([sys.executable, "-c", BESIDE], capture_output=True, text=True, env=environment, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", BESIDE], capture_output=True, text=True, env=environment, check=False, timeout=300
+    )
     assert done.returncode == 0, done.stderr
     off = json.loads(done.stdout.splitlines()[-1])
     assert len(off) == 6

@@ -6,31 +6,30 @@ Shape suffixes: b images, h w pixels, c channels.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 
 import numpy as np
 
-from linnaea.embed.images.image_vectors import Decode, read_pixels
+from linnaea.embed.images.pixel_reader import Decode, read_pixels
 from linnaea.model.core.contract import Model
 from linnaea.model.runtimes.runtime_check import LabelFunction, select_runtime
 from linnaea.photos.decoding import Unreadable
 from linnaea.photos.photo_files import find_images
 from linnaea.records import ImageRecord
 
-# Of so many times the photographs that are wanted some will be readable.
+# Of this many times the wanted number of photographs, enough will be readable.
 TRIES = 4
 
 
 def sample_evenly(items: Sequence, n: int) -> list:
-    """At most n of the items, at even distances: neighbours are often of one animal, or of one bad card."""
+    """At most n of the items, at even distances: neighbours often show one animal, or come from one damaged card."""
     return list(items) if len(items) <= n else [items[int(i)] for i in np.linspace(0, len(items) - 1, n)]
 
 
 def sample_pixels(records: Sequence[ImageRecord], n: int, decode: Decode, size: int) -> np.ndarray:
-    """uint8 [b, size, size, 3] of at most n records that can be read, sample_evenly over all of them."""
+    """uint8 [b, size, size, 3] of at most n readable records, spread over all of them."""
     first = sample_evenly(range(len(records)), n)
     taken = set(first)
     others = [i for i in sample_evenly(range(len(records)), TRIES * n) if i not in taken]
@@ -46,14 +45,10 @@ def sample_pixels(records: Sequence[ImageRecord], n: int, decode: Decode, size: 
     return np.stack(images[:n]) if images else np.zeros((0, size, size, 3), np.uint8)
 
 
-def select_runtime_for_files(
-    model: Model, wanted: str, paths: Iterable[str | os.PathLike], *, quiet: bool = False
-) -> dict:
-    """`select_runtime_for_records` for the photographs in paths, with no names to compare."""
-    files = find_images(paths).files
-    say = (lambda line: None) if quiet else (lambda line: print(line, file=sys.stderr))
-    records = [ImageRecord(path=file.path) for file in files]
-    return select_runtime_for_records(model, wanted, lambda n: sample_evenly(records, n), len(records), say=say)
+def select_runtime_for_files(model: Model, wanted: str, paths: Iterable[str | os.PathLike]) -> dict:
+    """`select_runtime_for_records` for the photographs in `paths`, without names to compare."""
+    records = [ImageRecord(path=file.path) for file in find_images(paths).files]
+    return select_runtime_for_records(model, wanted, lambda n: sample_evenly(records, n), len(records))
 
 
 def select_runtime_for_records(
@@ -65,11 +60,11 @@ def select_runtime_for_records(
     decode: Decode | None = None,
     label: LabelFunction | None = None,
     names: str = "",
-    say: Callable[[str], None] = lambda line: None,
 ) -> dict:
-    """Gives the model the runtime that is wanted, checked on its run's own photographs; see `select_runtime`.
+    """Give the model the runtime `wanted`, checked on the run's own photographs; see `select_runtime`.
 
-    `records(n)` gives at least n of the run's `n_images` records where it has that many, sample_evenly over the run.
+    `records(n)` returns at least n of the run's `n_images` records if there are n, spread over the run. Returns the
+    record of the runtime and its check.
     """
     decode = decode or partial(read_pixels, preprocess=model.card.preprocess)
 

@@ -1,1 +1,1 @@
-"""The commands `identify` and `learn`, and the watch over a folder."""
+"""The commands `identify` (a run, or a watch over folders) and `learn`."""

@@ -1,1 +1,1 @@
-"""From scores to a name: labels, restrictions, priors, calibration, the decision."""
+"""From scores to a name: labels, candidates, priors, calibration, the decision."""

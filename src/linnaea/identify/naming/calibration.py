@@ -1,31 +1,29 @@
-"""From softmax masses to the chance that a name is right.
+"""From softmax masses to the probability that a name is right.
 
-A softmax over a million names knows nothing of species that training never met, or of photographs unlike its own. At each rank a
-logistic regression on a few traits of the softmax says how often the best taxon was right on photographs kept aside (Platt 1999,
-with more than one trait). Masses of a rank that was never fitted stand as they are. A few photographs must not say much: traits
-are scaled by a spread that they have to prove, and a rank with hardly a right or a wrong name gets one chance for all.
+A softmax over a million names takes no account of species that were not in training, or of photographs unlike those of
+training. At each rank, a logistic regression on a few traits of the softmax predicts how often the best taxon is right,
+fitted to held-out photographs (Platt 1999, with more than one trait). Masses of a rank without a fit stay unchanged. Few
+photographs must have little influence: the variance of each trait is shrunk towards 1, and a rank with very few right or
+wrong names gets one probability for all images.
 
 Shape suffixes: b images, r ranks, f traits.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from linnaea.records import RANKS
-
-if TYPE_CHECKING:
-    from linnaea.search.scorer import Scores
-    from linnaea.taxonomy.tree import Tree
+from linnaea.search.scorer import Scores
+from linnaea.taxonomy.tree import Tree
 
 TRAITS = ("mass", "lead", "organism", "similarity", "clarity")
 N_STEPS = 60
-# Photographs of known truth without which nothing is said of a rank, and of each kind, right and wrong, for a regression.
+# Least number of photographs of known truth for a rank, and least number of each kind, right and wrong, for a regression.
 LEAST_KNOWN = 20
 LEAST_OF_A_KIND = 10
-# A trait's variance counts as if so many more photographs had one of 1: where all are alike, a hair's difference means nothing.
+# The variance of a trait is computed as if this many more photographs had variance 1: if all photographs are alike, a tiny
+# difference means nothing.
 SPREAD_N = 10
 
 
@@ -34,9 +32,12 @@ def _logit(p: np.ndarray) -> np.ndarray:
     return np.log(p / (1 - p))
 
 
-def traits(scores: Scores) -> np.ndarray:
-    """What calibration looks at, float64 [b, r, f]: the best taxon's log odds, its lead over the second in nats, the log odds of
-    there being an organism, the cosine of the best leaf, and minus the entropy of the softmax in nats."""
+def compute_traits(scores: Scores) -> np.ndarray:
+    """The inputs of the regression, float64 [b, r, f].
+
+    They are the log odds of the best taxon, its lead over the second in nats, the log odds that there is an organism, ten
+    times the cosine of the best leaf, and minus the entropy of the softmax in nats.
+    """
     b, r = scores.probability_br.shape
     lead = np.log(np.clip(scores.probability_br, 1e-6, 1)) - np.log(np.clip(scores.second_br, 1e-6, 1))
     per_image = (_logit(1 - scores.no_organism_b), 10 * scores.leaf_similarity_b.astype(np.float64), -scores.entropy_b)
@@ -46,10 +47,10 @@ def traits(scores: Scores) -> np.ndarray:
 
 
 def calibrate(parameters: dict, scores: Scores, tree: Tree) -> np.ndarray:
-    """Chances float64 [b, r] that the best taxon of each rank is right; the masses themselves for empty `parameters`.
+    """Probabilities float64 [b, r] that the best taxon of each rank is right; the masses for empty `parameters`.
 
-    A taxon is right whenever one below it is, so its chance is never below that of the best taxon of a deeper rank, if that one
-    lies within it: the likeliest species need not be of the likeliest family.
+    A taxon is right whenever a taxon below it is. Its probability is therefore at least that of the best taxon of each
+    deeper rank that lies within it (the likeliest species need not be of the likeliest family).
     """
     fitted = parameters.get("ranks", {})
     chance_br = scores.probability_br.astype(np.float64).copy()
@@ -59,7 +60,7 @@ def calibrate(parameters: dict, scores: Scores, tree: Tree) -> np.ndarray:
         raise ValueError(
             f"calibration with traits {parameters['traits']} does not fit this version; calibrate the model again"
         )
-    x_brf = traits(scores)
+    x_brf = compute_traits(scores)
     for r, rank in enumerate(RANKS):
         if rank in fitted:
             chance_br[:, r] = _sigmoid(x_brf[:, r] @ np.array(fitted[rank]["weights"]) + fitted[rank]["bias"])
@@ -72,7 +73,7 @@ def calibrate(parameters: dict, scores: Scores, tree: Tree) -> np.ndarray:
 
 
 def _lies_within(tree: Tree, node_b: np.ndarray, above_b: np.ndarray) -> np.ndarray:
-    """Whether each node lies at or below the other one, bool [b]; -1 lies nowhere."""
+    """Whether each node is the other one or lies below it, bool [b]; False for a node of -1."""
     starts_inside_b = tree.start_k[above_b] <= tree.start_k[node_b]
     return (node_b >= 0) & (above_b >= 0) & starts_inside_b & (tree.end_k[node_b] <= tree.end_k[above_b])
 
@@ -89,14 +90,14 @@ def fit_calibration(
     *,
     ridge: float = 1.0,
 ) -> dict:
-    """Parameters for `calibrate` from images of which the truth is known.
+    """Parameters for `calibrate` from images whose truth is known.
 
-    `right_br` says whether the best taxon of a rank is right, `known_br` whether that can be said at all. An image counts
-    `weight_b` times. `ridge` is the strength of the prior that pulls standardised weights to zero, in images. A rank with fewer
-    than `LEAST_OF_A_KIND` right or wrong names has the same chance for all images, the share right by Laplace's rule; one with
-    fewer than `LEAST_KNOWN` names of known truth is left out.
+    `right_br` says whether the best taxon of a rank is right, `known_br` whether that is known. An image counts `weight_b`
+    times. `ridge` is the strength of the prior that pulls standardized weights to zero, in images. A rank with fewer than
+    `LEAST_OF_A_KIND` right or wrong names has the same probability for all images, the share right by Laplace's rule; a
+    rank with fewer than `LEAST_KNOWN` names of known truth is left out.
     """
-    x_brf = traits(scores)
+    x_brf = compute_traits(scores)
     weight_b = np.ones(len(scores)) if weight_b is None else weight_b
     fitted = {}
     for r, rank in enumerate(RANKS):
@@ -113,7 +114,7 @@ def fit_calibration(
 
 
 def has_both_kinds(right_b: np.ndarray) -> bool:
-    """Whether right and wrong names are enough for a regression."""
+    """Whether there are enough right and enough wrong names for a regression."""
     return min(right_b.sum(), len(right_b) - right_b.sum()) >= LEAST_OF_A_KIND
 
 
@@ -128,7 +129,7 @@ def _fit_logistic(x_bf: np.ndarray, y_b: np.ndarray, weight_b: np.ndarray, ridge
         p = _sigmoid(z @ w)
         hessian = (z * (weight_b * p * (1 - p))[:, None]).T @ z + penalty
         step = np.linalg.solve(hessian, z.T @ (weight_b * (y_b - p)) - penalty @ w)
-        # damped: far from the optimum a full step may overshoot
+        # Damped: far from the optimum a full step may overshoot.
         w += step * min(1.0, 3.0 / (np.abs(step).max() + 1e-12))
         if np.abs(step).max() < 1e-8:
             break

@@ -1,4 +1,4 @@
-"""Names of the user's own: typed, listed in a file, or learnt from folders of examples.
+"""The user's own names: typed, listed in a file, or learnt from folders of examples.
 
 Shape suffixes: l labels, b images, d vector dimensions.
 """
@@ -24,11 +24,13 @@ from linnaea.taxonomy.vocabulary import Vocabulary
 
 LABEL_COLUMNS = ("label", "name", "scientificName", "species")
 SUFFIXES = (".txt", ".csv", ".tsv")
+# In longer lists a repetition is not looked for, which would take quadratic time.
+MOST_CHECKED = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Label:
-    """A name as the user writes it, and the taxon that it is where one is known."""
+    """A name as the user writes it, and its taxon if that is known."""
 
     name: str
     rank: str = ""
@@ -40,8 +42,8 @@ class Label:
 class LabelSet:
     """Labels with their vectors, unit rows float32 [l, d].
 
-    Image vectors first lose `centre_d` and become unit again (zero for labels that are texts). `least_similarity` is
-    the cosine under which an image is unlike every label.
+    `centre_d` is subtracted from image vectors, which are then scaled to unit length (it is zero for labels that are
+    texts). An image whose largest cosine is below `least_similarity` is unlike every label.
     """
 
     labels: tuple[Label, ...]
@@ -50,62 +52,67 @@ class LabelSet:
     centre_d: np.ndarray
     least_similarity: float = -1.0
     learnt_with: str = ""
-    "the runtime that gave the examples' vectors; empty for labels that are texts"
+    "the runtime that made the examples' vectors; empty for labels that are texts"
 
-    def similarities(self, image_vectors_bd: np.ndarray) -> np.ndarray:
+    def compute_similarities(self, image_vectors_bd: np.ndarray) -> np.ndarray:
         """Cosines float32 [b, l]."""
-        return centred(image_vectors_bd, self.centre_d) @ self.vectors_ld.T
+        return centre_vectors(image_vectors_bd, self.centre_d) @ self.vectors_ld.T
 
 
-def centred(vectors_bd: np.ndarray, centre_d: np.ndarray) -> np.ndarray:
-    """Unit rows float32 of `vectors_bd` less the centre."""
+def centre_vectors(vectors_bd: np.ndarray, centre_d: np.ndarray) -> np.ndarray:
+    """Unit rows float32 [b, d] of `vectors_bd` minus the centre."""
     moved = vectors_bd.astype(np.float32) - centre_d.astype(np.float32)
     return moved / np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-12)
 
 
 def parse_labels(labels: str) -> list[Label]:
-    """The labels in `a,b,c` or in a file: one a line, or a table with a column `label` and, if it likes, the ranks.
+    """The labels in `a,b,c` or in a file: one on each line, or a table with a column `label` and perhaps the ranks.
 
-    Raises FileNotFoundError for what looks like a file and is none, ValueError for fewer than two labels or a
+    Raise FileNotFoundError for the name of a file that does not exist, ValueError for fewer than two labels or a
     repetition.
     """
-    path = Path(labels)
-    # os.path, for which a list of names that is too long for the name of a file is simply no file
-    is_file = os.path.isfile(labels)
-    if path.suffix.lower() in (".csv", ".tsv") and is_file:
-        found = [_label_of_row(row, path) for row in read_rows(path)]
-        found = [label for label in found if label.name]
-    elif is_file:
-        found = [Label(name=name) for name in dict.fromkeys(read_names(path))]
-    elif path.suffix.lower() in SUFFIXES or ("/" in labels and "," not in labels):
-        raise FileNotFoundError(f"{labels} is no file; give names as a,b,c or a file with one name a line")
-    else:
-        found = [Label(name=name.strip()) for name in labels.split(",") if name.strip()]
+    found = _read_labels(labels)
     names = [label.name for label in found]
-    if repeated := sorted({name for name in names if names.count(name) > 1}) if len(names) < 10_000 else []:
+    repeated = sorted({name for name in names if names.count(name) > 1}) if len(names) < MOST_CHECKED else []
+    if repeated:
         raise ValueError(f"label {repeated[0]!r} is given twice; write each once")
     if len(found) < 2:
         raise ValueError(f"{labels!r} gives {len(found)} label; there must be two or more to choose from")
     return found
 
 
-def _label_of_row(row: dict[str, str], path: Path) -> Label:
+def _read_labels(labels: str) -> list[Label]:
+    path = Path(labels)
+    # os.path returns False for a list of names that is too long for a path, where Path raises.
+    is_file = os.path.isfile(labels)
+    if path.suffix.lower() in (".csv", ".tsv") and is_file:
+        return [label for label in (_parse_row(row, path) for row in read_rows(path)) if label.name]
+    if is_file:
+        return [Label(name=name) for name in dict.fromkeys(read_names(path))]
+    if path.suffix.lower() in SUFFIXES or ("/" in labels and "," not in labels):
+        raise FileNotFoundError(
+            f"file {labels} does not exist; give names as a,b,c or a file with one name on each line"
+        )
+    return [Label(name=name.strip()) for name in labels.split(",") if name.strip()]
+
+
+def _parse_row(row: dict[str, str], path: Path) -> Label:
     column = next((name for name in LABEL_COLUMNS if name in row), None)
     if column is None:
-        raise ValueError(f"{path} has no column label (it has {', '.join(row)}); name the column of labels so")
+        raise ValueError(f"{path} has no column label (it has {', '.join(row)}); give the column of labels this name")
     lineage = tuple(row.get(rank, "").strip() for rank in RANKS)
     rank = next((rank for rank, name in reversed(list(zip(RANKS, lineage, strict=True))) if name), "")
     common = row.get("common_name", row.get("vernacularName", "")).strip()
     return Label(name=row[column].strip(), rank=rank, common_name=common, lineage=lineage)
 
 
-def clean_folder_name(folder: str) -> str:
-    """A class folder's name as a name: "001.Black_footed_Albatross" -> "Black footed Albatross"."""
-    return " ".join(re.sub(r"^\d+[.\-_ ]+", "", folder).replace("_", " ").split()) or folder
+def clean_folder_name(folder_name: str) -> str:
+    """The name of a class folder as a label: "001.Black_footed_Albatross" -> "Black footed Albatross"."""
+    return " ".join(re.sub(r"^\d+[.\-_ ]+", "", folder_name).replace("_", " ").split()) or folder_name
 
 
 def resolve_labels(labels: Sequence[Label], load_vocabulary: Callable[[], Vocabulary]) -> list[Label]:
-    """The labels with rank, lineage and common name filled in where the name means one taxon and none is given."""
+    """The labels with rank, lineage and common name filled in if the name means exactly one taxon and none is given."""
     if all(any(label.lineage) for label in labels):
         return list(labels)
     vocabulary = load_vocabulary()
@@ -121,9 +128,9 @@ def resolve_labels(labels: Sequence[Label], load_vocabulary: Callable[[], Vocabu
 
 
 def load_labels(labels: str, model: Model, load_vocabulary: Callable[[], Vocabulary]) -> LabelSet:
-    """The labels that `--labels` means: names, a file of names, or the folder that `linnaea learn` made.
+    """The labels for `--labels`: names, a file of names, or the folder that `linnaea learn` wrote.
 
-    Raises ValueError for a folder learnt with another model, or from photographs prepared in another way.
+    Raise ValueError for a folder that was learnt with another model, or from photographs with other preprocessing.
     """
     path = Path(labels)
     if os.path.isdir(labels):
@@ -133,17 +140,17 @@ def load_labels(labels: str, model: Model, load_vocabulary: Callable[[], Vocabul
     found = resolve_labels(parse_labels(labels), load_vocabulary)
     return LabelSet(
         labels=tuple(found),
-        vectors_ld=label_vectors(model, found),
+        vectors_ld=embed_labels(model, found),
         logit_scale=model.card.logit_scale,
         centre_d=np.zeros(model.card.dim, np.float32),
     )
 
 
-def label_vectors(model: Model, labels: Sequence[Label]) -> np.ndarray:
-    """Unit vectors float32 [l, d]: of the label as written and, where it is one species, of its taxonomic name, averaged.
+def embed_labels(model: Model, labels: Sequence[Label]) -> np.ndarray:
+    """Unit vectors float32 [l, d]: the mean of the label as written and, for one species, of its taxonomic name.
 
-    `linnaea evaluate zeroshot` measures labels written so. A model whose card has templates for labels gets them as written,
-    in those templates alone.
+    `linnaea evaluate zeroshot` measures labels in this form. A model whose card has templates for labels gets each label
+    as written, in these templates alone.
     """
     if model.card.label_templates:
         return embed_texts(model, [label.name for label in labels], model.card.label_templates)
@@ -160,10 +167,10 @@ def _load_learnt(path: Path, model: Model) -> LabelSet:
         raise ValueError(f"{path} holds vectors of another kind, not labels; make labels with `linnaea learn`")
     if manifest["model_hash"] != model.card.hash:
         raise ValueError(f"{path} was learnt with model {manifest['model']!r}, not {model.card.name!r}; learn it again")
-    # The weights' hash does not know how photographs become pixels, on which the examples' vectors depend, too.
-    if _preprocess_of(manifest) != model.card.preprocess:
+    # The hash of the weights does not cover preprocessing, on which the examples' vectors depend too.
+    if _read_preprocess(manifest) != model.card.preprocess:
         raise ValueError(
-            f"{path} was learnt from photographs prepared otherwise than {model.card.name!r} does; learn it again"
+            f"{path} was learnt from photographs with other preprocessing than that of {model.card.name!r}; learn it again"
         )
     labels = tuple(
         Label(
@@ -184,9 +191,10 @@ def _load_learnt(path: Path, model: Model) -> LabelSet:
     )
 
 
-def _preprocess_of(manifest: dict) -> Preprocess | None:
+def _read_preprocess(manifest: dict) -> Preprocess | None:
+    """The preprocessing in a manifest; None if another version wrote it with settings that are unknown here."""
     given = {key: tuple(value) if isinstance(value, list) else value for key, value in manifest["preprocess"].items()}
     try:
         return Preprocess(**given)
-    except (TypeError, ValueError):  # of a version that prepared them in ways not known here
+    except (TypeError, ValueError):
         return None

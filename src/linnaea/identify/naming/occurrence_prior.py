@@ -1,16 +1,16 @@
-"""What is likely here and now: a prior over species from occurrence records.
+"""A prior over species for a place and a season, from occurrence records.
 
 For leaf s, from occurrences i of it at distance d_i (km, great circle) and month m_i:
 
     c_s = Σ_i exp(-d_i² / 2h²) · exp(κ (cos(2π (m_i - m) / 12) - 1))
     π_s = (1 - ε) √c_s / Σ √c  +  ε / n
 
-with h = 200 km, κ = 1 (a record half a year away counts 0.14 of one from the same month), ε = 0.05. The root damps what
-follows observers' effort more than abundance. ε is the floor: the chance that a photograph shows what no list holds, so
-nothing becomes impossible. log(n π_s) is added to the logits; it is 0 on average over a flat prior, so that refusals
-keep their place. An occurrence above species rank is shared evenly by the leaves below it. An occurrence without month
-counts with the season's average. A name that several taxa bear means those that agree best with the record's higher
-taxa; one below the rank of species counts for its species.
+with h = 200 km, κ = 1 (a record half a year away counts 0.14 of one from the same month), ε = 0.05. The square root
+damps counts that reflect observers' effort more than abundance. ε is the floor: the probability that a photograph shows
+a species without records, so that nothing becomes impossible. log(n π_s) is added to the logits; exp of it is 1 on
+average over the leaves, so that the negative prompts keep their weight. An occurrence above species rank is shared
+evenly by the leaves below it. An occurrence without month counts with the mean over the year. A name of several taxa
+means those that agree best with the record's higher taxa; a name below species rank counts for its species.
 
 Shape suffixes: n leaves, m candidate leaves.
 """
@@ -36,8 +36,8 @@ def compute_log_prior(
 ) -> tuple[np.ndarray, int]:
     """float32 [n], log(n π) of every leaf, and the number of names that the vocabulary knows.
 
-    With `leaves` int32 [m] the prior is one over these candidates alone. Homonyms that agree equally well with the
-    record share its count evenly.
+    With `leaves` int32 [m] the prior is over these candidates alone. Homonyms that agree equally well with the record
+    share its count evenly.
     """
     tree = vocabulary.tree
     count_n = np.zeros(tree.n_leaves)
@@ -45,7 +45,7 @@ def compute_log_prior(
     known: set[str] = set()
     for recorded, count in counts.items():
         if recorded.name not in taxa_of:
-            taxa_of[recorded.name] = _taxa_named(vocabulary, recorded.name)
+            taxa_of[recorded.name] = _find_taxa(vocabulary, recorded.name)
         taxa = select_agreeing_taxa(taxa_of[recorded.name], recorded.above)
         known |= {recorded.name} if taxa else set()
         for taxon in taxa:
@@ -60,8 +60,8 @@ def compute_log_prior(
     return prior_n, len(known)
 
 
-def _taxa_named(vocabulary: Vocabulary, name: str) -> list[Taxon]:
-    """The taxa that bear a name, or the species of one below it."""
+def _find_taxa(vocabulary: Vocabulary, name: str) -> list[Taxon]:
+    """The taxa of a name; for a name below species rank, the species."""
     taxa = vocabulary.resolve(name, suggest=False).taxa
     if not taxa:
         parsed = parse_name(name)
@@ -71,15 +71,15 @@ def _taxa_named(vocabulary: Vocabulary, name: str) -> list[Taxon]:
 
 
 def select_agreeing_taxa(taxa: Sequence[Taxon], above: Sequence[str]) -> list[Taxon]:
-    """Those of some homonyms whose lineages agree with most of a record's higher taxa, in the order of HIGHER_RANKS.
+    """The homonyms whose lineages agree with most of a record's higher taxa, which are in the order of HIGHER_RANKS.
 
-    Classifications differ, so names that disagree do not speak against a taxon, but for another kingdom with no rank
-    below it that agrees: such a taxon only bears the same name.
+    Classifications differ, so names that disagree are no evidence against a taxon. The exception is another kingdom if
+    no rank below it agrees: such a taxon only has the same name.
     """
-    given = [_plain(name) for name in above]
+    given = [_normalize(name) for name in above]
     agreements: list[tuple[int, Taxon]] = []
     for taxon in taxa:
-        own = [_plain(name) for name in taxon.lineage[: min(len(HIGHER_RANKS), RANK_INDEX[taxon.rank])]]
+        own = [_normalize(name) for name in taxon.lineage[: min(len(HIGHER_RANKS), RANK_INDEX[taxon.rank])]]
         agreement = sum(a == b != "" for a, b in zip(own, given, strict=False))
         is_elsewhere = bool(own and given and own[0] and given[0]) and own[0] != given[0]
         if agreement or not is_elsewhere:
@@ -88,6 +88,6 @@ def select_agreeing_taxa(taxa: Sequence[Taxon], above: Sequence[str]) -> list[Ta
     return [taxon for agreement, taxon in agreements if agreement == best]
 
 
-def _plain(name: str) -> str:
+def _normalize(name: str) -> str:
     name = name.strip().casefold()
     return SAME_KINGDOM.get(name, name)

@@ -1,0 +1,291 @@
+"""One run over the photographs that exist when it starts: plan it, name batch after batch, write the output.
+
+1. Find the photographs, each once. 2. Load the model, the vocabulary and the name table, or the labels. 3. For each
+batch: decode, embed, name, append the rows to a journal beside the output. 4. Write the output from the journal and
+move it into place. A run that is killed in step 3 or 4 is resumed from the journal; with the same options and the same
+journal the output is the same to the byte.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+
+from linnaea.embed.journal import Journal, RunOutput
+from linnaea.identify.commands.config import IdentifyConfig
+from linnaea.identify.commands.pipeline import (
+    list_roots,
+    load_boxes_if_given,
+    load_model_if_named,
+    make_jobs,
+    name_batches,
+    select_runtime_for_run,
+)
+from linnaea.identify.commands.row_printer import RowPrinter
+from linnaea.identify.commands.run_identity import (
+    check_output_folder,
+    list_differences,
+    make_run_identity,
+    read_finished_manifest,
+)
+from linnaea.identify.commands.run_summary import (
+    count_statuses,
+    format_identified_by,
+    format_scoring_summary,
+    format_utc_now,
+    summarize_run,
+    take_fast_scorer,
+    write_run_manifest,
+)
+from linnaea.identify.naming.detections import BoxList
+from linnaea.identify.naming.namer import Namer, describe_namer, format_calibration_warning, load_namer
+from linnaea.identify.output.writers import log_missing_places, pack, unpack, write_output
+from linnaea.model.core.contract import Model
+from linnaea.photos.photo_files import FoundFile, FoundFiles, find_images
+from linnaea.records import Prediction
+from linnaea.search.scorer import Scorer, merge_summaries
+from linnaea.terminal import Progress
+
+logger = logging.getLogger(__name__)
+
+# Up to this number of photographs are named from the staged table if there is no full one; for more photographs, the
+# minute that the full table takes is well spent first.
+STAGED_IMAGES = 1000
+# Rows kept for the report of a run that writes no file.
+REPORT_ROWS = 5000
+# Folders without photographs that are named one by one.
+SHOWN_FOLDERS = 3
+
+Rows = Callable[[], Iterator[tuple[str, Prediction]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlan:
+    """What a run needs: options, model, names, photographs, boxes, its identity, and its output if it writes a file."""
+
+    config: IdentifyConfig
+    model: Model
+    namer: Namer
+    files: FoundFiles
+    boxes: BoxList | None
+    identity: dict
+    output: RunOutput | None
+
+    def count_images(self) -> int:
+        """The number of photographs, or of boxes in them; a photograph without a box counts once."""
+        if self.boxes is None:
+            return len(self.files.files)
+        roots = list_roots(self.config)
+        return sum(max(1, len(self.boxes.find(file.path, roots) or ())) for file in self.files.files)
+
+    def name_batches(self, n_done: int = 0) -> Iterator[list[tuple[str, Prediction]]]:
+        """Yield the rows of each batch after the first `n_done` images."""
+        jobs = islice(make_jobs(self.config, self.files.files, self.boxes), n_done, None)
+        return name_batches(self.config, self.model, self.namer, jobs)
+
+
+def run_batches(config: IdentifyConfig, *, namer: Namer | None = None, model: Model | None = None) -> int:
+    """Name the photographs; return 0 if one could be read, 1 if there was none or none could be read."""
+    start_s = time.monotonic()
+    output = _open_output(config)
+    finished = read_finished_manifest(config.out) if output is not None and config.resume else {}
+    plan = _plan_run(config, output, finished, namer, model)
+    if output is not None:
+        if output.is_finished(plan.identity["hash"], finished.get("hash")):
+            logger.info(f"{config.out} is finished already")
+            return _choose_exit_code(finished["counts"])
+        output.check_free()
+        output.check_same(
+            plan.identity, list_differences(output.interrupted, plan.identity) if output.interrupted else ""
+        )
+    _log_found(plan.files)
+    if not plan.files.files:
+        logger.warning(f"no photograph in {', '.join(map(str, config.paths))}")
+        return 1
+    _check_boxes(plan)
+    counts = _run_to_file(plan) if output is not None else _run_to_stdout(plan)
+    if warning := format_calibration_warning(plan.namer, plan.model):
+        logger.warning(warning)
+    logger.info(summarize_run(config, counts, start_s))
+    if config.names == "auto" and plan.namer.kind == "staged":
+        _make_table_for_later(plan.model, plan.namer)
+    return _choose_exit_code(counts)
+
+
+def _choose_exit_code(counts: Mapping[str, int]) -> int:
+    return 0 if counts.get("identified", 0) + counts.get("unidentified", 0) else 1
+
+
+# --- Plan
+
+
+def _open_output(config: IdentifyConfig) -> RunOutput | None:
+    """The output of the run, None without a file. Raise FileExistsError for an output that a new run would replace."""
+    if not config.writes_file:
+        return None
+    check_output_folder(config.out)
+    # With both options a finished output of other options is kept.
+    output = RunOutput(config.out, resume=config.resume, overwrite=config.overwrite and not config.resume)
+    if not config.resume:
+        output.check_free()
+    return output
+
+
+def _plan_run(
+    config: IdentifyConfig, output: RunOutput | None, finished: dict, namer: Namer | None, model: Model | None
+) -> RunPlan:
+    """Load what the run needs. `finished` is the manifest of a complete run to resume."""
+    boxes = load_boxes_if_given(config)
+    model = model or load_model_if_named(config.model)
+    before = (output.interrupted if output is not None else None) or finished
+    restored = output.read_files() if output is not None else []
+    files = FoundFiles(tuple(FoundFile(*file) for file in restored)) if restored else find_images(config.paths)
+    if namer is None:
+        mode = _choose_names_mode(config.names, before, len(files.files))
+        namer = load_namer(dataclasses.replace(config, names=mode), model)
+    check = select_runtime_for_run(config, model, namer, files.files, boxes, before=before) if files.files else {}
+    identity = make_run_identity(config, model, namer) | {"runtime_check": check} | describe_namer(namer)
+    return RunPlan(config=config, model=model, namer=namer, files=files, boxes=boxes, identity=identity, output=output)
+
+
+def _choose_names_mode(wanted: str, before: Mapping, n_files: int) -> str:
+    """The table mode for `--names`. `before` is the identity of the run to resume, or empty."""
+    # With a full table that was made since, the resumed run would be another run.
+    if wanted == "auto" and before.get("names") in ("full", "staged"):
+        return before["names"]
+    return "full" if wanted == "auto" and n_files > STAGED_IMAGES else wanted
+
+
+def _log_found(files: FoundFiles) -> None:
+    if files.n_duplicates:
+        logger.info(f"{files.n_duplicates:,} paths were given more than once; each photograph has one row")
+    for folder in files.empty_folders[:SHOWN_FOLDERS]:
+        logger.info(f"no photograph in {folder}")
+
+
+def _check_boxes(plan: RunPlan) -> None:
+    """Raise ValueError if the list of boxes has none of the photographs."""
+    boxes, files = plan.boxes, plan.files.files
+    if boxes is None:
+        return
+    roots = list_roots(plan.config)
+    if not any(boxes.find(file.path, roots) is not None for file in files):
+        first = next(iter(boxes.boxes), "nothing")
+        raise ValueError(
+            f"{boxes.path} names none of the {len(files)} photographs (it begins with {first!r}); "
+            "give the folder its paths are relative to"
+        )
+
+
+# --- Name and write
+
+
+def _run_to_file(plan: RunPlan) -> Counter:
+    """Name the remaining photographs into the journal, write the output from it; the counts of all rows."""
+    config = plan.config
+    files = [(file.path, file.reason) for file in plan.files.files]
+    journal = plan.output.open(plan.identity | {"created": format_utc_now()}, files)
+    scorer = take_fast_scorer(config, plan.namer)
+    _name_into(journal, plan, scorer)
+    rows = partial(_read_rows, journal)
+    n_unplaced = write_output(
+        config.out,
+        config.as_,
+        rows,
+        identified_by=format_identified_by(plan.model),
+        created=journal.state["created"],
+        near=config.near,
+    )
+    log_missing_places(config.out, n_unplaced)
+    counts = count_statuses(prediction for _path, prediction in rows())
+    _write_report(plan, rows, counts)
+    if config.table:
+        _print_table(rows)
+    more = {}
+    if scorer:
+        more["scoring"] = merge_summaries(batch["scoring"] for batch in journal.read())
+        logger.info(format_scoring_summary(more["scoring"]))
+    write_run_manifest(config.out, journal.state, counts, more)
+    journal.remove()
+    return counts
+
+
+def _name_into(journal: Journal, plan: RunPlan, scorer: Scorer | None) -> None:
+    """Name the photographs that are not in the journal yet."""
+    n_done, total = journal.n_batches * plan.config.batch_size, plan.count_images()
+    progress = Progress(total, done=min(n_done, total), quiet=plan.config.quiet)
+    for rows in plan.name_batches(n_done):
+        batch = {"rows": [[path, pack(prediction)] for path, prediction in rows]}
+        journal.append(batch | ({"scoring": scorer.take_summary()} if scorer else {}))
+        _advance(progress, [prediction for _path, prediction in rows])
+    progress.close()
+
+
+def _read_rows(journal: Journal) -> Iterator[tuple[str, Prediction]]:
+    return ((path, unpack(packed)) for batch in journal.read() for path, packed in batch["rows"])
+
+
+def _advance(progress: Progress, predictions: list[Prediction]) -> None:
+    first = [prediction for prediction in predictions if prediction.position == 1]
+    progress.advance(len(first), sum(prediction.status == "unreadable" for prediction in first))
+
+
+def _run_to_stdout(plan: RunPlan) -> Counter:
+    """Print the rows of each batch as they come; the counts of all rows."""
+    config = plan.config
+    printer = RowPrinter(as_csv=config.out is not None)
+    progress = Progress(plan.count_images(), quiet=config.quiet)
+    counts: Counter = Counter()
+    kept: list[tuple[str, Prediction]] = []
+    scorer = take_fast_scorer(config, plan.namer)
+    for rows in plan.name_batches():
+        predictions = [prediction for _path, prediction in rows]
+        progress.close()
+        printer.print_rows(predictions)
+        counts += count_statuses(predictions)
+        if config.report is not None and len(kept) < REPORT_ROWS:
+            kept += rows
+        _advance(progress, predictions)
+    progress.close()
+    if scorer:
+        logger.info(format_scoring_summary(scorer.summary()))
+    _write_report(plan, lambda: iter(kept), counts)
+    return counts
+
+
+def _write_report(plan: RunPlan, rows: Rows, counts: Counter) -> None:
+    """Write the HTML report if it was asked for."""
+    if plan.config.report is None:
+        return
+    from linnaea.identify.output.html_report import write_report
+
+    warning = format_calibration_warning(plan.namer, plan.model)
+    write_report(plan.config.report, rows(), counts, format_identified_by(plan.model), warning)
+    logger.info(f"report: {plan.config.report}")
+
+
+def _print_table(rows: Rows) -> None:
+    printer = RowPrinter(as_csv=False)
+    for _path, prediction in rows():
+        printer.print_rows([prediction])
+
+
+def _make_table_for_later(model: Model, namer: Namer) -> None:
+    """Embed every name once, now that the answers are complete, so that later runs start with the exact table."""
+    from linnaea.embed.names.name_table import make_table
+
+    logger.info(
+        "embedding every name once, so that later runs start at once (the answers are complete: Ctrl-C is safe)"
+    )
+    try:
+        make_table(model, namer.vocabulary)
+    except KeyboardInterrupt:
+        logger.warning("stopped; a later run will embed the names")
+    except OSError as error:
+        logger.warning(f"the table of names could not be kept ({error}); the answers are complete")
