@@ -490,7 +490,10 @@ def test_the_public_names_of_the_room_are_there_and_import_nothing_before_they_a
     with pytest.raises(AttributeError, match="no attribute 'TarSauce'"):
         _ = room.TarSauce
     code = "import sys, linnaea.datasets; print('numpy' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300).stdout
+        == "False\n"
+    )
 
 
 def test_a_torn_journal_stays_as_it_is_where_its_repair_fails(tmp_path, monkeypatch):

@@ -195,7 +195,7 @@ def test_a_finished_artifact_is_kept_unless_told_otherwise(model, folder, tmp_pa
         embed_images([folder], model, tmp_path / "v")
     again = embed_images([folder], model, tmp_path / "v", resume=True)
     np.testing.assert_array_equal(first.vectors_nd, again.vectors_nd)
-    with pytest.raises(ValueError, match="something else"):
+    with pytest.raises(ValueError, match="other content"):
         embed_images([folder], model, folder, overwrite=True)
     (folder / "00.png").unlink()
     assert embed_images([folder], model, tmp_path / "v", overwrite=True).manifest["n"] == 9
