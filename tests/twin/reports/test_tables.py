@@ -39,7 +39,7 @@ def text(variable) -> list[str]:
 
 
 def test_the_series_is_every_member_record_and_species(run):
-    frame = pl.read_csv(run.folder / "series.csv")
+    frame = pl.read_csv(run.run_dir / "series.csv")
     assert frame.height == 3 * 7 * 2
     one = frame.filter((pl.col("member") == 2) & (pl.col("species") == "rabbit"))
     assert one["animals"].to_list() == run.records["counts"][1, :, 0].tolist()
@@ -47,7 +47,7 @@ def test_the_series_is_every_member_record_and_species(run):
 
 
 def test_the_summary_is_the_mean_and_the_quantiles_of_the_members(run):
-    frame = pl.read_csv(run.folder / "summary.csv").filter(pl.col("species") == "rabbit")
+    frame = pl.read_csv(run.run_dir / "summary.csv").filter(pl.col("species") == "rabbit")
     counts = run.records["counts"][:, :, 0]
     np.testing.assert_allclose(frame["mean"], counts.mean(0))
     np.testing.assert_allclose(frame["median"], np.median(counts, 0))
@@ -55,7 +55,7 @@ def test_the_summary_is_the_mean_and_the_quantiles_of_the_members(run):
 
 
 def test_deaths_by_cause_add_up(run):
-    frame = pl.read_csv(run.folder / "deaths.csv")
+    frame = pl.read_csv(run.run_dir / "deaths.csv")
     years = 6 * 24 / 8766
     assert frame["deaths_per_year"].sum() * years == pytest.approx(run.records["died"][:, -1].sum() / 3)
 
@@ -70,11 +70,11 @@ def test_flows_go_from_clover_to_rabbit_and_are_what_was_grazed(run):
 def test_tables_can_be_parquet(run, tmp_path):
     write_outputs(run, "parquet")
     for name, frame in build_tables(run).items():
-        assert pl.read_parquet(run.folder / f"{name}.parquet").height == frame.height
+        assert pl.read_parquet(run.run_dir / f"{name}.parquet").height == frame.height
 
 
 def test_the_grids_hold_the_records_with_units_and_names(run):
-    with Dataset(run.folder / "world.nc") as file:
+    with Dataset(run.run_dir / "world.nc") as file:
         assert file.Conventions == "CF-1.8"
         assert text(file.variables["species_name"]) == list(run.species)
         np.testing.assert_array_equal(file.variables["animals"][:].swapaxes(1, 2), run.records["counts"])
@@ -90,7 +90,7 @@ def test_the_grids_hold_the_records_with_units_and_names(run):
 
 
 def test_paths_are_trajectories(run):
-    with Dataset(run.folder / "paths.nc") as file:
+    with Dataset(run.run_dir / "paths.nc") as file:
         assert file.featureType == "trajectory"
         assert file.variables["trajectory"].cf_role == "trajectory_id"
         order = np.argsort(run.frames["followed"])
@@ -99,10 +99,13 @@ def test_paths_are_trajectories(run):
 
 
 def test_the_crate_names_every_file_that_is_there_and_what_made_it(run):
-    graph = json.loads((run.folder / "ro-crate-metadata.json").read_text("utf-8"))["@graph"]
+    graph = json.loads((run.run_dir / "ro-crate-metadata.json").read_text("utf-8"))["@graph"]
     by_id = {one["@id"]: one for one in graph}
     parts = {one["@id"] for one in by_id["./"]["hasPart"]}
-    there = {path.name for path in run.folder.iterdir() if path.is_file()} - {"manifest.json", "ro-crate-metadata.json"}
+    there = {path.name for path in run.run_dir.iterdir() if path.is_file()} - {
+        "manifest.json",
+        "ro-crate-metadata.json",
+    }
     assert parts <= there | {"plan.json"}
     assert {"series.csv", "world.nc", "odd.md", "report.html", "plan.json"} <= parts
     assert all(by_id[part]["@type"] == "File" for part in parts)
@@ -110,13 +113,13 @@ def test_the_crate_names_every_file_that_is_there_and_what_made_it(run):
 
 
 def test_what_is_unverified_is_listed(run):
-    listed = pl.read_csv(run.folder / "unverified.csv")["value"].to_list()
+    listed = pl.read_csv(run.run_dir / "unverified.csv")["value"].to_list()
     assert listed == list(run.data.unmeasured())
     assert "settings.catch_margin" in listed
 
 
 def test_only_causes_that_a_rule_can_set_are_listed(run):
-    assert set(pl.read_csv(run.folder / "deaths.csv")["cause"]) == {
+    assert set(pl.read_csv(run.run_dir / "deaths.csv")["cause"]) == {
         "starvation",
         "age",
         "predation",
@@ -142,8 +145,8 @@ def test_a_disease_leaves_its_curve_in_the_tables_and_the_grids(ill):
 
 
 def test_without_a_disease_there_is_no_table_of_health(run):
-    assert not (run.folder / "health.csv").exists()
-    assert "<h2>Health</h2>" not in (run.folder / "report.html").read_text("utf-8")
+    assert not (run.run_dir / "health.csv").exists()
+    assert "<h2>Health</h2>" not in (run.run_dir / "report.html").read_text("utf-8")
 
 
 def test_the_first_record_has_the_weather_of_its_month_and_height(run):

@@ -70,5 +70,5 @@ def read_no_effect_notes(*runs) -> list[str]:
     return [
         f"{run.plan.scenario}: {line}."
         for run in runs
-        for line in (read_manifest(run.folder) or {}).get("without_effect", ())
+        for line in (read_manifest(run.run_dir) or {}).get("without_effect", ())
     ]

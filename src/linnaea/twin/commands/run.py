@@ -192,7 +192,7 @@ def write_results(run, config: TwinRunConfig, without_effect: list[str]) -> int:
         "unverified": len(run.data.unmeasured()),
         "without_effect": without_effect,
     }
-    write_json(run.folder / "manifest.json", manifest)
+    write_json(run.run_dir / "manifest.json", manifest)
     print(f"{run.title}, {format_duration(run.hours)}, {len(run.members)} members (5 % … median … 95 % at the end)")
     width = max(map(len, run.species))
     for index, name in enumerate(run.species):
@@ -204,7 +204,7 @@ def write_results(run, config: TwinRunConfig, without_effect: list[str]) -> int:
     for member, reason in run.failures.items():
         until = f"after {format_duration(run.lived_h(member))}" if member in run.broken else "at once"
         say(f"member {member + 1} failed {until}: {reason}")
-    say(f"written to {run.folder}: {', '.join(path.name for path in written)}")
+    say(f"written to {run.run_dir}: {', '.join(path.name for path in written)}")
     if run.failures:
         reached = "" if run.whole else f"; no member reached its end, means go to {format_duration(run.hours)}"
         say(

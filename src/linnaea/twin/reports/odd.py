@@ -31,8 +31,8 @@ from linnaea.twin.scenarios.interventions import Intervene
 
 def write_odd(run: Run) -> Path:
     """Write `odd.md`, the description of the first member, into a run's folder; return its path."""
-    world, _ = build_member(run.plan, run.folder, 0)
-    path = run.folder / "odd.md"
+    world, _ = build_member(run.plan, run.run_dir, 0)
+    path = run.run_dir / "odd.md"
     with atomic_path(path) as temporary:
         temporary.write_text(describe_model(world, run.data, run.title), encoding="utf-8")
     return path

@@ -82,6 +82,6 @@ def write_crate(run: Run, files: Iterable[Path]) -> Path:
             for name in names
         ],
     ]
-    path = run.folder / CRATE
+    path = run.run_dir / CRATE
     write_json(path, {"@context": "https://w3id.org/ro/crate/1.1/context", "@graph": graph})
     return path

@@ -14,15 +14,15 @@ def write_outputs(run: Run, form: str = "csv") -> list[Path]:
     """Write all tables (`form` "csv" or "parquet") and the NetCDF files into the run's folder; return their paths."""
     written = []
     for name, frame in build_tables(run).items():
-        path = run.folder / f"{name}.{form}"
+        path = run.run_dir / f"{name}.{form}"
         with atomic_path(path) as temporary:
             frame.write_csv(temporary) if form == "csv" else frame.write_parquet(temporary)
         written.append(path)
-    with atomic_path(run.folder / "world.nc") as temporary:
+    with atomic_path(run.run_dir / "world.nc") as temporary:
         write_grids(run, temporary)
-    written.append(run.folder / "world.nc")
+    written.append(run.run_dir / "world.nc")
     if run.frames.get("followed") is not None and (run.frames["followed"] > 0).any():
-        with atomic_path(run.folder / "paths.nc") as temporary:
+        with atomic_path(run.run_dir / "paths.nc") as temporary:
             write_paths(run, temporary)
-        written.append(run.folder / "paths.nc")
+        written.append(run.run_dir / "paths.nc")
     return written

@@ -88,7 +88,7 @@ def write_report(run: Run, without_effect: Sequence[str] = ()) -> Path:
         render_unverified(run.data.unmeasured()),
         render_provenance(run),
     ]
-    return write_page(run.folder / "report.html", run.title, render_header(run.title, run.data.about), parts)
+    return write_page(run.run_dir / "report.html", run.title, render_header(run.title, run.data.about), parts)
 
 
 def describe_failures(run: Run) -> str:

@@ -81,7 +81,7 @@ def read_scenario_text(run: Run) -> str:
         return ""
     from linnaea.twin.scenarios.scenario_file import read_scenario
 
-    return read_scenario(run.folder / run.plan.scenario).description
+    return read_scenario(run.run_dir / run.plan.scenario).description
 
 
 def format_record_interval(run: Run) -> str:
@@ -121,7 +121,7 @@ def render_provenance(run: Run) -> str:
     facts |= {name: f"{value:g}" for name, value in plan.settings if name != "ground.dt_h"}
     failed = "".join(f"<p>Member {member + 1} failed: {escape(reason)}</p>" for member, reason in run.failures.items())
     listed = "; ".join(f"{name} {escape(value)}" for name, value in facts.items())
-    content = (run.folder / plan.scenario).read_text("utf-8") if plan.scenario else ""
+    content = (run.run_dir / plan.scenario).read_text("utf-8") if plan.scenario else ""
     scenario = (
         f"<details><summary>{escape(plan.scenario)}</summary><pre>{escape(content)}</pre></details>" if content else ""
     )

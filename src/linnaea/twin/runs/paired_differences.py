@@ -122,22 +122,22 @@ def check_pair(base, whatif) -> list[int]:
     for run in (base, whatif):
         if not run.whole:
             raise ValueError(
-                f"{run.folder}: no member reached its end; the first said: {next(iter(run.failures.values()))}; "
+                f"{run.run_dir}: no member reached its end; the first said: {next(iter(run.failures.values()))}; "
                 "look at its report, then go on with --resume"
             )
-    if base.folder.resolve() == whatif.folder.resolve():
-        raise ValueError(f"{base.folder} is compared with itself; give the folders of two runs, BASE and WHATIF")
+    if base.run_dir.resolve() == whatif.run_dir.resolve():
+        raise ValueError(f"{base.run_dir} is compared with itself; give the folders of two runs, BASE and WHATIF")
     for key, name in SAME.items():
         ours, theirs = getattr(base.plan, key), getattr(whatif.plan, key)
         if ours != theirs:
             raise ValueError(
-                f"{base.folder} and {whatif.folder} differ in {name} ({ours} and {theirs}); "
+                f"{base.run_dir} and {whatif.run_dir} differ in {name} ({ours} and {theirs}); "
                 "a comparison needs all the same but the scenario: run one of them again"
             )
     common = sorted(set(base.members) & set(whatif.members))
     if not common:
         raise ValueError(
-            f"{base.folder} and {whatif.folder} have no member in common; run both with the same --ensemble"
+            f"{base.run_dir} and {whatif.run_dir} have no member in common; run both with the same --ensemble"
         )
     return common
 

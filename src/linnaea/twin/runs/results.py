@@ -29,7 +29,7 @@ class Run:
     most years can be used; `hours` is how far that goes. `broken` has all that each failed member wrote down.
     """
 
-    folder: Path
+    run_dir: Path
     plan: RunPlan
     data: WorldData
     species: tuple[str, ...]
@@ -66,7 +66,7 @@ class Run:
     @property
     def title(self) -> str:
         """The world, and the scenario if there is one."""
-        name = read_scenario(self.folder / self.plan.scenario).name if self.plan.scenario else "as it is"
+        name = read_scenario(self.run_dir / self.plan.scenario).name if self.plan.scenario else "as it is"
         return f"{self.data.name}: {name}"
 
 
@@ -103,7 +103,7 @@ def load_run(folder: Path | str) -> Run:
     cut = [_cut_records(found[member], rows) for member in members]
     whole = members[0] not in failures
     return Run(
-        folder=folder,
+        run_dir=folder,
         plan=plan,
         data=data,
         species=tuple(select_animals(data)),
