@@ -21,25 +21,27 @@ OUTPUT_FORMATS = ("table", "darwin-core", "camtrap-dp")
 Rows = Callable[[], Iterator[tuple[str, Prediction]]]
 
 
-def check_output(out: Path | None, form: str) -> None:
+def check_output(out_path: Path | None, form: str) -> None:
     """Raise ValueError if `out` cannot hold the output format `form`."""
-    if out is None or str(out) == "-":
+    if out_path is None or str(out_path) == "-":
         if form != "table":
             raise ValueError(f"--as {form} needs --out {'FOLDER' if form == 'camtrap-dp' else 'FILE'}")
         return
-    suffix = out.suffix.lower()
+    suffix = out_path.suffix.lower()
     if form == "camtrap-dp":
         if suffix in tables.SUFFIXES:
-            raise ValueError(f"--out {out}: a Camtrap DP package is a folder; give a name without {suffix}")
+            raise ValueError(f"--out {out_path}: a Camtrap DP package is a folder; give a name without {suffix}")
         return
     if suffix not in tables.SUFFIXES:
-        raise ValueError(f"--out {out}: unknown kind of table {suffix!r}; choose one of {', '.join(tables.SUFFIXES)}")
-    if out.is_dir():
-        raise ValueError(f"--out {out} is a folder; give the name of a file")
+        raise ValueError(
+            f"--out {out_path}: unknown kind of table {suffix!r}; choose one of {', '.join(tables.SUFFIXES)}"
+        )
+    if out_path.is_dir():
+        raise ValueError(f"--out {out_path} is a folder; give the name of a file")
 
 
 def write_output(
-    out: Path,
+    out_path: Path,
     form: str,
     rows: Rows,
     *,
@@ -53,45 +55,45 @@ def write_output(
     `read_facts` returns the metadata of the photograph at a path. Returns how many deployments of a Camtrap DP package
     have no coordinates (0 for tables).
     """
-    suffix = out.suffix.lower()
+    suffix = out_path.suffix.lower()
     if form == "table":
-        with atomic_path(out) as path:
+        with atomic_path(out_path) as path:
             tables.write_table(path, PREDICTION_COLUMNS, (make_prediction_row(p) for _path, p in rows()), suffix)
     elif form == "darwin-core":
-        with atomic_path(out) as path:
+        with atomic_path(out_path) as path:
             occurrences = darwin_core.make_occurrence_rows(rows(), identified_by, near, read_facts)
             tables.write_table(path, darwin_core.COLUMNS, occurrences, suffix)
     else:
         facts = PackageMetadata(classified_by=identified_by, created=created, near=near, read=read_facts)
-        return _write_folder(out, rows, facts)
+        return _write_folder(out_path, rows, facts)
     return 0
 
 
-def log_missing_places(out: Path, n_unplaced: int) -> None:
+def log_missing_places(out_path: Path, n_unplaced: int) -> None:
     """Log a warning if deployments of the package at `out` have no coordinates."""
     if n_unplaced:
         logger.warning(
             "%s/deployments.csv: %d folders of photographs have no coordinates; fill in latitude and longitude before "
             "you publish, or give --near LAT,LON",
-            out,
+            out_path,
             n_unplaced,
         )
 
 
-def _write_folder(out: Path, rows: Rows, facts: PackageMetadata) -> int:
+def _write_folder(out_path: Path, rows: Rows, facts: PackageMetadata) -> int:
     """Write a Camtrap DP package and swap it in; return how many deployments have no coordinates."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    out_path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{out_path.name}.", dir=out_path.parent))
     try:
         temporary.chmod(0o755)
         n_unplaced = write_package(temporary, rows(), facts)
-        if out.exists():
+        if out_path.exists():
             retired = temporary.with_name(temporary.name + ".old")
-            out.rename(retired)
-            temporary.rename(out)
+            out_path.rename(retired)
+            temporary.rename(out_path)
             shutil.rmtree(retired, ignore_errors=True)
         else:
-            temporary.rename(out)
+            temporary.rename(out_path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return n_unplaced

@@ -107,7 +107,8 @@ def format_findings(found: Mapping[str, Difference], level: float) -> list[str]:
             name, nearest = min(found.items(), key=lambda one: one[1].p)
             sentences.append("Nearest to it: " + _format_finding(name, nearest, level))
     elif rest:
-        sentences.append(f"The mean numbers of the {rest} other species do not differ beyond chance.")
+        numbers = "mean number does" if rest == 1 else "mean numbers do"
+        sentences.append(f"Of {rest} other species the {numbers} not differ beyond chance.")
     return [*sentences, *others]
 
 

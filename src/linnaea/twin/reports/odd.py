@@ -38,9 +38,9 @@ def write_odd(run: Run) -> Path:
     return path
 
 
-def describe_world(name: str | Path) -> str:
-    """The description of a bundled world, or of the world in a file."""
-    data = load_world(name)
+def describe_world(name_or_path: str | Path) -> str:
+    """The description of a bundled world, or of the world in a file, as Markdown."""
+    data = load_world(name_or_path)
     return describe_model(build_world(data), data, data.name)
 
 
