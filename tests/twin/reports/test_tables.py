@@ -131,17 +131,17 @@ def test_only_causes_that_a_rule_can_set_are_listed(run):
 
 
 def test_a_disease_leaves_its_curve_in_the_tables_and_the_grids(ill):
-    frame = pl.read_csv(ill.folder / "health.csv")
+    frame = pl.read_csv(ill.run_dir / "health.csv")
     assert set(frame["species"]) == {"rabbit"}
     states = frame.select("susceptible", "ill", "recovered", "vaccinated").sum_horizontal()
     assert states.to_list() == ill.records["counts"][:, :, 0].ravel().tolist()
     assert frame.filter(pl.col("year") == 0)["ill"].sum() == 0
     assert frame["ill"].max() > 0
     assert frame["recovered"].max() > 0
-    with Dataset(ill.folder / "world.nc") as file:
+    with Dataset(ill.run_dir / "world.nc") as file:
         assert text(file.variables["state_name"]) == ["susceptible", "ill", "recovered", "vaccinated"]
         np.testing.assert_array_equal(file.variables["health"][:, 0, 1].ravel(), frame["ill"])
-    assert "<h2>Health</h2>" in (ill.folder / "report.html").read_text("utf-8")
+    assert "<h2>Health</h2>" in (ill.run_dir / "report.html").read_text("utf-8")
 
 
 def test_without_a_disease_there_is_no_table_of_health(run):
