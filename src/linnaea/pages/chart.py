@@ -152,9 +152,6 @@ class Chart:
 
     def render(self, label: str) -> str:
         """The chart as inline SVG; `label` stands for it in screen readers."""
-        for artist in self.figure.findobj():
-            # Data lie within the axes. Without clipping the SVG needs no ids.
-            artist.set_clip_on(False)
         buffer = io.StringIO()
         with use_chart_style():
             self.figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})

@@ -2,7 +2,8 @@
 
 Matplotlib repeats its metadata, gives every group an id and writes six decimals. A report holds dozens of charts: here
 they lose all that (about three quarters of their size), and their colours become the page's CSS variables, so that one
-drawing serves light screens, dark screens and print. Without ids, no two charts of a page can clash.
+drawing serves light screens, dark screens and print. Without ids, no two charts of a page can clash; clipping needs ids
+and goes with them, as all that a chart draws lies within it.
 """
 
 from __future__ import annotations

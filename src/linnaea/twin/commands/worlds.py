@@ -22,6 +22,7 @@ class WorldsConfig:
 
 def main(config: WorldsConfig) -> int:
     """Prints what was asked; exit code 0."""
+    from linnaea.terminal import format_table
     from linnaea.twin.data.world_file import list_bundled_worlds
 
     if not config.world:
@@ -29,10 +30,7 @@ def main(config: WorldsConfig) -> int:
             raise ValueError(
                 "--parameters, --odd and --copy need a world; name one, e.g. linnaea twin worlds tutorial --parameters"
             )
-        known = list_bundled_worlds()
-        width = max(map(len, known))
-        for name, about in known.items():
-            print(f"{name:<{width}}  {about}")
+        print("\n".join(format_table((), list_bundled_worlds().items(), "ll")))
         return 0
     show_world(config)
     return 0
