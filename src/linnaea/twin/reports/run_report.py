@@ -98,8 +98,8 @@ def describe_failures(run: Run) -> str:
     failed = f"{len(run.failures)} of {run.plan.members}"
     if run.whole:
         return (
-            f"{failed} members failed. Means, maps and bands leave them out. Tables with a row for each member hold what "
-            "they reached."
+            f"{failed} members failed. Means, maps and bands leave them out. Tables with a row for each member hold "
+            "what they reached."
         )
     return (
         f"No member reached the end: {failed} failed. Means, maps and bands are of {len(run.members)} of them, up to "
