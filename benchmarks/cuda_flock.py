@@ -25,7 +25,8 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "src")]
 from numba import config, cuda
 
 from hardware import describe_hardware, show_command, write_result
-from linnaea.twin.engine.world import World, step
+from linnaea.twin.engine.step import step
+from linnaea.twin.engine.world import World
 from linnaea.twin.reference_models.boids import Flocking
 from linnaea.twin.reference_models.flocking_cuda import CudaFlock
 from linnaea.twin.reference_models.flocking_rules import compute_order_parameter

@@ -37,7 +37,7 @@ def peak_mb() -> float:
 def run(n_animals: int, n_steps: int) -> dict:
     """Milliseconds of each step of one world, and what came before."""
     from linnaea.twin.assembly.world_builder import build_world
-    from linnaea.twin.engine.world import step
+    from linnaea.twin.engine.step import step
 
     start = time.perf_counter()
     world = build_world("savanna", seed=1, dt_h=1.0, n_animals=n_animals)

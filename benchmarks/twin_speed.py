@@ -30,7 +30,8 @@ from mesa_peer import MESA, Mesa
 
 import_start = time.perf_counter()
 from linnaea.twin.engine.neighbours import Space
-from linnaea.twin.engine.world import World, step
+from linnaea.twin.engine.step import step
+from linnaea.twin.engine.world import World
 from linnaea.twin.reference_models.boids import Flocking
 from linnaea.twin.reference_models.flocking_rules import Flock, compute_order_parameter
 from linnaea.twin.reference_models.schelling import Segregation

@@ -17,11 +17,10 @@ import numpy as np
 from linnaea.twin.engine import rng as philox
 from linnaea.twin.engine.world import CAUSE, Rule, World
 from linnaea.twin.rules.energy_budget import DECAYED, RESPIRED, TISSUE_KJ_PER_KG
-from linnaea.twin.rules.foraging import Eat, Graze
+from linnaea.twin.rules.foraging import ALONE, CROWDED, FALL, Eat, Graze
 from linnaea.twin.rules.metabolism import Metabolise
 from linnaea.twin.rules.predation import ResolveKills, SearchPrey
 from linnaea.twin.rules.vegetation import BOLTZMANN_EV, ENZYME_EV
-from linnaea.twin.rules.vigilance import ALONE, CROWDED, FALL
 
 
 def copy_of(world: World) -> SimpleNamespace:
@@ -31,6 +30,7 @@ def copy_of(world: World) -> SimpleNamespace:
         a=SimpleNamespace(**{name: values[:n].copy() for name, values in world.agents.arrays.items()}),
         slots=world.agents.slots(),
         arrays=copy.deepcopy(world.arrays),
+        herds=SimpleNamespace(**{name: values.copy() for name, values in world.herds.arrays._asdict().items()}),
         fields=copy.deepcopy(world.fields),
         tallies=copy.deepcopy(world.tallies),
         p=world.parameters,
@@ -49,7 +49,7 @@ def judged(world: World, oracles: Mapping[type[Rule], Callable]) -> dict[type[Ru
     """Puts an oracle before each of these rules of a world; returns a tally of steps in which the rule changed anything."""
     acted = dict.fromkeys(oracles, 0)
     # Bites are shared in whole parts, 2^-20 of a unit, and dozens share a cell.
-    parts = 1e-4 / world.parameters["bite_parts"][0]
+    parts = 1e-4 / world.parameters.bite_parts
 
     def apply(rule: Rule, oracle: Callable) -> None:
         before, expected = copy_of(world), copy_of(world)
@@ -70,9 +70,9 @@ def judged(world: World, oracles: Mapping[type[Rule], Callable]) -> dict[type[Ru
 
 def differing(one: SimpleNamespace, other: SimpleNamespace, absolute: float = 0.0):
     """Names of what is not the same in two copies, but for rounding and this difference."""
-    for part in ("a", "arrays", "fields", "tallies"):
+    for part in ("a", "herds", "arrays", "fields", "tallies"):
         left, right = (getattr(side, part) for side in (one, other))
-        left, right = (vars(side) if part == "a" else side for side in (left, right))
+        left, right = (side if isinstance(side, dict) else vars(side) for side in (left, right))
         assert left.keys() == right.keys()
         for name in left:
             # Masses and places are of single precision, which holds seven digits, and so are some products of them.
@@ -85,7 +85,7 @@ def differing(one: SimpleNamespace, other: SimpleNamespace, absolute: float = 0.
 
 def layer_cell(w: SimpleNamespace, i: int) -> tuple[int, int]:
     """Row and column of the layers' cell under an animal."""
-    rows, columns = w.fields["elevation_m"].shape
+    rows, columns = w.fields.elevation_m.shape
     row, column = int(w.a.y[i] / w.space.height_m * rows), int(w.a.x[i] / w.space.width_m * columns)
     return min(max(row, 0), rows - 1), min(max(column, 0), columns - 1)
 
@@ -93,7 +93,7 @@ def layer_cell(w: SimpleNamespace, i: int) -> tuple[int, int]:
 def activity(w: SimpleNamespace, s: int) -> float:
     """Of a species in a step of an hour, against its mean over the day."""
     assert w.dt_h == 1
-    return w.p["activity_by_hour"][s, int(w.now_h) % 24]
+    return w.p.movement.activity_by_hour[s, int(w.now_h) % 24]
 
 
 def head_up(herd_size: int) -> float:
@@ -113,36 +113,36 @@ def plain_graze(rule: Graze, w: SimpleNamespace) -> None:
     bout = max(1, round(rule.bout_h / w.dt_h))
     for i in w.slots:
         s, kg = a.species[i], float(a.mass[i])
-        if p["watches"][s]:
-            a.head_up[i] = head_up(w.arrays["herd_size"][a.herd[i]])
-        hungry_for = p["store_kj_kg"][s] * kg - a.energy[i]
+        if p.hunting.watches[s]:
+            a.head_up[i] = head_up(w.herds.size[a.herd[i]])
+        hungry_for = p.bodies.store_kj_kg[s] * kg - a.energy[i]
         if (int(a.key[i]) % 2**20 + w.step) % bout or hungry_for <= 0:
             continue
         cell = layer_cell(w, i)
-        foods = p["graze_foods"][s, : p["graze_n"][s]]
+        foods = p.diet.foods[s, : p.diet.n_foods[s]]
         worth = []
         for f, food in enumerate(foods):
-            width, off = p["trait_width"][s, f], 0.0
+            width, off = p.diet.trait_width[s, f], 0.0
             if width:
-                off = (float(a.traits[i, w.traits.index(rule.trait)]) - p["best_trait"][s, f]) / width
-            worth.append(p["graze_weight"][s, f] * w.arrays["food"][food][cell] * math.exp(-0.5 * off**2))
+                off = (float(a.traits[i, w.traits.index(rule.trait)]) - p.diet.best_trait[s, f]) / width
+            worth.append(p.diet.weight[s, f] * w.arrays.food[food][cell] * math.exp(-0.5 * off**2))
         if not sum(worth) > 0:
             continue
         u = draws(w, philox.FEEDING, a.key[i])[0] * sum(worth)
         food = foods[next(f for f in range(len(foods)) if u < sum(worth[: f + 1]))]
-        filled = (sum(worth) / p["graze_half_kj"][s]) ** p["graze_hill"][s]
-        per_hour = p["most_kj_h"][s] * kg**0.75 * filled / (1 + filled) * activity(w, s)
+        filled = (sum(worth) / p.diet.half_kj[s]) ** p.diet.hill[s]
+        per_hour = p.bodies.most_kj_h[s] * kg**0.75 * filled / (1 + filled) * activity(w, s)
         fate = SimpleNamespace(seed=w.seed, step=0)
         per_hour *= 1 + 0.2 * (2 * draws(fate, philox.FEEDING, a.key[i], 1)[0] - 1)
-        per_hour *= (1 - float(np.float32(a.head_up[i]))) / p["usual_feeding"][s]
-        a.bite[i] = np.ravel_multi_index((food, *cell), w.arrays["food"].shape)
-        a.demand[i] = min(per_hour * bout * w.dt_h, hungry_for) / p["food_efficiency"][food]
+        per_hour *= (1 - float(np.float32(a.head_up[i]))) / p.diet.usual_feeding[s]
+        a.bite[i] = np.ravel_multi_index((food, *cell), w.arrays.food.shape)
+        a.demand[i] = min(per_hour * bout * w.dt_h, hungry_for) / p.foods.efficiency[food]
 
 
 def plain_eat(rule: Eat, w: SimpleNamespace) -> None:
     """Of each food in each cell all get what they asked, or the same share of it; of plants the rest is dung."""
-    a, p, food = w.a, w.p, w.arrays["food"]
-    names = p["food_names"].tolist()
+    a, p, food = w.a, w.p, w.arrays.food
+    names = p.foods.names.tolist()
     a.won[:] = 0
     supply = food.copy()
     for bite in {int(a.bite[i]) for i in w.slots if a.bite[i] >= 0 and a.demand[i] > 0}:
@@ -153,13 +153,13 @@ def plain_eat(rule: Eat, w: SimpleNamespace) -> None:
         food[f, row, column] -= share * asked
         for i in eaters:
             a.won[i] = share * a.demand[i]
-            digested = a.won[i] * p["food_efficiency"][f]
+            digested = a.won[i] * p.foods.efficiency[f]
             a.energy[i] += digested
-            w.tallies["grazed_kj"][a.species[i], f] += a.won[i]
-            if "dung" in names and p["food_is_plant"][f]:
+            w.tallies.grazed_kj[a.species[i], f] += a.won[i]
+            if "dung" in names and p.foods.is_plant[f]:
                 food[names.index("dung"), row, column] += a.won[i] - digested
             else:
-                w.tallies["energy_kj"][DECAYED] += a.won[i] - digested
+                w.tallies.energy_kj[DECAYED] += a.won[i] - digested
     # The layers and the stack are one memory.
     for f, name in enumerate(names):
         w.fields[name][...] = food[f]
@@ -167,7 +167,7 @@ def plain_eat(rule: Eat, w: SimpleNamespace) -> None:
 
 def filling(w: SimpleNamespace, i: int) -> float:
     """Of an animal's store, 0 to 1."""
-    full = w.p["store_kj_kg"][w.a.species[i]] * float(w.a.mass[i])
+    full = w.p.bodies.store_kj_kg[w.a.species[i]] * float(w.a.mass[i])
     # Of a prey just killed no body is left, what it held lies in the store.
     return w.a.energy[i] / full if full else math.inf
 
@@ -176,13 +176,13 @@ def ease(rule: SearchPrey, w: SimpleNamespace, i: int, j: int) -> float:
     """Weight of the prey j for the hunter i: preference, mass, age, condition, its herd's eyes, and its size for a young one."""
     a, p, s, sj = w.a, w.p, w.a.species[i], w.a.species[j]
     age = w.now_h - a.born_h[j]
-    stage = 2.5 if age < p["mature_h"][sj] / 2 else 2.0 if age > 0.75 * p["life_h"][sj] else p["prime"][sj]
+    stage = 2.5 if age < p.life.mature_h[sj] / 2 else 2.0 if age > 0.75 * p.life.life_h[sj] else p.hunting.prime[sj]
     starved = 2 - min(1.0, max(0.0, 4 * filling(w, j)))
-    weight = p["prey_weight"][s, sj] * float(a.mass[j]) / p["adult_kg"][sj] * stage * starved
-    if p["watches"][sj]:
-        herd = w.arrays["herd_size"][a.herd[j]]
+    weight = p.hunting.prey_weight[s, sj] * float(a.mass[j]) / p.bodies.adult_kg[sj] * stage * starved
+    if p.hunting.watches[sj]:
+        herd = w.herds.size[a.herd[j]]
         weight *= 1 - rule.care * (1 - (1 - head_up(herd)) ** min(herd, 30))
-    if a.mass[i] < p["adult_kg"][s] / 2:
+    if a.mass[i] < p.bodies.adult_kg[s] / 2:
         weight *= min(1.0, float(a.mass[i]) / float(a.mass[j]))
     return weight
 
@@ -191,7 +191,7 @@ def plain_seek(rule: SearchPrey, w: SimpleNamespace) -> None:
     """The idle and hungry kill at a rate set by the prey around them; which one, chance says, by ease and by how common its kind is."""
     a, p = w.a, w.p
     common = [
-        min(3.0, max(0.01, w.arrays["census"][s].sum() / p["usual_number"][s])) ** rule.switching
+        min(3.0, max(0.01, w.arrays.census[s].sum() / p.life.usual_number[s])) ** rule.switching
         for s in range(len(w.species))
     ]
     # Chance counts through the prey in the order of the cells of the search, in each in that of their keys.
@@ -202,23 +202,23 @@ def plain_seek(rule: SearchPrey, w: SimpleNamespace) -> None:
     )
     in_order = sorted(w.slots, key=lambda j: (row[j], column[j], int(a.key[j])))
     for i in w.slots:
-        s, young = a.species[i], a.mass[i] < p["adult_kg"][a.species[i]] / 2
-        if not p["hunts"][s] or a.until_h[i] > w.now_h or (young and p["feeds_young"][s]):
+        s, young = a.species[i], a.mass[i] < p.bodies.adult_kg[a.species[i]] / 2
+        if not p.hunting.hunts[s] or a.until_h[i] > w.now_h or (young and p.hunting.feeds_young[s]):
             continue
-        if min(filling(w, i), w.arrays["herd_store"][a.herd[i]]) > rule.hunger:
+        if min(filling(w, i), w.herds.fill[a.herd[i]]) > rule.hunger:
             continue
-        radius = p["search_m"][s]
+        radius = p.hunting.search_m[s]
         near = [j for j in in_order if j != i and math.dist((a.x[i], a.y[i]), (a.x[j], a.y[j])) <= radius]
-        prey = [j for j in near if p["eats"][s, a.species[j]]]
+        prey = [j for j in near if p.hunting.eats[s, a.species[j]]]
         rivals = sum(a.species[j] == s and a.herd[j] != a.herd[i] for j in near)
         density = sum(ease(rule, w, i, j) for j in prey) / (math.pi * (radius / 1000) ** 2)
         if not density:
             continue
-        rate = p["attack_km2_h"][s] * density / (1 + rule.interference * rivals) * activity(w, s)
-        if p["prey_hill"][s] > 1:
-            rate *= min(3.0, (density / p["usual_prey_km2"][s]) ** (p["prey_hill"][s] - 1))
+        rate = p.hunting.attack_km2_h[s] * density / (1 + rule.interference * rivals) * activity(w, s)
+        if p.hunting.hill[s] > 1:
+            rate *= min(3.0, (density / p.hunting.usual_prey_km2[s]) ** (p.hunting.hill[s] - 1))
         if young:
-            rate *= (float(a.mass[i]) / p["adult_kg"][s]) ** 0.75
+            rate *= (float(a.mass[i]) / p.bodies.adult_kg[s]) ** 0.75
         u, v = draws(w, philox.HUNTING, a.key[i])
         if u < 1 - math.exp(-rate * w.dt_h):
             worth = np.cumsum([ease(rule, w, i, j) * common[a.species[j]] for j in prey])
@@ -241,7 +241,7 @@ def plain_seize(rule: ResolveKills, w: SimpleNamespace) -> None:
             continue
         fed.add(a.herd[killer])
         s, body = a.species[killer], float(a.mass[victim]) * TISSUE_KJ_PER_KG + a.energy[victim]
-        reach = rule.share_ranges * p["range_m"][s]
+        reach = rule.share_ranges * p.movement.range_m[s]
         group = [
             i
             for i in w.slots
@@ -250,10 +250,10 @@ def plain_seize(rule: ResolveKills, w: SimpleNamespace) -> None:
             and i != victim
             and math.dist((a.x[i], a.y[i]), (a.x[killer], a.y[killer])) <= reach
         ]
-        digested = p["flesh_efficiency"][0]
+        digested = p.flesh_efficiency
         room = [
             min(
-                max(0.0, p["store_kj_kg"][s] * float(a.mass[i]) - a.energy[i]) / digested,
+                max(0.0, p.bodies.store_kj_kg[s] * float(a.mass[i]) - a.energy[i]) / digested,
                 rule.meal * float(a.mass[i]) * TISSUE_KJ_PER_KG,
             )
             for i in group
@@ -263,9 +263,9 @@ def plain_seize(rule: ResolveKills, w: SimpleNamespace) -> None:
         for i, wish in zip(group, room, strict=True):
             a.energy[i] += digested * eaten * wish / sum(room) if eaten else 0.0
             a.until_h[i] = max(a.until_h[i], w.now_h + w.dt_h / 2 + hours)
-        w.tallies["energy_kj"][DECAYED] += eaten * (1 - digested)
-        w.tallies["killed"][s, a.species[victim]] += 1
-        w.arrays["herd_goal"][a.herd[killer]] = a.x[victim], a.y[victim]
+        w.tallies.energy_kj[DECAYED] += eaten * (1 - digested)
+        w.tallies.killed[s, a.species[victim]] += 1
+        w.herds.goal[a.herd[killer]] = a.x[victim], a.y[victim]
         a.won[killer], a.dying[victim] = 1, CAUSE["predation"]
         a.mass[victim], a.energy[victim] = 0, body - eaten
 
@@ -273,28 +273,26 @@ def plain_seize(rule: ResolveKills, w: SimpleNamespace) -> None:
 def plain_metabolise(rule: Metabolise, w: SimpleNamespace) -> None:
     """The body costs by its mass to the power .75 and by its way; the young grow from their store, the empty starve."""
     a, p = w.a, w.p
-    usual_k = p["usual_temperature_c"][0] + 273.15
+    usual_k = p.usual_temperature_c + 273.15
     for i in w.slots:
         s, kg, cell = a.species[i], float(a.mass[i]), layer_cell(w, i)
-        full, share = p["store_kj_kg"][s] * kg, filling(w, i)
-        per_hour = p["maintain_kj_h"][s] * kg**0.75
-        if p["cold_blooded"][s]:
-            per_hour *= math.exp(
-                ENZYME_EV / BOLTZMANN_EV * (1 / usual_k - 1 / (w.fields["temperature_c"][cell] + 273.15))
-            )
+        full, share = p.bodies.store_kj_kg[s] * kg, filling(w, i)
+        per_hour = p.bodies.maintain_kj_h[s] * kg**0.75
+        if p.bodies.cold_blooded[s]:
+            per_hour *= math.exp(ENZYME_EV / BOLTZMANN_EV * (1 / usual_k - 1 / (w.fields.temperature_c[cell] + 273.15)))
         elif share < 0.6:
             per_hour *= 0.7 + 0.3 * max(0.0, share / 0.6)
         way_m = float(a.moved_m[i])
-        if p["drink_every_h"][s]:
-            way_m += 2 * 1000 * min(30.0, w.fields["to_water_km"][cell]) * w.dt_h / p["drink_every_h"][s]
-        a.spent[i] = min(max(0.0, a.energy[i]), per_hour * w.dt_h + p["walk_kj_m"][s] * kg**0.75 * way_m)
+        if p.bodies.drink_every_h[s]:
+            way_m += 2 * 1000 * min(30.0, w.fields.to_water_km[cell]) * w.dt_h / p.bodies.drink_every_h[s]
+        a.spent[i] = min(max(0.0, a.energy[i]), per_hour * w.dt_h + p.bodies.walk_kj_m[s] * kg**0.75 * way_m)
         a.energy[i] -= a.spent[i]
-        w.tallies["respired_kj"][s] += a.spent[i]
-        w.tallies["energy_kj"][RESPIRED] += a.spent[i]
-        adult = p["adult_kg"][s]
+        w.tallies.respired_kj[s] += a.spent[i]
+        w.tallies.energy_kj[RESPIRED] += a.spent[i]
+        adult = p.bodies.adult_kg[s]
         if kg < adult and a.energy[i] > 0.3 * full:
             gain = min(
-                p["growth_h"][s] * (1.02 * adult - kg) * w.dt_h,
+                p.bodies.growth_h[s] * (1.02 * adult - kg) * w.dt_h,
                 adult - kg,
                 (a.energy[i] - 0.3 * full) / TISSUE_KJ_PER_KG,
             )

@@ -28,7 +28,8 @@ from linnaea.twin.data.life_table import compute_growth_factor, compute_stable_a
 from linnaea.twin.data.species import load_bundled_species
 from linnaea.twin.engine.agents import HOURS_A_YEAR
 from linnaea.twin.engine.neighbours import Space
-from linnaea.twin.engine.world import Rule, World, advance, step
+from linnaea.twin.engine.step import advance, step
+from linnaea.twin.engine.world import Rule, World
 from linnaea.twin.meanfield.stability import find_map_cycle
 from linnaea.twin.meanfield.textbook import make_ricker
 from linnaea.twin.reference_models.birth_death import (
@@ -44,8 +45,9 @@ from linnaea.twin.reference_models.flocking_rules import Align, compute_order_pa
 from linnaea.twin.reference_models.functional_response import Hunt, Kill, Restock
 from linnaea.twin.reference_models.metapopulation import Colonise, Settle, place_animals
 from linnaea.twin.reference_models.patch_foraging import ChoosePatch, ForagePatches, GoToPatch
-from linnaea.twin.rules import life_history as life
+from linnaea.twin.rules.mortality import BackgroundMortality, death_rate
 from linnaea.twin.rules.motion import Move, Walk
+from linnaea.twin.rules.reproduction import FEMALE, MALE, GiveBirth, Mate
 
 # All at one place: where everyone meets everyone, places mean nothing.
 NOWHERE = Space(width_m=1, height_m=1)
@@ -126,9 +128,9 @@ def eaten_per_hour(
     scattered(world, n_prey, species=0)
     scattered(world, n_predators, species=1)
     advance(world, round(5 * handling))
-    before = world.tallies["eaten"][1, 0]
+    before = world.tallies.eaten[1, 0]
     advance(world, steps)
-    return (world.tallies["eaten"][1, 0] - before) / (n_predators * steps)
+    return (world.tallies.eaten[1, 0] - before) / (n_predators * steps)
 
 
 def epidemics(n: int = 20_000, ratios: Sequence[float] = (1.5, 2.0, 3.0)) -> Iterator[Result]:
@@ -242,7 +244,9 @@ def metabolic_scaling(days: int = 30, area_share: float = 0.05) -> Iterator[Resu
         step(world)
         a = world.agents
         grown = a.slots()
-        grown = grown[(a.mass[grown] >= 0.98 * world.parameters["adult_kg"][a.species[grown]]) & (a.spent[grown] > 0)]
+        grown = grown[
+            (a.mass[grown] >= 0.98 * world.parameters.bodies.adult_kg[a.species[grown]]) & (a.spent[grown] > 0)
+        ]
         for total, values in ((animals, None), (mass, a.mass[grown]), (respired, a.spent[grown])):
             total += np.bincount(a.species[grown], values, minlength=len(total))
     seen = animals >= 10 * days
@@ -381,23 +385,21 @@ def life_histories(
     kind = built.species.index("rabbit")
     # Young come at any time of the year, to any burrow, an hour after mating.
     p = built.parameters
-    p["birth_season"][:], p["resident"][:], p["gestation_h"][:] = True, False, 1.0
-    p["conceive_per_h"][kind] = 2 / HOURS_A_YEAR
-    age = np.arange(math.ceil(1.4 * p["life_h"][kind] / dt)) * dt
+    p.life.birth_season[:], p.groups.resident[:], p.life.gestation_h[:] = True, False, 1.0
+    p.life.conceive_per_h[kind] = 2 / HOURS_A_YEAR
+    age = np.arange(math.ceil(1.4 * p.life.life_h[kind] / dt)) * dt
     rate = [
-        life.death_rate.py_func(
-            one, HOURS_A_YEAR, *(p[name][kind] for name in ("life_h", "young_death_h", "adult_death_h"))
-        )
+        death_rate.py_func(one, HOURS_A_YEAR, *(p[name][kind] for name in ("life_h", "young_death_h", "adult_death_h")))
         for one in age
     ]
     survival = np.exp(-dt * np.array(rate))
     # A mother that dies in a step bears no young at its end; half of the young are daughters.
-    daughters = -math.expm1(-dt * p["conceive_per_h"][kind]) * p["litter_size"][kind] / 2
-    matrix = make_leslie_matrix(survival * daughters * (age >= p["mature_h"][kind]), survival[:-1])
+    daughters = -math.expm1(-dt * p.life.conceive_per_h[kind]) * p.life.litter_size[kind] / 2
+    matrix = make_leslie_matrix(survival * daughters * (age >= p.life.mature_h[kind]), survival[:-1])
     numbers, found = np.rint(start / 2 * compute_stable_ages(matrix)).astype(int), []
     born = -np.repeat(age, numbers)
     for seed in range(n_seeds):
-        rules = [life.BackgroundMortality(every_h=dt), life.Mate(every_h=dt), life.GiveBirth()]
+        rules = [BackgroundMortality(every_h=dt), Mate(every_h=dt), GiveBirth()]
         world = World(
             space=built.space,
             rules=rules,
@@ -408,7 +410,7 @@ def life_histories(
             fields=built.fields,
             arrays=built.arrays,
         )
-        for sex in (life.FEMALE, life.MALE):
+        for sex in (FEMALE, MALE):
             world.agents.add(len(born), species=kind, sex=sex, born_h=born, mass=1.0, energy=1e9)
         advance(world, steps, each=lambda world: world.agents.energy.fill(1e9))
         found.append((len(world.agents) / (2 * len(born))) ** (HOURS_A_YEAR / (steps * dt)))

@@ -24,7 +24,7 @@ from linnaea.twin.data.foodweb import load_bundled_web
 from linnaea.twin.data.species import load_bundled_species
 from linnaea.twin.data.world_data import select_animals
 from linnaea.twin.data.world_file import load_world
-from linnaea.twin.engine.world import advance
+from linnaea.twin.engine.step import advance
 from linnaea.twin.field.sensors import attach_survey
 from linnaea.twin.field.survey_tables import DatasetMetadata, write_survey
 from linnaea.twin.inference.ensemble_filter import AssimilationResult, FilterConfig, assimilate

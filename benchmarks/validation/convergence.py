@@ -25,7 +25,8 @@ sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1] / "src")]
 
 from checks import Result, mean_over, page_options, write_page
 
-from linnaea.twin.engine.world import World, advance
+from linnaea.twin.engine.step import advance
+from linnaea.twin.engine.world import World
 from linnaea.twin.meanfield.equations import integrate
 from linnaea.twin.meanfield.model import Link, MeanFieldModel, Node
 from linnaea.twin.meanfield.stability import compute_cascade_signs, find_equilibrium, integrate_to_attractor

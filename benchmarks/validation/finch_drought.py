@@ -19,7 +19,8 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parents[1] / "src")]
 from hardware import describe_hardware, show_command, write_result
 from linnaea.twin.assembly.world_builder import build_world
 from linnaea.twin.engine.agents import HOURS_A_YEAR
-from linnaea.twin.engine.world import World, step
+from linnaea.twin.engine.step import step
+from linnaea.twin.engine.world import World
 from linnaea.twin.scenarios.interventions import Drought, Intervene
 
 FINCH = 0

@@ -25,7 +25,8 @@ from linnaea.twin.assembly.world_builder import build_world
 from linnaea.twin.engine.agents import HOURS_A_YEAR
 from linnaea.twin.engine.checkpoint import load_checkpoint, save_checkpoint
 from linnaea.twin.engine.neighbours import Space
-from linnaea.twin.engine.world import CAUSE, World, advance, step
+from linnaea.twin.engine.step import advance, step
+from linnaea.twin.engine.world import CAUSE, World
 from linnaea.twin.rules.energy_budget import balance_kj, total_kj
 from linnaea.twin.scenarios.interventions import Intervene, Poaching
 
@@ -122,12 +123,12 @@ def poached(share: float = 0.3, n: int = 20_000, days: int = 60) -> Iterator[Res
     yield Result(claim=claim, expected=left, obtained=len(still.agents) / n, tolerance=error)
     world = build_world("tutorial", seed=3, dt_h=24.0, area_share=4.0)
     row = world.species.index("rabbit")
-    rate = world.arrays["poaching_per_h"][row] = -np.log1p(-share) / HOURS_A_YEAR
+    rate = world.arrays.poaching_per_h[row] = -np.log1p(-share) / HOURS_A_YEAR
     expected = 0.0
     for _ in range(days):
         expected += float(world.counts()[row]) * -np.expm1(-24 * rate)
         step(world)
-    got = int(world.tallies["died"][row, CAUSE["poaching"]])
+    got = int(world.tallies.died[row, CAUSE["poaching"]])
     claim = f"poaching of {share:.0%} a year, by the landscape's hook: rabbits poached in {days} days, tolerance 4 s.e."
     yield Result(claim=claim, expected=expected, obtained=got, tolerance=4 * float(np.sqrt(expected)))
 

@@ -20,9 +20,10 @@ from checks import Result
 
 from linnaea.twin.assembly.world_builder import build_world
 from linnaea.twin.engine.agents import HOURS_A_YEAR, INFECTIOUS, SUSCEPTIBLE
-from linnaea.twin.engine.world import PHASES, World, advance, step
+from linnaea.twin.engine.step import advance, step
+from linnaea.twin.engine.world import PHASES, World
 from linnaea.twin.rules.disease import set_disease
-from linnaea.twin.rules.vigilance import head_up_share, herd_notices
+from linnaea.twin.rules.foraging import head_up_share, herd_notices
 from linnaea.twin.scenarios.scenario_file import attach, parse_scenario
 
 OWN = "the worlds' own rules: "
@@ -53,29 +54,29 @@ def grazing(days: int = 2, area_share: float = 2.0) -> Iterator[Result]:
     )
     a, p, kind = world.agents, world.parameters, world.species.index("rabbit")
     rabbits = a.slots()[a.species[a.slots()] == kind]
-    a.mass[rabbits] = p["adult_kg"][kind]
-    half_kj, taken = float(p["graze_half_kj"][kind]), []
+    a.mass[rabbits] = p.bodies.adult_kg[kind]
+    half_kj, taken = float(p.diet.half_kj[kind]), []
     amounts = half_kj * np.array([0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0])
 
     def as_before(world: World) -> None:
         """The same food in every cell, and nobody full."""
-        world.arrays["food"][...] = amounts[len(taken)]
-        a.energy[rabbits] = 0.2 * p["store_kj_kg"][kind] * a.mass[rabbits]
+        world.arrays.food[...] = amounts[len(taken)]
+        a.energy[rabbits] = 0.2 * p.bodies.store_kj_kg[kind] * a.mass[rabbits]
 
     for _ in amounts:
         as_before(world)
-        before = world.tallies["grazed_kj"][kind].sum()
+        before = world.tallies.grazed_kj[kind].sum()
         advance(world, round(24 * days / world.dt_h), each=as_before)
-        taken.append((world.tallies["grazed_kj"][kind].sum() - before) / len(rabbits) / (24 * days))
+        taken.append((world.tallies.grazed_kj[kind].sum() - before) / len(rabbits) / (24 * days))
     most, half = curve_fit(
         lambda food, most, half: most * food / (half + food), amounts, taken, p0=(max(taken), half_kj)
     )[0]
-    watching = np.mean([head_up_share(float(size)) for size in world.arrays["herd_size"][a.herd[rabbits]]])
-    usual = float(p["most_kj_h"][kind]) * float(p["adult_kg"][kind]) ** 0.75 / float(p["food_efficiency"][0])
-    expected = usual * (1 - watching) / float(p["usual_feeding"][kind])
+    watching = np.mean([head_up_share(float(size)) for size in world.herds.size[a.herd[rabbits]]])
+    usual = float(p.bodies.most_kj_h[kind]) * float(p.bodies.adult_kg[kind]) ** 0.75 / float(p.foods.efficiency[0])
+    expected = usual * (1 - watching) / float(p.diet.usual_feeding[kind])
     claim = f"{OWN}Graze and Eat, {len(rabbits):,} rabbits, Holling II refitted to intake at seven amounts of clover,"
     yield Result(claim=f"{claim} most, kJ an hour", expected=expected, obtained=float(most), tolerance=0.05 * expected)
-    per_kg_km2 = float(p["food_kj_kg"][0] * p["cell_km2"][0])
+    per_kg_km2 = float(p.foods.kj_kg[0] * p.cell_km2)
     yield Result(
         claim=f"{claim} half saturation, kg/km²",
         expected=half_kj / per_kg_km2,
@@ -115,20 +116,27 @@ def kills(
             now.add(number - len(there), species=prey, herd=herd)
         there = now.slots()[now.species[now.slots()] == prey]
         scatter(world, there, rng)
-        now.mass[there], now.energy[there] = p["adult_kg"][prey], p["store_kj_kg"][prey] * p["adult_kg"][prey]
-        now.born_h[there] = world.now_h - 0.4 * p["life_h"][prey]
+        now.mass[there], now.energy[there] = (
+            p.bodies.adult_kg[prey],
+            p.bodies.store_kj_kg[prey] * p.bodies.adult_kg[prey],
+        )
+        now.born_h[there] = world.now_h - 0.4 * p.life.life_h[prey]
         mine = now.slots()[now.species[now.slots()] == hunter]
-        now.energy[mine], now.until_h[mine] = 0.1 * p["store_kj_kg"][hunter] * now.mass[mine], 0.0
+        now.energy[mine], now.until_h[mine] = 0.1 * p.bodies.store_kj_kg[hunter] * now.mass[mine], 0.0
 
-    hours, attack = n_foxes * 24 * days, float(p["attack_km2_h"][hunter])
+    hours, attack = n_foxes * 24 * days, float(p.hunting.attack_km2_h[hunter])
     total, sought, claim = 0, 0.0, f"{OWN}SearchPrey and ResolveKills, {n_foxes} hungry foxes among few rabbits"
     for density in densities:
         number = round(density * area_km2)
         as_before(world)
-        before = int(world.tallies["killed"][hunter, prey])
+        before = int(world.tallies.killed[hunter, prey])
         advance(world, round(24 * days / world.dt_h), each=as_before)
-        found = int(world.tallies["killed"][hunter, prey]) - before
-        weight = p["prey_weight"][hunter, prey] * p["prime"][prey] * (1 - care_of(world) * herd_notices(float(number)))
+        found = int(world.tallies.killed[hunter, prey]) - before
+        weight = (
+            p.hunting.prey_weight[hunter, prey]
+            * p.hunting.prime[prey]
+            * (1 - care_of(world) * herd_notices(float(number)))
+        )
         seen = float(weight) * number / area_km2
         total, sought, a_day = total + found, sought + hours * seen, hours / 24
         yield Result(
@@ -152,13 +160,13 @@ def care_of(world: World) -> float:
 
 def hunters_apart(world: World, kind: int) -> int:
     """Puts grown hunters so far from each other and the border that none sees a rival or less ground; how many: others go."""
-    a, reach = world.agents, float(world.parameters["search_m"][kind])
+    a, reach = world.agents, float(world.parameters.hunting.search_m[kind])
     there = a.slots()[a.species[a.slots()] == kind]
     axes = [np.arange(1.05 * reach, side - reach, 2.05 * reach) for side in (world.space.width_m, world.space.height_m)]
     x, y = (part.ravel() for part in np.meshgrid(*axes))
     n = min(len(there), len(x))
     a.remove(there[n:])
-    a.x[there[:n]], a.y[there[:n]], a.mass[there[:n]] = x[:n], y[:n], world.parameters["adult_kg"][kind]
+    a.x[there[:n]], a.y[there[:n]], a.mass[there[:n]] = x[:n], y[:n], world.parameters.bodies.adult_kg[kind]
     return n
 
 
@@ -240,7 +248,7 @@ def cascade(n_seeds: int = 6, years: float = 2.0, area_share: float = 0.5) -> It
             kept: list[tuple[float, float]] = []
             steps = round(years * HOURS_A_YEAR / world.dt_h)
             advance(
-                world, steps, each=lambda world, kept=kept: kept.append((world.counts()[0], world.arrays["food"].sum()))
+                world, steps, each=lambda world, kept=kept: kept.append((world.counts()[0], world.arrays.food.sum()))
             )
             means.append(np.mean(kept[steps // 2 :], axis=0))
         ratios.append(means[1] / means[0])

@@ -26,7 +26,7 @@ from linnaea.store import write_json
 from linnaea.twin.assembly.world_builder import build_world
 from linnaea.twin.data.world_file import list_bundled_worlds
 from linnaea.twin.engine.agents import HOURS_A_YEAR
-from linnaea.twin.engine.world import step
+from linnaea.twin.engine.step import step
 from linnaea.twin.rules.vegetation import food_kg_km2
 
 
@@ -56,7 +56,7 @@ def live(name: str, run: Lived, seed: int) -> dict:
     start, counts, plants = world.counts().tolist(), [], {}
     foods = [
         food
-        for food, kind in zip(world.parameters["food_names"].tolist(), world.parameters["food_kind"], strict=True)
+        for food, kind in zip(world.parameters.foods.names.tolist(), world.parameters.foods.kind, strict=True)
         if kind <= 1
     ]
     for k in range(1, round(run.years / run.every_y) + 1):
@@ -65,7 +65,7 @@ def live(name: str, run: Lived, seed: int) -> dict:
         counts.append(world.counts().tolist())
         for food in foods:
             plants.setdefault(food, []).append(float(food_kg_km2(world, food).mean()))
-    burned = float(world.fields["burned_times"].mean() / run.years) if "burned_times" in world.fields else 0.0
+    burned = float(world.fields.burned_times.mean() / run.years) if "burned_times" in world.fields else 0.0
     return {
         "species": list(world.species),
         "start": start,

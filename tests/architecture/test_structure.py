@@ -24,14 +24,14 @@ MOST_COMPLEXITY = 15
 
 # Check -> rooms that still fail it.
 NOT_YET: dict[str, set[str]] = {
-    "public names": {"evaluate", "linnaea", "photos", "standards", "twin"},
+    "public names": {"embed", "evaluate", "linnaea", "photos", "standards", "twin"},
     "arguments": {"twin"},
     "complexity": {"evaluate", "identify", "twin"},
     "function length": {"twin"},
     "module length": {"twin"},
-    "class names": {"identify", "twin"},
-    "phrases": {"photos", "standards", "tests", "twin"},
-    "path names": {"census", "embed", "evaluate", "standards", "twin"},
+    "circles": {"embed", "identify"},
+    "phrases": {"bioclip", "embed", "identify", "photos", "standards", "tests", "twin"},
+    "path names": {"bioclip", "census", "embed", "evaluate", "identify", "standards", "twin"},
 }
 
 MODULES = sorted(SOURCE.rglob("*.py"))

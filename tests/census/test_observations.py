@@ -30,7 +30,8 @@ from linnaea.standards.exif import PhotoMetadata
 from linnaea.standards.tables import write_table
 from linnaea.twin.data.species import load_bundled_species
 from linnaea.twin.engine.neighbours import Space
-from linnaea.twin.engine.world import World, advance
+from linnaea.twin.engine.step import advance
+from linnaea.twin.engine.world import World
 from linnaea.twin.field.sensors import CameraTraps, Collars, StripCounts, get_records
 from linnaea.twin.field.survey_tables import DatasetMetadata, write_survey
 from linnaea.twin.rules.motion import Move, Walk

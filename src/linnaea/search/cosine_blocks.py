@@ -76,11 +76,11 @@ def multiply_blocks(
             # BLAS is faster with the long side first: 91 against 57 GFLOP/s per core for 32 images.
             out_bm[:, part] = (rows_md.astype(np.float32, copy=False) @ image_db).T
             if number % BLOCKS_BETWEEN_RELEASES == BLOCKS_BETWEEN_RELEASES - 1:
-                release_pages(vectors_nd)
+                _release_pages(vectors_nd)
 
     with _one_blas_thread(), ThreadPoolExecutor(n_threads) as pool:
         list(pool.map(multiply_every, range(n_threads)))
-    release_pages(vectors_nd)
+    _release_pages(vectors_nd)
     return out_bm
 
 
@@ -90,8 +90,7 @@ def _take_rows(vectors_nd: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     return vectors_nd[first:last] if last - first == len(chosen) else np.take(vectors_nd, chosen, axis=0)
 
 
-def release_pages(mapped_nd: np.ndarray) -> None:
-    """Release the pages of a mapped file, which count as memory of the process. Other arrays stay as they are."""
+def _release_pages(mapped_nd: np.ndarray) -> None:
     mapping = getattr(mapped_nd, "_mmap", None)
     if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
         mapping.madvise(mmap.MADV_DONTNEED)

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 
-from linnaea.search.cosine_blocks import release_pages
 from linnaea.store import default_cache_dir, hash_bytes, read_manifest, write_artifact
 
 logger = logging.getLogger(__name__)
@@ -59,7 +58,6 @@ class FaissIndex:
         index.train(vectors_nd[training].astype(np.float32))
         for start in range(0, n, BLOCK):
             index.add(vectors_nd[start : start + BLOCK].astype(np.float32))
-            release_pages(vectors_nd)
         index.nprobe = min(n_lists, N_PROBES)
         return cls(index)
 

@@ -3,9 +3,8 @@
 1. The index finds the N_NEAREST leaves of an image; their masses are exact (to float16). 2. The mass of all others is
 estimated from every step-th leaf: a systematic sample in the order of the tree, in which each leaf stands for its
 neighbours. 3. The estimate plus three standard errors is the share of `unread` mass, which bounds the error of every
-probability as far as the index found the nearest leaves. An image is left to the exact method if this share or its
-standard error is too large, or if a sampled leaf is as good as the best that the index found, which shows that the
-index missed some.
+probability as far as the index found the nearest leaves. An image is left to the exact method if this share is above
+MAX_UNREAD, or if a sampled leaf is as good as the best that the index found, which shows that the index missed some.
 
 Shape suffixes: b images, n leaves, h nearest leaves, j sampled leaves, f negative prompts, d vector dimensions.
 """
@@ -18,11 +17,9 @@ from linnaea.search.index import Index
 from linnaea.search.rank_intervals import RankIntervals, largest_first
 
 N_NEAREST = 2048
-N_SAMPLED = 16384
-N_STANDARD_ERRORS = 3.0
-# Shares of the total mass.
+N_SAMPLED = 8192
+STANDARD_ERRORS = 3.0
 MAX_UNREAD = 0.5
-MAX_STANDARD_ERROR = 0.01
 # Ranks with at most this many taxa are summed completely, larger ranks only where a nearest leaf lies.
 MAX_TAXA = 16384
 
@@ -42,7 +39,7 @@ class SampledSoftmax:
     def score(self, vectors_bd: np.ndarray, negative_logit_bf: np.ndarray, k: int) -> list[SampledResult | None]:
         """The probabilities of each image, None if the exact method must compute them."""
         ids_bh, cosine_bh = self.index.search(vectors_bd, min(N_NEAREST, len(self.vectors_nd)))
-        sampled_bj = (self._sampled_jd @ vectors_bd.T).T
+        sampled_bj = vectors_bd @ self._sampled_jd.T
         results = []
         for image, ids_h in enumerate(ids_bh):
             found = np.flatnonzero(ids_h >= 0)
@@ -83,9 +80,8 @@ class SampledResult:
 
         self.no_organism_mass = float(negative_mass_f.sum())
         self.total = float(mass_h.sum() + stratum_mass_j.sum()) + self.no_organism_mass
-        # The mass of a stratum is that of one leaf times its size: the leaves are as good as independent.
-        self._standard_error = float(np.sqrt(np.square(stratum_mass_j).sum())) / self.total
-        self.unread = float(stratum_mass_j.sum()) / self.total + N_STANDARD_ERRORS * self._standard_error
+        standard_error = float(np.sqrt(np.square(stratum_mass_j).sum()))
+        self.unread = (float(stratum_mass_j.sum()) + STANDARD_ERRORS * standard_error) / self.total
         weighted = mass_h @ (logit_h - largest) + stratum_mass_j @ (logit_j - largest)
         weighted += negative_mass_f @ (negative_logit_f - largest)
         self.entropy = max(0.0, float(np.log(self.total) - weighted / self.total))
@@ -97,9 +93,7 @@ class SampledResult:
 
     def is_reliable(self, k: int) -> bool:
         """Whether the k best leaves are known and little mass is unread."""
-        if len(self._logit_h) < min(k, len(self._softmax.vectors_nd)):
-            return False
-        if self.unread > MAX_UNREAD or self._standard_error > MAX_STANDARD_ERROR:
+        if len(self._logit_h) < min(k, len(self._softmax.vectors_nd)) or self.unread > MAX_UNREAD:
             return False
         kth = np.partition(self._logit_h, -k)[-k] if len(self._logit_h) >= k else -np.inf
         return self._best_unread < kth

@@ -9,7 +9,7 @@ from linnaea.twin.assembly.world_builder import build_world, check_size
 from linnaea.twin.data.world_data import compute_start_counts, find_small_groups, list_values, map_scientific_names
 from linnaea.twin.data.world_file import copy_world, list_bundled_worlds, load_world, parse_world
 from linnaea.twin.engine.checkpoint import load_checkpoint, save_checkpoint
-from linnaea.twin.engine.world import step
+from linnaea.twin.engine.step import step
 from linnaea.twin.scenarios.scenario_file import attach, parse_scenario
 from made_worlds import small
 
@@ -86,15 +86,15 @@ def test_slots_may_be_shuffled_without_changing_anything():
     assert (a.key[left] == b.key[right]).all()
     for name in ("x", "y", "energy", "mass", "species", "herd", "due_h", "born_h", "until_h"):
         assert (a.arrays[name][left] == b.arrays[name][right]).all(), name
-    assert (one.arrays["food"] == other.arrays["food"]).all()
-    assert (one.tallies["energy_kj"] == other.tallies["energy_kj"]).all()
+    assert (one.arrays.food == other.arrays.food).all()
+    assert (one.tallies.energy_kj == other.tallies.energy_kj).all()
 
 
 def test_threads_change_nothing():
     # The world says how many threads a step takes; below so many animals it takes one in any case.
     code = (
         "import hashlib, numba, sys;"
-        "from linnaea.twin.assembly.world_builder import build_world; from linnaea.twin.engine.world import SMALL_WORLD, step;"
+        "from linnaea.twin.assembly.world_builder import build_world; from linnaea.twin.engine.step import SMALL_WORLD, step;"
         "w = build_world('savanna', area_share=0.03, dt_h=6.0, seed=5); w.threads = int(sys.argv[1]); start = len(w.agents);"
         "[step(w) for _ in range(30)];"
         "assert min(start, len(w.agents)) >= SMALL_WORLD; print(numba.get_num_threads());"
@@ -126,10 +126,10 @@ def test_a_run_goes_on_from_a_checkpoint_bit_by_bit(tmp_path):
         step(again)
     for name, values in whole.agents.state_arrays().items():
         assert (values == again.agents.state_arrays()[name]).all(), name
-    assert (whole.arrays["food"] == again.arrays["food"]).all()
-    assert (whole.tallies["died"] == again.tallies["died"]).all()
+    assert (whole.arrays.food == again.arrays.food).all()
+    assert (whole.tallies.died == again.tallies.died).all()
     # A layer and its place in the stack are one memory, after loading as well.
-    assert np.shares_memory(again.fields["tall grass"], again.arrays["food"])
+    assert np.shares_memory(again.fields["tall grass"], again.arrays.food)
 
 
 def test_bad_worlds_are_refused_in_one_line():

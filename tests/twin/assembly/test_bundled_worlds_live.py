@@ -6,8 +6,8 @@ import pytest
 from linnaea.twin.assembly.world_builder import build_world
 from linnaea.twin.data.world_file import list_bundled_worlds, load_world
 from linnaea.twin.engine.agents import HOURS_A_YEAR
-from linnaea.twin.engine.world import step
-from linnaea.twin.rules.life_history import introduce
+from linnaea.twin.engine.step import step
+from linnaea.twin.rules.immigration import introduce
 from linnaea.twin.scenarios.scenario_file import attach, parse_scenario
 from made_worlds import small
 
@@ -32,11 +32,11 @@ def test_the_common_species_of_the_savanna_keep_their_numbers():
     assert (share > 0.6).all(), dict(zip(names, share.min(0).round(2), strict=True))
     assert (share < 2.0).all(), dict(zip(names, share.max(0).round(2), strict=True))
     # Of common grazers hunger and hunters take a part, neither of them most.
-    died = world.tallies["died"][common].sum(0)
+    died = world.tallies.died[common].sum(0)
     assert 0.02 < died[3] / died.sum() < 0.5
     # Carcasses feed, but hunters kill for themselves.
     lion = world.species.index("lion")
-    assert world.tallies["killed"][lion].sum() > 0
+    assert world.tallies.killed[lion].sum() > 0
 
 
 def test_energy_spent_and_eaten_do_not_depend_on_the_length_of_the_step():
@@ -45,7 +45,7 @@ def test_energy_spent_and_eaten_do_not_depend_on_the_length_of_the_step():
         world = small("savanna", area_share=0.015, dt_h=dt)
         for _ in range(round(24 * 30 / dt)):
             step(world)
-        found[dt] = world.tallies["respired_kj"], world.tallies["grazed_kj"].sum(1)
+        found[dt] = world.tallies.respired_kj, world.tallies.grazed_kj.sum(1)
     for short, long in zip(*found.values(), strict=True):
         many = world.counts() >= 30
         assert long[many] == pytest.approx(short[many], rel=0.12)
@@ -55,9 +55,9 @@ def test_the_packs_of_the_island_feed_themselves_and_leave_moose():
     _, ends, world = lived("island", 3, area_share=1.0, dt_h=24.0)
     moose, wolf = (world.species.index(name) for name in ("moose", "grey wolf"))
     assert (ends[:, wolf] >= 8).all() and (ends[:, moose] >= 300).all()
-    assert world.tallies["introduced"][wolf] == 0
+    assert world.tallies.introduced[wolf] == 0
     # A wolf has its share of at most ten moose a year.
-    assert world.tallies["killed"][wolf, moose] < 10 * 3 * ends[:, wolf].mean()
+    assert world.tallies.killed[wolf, moose] < 10 * 3 * ends[:, wolf].mean()
 
 
 def test_finches_keep_their_numbers_and_their_beaks_where_it_rains():
@@ -74,8 +74,8 @@ def test_ants_on_the_post_are_foragers_of_a_nest_outside_and_eat_nobody_s_crumbs
     ant = world.species.index("black garden ant")
     for _ in range(1500):
         step(world)
-    assert world.tallies["born"][ant] == 0 and world.tallies["died"][ant, 1] == 0
-    assert world.tallies["introduced"][ant] > 0 and 5 <= world.counts()[ant] <= 40
+    assert world.tallies.born[ant] == 0 and world.tallies.died[ant, 1] == 0
+    assert world.tallies.introduced[ant] > 0 and 5 <= world.counts()[ant] <= 40
     assert (world.counts()[:2] > (400, 10)).all()
 
 

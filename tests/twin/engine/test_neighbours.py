@@ -6,24 +6,55 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linnaea.twin.engine.agents import Agents
-from linnaea.twin.engine.neighbours import Cells, Space, offset, reach, span, wrap
+from linnaea.twin.engine.neighbours import CellIndex, Space, cell_window, count_runs, offset, run_bounds
 
 
-def neighbours(cells: Cells, x: float, y: float, radius: float) -> list[int]:
+def neighbours(cells: CellIndex, x: float, y: float, radius: float) -> list[int]:
     """Slots within the radius, by the loop that the module's docstring gives."""
-    n_columns, n_rows, cell_w, cell_h, width, height, torus = cells.grid()
-    column, row = min(int(x / cell_w), n_columns - 1), min(int(y / cell_h), n_rows - 1)
-    y_lo, y_hi = span(row, reach(radius, cell_h), n_rows, torus)
-    x_lo, x_hi = span(column, reach(radius, cell_w), n_columns, torus)
-    found = []
-    for row_j in range(y_lo, y_hi + 1):
-        for column_j in range(x_lo, x_hi + 1):
-            c = wrap(row_j, n_rows) * n_columns + wrap(column_j, n_columns)
-            for k in range(cells.start[c], cells.start[c + 1]):
-                dx, dy = offset(cells.x[k] - x, width, torus), offset(cells.y[k] - y, height, torus)
-                if dx * dx + dy * dy <= radius * radius:
-                    found.append(int(cells.order[k]))
+    grid, near, found = cells.grid, cells.animals, []
+    window = cell_window(x, y, radius, grid)
+    for run in range(count_runs(window, grid)):
+        lo, hi = run_bounds(window, run, near.start, grid)
+        for q in range(lo, hi):
+            dx, dy = offset(near.x[q] - x, grid.width, grid.torus), offset(near.y[q] - y, grid.height, grid.torus)
+            if dx * dx + dy * dy <= radius * radius:
+                found.append(int(near.slots[q]))
     return found
+
+
+def test_a_window_of_a_torus_takes_every_cell_once_in_the_order_of_the_rows_round_the_border():
+    space = Space(width_m=5, height_m=3, torus=True, cell_m=1)
+    agents = Agents(capacity=15)
+    column, row = np.tile(np.arange(5), 3), np.repeat(np.arange(3), 5)
+    agents.add(15, x=column + 0.5, y=row + 0.5)
+    cells = CellIndex(space)
+    cells.build(agents)
+    window = cell_window(0.5, 0.5, 1.0, cells.grid)
+    assert window == (-1, 1, -1, 1) or window == (0, 2, -1, 1)
+    seen = []
+    for run in range(count_runs(window, cells.grid)):
+        lo, hi = run_bounds(window, run, cells.start, cells.grid)
+        seen.append(cells.order[lo:hi].tolist())
+    assert [slots for slots in seen if slots] in (
+        [[14], [10, 11], [4], [0, 1], [9], [5, 6]],
+        [[4], [0, 1], [9], [5, 6], [14], [10, 11]],
+    )
+
+
+def test_selected_animals_stand_in_the_same_order_as_all():
+    rng = np.random.default_rng(1)
+    agents = Agents(capacity=200)
+    agents.add(200, x=rng.uniform(0, 10, 200), y=rng.uniform(0, 7, 200), species=rng.integers(0, 3, 200))
+    cells = CellIndex(Space(width_m=10, height_m=7, cell_m=2))
+    cells.build(agents)
+    some = cells.select(agents.species, np.array([True, False, True]))
+    wanted = np.isin(agents.species[cells.order], (0, 2))
+    assert some.slots.tolist() == cells.order[wanted].tolist()
+    assert np.array_equal(some.x, cells.x[wanted]) and np.array_equal(some.y, cells.y[wanted])
+    for c in range(cells.n_cells):
+        of_cell = cells.order[cells.start[c] : cells.start[c + 1]]
+        chosen = of_cell[np.isin(agents.species[of_cell], (0, 2))]
+        assert some.slots[some.start[c] : some.start[c + 1]].tolist() == chosen.tolist()
 
 
 @settings(max_examples=60, deadline=None)
@@ -40,7 +71,7 @@ def test_neighbours_are_those_of_all_pairs_each_once(seed, n, torus, cell, radiu
     agents = Agents(capacity=4)
     slots = agents.add(n, x=rng.uniform(0, 10, n), y=rng.uniform(0, 7, n))
     agents.remove(slots[::3])
-    cells = Cells(space)
+    cells = CellIndex(space)
     cells.build(agents)
     live = agents.slots()
     assert sorted(cells.order.tolist()) == live.tolist()
@@ -64,7 +95,7 @@ def test_within_a_cell_animals_stand_by_key_whatever_their_slots():
     for shuffle in (np.arange(200), rng.permutation(200)):
         agents = Agents(capacity=200)
         agents.add(200, x=x[shuffle], y=y[shuffle], key=keys[shuffle])
-        cells = Cells(Space(width_m=10, height_m=10, cell_m=5))
+        cells = CellIndex(Space(width_m=10, height_m=10, cell_m=5))
         cells.build(agents)
         orders.append(agents.key[cells.order].tolist())
     assert orders[0] == orders[1]
@@ -75,7 +106,7 @@ def test_a_crowded_cell_is_sorted_by_key_as_well(n):
     keys = np.random.default_rng(n).permutation(n) + 1
     agents = Agents(capacity=n)
     agents.add(n, x=1.0, y=1.0, key=keys)
-    cells = Cells(Space(width_m=10, height_m=10, cell_m=5))
+    cells = CellIndex(Space(width_m=10, height_m=10, cell_m=5))
     cells.build(agents)
     assert agents.key[cells.order].tolist() == sorted(keys)
 

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from linnaea.twin.assembly.world_builder import build_world
-from linnaea.twin.engine import world as loop
+from linnaea.twin.engine import step as loop
 from linnaea.twin.engine.agents import COLUMNS
 from linnaea.twin.engine.checkpoint import load_checkpoint, save_checkpoint
 from linnaea.twin.engine.contention import resolve_claims, share_supply
 from linnaea.twin.engine.neighbours import Space
-from linnaea.twin.engine.world import PHASES, Rule, Steer, World, advance, step
+from linnaea.twin.engine.step import Steer, advance, step
+from linnaea.twin.engine.world import PHASES, Rule, World
 from linnaea.twin.reference_models.birth_death import BirthDeath, DeliverLitters, Expose, Infect
 from linnaea.twin.reference_models.flocking_rules import Align, Flock
 from linnaea.twin.reference_models.functional_response import Hunt, Kill
@@ -86,7 +87,7 @@ def test_results_do_not_depend_on_the_order_of_slots(torus):
             step(world)
         live = shuffled.agents.slots()
         shuffled.agents.sort(rng.permutation(live))
-    assert plain.tallies["born"].sum() > 20
+    assert plain.tallies.born.sum() > 20
     assert same(by_key(plain), by_key(shuffled))
     assert same(by_key(plain), by_key(unsorted))
 
@@ -140,7 +141,7 @@ def test_numbers_balance():
     before = world.counts()
     for _ in range(15):
         step(world)
-        born, died = world.tallies["born"], world.tallies["died"].sum(1)
+        born, died = world.tallies.born, world.tallies.died.sum(1)
         assert np.array_equal(world.counts(), before + born - died)
         assert world.agents.n_born == born.sum()
         assert world.agents.n_died == died.sum()
@@ -162,16 +163,16 @@ def test_energy_balances_between_food_births_and_the_dead():
 
         def apply(self, world):
             dying = world.agents.live[: a.n] & (world.agents.dying[: a.n] > 0)
-            world.tallies["lost_kj"] += a.energy[: a.n][dying].sum()
+            world.tallies.lost_kj += a.energy[: a.n][dying].sum()
 
     world.add_tally("lost_kj", (1,), np.float64)
     world.by_phase["die"].append(CountTheDead())
     before = a.energy[a.slots()].sum()
     advance(world, 15)
-    eaten_kj = world.tallies["eaten"].sum() * 10.0 * 2.0
+    eaten_kj = world.tallies.eaten.sum() * 10.0 * 2.0
     assert eaten_kj > 0
     after = a.energy[a.slots()].sum()
-    assert after + world.tallies["lost_kj"][0] == pytest.approx(before + eaten_kj, rel=1e-12)
+    assert after + world.tallies.lost_kj[0] == pytest.approx(before + eaten_kj, rel=1e-12)
 
 
 def test_an_animal_that_an_intervention_does_not_reach_lives_the_same_life():
@@ -309,7 +310,7 @@ def test_two_predators_never_eat_one_prey():
     step(world)
     assert world.counts().tolist() == [0, 6]
     assert sorted(world.agents.energy[world.agents.slots()].tolist()) == [0, 0, 0, 0, 0, 3.0]
-    assert world.tallies["eaten"][1, 0] == 1
+    assert world.tallies.eaten[1, 0] == 1
 
 
 def test_a_number_that_is_none_stops_the_run_and_names_the_animal():

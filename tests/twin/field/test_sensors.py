@@ -16,7 +16,8 @@ from linnaea.census.detection import (
 from linnaea.census.survey_file import parse_survey
 from linnaea.twin.engine.checkpoint import load_checkpoint, save_checkpoint
 from linnaea.twin.engine.neighbours import Space
-from linnaea.twin.engine.world import World, advance, step
+from linnaea.twin.engine.step import advance, step
+from linnaea.twin.engine.world import World
 from linnaea.twin.field.sensors import CameraTraps, Collars, StripCounts, count_reported, get_records, make_sensor
 from linnaea.twin.rules.motion import Move, Walk
 

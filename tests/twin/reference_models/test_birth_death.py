@@ -7,7 +7,8 @@ import pytest
 
 from linnaea.twin.data.life_table import compute_growth_factor, compute_stable_ages, make_leslie_matrix
 from linnaea.twin.engine.neighbours import Space
-from linnaea.twin.engine.world import CAUSE, World, advance
+from linnaea.twin.engine.step import advance
+from linnaea.twin.engine.world import CAUSE, World
 from linnaea.twin.reference_models.birth_death import BirthDeath, DeliverLitters, Generation
 from linnaea.twin.reference_models.metapopulation import Colonise, Settle, find_patches, place_animals
 
@@ -28,7 +29,7 @@ def test_animals_live_as_many_steps_as_their_table_has():
     lived = []
     advance(world, 4, each=lambda world: lived.append(len(world.agents)))
     assert lived == [5, 5, 0, 0]
-    assert world.tallies["died"][0, CAUSE["age"]] == 5
+    assert world.tallies.died[0, CAUSE["age"]] == 5
 
 
 def test_the_number_of_young_is_that_of_an_age_thinned_by_the_crowd():
@@ -37,8 +38,8 @@ def test_the_number_of_young_is_that_of_an_age_thinned_by_the_crowd():
     world.agents.add(2000, born_h=-1.0)
     advance(world, 1)
     expected = 2000 * 3 * math.exp(-0.4)
-    assert abs(world.tallies["born"][0] - expected) < 4 * math.sqrt(expected)
-    assert len(world.agents) == 2000 + world.tallies["born"][0]
+    assert abs(world.tallies.born[0] - expected) < 4 * math.sqrt(expected)
+    assert len(world.agents) == 2000 + world.tallies.born[0]
 
 
 def test_a_population_of_all_ages_grows_by_the_eigenvalue_of_its_matrix():
@@ -105,7 +106,7 @@ def test_young_settle_where_nobody_lives_and_the_others_are_lost():
         assert len(np.unique(patches)) == len(patches)
     # Nobody dies but the young that find no place, and those who were first stay.
     assert set(range(8)) <= set(patches.tolist()) and len(patches) == 20
-    assert world.tallies["born"][0] - world.tallies["died"].sum() == 12
+    assert world.tallies.born[0] - world.tallies.died.sum() == 12
     assert (world.agents.id[world.agents.slots()] <= 8).sum() == 8
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from linnaea.twin.engine.neighbours import Space
-from linnaea.twin.engine.world import World, advance
+from linnaea.twin.engine.step import advance
+from linnaea.twin.engine.world import World
 from linnaea.twin.reference_models.boids import Flocking
 from linnaea.twin.reference_models.flocking_rules import Flock
 from linnaea.twin.reference_models.schelling import Segregation

@@ -19,7 +19,8 @@ import linnaea.twin
 from linnaea.twin.assembly.world_builder import build_world
 from linnaea.twin.engine import neighbours as cells
 from linnaea.twin.engine.neighbours import Space
-from linnaea.twin.engine.world import World, step
+from linnaea.twin.engine.step import step
+from linnaea.twin.engine.world import World
 from linnaea.twin.reference_models import flocking_cuda as device
 from linnaea.twin.reference_models import flocking_rules as flocks
 from linnaea.twin.reference_models.birth_death import DeliverLitters, Generation
@@ -38,7 +39,8 @@ import numpy as np
 from linnaea.twin.engine.neighbours import Space
 from linnaea.twin.reference_models.flocking_cuda import CudaFlock
 from linnaea.twin.reference_models.flocking_rules import Align, Flock
-from linnaea.twin.engine.world import World, step
+from linnaea.twin.engine.world import World
+from linnaea.twin.engine.step import step
 from linnaea.twin.rules.motion import HomeRange, Move, Walk
 from twin_worlds import by_key, found
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from linnaea.twin.engine.world import advance
+from linnaea.twin.engine.step import advance
 from linnaea.twin.meanfield.equations import compute_flows, integrate
 from linnaea.twin.meanfield.model import Link, MeanFieldModel, Node
 from linnaea.twin.meanfield.textbook import (
@@ -23,7 +23,7 @@ from linnaea.twin.reference_models.meanfield_as_agents import MASS, build_agent_
 
 def test_the_first_densities_are_those_of_the_system_in_whole_individuals():
     world = build_agent_world(make_rosenzweig_macarthur(2.0), 50, 0.1, mass={"hare": 0.1})
-    assert world.species == ("hare", "lynx") and world.parameters[MASS].tolist() == [0.1, 1.0]
+    assert world.species == ("hare", "lynx") and world.arrays[MASS].tolist() == [0.1, 1.0]
     assert world.counts().tolist() == [300, 45]
     assert compute_densities(world) == pytest.approx([0.6, 0.9])
     assert world.space.width_m * world.space.height_m == pytest.approx(50)
@@ -43,10 +43,10 @@ def test_kills_and_births_come_at_the_rates_of_the_equations():
         per_time = compute_flows(model, dict(zip(model.names, compute_densities(world), strict=True)))
         expected += [per_time["lynx", name] * 600 / 0.1 * 0.04 for name in mass]
         advance(world, 1)
-    eaten = world.tallies["eaten"][2, :2]
+    eaten = world.tallies.eaten[2, :2]
     assert (np.abs(eaten - expected) < 4 * np.sqrt(expected)).all()
     # Half of a tenth of a lynx comes of each hare.
-    assert abs(world.tallies["born"][2] - 0.05 * eaten.sum()) < 4 * np.sqrt(0.05 * eaten.sum())
+    assert abs(world.tallies.born[2] - 0.05 * eaten.sum()) < 4 * np.sqrt(0.05 * eaten.sum())
 
 
 def test_predators_begin_as_busy_as_the_equations_have_them():
@@ -59,7 +59,7 @@ def test_predators_begin_as_busy_as_the_equations_have_them():
     # From the first moment on they eat at the rate of the equations.
     expected = 2000 / 0.1 * 0.9 * 0.6 / 1.6 * 0.05
     advance(world, 5)
-    assert abs(world.tallies["eaten"][1, 0] - expected) < 4 * math.sqrt(expected)
+    assert abs(world.tallies.eaten[1, 0] - expected) < 4 * math.sqrt(expected)
 
 
 def test_hare_and_lynx_turn_around_their_balance_as_the_equations_do():

@@ -11,7 +11,8 @@ from linnaea.twin.assembly.world_builder import build_world
 from linnaea.twin.commands.worlds import WorldsConfig, main
 from linnaea.twin.data.world_file import list_bundled_worlds, load_world
 from linnaea.twin.engine.rng import MOVEMENT
-from linnaea.twin.engine.world import PHASES, step
+from linnaea.twin.engine.step import step
+from linnaea.twin.engine.world import PHASES
 from linnaea.twin.reports.odd import describe_model
 from linnaea.twin.reports.rule_facts import find_columns, find_streams, list_phases
 from linnaea.twin.scenarios.scenario_file import attach, parse_scenario

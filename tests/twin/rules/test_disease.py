@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from linnaea.twin.engine.agents import INFECTIOUS, RECOVERED, SUSCEPTIBLE, VACCINATED
-from linnaea.twin.engine.world import CAUSE, step
+from linnaea.twin.engine.step import step
+from linnaea.twin.engine.world import CAUSE
 from linnaea.twin.rules.disease import infect, set_disease, vaccinate
 from linnaea.twin.scenarios.scenario_file import attach, parse_scenario
 from made_worlds import small
@@ -25,11 +26,11 @@ def outbreak(vaccinated=0.0, **changes):
 
 def test_a_disease_spreads_by_contact_and_kills_its_share():
     world = outbreak()
-    dead = world.tallies["died"][0, CAUSE["disease"]]
+    dead = world.tallies.died[0, CAUSE["disease"]]
     recovered = np.count_nonzero(world.agents.health[world.agents.slots()] == 2)
     assert dead > 50
     assert 0.3 < dead / (dead + recovered) < 0.75
-    assert world.tallies["died"][1, CAUSE["disease"]] == 0
+    assert world.tallies.died[1, CAUSE["disease"]] == 0
 
 
 def test_vaccination_protects():
@@ -41,7 +42,7 @@ def test_vaccination_protects():
 
 def test_without_contact_only_the_first_fall_ill():
     world = outbreak(infection_per_h=0.0)
-    assert world.tallies["died"][0, CAUSE["disease"]] <= 20
+    assert world.tallies.died[0, CAUSE["disease"]] <= 20
 
 
 def test_impossible_diseases_are_refused():
@@ -86,4 +87,4 @@ def test_the_ill_of_a_disease_that_was_replaced_infect_nobody():
         step(world)
         ill.append(np.count_nonzero(world.agents.health[world.agents.slots()] == INFECTIOUS))
     assert ill[2] > 100 and ill[3:] == [0] * 5
-    assert world.tallies["died"][0, CAUSE["disease"]] == 0
+    assert world.tallies.died[0, CAUSE["disease"]] == 0

@@ -3,10 +3,9 @@ import csv
 import numpy as np
 import pytest
 
-from linnaea.twin.engine.world import step
+from linnaea.twin.engine.step import step
 from linnaea.twin.rules.energy_budget import balance_kj, total_kj
-from linnaea.twin.rules.foraging import intake, quarter_power, trait_fit
-from linnaea.twin.rules.vigilance import head_up_share, herd_notices
+from linnaea.twin.rules.foraging import head_up_share, herd_notices, intake, quarter_power, trait_fit
 from made_worlds import changed, small
 
 
@@ -31,22 +30,20 @@ def test_energy_only_changes_hands_in_a_year_of_the_savanna():
     start = total_kj(world)
     for _ in range(4 * 120):
         step(world)
-        assert (world.arrays["food"] >= 0).all()
+        assert (world.arrays.food >= 0).all()
     assert total_kj(world) - balance_kj(world) == pytest.approx(start, rel=1e-12)
-    assert world.tallies["born"].sum() > 0 and world.tallies["died"].sum() > 0
+    assert world.tallies.born.sum() > 0 and world.tallies.died.sum() > 0
 
 
 def test_grazers_share_a_cell_and_never_take_more_than_is_there():
     world = small(area_share=0.05)
-    world.arrays["food"][:] = 50.0
+    world.arrays.food[:] = 50.0
     step(world)
-    eaten = world.tallies["grazed_kj"].sum()
-    grown = world.tallies["energy_kj"][0]
-    withered = world.tallies["energy_kj"][3] - 0.55 * eaten
+    eaten = world.tallies.grazed_kj.sum()
+    grown = world.tallies.energy_kj[0]
+    withered = world.tallies.energy_kj[3] - 0.55 * eaten
     assert eaten > 0
-    assert world.arrays["food"].sum() == pytest.approx(
-        50.0 * world.arrays["food"].size + grown - eaten - withered, rel=1e-6
-    )
+    assert world.arrays.food.sum() == pytest.approx(50.0 * world.arrays.food.size + grown - eaten - withered, rel=1e-6)
 
 
 def test_heads_are_up_less_in_larger_herds_but_herds_see_more():
@@ -67,8 +64,8 @@ def test_vigilance_matches_grevys_zebra_in_small_and_large_herds(data_dir):
     step(world)
     a = world.agents
     slots = a.slots()
-    slots = slots[world.parameters["watches"][a.species[slots]]]
-    size = world.arrays["herd_size"][a.herd[slots]]
+    slots = slots[world.parameters.hunting.watches[a.species[slots]]]
+    size = world.herds.size[a.herd[slots]]
     for name, group in (("Small", (size >= 1) & (size <= 3)), ("Large", size >= 20)):
         shown = a.head_up[slots][group].mean()
         error = np.std(seen[name], ddof=1) / np.sqrt(len(seen[name]))
@@ -79,4 +76,4 @@ def test_some_live_on_less_than_others():
     usual = small("savanna", area_share=0.03)
     frugal = small(changed("savanna", animals={"wildebeest": {"half": 0.5}}), area_share=0.03)
     kind = usual.species.index("wildebeest")
-    assert frugal.parameters["graze_half_kj"][kind] == pytest.approx(0.5 * usual.parameters["graze_half_kj"][kind])
+    assert frugal.parameters.diet.half_kj[kind] == pytest.approx(0.5 * usual.parameters.diet.half_kj[kind])

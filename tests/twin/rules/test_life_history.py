@@ -2,9 +2,13 @@ import numpy as np
 import pytest
 
 from linnaea.twin.engine.agents import HOURS_A_YEAR
-from linnaea.twin.engine.world import CAUSE, step
-from linnaea.twin.rules.life_history import death_rate, founder_ages, introduce, remove, subordinates
+from linnaea.twin.engine.step import step
+from linnaea.twin.engine.world import CAUSE
+from linnaea.twin.rules.energy_budget import remove_animals
+from linnaea.twin.rules.immigration import draw_ages, introduce
 from linnaea.twin.rules.metabolism import starving_share
+from linnaea.twin.rules.mortality import death_rate
+from linnaea.twin.rules.reproduction import find_subordinates
 from linnaea.twin.rules.vegetation import food_index
 from made_worlds import changed, small
 
@@ -30,11 +34,11 @@ def test_a_store_that_empties_kills_slowly_then_surely():
 def test_without_food_everyone_starves_within_two_months():
     world = small(area_share=0.1)
     for _ in range(4 * 60):
-        world.arrays["food"][:] = 0
-        world.parameters["food_reserve"][:] = 0
+        world.arrays.food[:] = 0
+        world.parameters.foods.reserve[:] = 0
         step(world)
     assert world.counts()[RABBIT] == 0
-    assert world.tallies["died"][RABBIT, CAUSE["starvation"]] > 100
+    assert world.tallies.died[RABBIT, CAUSE["starvation"]] > 100
 
 
 def test_numbers_are_kept():
@@ -42,9 +46,7 @@ def test_numbers_are_kept():
     start = world.counts()
     for _ in range(4 * 90):
         step(world)
-    assert (
-        world.counts() == start + world.tallies["born"] + world.tallies["introduced"] - world.tallies["died"].sum(1)
-    ).all()
+    assert (world.counts() == start + world.tallies.born + world.tallies.introduced - world.tallies.died.sum(1)).all()
     assert len(np.unique(world.agents.id[world.agents.slots()])) == len(world.agents)
 
 
@@ -52,45 +54,45 @@ def test_young_come_in_the_months_of_birth_and_grow_up():
     world = small(area_share=0.3, dt_h=12.0)
     births = np.zeros(12, int)
     for _ in range(2 * 365):
-        before = world.tallies["born"][RABBIT]
+        before = world.tallies.born[RABBIT]
         month = int(world.now_h / HOURS_A_YEAR * 12) % 12
         step(world)
-        births[month] += world.tallies["born"][RABBIT] - before
+        births[month] += world.tallies.born[RABBIT] - before
     # February to August in the table.
     assert births[1:8].sum() > 100 and births[9:].sum() == 0
     a = world.agents
     slots = a.slots()
-    assert a.mass[slots].max() <= 1.0001 * max(world.parameters["adult_kg"])
+    assert a.mass[slots].max() <= 1.0001 * max(world.parameters.bodies.adult_kg)
     rabbits = slots[a.species[slots] == RABBIT]
-    old = world.now_h - a.born_h[rabbits] > world.parameters["mature_h"][RABBIT]
+    old = world.now_h - a.born_h[rabbits] > world.parameters.life.mature_h[RABBIT]
     assert a.mass[rabbits][old].mean() > a.mass[rabbits][~old].mean()
 
 
 def test_poaching_takes_the_share_that_its_rate_says():
     world = small(area_share=1.0, dt_h=24.0)
-    world.arrays["poaching_per_h"][RABBIT] = -np.log(0.5) / (30 * 24)
+    world.arrays.poaching_per_h[RABBIT] = -np.log(0.5) / (30 * 24)
     start = world.counts()[RABBIT]
     for _ in range(30):
         step(world)
-    poached = world.tallies["died"][RABBIT, CAUSE["poaching"]]
+    poached = world.tallies.died[RABBIT, CAUSE["poaching"]]
     assert 0.35 * start < poached < 0.6 * start
     quiet = small(area_share=1.0, dt_h=24.0)
-    quiet.arrays["poaching_per_h"][RABBIT] = 0.01
-    quiet.fields["poaching"][:] = 0.0
+    quiet.arrays.poaching_per_h[RABBIT] = 0.01
+    quiet.fields.poaching[:] = 0.0
     for _ in range(5):
         step(quiet)
-    assert quiet.tallies["died"][RABBIT, CAUSE["poaching"]] == 0
+    assert quiet.tallies.died[RABBIT, CAUSE["poaching"]] == 0
 
 
 def test_animals_can_be_brought_and_taken():
     world = small(area_share=0.2)
     slots = introduce(world, "red fox", 3, x=100.0, y=100.0, radius_m=50.0)
     assert (np.hypot(world.agents.x[slots] - 100, world.agents.y[slots] - 100) < 400).all()
-    assert world.tallies["energy_kj"][1] > 0
+    assert world.tallies.energy_kj[1] > 0
     n = len(world.agents)
-    remove(world, slots)
+    remove_animals(world, slots)
     assert len(world.agents) == n - 3
-    assert world.tallies["energy_kj"][5] == pytest.approx(world.tallies["energy_kj"][1])
+    assert world.tallies.energy_kj[5] == pytest.approx(world.tallies.energy_kj[1])
     with pytest.raises(ValueError, match="'wolf' is not in the world"):
         introduce(world, "wolf", 1)
     with pytest.raises(ValueError, match="outside the ground"):
@@ -99,7 +101,7 @@ def test_animals_can_be_brought_and_taken():
 
 def test_founders_have_the_ages_of_a_living_population():
     world = small(area_share=0.2)
-    ages = founder_ages(np.linspace(0, 0.999, 1000), world.parameters, RABBIT) / HOURS_A_YEAR
+    ages = draw_ages(np.linspace(0, 0.999, 1000), world.parameters.life, RABBIT) / HOURS_A_YEAR
     assert (np.diff(ages) >= 0).all() and ages[-1] < 1.1 * 5
     assert np.median(ages) < 1.5
 
@@ -112,9 +114,9 @@ def test_a_drought_that_leaves_hard_seeds_makes_beaks_deeper():
         finch, scarce = 0, [food_index(world, name) for name in ("small seeds", "cactus")]
         a = world.agents
         first = a.traits[a.slots()[a.species[a.slots()] == finch]].mean(0)
-        world.arrays["food"][scarce] *= 0.05
-        world.arrays["food"][food_index(world, "hard seeds")] *= 0.6
-        world.fields["rain_factor"][:] = 0.0
+        world.arrays.food[scarce] *= 0.05
+        world.arrays.food[food_index(world, "hard seeds")] *= 0.6
+        world.fields.rain_factor[:] = 0.0
         for _ in range(4 * 30):
             step(world)
         a = world.agents
@@ -158,13 +160,13 @@ def test_in_a_pack_only_the_oldest_female_bears_young():
     world = small("island", area_share=1.0, dt_h=24.0)
     a, p, mine = world.agents, world.parameters, wolves_of(world)
     a.sex[mine], a.born_h[mine] = np.arange(len(mine)) % 3 == 0, -(2.0 + np.arange(len(mine)) / 100) * 8766
-    others = subordinates(world, a.slots())
+    others = find_subordinates(world, a.slots())
     females = mine[a.sex[mine] == 0]
     first = np.setdiff1d(females, others)
     assert 1 < len(first) == len(np.unique(a.herd[females])) < len(females)
     assert all(a.born_h[k] == a.born_h[females[a.herd[females] == a.herd[k]]].min() for k in first)
     a.due_h[mine] = 0.0
-    a.energy[mine] = p["store_kj_kg"][1] * a.mass[mine]
+    a.energy[mine] = p.bodies.store_kj_kg[1] * a.mass[mine]
     for _ in range(85):
         step(world)
     a = world.agents

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from linnaea.twin.assembly.world_builder import build_world
-from linnaea.twin.engine.world import CAUSE, Rule, World, step
+from linnaea.twin.engine.step import step
+from linnaea.twin.engine.world import CAUSE, Rule, World
 from linnaea.twin.rules.foraging import Eat, Graze
-from linnaea.twin.rules.life_history import introduce
+from linnaea.twin.rules.immigration import introduce
 from linnaea.twin.rules.metabolism import Metabolise
 from linnaea.twin.rules.predation import ResolveKills, SearchPrey
 from made_worlds import changed
@@ -36,20 +37,21 @@ def tiny(
     a, p, rng = world.agents, world.parameters, np.random.default_rng(luck)
     slots = a.slots()
     kinds = a.species[slots]
-    a.mass[slots] = p["adult_kg"][kinds] * rng.choice([0.05, 0.3, 0.7, 1.0], len(slots))
+    a.mass[slots] = p.bodies.adult_kg[kinds] * rng.choice([0.05, 0.3, 0.7, 1.0], len(slots))
     a.energy[slots] = (
-        p["store_kj_kg"][kinds] * a.mass[slots] * rng.choice([1e-5, 0.05, 0.2, 0.31, 0.5, 1.0], len(slots))
+        p.bodies.store_kj_kg[kinds] * a.mass[slots] * rng.choice([1e-5, 0.05, 0.2, 0.31, 0.5, 1.0], len(slots))
     )
-    a.born_h[slots] = -rng.uniform(0, 1, len(slots)) * p["life_h"][kinds]
+    a.born_h[slots] = -rng.uniform(0, 1, len(slots)) * p.life.life_h[kinds]
     # Only some of a group are near enough to come to a kill.
-    p["range_m"] = np.minimum(p["range_m"], 0.4 * p["herd_spacing_m"] * np.sqrt(p["herd_size"]))
+    groups, range_m = p.groups, p.movement.range_m
+    range_m[:] = np.minimum(range_m, 0.4 * groups.herd_spacing_m * np.sqrt(groups.herd_size))
     # The two hours are those of dawn, in which all are up.
-    p["activity_by_hour"] = np.roll(p["activity_by_hour"], -5, axis=1)
+    p.movement.activity_by_hour[:] = np.roll(p.movement.activity_by_hour, -5, axis=1)
     # In most of the cells there is no more than one of the smallest eats in two hours where there is plenty.
-    bite = 2 * (p["most_kj_h"] * p["adult_kg"] ** 0.75)[p["graze_n"] > 0].min()
-    p["graze_half_kj"][:] = bite / 4
-    food, scarce = world.arrays["food"], rng.random(world.arrays["food"].shape) < 0.8
-    food[scarce] = world.arrays["capacity"][scarce] = bite
+    bite = 2 * (p.bodies.most_kj_h * p.bodies.adult_kg**0.75)[p.diet.n_foods > 0].min()
+    p.diet.half_kj[:] = bite / 4
+    food, scarce = world.arrays.food, rng.random(world.arrays.food.shape) < 0.8
+    food[scarce] = world.arrays.capacity[scarce] = bite
     return world
 
 
@@ -71,12 +73,12 @@ def test_two_hours_are_those_of_the_plain_doubles(name):
     acted = set()
     for luck in range(6):
         world = tiny(name, **WORLDS[name], luck=luck)
-        assert 24 <= len(world.agents) < 200 and world.fields["elevation_m"].size > 1
+        assert 24 <= len(world.agents) < 200 and world.fields.elevation_m.size > 1
         steps = judged(world, ORACLES | {Eat: eat, ResolveKills: seize})
         step(world)
         step(world)
         acted |= {rule for rule, n in steps.items() if n}
-        seen["starved"] += world.tallies["died"][:, CAUSE["starvation"]].sum()
+        seen["starved"] += world.tallies.died[:, CAUSE["starvation"]].sum()
     # The doubles were asked, and had something to say.
     hunted = name != "galapagos"
     assert acted == {Graze, Eat, Metabolise} | ({SearchPrey, ResolveKills} if hunted else set())
@@ -91,8 +93,8 @@ def test_hunters_choose_as_the_plain_double_in_many_draws(name):
     step(world)
     world.cells.build(world.agents)
     a, p = world.agents, world.parameters
-    hunters = a.slots()[p["hunts"][a.species[a.slots()]]]
-    a.energy[hunters] = 0.05 * p["store_kj_kg"][a.species[hunters]] * a.mass[hunters]
+    hunters = a.slots()[p.hunting.hunts[a.species[a.slots()]]]
+    a.energy[hunters] = 0.05 * p.bodies.store_kj_kg[a.species[hunters]] * a.mass[hunters]
     judged(world, {SearchPrey: ORACLES[SearchPrey]})
     seek = next(rule for rule in world.by_phase["decide"] if not isinstance(rule, Rule))
     tried = []

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from linnaea.twin.engine.world import CAUSE, step
+from linnaea.twin.engine.step import step
+from linnaea.twin.engine.world import CAUSE
 from linnaea.twin.rules.energy_budget import animal_kj, balance_kj, total_kj
-from linnaea.twin.rules.life_history import introduce
+from linnaea.twin.rules.immigration import introduce
 from linnaea.twin.rules.predation import kill_rate, vulnerability
 from linnaea.twin.rules.vegetation import food_index
 from made_worlds import changed, small
@@ -37,9 +38,9 @@ def test_foxes_eat_rabbits_and_energy_is_kept():
     start = total_kj(world)
     for _ in range(200):
         step(world)
-    killed = world.tallies["killed"]
+    killed = world.tallies.killed
     assert killed[FOX, RABBIT] > 10 and killed.sum() == killed[FOX, RABBIT]
-    assert world.tallies["died"][RABBIT, CAUSE["predation"]] == killed[FOX, RABBIT]
+    assert world.tallies.died[RABBIT, CAUSE["predation"]] == killed[FOX, RABBIT]
     assert total_kj(world) - balance_kj(world) == pytest.approx(start, rel=1e-12)
 
 
@@ -50,7 +51,7 @@ def test_one_prey_falls_to_one_predator_only():
     introduce(world, "red fox", 5, x=200.0, y=200.0)
     world.agents.energy[:] *= 0.3
     step(world)
-    assert world.tallies["killed"][FOX, RABBIT] == 1
+    assert world.tallies.killed[FOX, RABBIT] == 1
     assert world.counts().tolist() == [0, 5]
     assert np.count_nonzero(world.agents.won[: world.agents.n] == 1.0) == 1
 
@@ -59,10 +60,10 @@ def test_the_sated_do_not_hunt():
     world = small(area_share=0.2, dt_h=1.0)
     a = world.agents
     slots = a.slots()
-    a.energy[slots] = world.parameters["store_kj_kg"][a.species[slots]] * a.mass[slots]
+    a.energy[slots] = world.parameters.bodies.store_kj_kg[a.species[slots]] * a.mass[slots]
     for _ in range(10):
         step(world)
-    assert world.tallies["killed"].sum() == 0
+    assert world.tallies.killed.sum() == 0
 
 
 def test_a_pride_shares_a_kill_and_scavengers_get_the_rest():
@@ -71,7 +72,7 @@ def test_a_pride_shares_a_kill_and_scavengers_get_the_rest():
     a = world.agents
     lions = a.slots()[a.species[a.slots()] == lion]
     a.energy[lions] *= 0.2
-    before = world.arrays["food"][food_index(world, "carcass")].sum()
+    before = world.arrays.food[food_index(world, "carcass")].sum()
     fed = 0
     for _ in range(24 * 20):
         old = dict(zip(a.id[lions].tolist(), a.energy[lions].tolist(), strict=True))
@@ -82,9 +83,9 @@ def test_a_pride_shares_a_kill_and_scavengers_get_the_rest():
             i for i, e in zip(a.id[lions].tolist(), a.energy[lions].tolist(), strict=True) if e > old.get(i, 1e18)
         ]
         fed = max(fed, len(gained))
-    assert world.tallies["killed"][lion].sum() > 0
+    assert world.tallies.killed[lion].sum() > 0
     assert fed >= 2
-    assert world.arrays["food"][food_index(world, "carcass")].sum() > 0.2 * before
+    assert world.arrays.food[food_index(world, "carcass")].sum() > 0.2 * before
     assert (animal_kj(world, a.slots()) > 0).all()
 
 
@@ -101,10 +102,10 @@ def test_a_pack_that_has_eaten_its_fill_kills_no_more_in_the_same_step():
     slots = a.slots()
     wolves = slots[a.species[slots] == world.species.index("grey wolf")]
     assert len(np.unique(a.herd[wolves])) == 1
-    a.energy[wolves] = 0.3 * p["store_kj_kg"][a.species[wolves]] * a.mass[wolves]
+    a.energy[wolves] = 0.3 * p.bodies.store_kj_kg[a.species[wolves]] * a.mass[wolves]
     step(world)
     # One moose fills them all.
-    assert world.tallies["killed"].sum() == 1
+    assert world.tallies.killed.sum() == 1
 
 
 def test_hunters_switch_to_common_prey():
@@ -112,12 +113,12 @@ def test_hunters_switch_to_common_prey():
         world = small("savanna", area_share=0.03, dt_h=24.0)
         a, p = world.agents, world.parameters
         wildebeest = world.species.index("wildebeest")
-        p["usual_number"][wildebeest] *= usual
+        p.life.usual_number[wildebeest] *= usual
         slots = a.slots()
-        a.energy[slots[p["hunts"][a.species[slots]]]] *= 0.3
+        a.energy[slots[p.hunting.hunts[a.species[slots]]]] *= 0.3
         for _ in range(10):
             step(world)
-        killed = world.tallies["killed"].sum(0)
+        killed = world.tallies.killed.sum(0)
         return killed[wildebeest] / killed.sum()
 
     # Where wildebeest are a twentieth of what is usual, fewer of the kills are wildebeest.
@@ -128,7 +129,7 @@ def test_what_a_hunter_likes_less_than_prey_it_seeks_less():
     world = small("savanna", area_share=0.03)
     p = world.parameters
     lion, hyaena, vulture = (
-        p["graze_half_kj"][k] / p["graze_weight"][k].max()
+        p.diet.half_kj[k] / p.diet.weight[k].max()
         for k in map(world.species.index, ("lion", "spotted hyaena", "white-backed vulture"))
     )
     # Lions want carcasses a 24th as much as wildebeest, vultures eat nothing else.
@@ -146,12 +147,12 @@ def test_spiderlings_hunt_for_themselves_and_pups_do_not():
         a, p = world.agents, world.parameters
         kind = world.species.index(hunter)
         young = a.slots()[a.species[a.slots()] == kind]
-        a.mass[young] = 0.05 * p["adult_kg"][kind]
-        a.energy[young] = 0.3 * p["store_kj_kg"][kind] * a.mass[young]
+        a.mass[young] = 0.05 * p.bodies.adult_kg[kind]
+        a.energy[young] = 0.3 * p.bodies.store_kj_kg[kind] * a.mass[young]
         a.born_h[young] = world.now_h
         for _ in range(12):
             step(world)
-        return world.tallies["killed"][kind].sum()
+        return world.tallies.killed[kind].sum()
 
     assert kills("post", "zebra jumping spider", "springtail", 0.3, 0.6, dt_h=1.0, area_share=1.0) > 0
     assert kills("island", "grey wolf", "moose", 9000.0, 3000.0, dt_h=24.0, area_share=0.3) == 0

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from linnaea.twin.engine.agents import HOURS_A_YEAR
-from linnaea.twin.engine.world import step
+from linnaea.twin.engine.step import step
 from linnaea.twin.rules.energy_budget import ACCOUNTS, balance_kj, total_kj
-from linnaea.twin.rules.vegetation import Burn, _burn, _carried, food_index, food_kg_km2, logistic, warmth
+from linnaea.twin.rules.vegetation import Burn, _burn, ease_of_fire, food_index, food_kg_km2, logistic, warmth
 from made_worlds import changed, small
 
 
@@ -38,45 +38,45 @@ def test_clover_grows_to_less_than_its_capacity_and_more_in_summer():
 def test_drought_lets_plants_wither():
     wet, _ = empty()
     dry, _ = empty()
-    dry.fields["rain_factor"][:] = 0.0
+    dry.fields.rain_factor[:] = 0.0
     for _ in range(365):
         step(wet)
         step(dry)
-    assert dry.arrays["food"].sum() < 0.6 * wet.arrays["food"].sum()
+    assert dry.arrays.food.sum() < 0.6 * wet.arrays.food.sum()
 
 
 def test_seeds_fall_from_plants_however_few_lie_there_and_only_after_rain():
     fallen = {}
     for left in (0.0, 0.5, 1.0):
         world, _ = empty("galapagos")
-        food, capacity = world.arrays["food"], world.arrays["capacity"]
+        food, capacity = world.arrays.food, world.arrays.capacity
         food[:] = left * capacity
-        world.fields["moisture_mm"][:] = 30.0
-        world.parameters["food_wither_h"][:] = 0.0
+        world.fields.moisture_mm[:] = 30.0
+        world.parameters.foods.wither_h[:] = 0.0
         step(world)
         fallen[left] = float((food - left * capacity)[0].sum() / capacity[0].sum())
     # Small seeds, 3 a year at the rain of half their growth, for a day; a full ground holds no more.
-    wet = float(world.fields["moisture_mm"].mean())
+    wet = float(world.fields.moisture_mm.mean())
     assert fallen[0.0] == pytest.approx(3 * wet / (wet + 30) / 365.25, rel=0.01)
     assert fallen[0.5] == pytest.approx(fallen[0.0] / 2) and fallen[1.0] == 0
-    world.arrays["food"][:] = 0.0
-    world.fields["moisture_mm"][:] = world.fields["rain_factor"][:] = 0.0
+    world.arrays.food[:] = 0.0
+    world.fields.moisture_mm[:] = world.fields.rain_factor[:] = 0.0
     for _ in range(30):
         step(world)
-    assert world.arrays["food"].sum() == 0
+    assert world.arrays.food.sum() == 0
 
 
 def test_fire_burns_in_the_dry_season_only_and_its_energy_is_booked():
     world = small(changed("savanna", settings={"fires_per_km2_y": 5.0}), area_share=0.05, dt_h=24.0)
-    world.fields["rain_factor"][:] = 1.0
-    burned = world.tallies["energy_kj"][ACCOUNTS.index("burned") :]
+    world.fields.rain_factor[:] = 1.0
+    burned = world.tallies.energy_kj[ACCOUNTS.index("burned") :]
     start = total_kj(world)
     for _ in range(100):
         step(world)
     assert burned[0] == 0
     for _ in range(150):
         step(world)
-    assert burned[0] > 0 and world.fields["burned_times"].sum() > 0
+    assert burned[0] > 0 and world.fields.burned_times.sum() > 0
     assert total_kj(world) - balance_kj(world) == pytest.approx(start, rel=1e-12)
 
 
@@ -109,40 +109,40 @@ def burned_cells(fuel_kg_km2, n_fires=40, side=30):
 def test_fires_stay_small_on_grazed_ground_and_cross_it_where_grass_stands_thick():
     grazed, standing, thick = burned_cells(100_000), burned_cells(200_000), burned_cells(400_000)
     assert grazed < 1.6 < standing < 0.1 * thick and thick > 0.9 * 900
-    assert [round(_carried(x, 2.0), 2) for x in (0.0, 1.0, 2.0, 4.0)] == [0.0, 0.06, 0.5, 0.94]
+    assert [round(ease_of_fire(x, 2.0), 2) for x in (0.0, 1.0, 2.0, 4.0)] == [0.0, 0.06, 0.5, 0.94]
 
 
 def test_ground_is_dry_sooner_where_it_is_warm():
     burned = {}
     for warmer in (0.0, 8.0):
         world = small(changed("savanna", settings={"fires_per_km2_y": 20.0}), area_share=0.05, dt_h=24.0, seed=3)
-        world.arrays["warming_c"][0] = warmer
+        world.arrays.warming_c[0] = warmer
         for _ in range(200):
             step(world)
-        burned[warmer] = world.fields["burned_times"].sum()
+        burned[warmer] = world.fields.burned_times.sum()
     assert 0 < burned[0.0] < burned[8.0]
 
 
 def test_without_fire_nothing_burns():
     world = small(changed("savanna", settings={"fires_per_km2_y": 5.0}), area_share=0.05, dt_h=24.0)
-    world.fields["fire_factor"][:] = 0.0
+    world.fields.fire_factor[:] = 0.0
     for _ in range(250):
         step(world)
-    assert world.fields["burned_times"].sum() == 0
+    assert world.fields.burned_times.sum() == 0
 
 
 def test_dead_matter_decays_and_pools_stay_near_their_usual_biomass():
     world, _ = empty("savanna")
     for _ in range(365):
         step(world)
-    usual = world.arrays["capacity"].sum((1, 2))
-    stock = world.arrays["food"].sum((1, 2))
+    usual = world.arrays.capacity.sum((1, 2))
+    stock = world.arrays.food.sum((1, 2))
     for name in ("termite", "dung beetle"):
         row = food_index(world, name)
         assert 0.005 < stock[row] / usual[row] < 10
     # Nobody dies and nobody grazes, so that carcasses and dung are gone.
     assert stock[food_index(world, "carcass")] < 1e-3 * usual[food_index(world, "carcass")]
-    assert (world.arrays["food"] >= 0).all()
+    assert (world.arrays.food >= 0).all()
 
 
 def test_cold_blooded_life_doubles_in_about_nine_degrees():

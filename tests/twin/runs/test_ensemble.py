@@ -13,8 +13,8 @@ from linnaea.store import read_manifest
 from linnaea.twin.data.world_file import load_world
 from linnaea.twin.engine.agents import HOURS_A_YEAR
 from linnaea.twin.engine.checkpoint import save_checkpoint
+from linnaea.twin.engine.step import step
 from linnaea.twin.engine.workers import hold_lock
-from linnaea.twin.engine.world import step
 from linnaea.twin.runs import ensemble
 from linnaea.twin.runs.ensemble import (
     RunPlan,

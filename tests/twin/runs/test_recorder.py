@@ -3,7 +3,8 @@
 import numpy as np
 
 from linnaea.twin.engine.neighbours import Space
-from linnaea.twin.engine.world import World, step
+from linnaea.twin.engine.step import step
+from linnaea.twin.engine.world import World
 from linnaea.twin.runs.recorder import MOST_FRAMES, Record, get_records, resample_layers
 
 
@@ -42,10 +43,10 @@ def test_records_have_no_end_and_frames_thin_out():
 def test_the_followed_are_spread_over_the_species_and_end_with_their_death():
     world, record = pond(followed=5)
     record.write_down(world, 0.0)
-    assert sorted(world.arrays["record_followed"].tolist()) == [0, 1, 2, 3, 4]
+    assert sorted(world.arrays.record_followed.tolist()) == [0, 1, 2, 3, 4]
     world.agents.remove(np.array([0]))
     record.write_down(world, 1.0)
-    paths, followed = get_records(world)["paths_m"], world.arrays["record_followed"].tolist()
+    paths, followed = get_records(world)["paths_m"], world.arrays.record_followed.tolist()
     assert np.isnan(paths[1, followed.index(1)]).all()
     assert paths[1, followed.index(4)].tolist() == [150.0, 150.0]
     assert np.isnan(paths[0, followed.index(0)]).all()

@@ -8,7 +8,8 @@ import pytest
 from linnaea.twin.commands.docs_writer import fill_tables
 from linnaea.twin.engine.agents import HOURS_A_YEAR
 from linnaea.twin.engine.neighbours import Space
-from linnaea.twin.engine.world import CAUSE, World, step
+from linnaea.twin.engine.step import step
+from linnaea.twin.engine.world import CAUSE, World
 from linnaea.twin.scenarios.interventions import KINDS, Intervene, find_first_step
 from linnaea.twin.scenarios.regions import Region, read_region
 from linnaea.twin.scenarios.scenario_file import attach, format_duration, parse_scenario, read_scenario
@@ -54,8 +55,8 @@ def test_all_of_a_species_go_on_the_day_and_no_newcomers_follow():
         step(world)
         seen.append(world.counts().tolist())
     assert seen == [[40, 10], [40, 10], [40, 0], [40, 0]]
-    assert world.tallies["died"][1, CAUSE["removal"]] == 10
-    assert world.arrays["arrivals_per_y"].tolist() == [1, 0]
+    assert world.tallies.died[1, CAUSE["removal"]] == 10
+    assert world.arrays.arrivals_per_y.tolist() == [1, 0]
 
 
 def test_only_those_in_the_place_go():
@@ -84,7 +85,7 @@ def test_a_drought_ends_and_gives_the_rain_back():
     seen = []
     for _ in range(4):
         step(world)
-        seen.append(world.fields["rain_factor"][0, [0, 9]].tolist())
+        seen.append(world.fields.rain_factor[0, [0, 9]].tolist())
     assert seen == [[1, 1], [0.5, 1], [0.5, 1], [1, 1]]
 
 
@@ -94,7 +95,7 @@ def test_two_droughts_multiply_where_they_overlap():
         {"kind": "drought", "rain": 0.4, "from_day": 0, "circle_km": [5, 5, 1]},
     ]
     world = run(meadow(), 1, *tables)
-    assert sorted(set(world.fields["rain_factor"].ravel().round(6))) == [0.2, 0.5]
+    assert sorted(set(world.fields.rain_factor.ravel().round(6))) == [0.2, 0.5]
 
 
 def test_warming_rises_evenly_and_then_stays():
@@ -103,7 +104,7 @@ def test_warming_rises_evenly_and_then_stays():
     seen = []
     for _ in range(13):
         step(world)
-        seen.append(float(world.arrays["warming_c"][0]))
+        seen.append(float(world.arrays.warming_c[0]))
     np.testing.assert_allclose(seen, [min(2.0, 0.2 * day) for day in range(13)])
 
 
@@ -114,7 +115,7 @@ def test_a_fence_stands_while_it_lasts():
     rows = []
     for _ in range(3):
         step(world)
-        rows.append(world.arrays["fences"].tolist())
+        rows.append(world.arrays.fences.tolist())
     assert rows == [[], [[5000, 0, 5000, 5000, 0.25], [5000, 5000, 7000, 10000, 0.25]], []]
 
 
@@ -126,9 +127,9 @@ def test_water_points_fire_and_growth_change_their_layers():
         {"kind": "fire", "factor": 0, "from_day": 0},
         {"kind": "growth", "factor": 3, "from_day": 0},
     )
-    assert world.fields["water"].sum() == 1 == world.fields["water"][9, 0]
-    assert world.fields["fire_factor"].max() == 0
-    assert world.fields["growth_factor"].min() == 3
+    assert world.fields.water.sum() == 1 == world.fields.water[9, 0]
+    assert world.fields.fire_factor.max() == 0
+    assert world.fields.growth_factor.min() == 3
 
 
 def test_poaching_takes_its_share_in_a_year():
@@ -237,7 +238,7 @@ def test_a_mistake_is_one_line_that_names_file_intervention_and_remedy(table, me
             },
             "no 'disease'",
         ),
-        ({"kind": "introduce", "species": "hare", "count": 5, "from_day": 0}, "no 'herd_key'"),
+        ({"kind": "introduce", "species": "hare", "count": 5, "from_day": 0}, "no 'food'"),
     ],
 )
 def test_what_the_world_does_not_have_is_refused_before_it_begins(table, message):
@@ -332,9 +333,9 @@ def test_the_hooks_are_given_back_after_a_stop_too(tmp_path):
     again = meadow()
     attach(again, scenario(table), 1000 * DAY)
     load_checkpoint(again, tmp_path / "at")
-    assert again.fields["rain_factor"].max() == 0.5
+    assert again.fields.rain_factor.max() == 0.5
     step(again), step(again)
-    assert again.fields["rain_factor"].min() == 1
+    assert again.fields.rain_factor.min() == 1
 
 
 def test_every_kind_is_documented(root):
@@ -394,7 +395,7 @@ def test_more_animals_than_a_ground_can_hold_are_refused_before_the_run():
         attach(start, scenario(table | {"count": 10_000_000}), DAY)
     assert "give at most 20000, or" in str(error.value) and "\n" not in str(error.value)
     # Where more are usual, more may come.
-    start.parameters["usual_number"][start.species.index("red fox")] = 1e6
+    start.parameters.life.usual_number[start.species.index("red fox")] = 1e6
     attach(start, scenario(table | {"count": 10_000_000}), DAY)
 
 
@@ -408,7 +409,7 @@ def test_many_herds_stand_each_at_its_own_place():
     herds, sizes = np.unique(a.herd[new], return_counts=True)
     # The table's rabbits live in groups of 4.
     assert sorted(set(sizes.tolist())) == [1, 4] and len(herds) == 1001
-    assert len(np.unique(start.arrays["herd_home"][herds], axis=0)) == 1001
+    assert len(np.unique(start.herds.home[herds], axis=0)) == 1001
 
 
 def test_a_disease_spreads_from_its_first_cases_and_the_vaccinated_are_spared():

@@ -42,9 +42,9 @@ class PublishedTable(FullTable):
 
     kind = "published"
 
-    def __init__(self, table_dir: Path, manifest: dict):
-        super().__init__(table_dir / VECTORS, manifest)
-        self.missing = np.load(table_dir / MISSING)
+    def __init__(self, directory: Path, manifest: dict):
+        super().__init__(directory / VECTORS, manifest)
+        self.missing = np.load(directory / MISSING)
 
     @property
     def facts(self) -> dict:
@@ -90,8 +90,8 @@ def _find_matrix(folder_dir: Path) -> Path:
 
 def published_beside(model: Model) -> Path | None:
     """The matrix in the folder that the model was loaded from, or None."""
-    model_dir = getattr(model, "checkpoint_dir", None)
-    path = None if model_dir is None else Path(model_dir) / HUB_FOLDER / f"{SPECIES_STEM}.npy"
+    directory = getattr(model, "checkpoint_dir", None)
+    path = None if directory is None else Path(directory) / HUB_FOLDER / f"{SPECIES_STEM}.npy"
     return path if path is not None and path.is_file() and path.with_suffix(".json").is_file() else None
 
 
@@ -221,16 +221,16 @@ def convert_published(path: Path, model: Model, vocabulary, *, cache_dir: Path |
     # Common names that were installed separately do not change the vectors: one copy serves every installation.
     parts = (model.card.hash, vocabulary.hash, model.card.text_type, *model.card.templates)
     key = hash_bytes("published", str(FORMAT), *parts, *stamps)
-    table_dir = (cache_dir or default_cache_dir()) / "names" / key
-    if (manifest := read_manifest(table_dir)) is not None:
+    directory = (cache_dir or default_cache_dir()) / "names" / key
+    if (manifest := read_manifest(directory)) is not None:
         _report_missing(manifest)
-        return table_dir
+        return directory
     names = read_text_embeddings(names_path).rows
     matrix_dc = open_matrix(matrix_path, names.height, model)
     zero = zero_columns(matrix_dc)
     column_n = match_columns(vocabulary.tree, names, zero)
     manifest = table_manifest(model, vocabulary) | {"published": matrix_path.name, "zero_columns": zero.tolist()}
-    with write_artifact(table_dir, manifest, owned=True) as temporary_dir:
+    with write_artifact(directory, manifest, owned=True) as temporary_dir:
         damaged = _write_rows(temporary_dir / VECTORS, matrix_dc, column_n)
         np.save(temporary_dir / MISSING, np.flatnonzero((column_n < 0) | np.isin(column_n, damaged)))
         without = np.union1d(zero, damaged)
@@ -238,7 +238,7 @@ def convert_published(path: Path, model: Model, vocabulary, *, cache_dir: Path |
         # The manifest is written at the end of this block.
         manifest |= {"damaged_columns": damaged.tolist(), "n_without_vector": len(without), "without_vector": listed}
     _report_missing(manifest)
-    return table_dir
+    return directory
 
 
 def _report_missing(manifest: dict) -> None:
@@ -263,34 +263,34 @@ def load_published(
     The model embeds candidates (`leaves`, None: all) without a vector; these are saved in the table, and a stopped run
     resumes.
     """
-    table_dir = convert_published(path, model, vocabulary, cache_dir=cache_dir)
-    wanted = missing_leaves(table_dir, leaves)
+    directory = convert_published(path, model, vocabulary, cache_dir=cache_dir)
+    wanted = missing_leaves(directory, leaves)
     if len(wanted):
         n = vocabulary.tree.n_leaves if leaves is None else len(leaves)
-        source = read_manifest(table_dir)["published"]
+        source = read_manifest(directory)["published"]
         logger.info(
             f"{source} lacks {len(wanted):,} of {n:,} names ({_format_leaves(vocabulary.tree, wanted)}); "
             "the model embeds them now"
         )
-        _embed_missing(table_dir, wanted, model, vocabulary)
-    return PublishedTable(table_dir, read_manifest(table_dir))
+        _embed_missing(directory, wanted, model, vocabulary)
+    return PublishedTable(directory, read_manifest(directory))
 
 
-def missing_leaves(table_dir: Path, leaves: np.ndarray | None = None) -> np.ndarray:
+def missing_leaves(directory: Path, leaves: np.ndarray | None = None) -> np.ndarray:
     """Sorted int64 `leaves` (None: all leaves) that have no vector yet."""
-    missing = np.load(table_dir / MISSING)
+    missing = np.load(directory / MISSING)
     return missing if leaves is None else np.intersect1d(missing, leaves)
 
 
-def _embed_missing(table_dir: Path, wanted: np.ndarray, model: Model, vocabulary) -> None:
+def _embed_missing(directory: Path, wanted: np.ndarray, model: Model, vocabulary) -> None:
     """Embed leaves into the table. They count as missing until all are saved, so a stop at any moment does no harm."""
-    part_dir = table_dir.with_name(f"{table_dir.name}.{hash_bytes(wanted.tobytes())}.part")
-    rows_nd = map_vectors(table_dir / VECTORS, "r+")
+    part_dir = directory.with_name(f"{directory.name}.{hash_bytes(wanted.tobytes())}.part")
+    rows_nd = map_vectors(directory / VECTORS, "r+")
     written = vocabulary.without_extra_names()
     for start, vectors_nd in embed_in_chunks(model, written, wanted, part_dir, np.float32):
         rows_nd[wanted[start : start + len(vectors_nd)]] = vectors_nd
     rows_nd.flush()
     del rows_nd
-    with atomic_path(table_dir / MISSING) as temporary_path, temporary_path.open("wb") as handle:
-        np.save(handle, np.setdiff1d(np.load(table_dir / MISSING), wanted))
+    with atomic_path(directory / MISSING) as temporary_path, temporary_path.open("wb") as handle:
+        np.save(handle, np.setdiff1d(np.load(directory / MISSING), wanted))
     shutil.rmtree(part_dir, ignore_errors=True)

@@ -85,21 +85,20 @@ def compute_defaults(data: WorldData) -> dict[str, tuple[float, str]]:
     """(value, grade) in use of every name whose own value is nan."""
     import numpy as np
 
-    from linnaea.twin.assembly.rule_parameters import HOURS_A_YEAR, animal_tables, food_tables
+    from linnaea.twin.assembly.rule_parameters import make_parameters
+    from linnaea.twin.engine.agents import HOURS_A_YEAR
 
-    counts, area_km2 = compute_start_counts(data), data.ground.width_km * data.ground.height_km
-    a = animal_tables(data, data.ground.dt_h, counts, data.landscape.cell_km**2)
-    flat = np.ones((1, 1))
-    f = food_tables(data, {"elevation_m": flat, "rain_share": flat}, area_km2)[0]
+    counts, flat = compute_start_counts(data), np.ones((1, 1))
+    p, _ = make_parameters(data, {"rain_share": flat}, data.landscape.cell_km**2, data.ground.dt_h, counts)
     found = {
         "count": list(counts.values()),
-        "range_km": a["range_m"] / 1000,
-        "search_m": a["search_m"],
-        "spacing_m": a["herd_spacing_m"],
-        "flight_m": a["flight_m"],
-        "wither_per_y": f["food_wither_h"] * HOURS_A_YEAR,
-        "moist_half_mm": f["food_moist_half_mm"],
-        "burns": f["food_burns"],
+        "range_km": p.movement.range_m / 1000,
+        "search_m": p.hunting.search_m,
+        "spacing_m": p.groups.herd_spacing_m,
+        "flight_m": p.movement.flight_m,
+        "wither_per_y": p.foods.wither_h * HOURS_A_YEAR,
+        "moist_half_mm": p.foods.moist_half_mm,
+        "burns": p.foods.burns,
     }
     rows = {"animals": list(select_animals(data)), "foods": list(select_foods(data))}
     values = {}

@@ -7,23 +7,25 @@ import math
 import os
 from pathlib import Path
 
-import numpy as np
-
-from linnaea.store import hash_bytes
 from linnaea.twin.assembly.layers import make_layers
-from linnaea.twin.assembly.rule_parameters import parameter_tables
+from linnaea.twin.assembly.rule_parameters import hash_parameters, make_parameters
 from linnaea.twin.data.world_data import WorldData, compute_start_counts, select_animals, select_foods
 from linnaea.twin.data.world_file import load_world
+from linnaea.twin.data.world_settings import Ground
 from linnaea.twin.engine.neighbours import Space
 from linnaea.twin.engine.world import Rule, World
 from linnaea.twin.rules.disease import CountContacts, ProgressDisease
 from linnaea.twin.rules.energy_budget import accounts
+from linnaea.twin.rules.fission_fusion import MergeHerds, SplitByFence, SplitHerd
 from linnaea.twin.rules.foraging import Eat, Graze
-from linnaea.twin.rules.groups import MergeHerds, MoveTerritory, SplitByFence, SplitHerd, UpdateHerds, add_herds
-from linnaea.twin.rules.life_history import BackgroundMortality, FeedYoung, GiveBirth, Immigrate, Mate, introduce
+from linnaea.twin.rules.goals import Census, ChooseGoals
+from linnaea.twin.rules.groups import MoveTerritory, UpdateHerds
+from linnaea.twin.rules.immigration import Immigrate, introduce
 from linnaea.twin.rules.metabolism import Metabolise
+from linnaea.twin.rules.mortality import BackgroundMortality
 from linnaea.twin.rules.predation import DepositCarcass, ResolveKills, SearchPrey
-from linnaea.twin.rules.ranging import Census, ChooseGoals, Roam, Travel
+from linnaea.twin.rules.ranging import Roam, Travel
+from linnaea.twin.rules.reproduction import FeedYoung, GiveBirth, Mate
 from linnaea.twin.rules.vegetation import BiomassPools, Burn, Decay, Grow
 from linnaea.twin.rules.weather import Weather
 
@@ -64,12 +66,12 @@ def make_rules(data: WorldData, dt_h: float, digest: str) -> list[Rule]:
     return rules
 
 
-# Bytes of an animal, with room for more, and of a cell of the layers for each species or food: at least so many.
+# Least bytes of an animal, and of a cell of the layers for each species or food.
 _ANIMAL_BYTES, _CELL_BYTES = 150, 40
 
 
 def check_size(data: WorldData, area_share: float, hours: float, every_h: float) -> None:
-    """Nothing; ValueError when a run plainly needs more memory than this machine has."""
+    """Checks that a run fits into this machine. Raise ValueError if it plainly needs more memory."""
     space, side = data.ground, math.sqrt(area_share)
     area_km2 = space.width_km * space.height_km * area_share
     kinds = len(data.web.species)
@@ -92,6 +94,29 @@ def check_size(data: WorldData, area_share: float, hours: float, every_h: float)
             )
 
 
+def _share_for(data: WorldData, n_animals: int) -> float:
+    """The share of the world's area that holds about this many animals."""
+    whole = sum(compute_start_counts(data).values())
+    if n_animals < 1 or whole == 0:
+        raise ValueError(
+            f"n_animals: {n_animals} is an impossible number of animals for {data.name!r}; give at least 1"
+        )
+    return n_animals / whole
+
+
+def _scale_ground(data: WorldData, area_share: float, dt_h: float | None) -> Ground:
+    """The ground with another area and, where one is given, another step."""
+    if not (math.isfinite(area_share) and area_share > 0):
+        raise ValueError(f"area_share: {area_share} must be a share of the area above 0")
+    side = math.sqrt(area_share)
+    return dataclasses.replace(
+        data.ground,
+        width_km=data.ground.width_km * side,
+        height_km=data.ground.height_km * side,
+        dt_h=dt_h or data.ground.dt_h,
+    )
+
+
 def build_world(
     name: str | Path | WorldData,
     *,
@@ -103,34 +128,23 @@ def build_world(
 ) -> World:
     """A world with its landscape and first animals, ready to step.
 
-    `area_share` makes it larger or smaller at the same densities; `n_animals` chooses the share that gives about so many.
+    `area_share` makes it larger or smaller at the same densities; `n_animals` chooses the share that gives about that
+    many. Raise ValueError for an impossible size, and FileNotFoundError if there is no such world.
     """
     data = name if isinstance(name, WorldData) else load_world(name)
     if n_animals is not None:
-        whole = sum(compute_start_counts(data).values())
-        if n_animals < 1 or whole == 0:
-            raise ValueError(f"n_animals: {n_animals} is no number of animals for {data.name!r}; give at least 1")
-        area_share = n_animals / whole
-    if not (math.isfinite(area_share) and area_share > 0):
-        raise ValueError(f"area_share: {area_share} is not a share of an area; give a number above 0")
-    side = math.sqrt(area_share)
-    ground = dataclasses.replace(
-        data.ground,
-        width_km=data.ground.width_km * side,
-        height_km=data.ground.height_km * side,
-        dt_h=dt_h or data.ground.dt_h,
-    )
+        area_share = _share_for(data, n_animals)
+    ground = _scale_ground(data, area_share, dt_h)
     counts = compute_start_counts(data, area_share)
     if not any(counts.values()) and any(compute_start_counts(data).values()):
         raise ValueError(f"an area of {area_share:g} of {data.name!r} holds not one animal; choose a larger one")
     space = Space(width_m=1000 * ground.width_km, height_m=1000 * ground.height_km, cell_m=ground.search_m)
     layers = make_layers(data.landscape, space, data.landscape.map_seed)
-    parameters, arrays = parameter_tables(data, space, layers, ground.dt_h, counts)
-    digest = hash_bytes(*[np.ascontiguousarray(v).tobytes() for v in (*parameters.values(), *arrays.values())])
-    food_layers = dict(zip(select_foods(data), arrays["food"], strict=True))
+    cell_km2 = space.width_m * space.height_m / 1e6 / layers["elevation_m"].size
+    parameters, stack = make_parameters(data, layers, cell_km2, ground.dt_h, counts)
     world = World(
         space=space,
-        rules=make_rules(data, ground.dt_h, digest),
+        rules=make_rules(data, ground.dt_h, hash_parameters(parameters, stack)),
         seed=seed,
         dt_h=ground.dt_h,
         species=tuple(select_animals(data)),
@@ -138,10 +152,9 @@ def build_world(
         capacity=max(64, int(1.2 * sum(counts.values()))),
         strict=strict,
         parameters=parameters,
-        fields=layers | food_layers,
-        arrays=arrays,
+        fields=layers | dict(zip(select_foods(data), stack.food, strict=True)),
+        arrays={"food": stack.food, "capacity": stack.capacity},
     )
-    add_herds(world, np.zeros(0, np.uint64), np.zeros(0, np.int16), np.zeros((0, 2)))
     for species, count in counts.items():
         introduce(world, species, count)
     # What was there at the start did not come in.

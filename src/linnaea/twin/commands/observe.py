@@ -38,7 +38,7 @@ def main(config: ObserveConfig) -> int:
     from linnaea.twin.assembly.world_builder import build_world
     from linnaea.twin.data.world_file import load_world
     from linnaea.twin.engine.agents import HOURS_A_YEAR
-    from linnaea.twin.engine.world import advance
+    from linnaea.twin.engine.step import advance
     from linnaea.twin.field.sensors import attach_survey
     from linnaea.twin.field.survey_tables import DatasetMetadata, write_survey
 

@@ -3,13 +3,14 @@
 Shape suffixes: n slots, t heritable traits.
 
 - A slot is live or free. Capacity is fixed until it is full, then it doubles; kernels take the arrays anew each step.
-- `id` counts up from 1 and is never used again. `key` names the animal to the random numbers: founders count up as well,
-  a young's key is made from its parent's (`random.child_key`), so that deaths elsewhere do not shift it. Match animals of
-  two runs by `key`, refer to them in tables by `id`.
+- `id` counts up from 1 and is never used again. `key` names the animal to the random numbers: founders count up as
+  well, a young's key is made from its parent's (`rng.child_key`), so that deaths elsewhere do not shift it. Match
+  animals of two runs by `key`, refer to them in tables by `id`.
 - The order of slots carries no meaning, and no result may depend on it.
-- *State* columns are the animal. *Proposal* columns live for one step: they are blanked at the phase `index`, written in
-  `decide` and read from `resolve` on.
-- The heading is kept as a unit vector (`dir_x`, `dir_y`): flocks add directions, and no step then pays for an arctangent.
+- *State* columns are the animal. *Proposal* columns live for one step: they are blanked in the phase `index`, written
+  in `decide` and read from `resolve` on.
+- The heading is kept as a unit vector (`dir_x`, `dir_y`): flocks add directions, and no step then pays for an
+  arctangent.
 - Age is kept as the hour of birth, which loses nothing in float64 when steps are short and lives are long.
 """
 
@@ -17,12 +18,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from linnaea.twin.engine.rng import child_keys
 
 NO_SLOT = -1
+Columns = TypeVar("Columns", bound=tuple)
 HOURS_A_YEAR = 8766.0
 # Codes of the column `health`.
 SUSCEPTIBLE, INFECTIOUS, RECOVERED, VACCINATED = 0, 1, 2, 3
@@ -70,9 +73,39 @@ COLUMNS: tuple[Column, ...] = (
     Column(name="demand", dtype=np.float64, help="amount asked of the claimed target", proposal=True),
     Column(name="won", dtype=np.float64, help="amount granted, or 1 for a prey won", proposal=True),
     Column(name="exposure", dtype=np.float32, help="infectious animals met, or their share among all", proposal=True),
-    Column(name="dying", dtype=np.uint8, help="cause of death in this step (`loop.CAUSES`), 0 lives on", proposal=True),
+    Column(
+        name="dying", dtype=np.uint8, help="cause of death in this step (`world.CAUSES`), 0 lives on", proposal=True
+    ),
     Column(name="litter", dtype=np.int16, help="young to be born in this step", proposal=True),
 )
+
+
+class Animals(NamedTuple):
+    """The columns that most kernels read."""
+
+    species: np.ndarray
+    key: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    mass: np.ndarray
+    energy: np.ndarray
+    born_h: np.ndarray
+    herd: np.ndarray
+
+
+class Wishes(NamedTuple):
+    """The columns in which rules propose where an animal goes: the sum of its wishes and its speed."""
+
+    pull_x: np.ndarray
+    pull_y: np.ndarray
+    speed_m_h: np.ndarray
+
+
+class Headings(NamedTuple):
+    """The unit vectors in which animals go."""
+
+    dir_x: np.ndarray
+    dir_y: np.ndarray
 
 
 class Agents:
@@ -91,7 +124,7 @@ class Agents:
         max_capacity: int = 2**31,
     ):
         if capacity < 1:
-            raise ValueError(f"capacity: {capacity} animals is not a world; give at least 1")
+            raise ValueError(f"capacity: {capacity} must be at least 1 animal")
         self.capacity = capacity
         self.max_capacity = max_capacity
         self.trait_names = tuple(traits)
@@ -118,6 +151,10 @@ class Agents:
     def __len__(self) -> int:
         """The number of live animals."""
         return self.n - len(self.free)
+
+    def view(self, kind: type[Columns]) -> Columns:
+        """The whole arrays of some columns, as kernels take them: a NamedTuple whose fields are the columns' names."""
+        return kind(*[self.arrays[name] for name in kind._fields])
 
     def add_column(self, column: Column) -> None:
         """Gives every animal one more property; asking again for the same one changes nothing."""
@@ -146,7 +183,7 @@ class Agents:
         return int(found[0]) if len(found) else NO_SLOT
 
     def reserve(self, capacity: int) -> None:
-        """Room for at least so many slots; arrays are replaced, never the animals."""
+        """Makes room for at least this many slots; arrays are replaced, never the animals."""
         if capacity <= self.capacity:
             return
         if capacity > self.max_capacity:
@@ -195,9 +232,9 @@ class Agents:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Young of `parents` (slots [p]), `litters` [p] each: (slots [c], slots of their parents [c]).
 
-        A young starts as a copy of its parent (species, place, heading, herd, home, traits, and columns of other rules),
-        new-born, susceptible, with blank energy and activity; the calling rule sets energy, mass, sex and mutations.
-        Ids follow the parents' keys, so that they do not depend on the order of slots.
+        A young starts as a copy of its parent (species, place, heading, herd, home, traits, and columns of other
+        rules), new-born, susceptible, with blank energy and activity; the calling rule sets energy, mass, sex and
+        mutations. Ids follow the parents' keys, so that they do not depend on the order of slots.
         """
         parents, litters = np.asarray(parents, np.int64), np.asarray(litters, np.int64)
         order = np.argsort(self.key[parents], kind="stable")
@@ -251,7 +288,7 @@ class Agents:
         self.free = []
 
     def shape(self) -> dict:
-        """What `arrays` do not say; with `state_arrays` all that a checkpoint needs."""
+        """Sizes and counters; with `state_arrays` all that a checkpoint needs."""
         counters = ("n", "next_id", "next_key", "n_born", "n_died", "capacity", "max_capacity")
         return {name: getattr(self, name) for name in counters} | {
             "trait_names": list(self.trait_names),
@@ -267,7 +304,7 @@ class Agents:
         }
 
     def restore(self, shape: Mapping, arrays: Mapping[str, np.ndarray]) -> None:
-        """Takes what `shape` and `state_arrays` gave. ValueError when the columns are not those of this world."""
+        """Takes what `shape` and `state_arrays` gave. Raise ValueError if the columns are not those of this world."""
         expected = set(self.state_arrays())
         if odd := sorted(expected ^ set(arrays)):
             raise ValueError(

@@ -1,12 +1,14 @@
-"""A world on disk, complete: a run continued from it is the same, bit for bit, as one that was never stopped."""
+"""A complete world on disk: a run continued from it is the same, bit for bit, as one that was never stopped."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from linnaea.store import read_manifest, write_artifact
+from linnaea.twin.engine.herds import HERD_COLUMNS
 from linnaea.twin.engine.world import World
 
 KIND = "twin-checkpoint"
@@ -15,9 +17,9 @@ _STORES = ("fields", "arrays", "tallies")
 
 
 def save_checkpoint(world: World, directory: Path, *, compress: bool = False) -> None:
-    """Writes the world as an artifact folder, whole or not at all; a former checkpoint of that name is replaced.
+    """Writes the world as an artifact folder, whole or not at all; replaces a former checkpoint of that name.
 
-    Compressed it takes about half the room and ten times as long.
+    A compressed one takes about half the space and ten times as long.
     """
     manifest = {
         "kind": KIND,
@@ -27,6 +29,7 @@ def save_checkpoint(world: World, directory: Path, *, compress: bool = False) ->
         "agents": world.agents.shape(),
     }
     arrays = {f"agents/{name}": values for name, values in world.agents.state_arrays().items()}
+    arrays |= {f"arrays/{name}": values for name, values in world.herds.state_arrays().items()}
     for store in _STORES:
         arrays |= {f"{store}/{name}": values for name, values in getattr(world, store).items()}
     with write_artifact(Path(directory), manifest) as folder:
@@ -36,9 +39,23 @@ def save_checkpoint(world: World, directory: Path, *, compress: bool = False) ->
 def load_checkpoint(world: World, directory: Path) -> None:
     """Puts the world into the state of a checkpoint of a world with the same rules, ground, seed and step length.
 
-    ValueError when it is of another world or format, or no checkpoint; FileNotFoundError when nothing is there.
+    Raise ValueError if it is of another world or format or no checkpoint, FileNotFoundError if there is none.
     """
     directory = Path(directory)
+    manifest = _read_checked(world, directory)
+    with np.load(directory / "state.npz", allow_pickle=False) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    world.agents.restore(manifest["agents"], _under("agents/", arrays))
+    world.herds.restore(_under("arrays/", arrays))
+    for column in HERD_COLUMNS:
+        arrays.pop(f"arrays/{column.stored_name}", None)
+    for store in _STORES:
+        _restore(getattr(world, store), _under(f"{store}/", arrays))
+    world.step = manifest["step"]
+
+
+def _read_checked(world: World, directory: Path) -> dict:
+    """The manifest of a checkpoint that fits the world."""
     manifest = read_manifest(directory)
     if manifest is None:
         raise FileNotFoundError(f"{directory} holds no finished checkpoint; give the folder that a run wrote")
@@ -50,22 +67,21 @@ def load_checkpoint(world: World, directory: Path) -> None:
         raise ValueError(
             f"{directory} is of a world with other rules or another seed; continue with the world it came from"
         )
-    with np.load(directory / "state.npz", allow_pickle=False) as stored:
-        arrays = {name: stored[name] for name in stored.files}
-    prefix = "agents/"
-    world.agents.restore(
-        manifest["agents"], {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-    )
-    for store in _STORES:
-        kept = getattr(world, store)
-        for name in list(kept):
-            value = arrays[f"{store}/{name}"]
-            # In place where possible: a rule may hold on to the array.
-            if kept[name].shape == value.shape and kept[name].dtype == value.dtype:
-                kept[name][...] = value
-            else:
-                kept[name] = value
-        for name, value in arrays.items():
-            if name.startswith(f"{store}/"):
-                kept.setdefault(name.removeprefix(f"{store}/"), value)
-    world.step = manifest["step"]
+    return manifest
+
+
+def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays whose names begin with a prefix, without it."""
+    return {name.removeprefix(prefix): values for name, values in arrays.items() if name.startswith(prefix)}
+
+
+def _restore(kept: dict[str, np.ndarray], stored: Mapping[str, np.ndarray]) -> None:
+    """Puts stored arrays into those of a world, in place where possible: a rule may hold on to an array."""
+    for name in list(kept):
+        value = stored[name]
+        if kept[name].shape == value.shape and kept[name].dtype == value.dtype:
+            kept[name][...] = value
+        else:
+            kept[name] = value
+    for name, value in stored.items():
+        kept.setdefault(name, value)

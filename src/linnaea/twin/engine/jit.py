@@ -1,11 +1,15 @@
 """How the twin's functions become machine code, and where that code is kept between runs.
 
-`@scalar` marks a function of numbers and arrays for one animal, `@kernel` a loop over animals that may use `prange`. Both
-are compiled at the first call and kept on disk. `linnaea.twin.reference_models.flocking_cuda` makes CUDA kernels of the same functions: every
-`@kernel` with what it calls compiles for an H100, flocks have a loop of their own there, and no other rule has.
+`@scalar` marks a function of numbers and arrays for one animal, `@kernel` a loop over animals that may use `prange`.
+Both are compiled at the first call and kept on disk. `linnaea.twin.reference_models.flocking_cuda` makes CUDA kernels
+of the same functions: every `@kernel` compiles for an H100 together with what it calls. Only flocks run there.
 
 Rules that keep results the same on 1 and on N threads: no sum of floats across the turns of a `prange`, no fast
-arithmetic (`@folding` excepted, which allows it within the turn of one animal), one writer for every element.
+arithmetic (except in `@folding`, which allows it within the turn of one animal), one writer for every element.
+
+Kernels take columns and parameters in NamedTuples of arrays. A `@kernel` must take each array that it writes out of its
+tuple by name, before the loop: `energy = animals.energy`. When numba makes a loop parallel, it drops writes to
+`animals.energy[i]`, and to `energy[i]` after `_, energy = animals`, without a word. A test checks all kernels.
 """
 
 from __future__ import annotations
@@ -43,7 +47,7 @@ def _sources(path: Path, found: dict[Path, bytes]) -> dict[Path, bytes]:
 
 
 def source_hash(path: Path, *more: str) -> str:
-    """A hash of a module's source, of all modules of the twin that it imports, and of some more text."""
+    """A hash of a module's source, of all modules of the twin that it imports, and of more text."""
     sources = _sources(path, {})
     return hash_bytes(*more, *[sources[name] for name in sorted(sources)])
 
@@ -66,12 +70,12 @@ def _compile(function: Callable, **options) -> Callable:
 
 
 def needs_compilation(files: Iterable[str]) -> bool:
-    """Whether some of these source files with kernels were never run before, so that the first step takes long."""
+    """Whether some of these source files with kernels were never run, so that the first step takes long."""
     return any(path in _used and not (_used[path] / RUN_BEFORE).is_file() for path in files)
 
 
 def mark_compiled(files: Iterable[str]) -> None:
-    """Notes that a step with these source files has run: the folders alone exist as soon as a kernel is declared."""
+    """Notes that a step with these source files has run; the folders exist as soon as a kernel is declared."""
     for path in files:
         if path in _used:
             _used[path].mkdir(parents=True, exist_ok=True)
@@ -79,7 +83,7 @@ def mark_compiled(files: Iterable[str]) -> None:
 
 
 def forget_stale_code() -> None:
-    """Removes compiled code of older sources, but for the newest few of each module."""
+    """Removes compiled code of older sources, except the newest few of each module."""
     for folder in {path.parent for path in _used.values()}:
         if folder.is_dir():
             by_age = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)
@@ -111,9 +115,9 @@ def folding(function: Callable) -> Callable:
 
 
 def use_threads(n_threads: int) -> None:
-    """Sets how many threads the kernels use, 0 all that numba started with; ValueError beyond those."""
+    """Sets how many threads the kernels use, 0 for all that numba started with. Raise ValueError beyond those."""
     most = numba.config.NUMBA_NUM_THREADS
     n_threads = n_threads or most
     if not 1 <= n_threads <= most:
-        raise ValueError(f"threads: {n_threads} is not between 1 and {most}; NUMBA_NUM_THREADS sets the upper limit")
+        raise ValueError(f"threads: {n_threads} must be between 1 and {most}; NUMBA_NUM_THREADS sets the upper limit")
     numba.set_num_threads(n_threads)

@@ -1,37 +1,66 @@
 """Layers of the ground: the cell under a place, distances over the cells, fences.
 
-Layers are arrays [rows, columns] from the south-western corner. All layers of a world lie on one grid over the whole ground.
+Layers are arrays [rows, columns] from the south-western corner. All layers of a world lie on one grid over the whole
+ground.
 
 Shape suffixes: r rows, c columns, k cells counted row by row, f fences.
 
-Scenarios change some of the layers between steps: `rain_factor` and `growth_factor` (1 as usual), `fire_factor` (1 as usual,
-0 no fire), `poaching` (where, 0 to 1), `water` (1 permanent water); and the arrays `warming_c` [1] and `fences` [f, 5] (two
-ends in metres, share of the crossings that succeed).
+Scenarios change some of the layers between steps: `rain_factor` and `growth_factor` (1 as usual), `fire_factor` (1 as
+usual, 0 no fire), `poaching` (where, 0 to 1), `water` (1 permanent water); and the arrays `warming_c` [1] and `fences`
+[f, 5] (two ends in metres, share of the crossings that succeed).
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
 from linnaea.twin.engine.jit import scalar, serial
 from linnaea.twin.engine.neighbours import cell_index
+from linnaea.twin.engine.world import World
 
 FAR_KM = 1000.0
 NO_FENCE = np.zeros((0, 5))
 
 
+class LayerGrid(NamedTuple):
+    """The cells of the layers, as kernels take them."""
+
+    n_columns: int
+    n_rows: int
+    cell_w: float
+    cell_h: float
+
+
 @scalar
-def layer_cell(x, y, cell_w, cell_h, n_columns, n_rows):
+def layer_cell(x, y, grid):
     """The cell of the layers under a place: int in [0, k)."""
-    return cell_index(y, cell_h, n_rows) * n_columns + cell_index(x, cell_w, n_columns)
+    row, column = cell_index(y, grid.cell_h, grid.n_rows), cell_index(x, grid.cell_w, grid.n_columns)
+    return row * grid.n_columns + column
 
 
-def layer_grid(world) -> tuple[int, int, float, float]:
-    """(columns, rows, cell width, cell height in metres) of the layers, as kernels take it."""
-    n_rows, n_columns = world.fields["elevation_m"].shape
-    return n_columns, n_rows, world.space.width_m / n_columns, world.space.height_m / n_rows
+def layer_grid(world: World) -> LayerGrid:
+    """The cells of a world's layers; their sides are in metres."""
+    n_rows, n_columns = world.fields.elevation_m.shape
+    return LayerGrid(n_columns, n_rows, world.space.width_m / n_columns, world.space.height_m / n_rows)
+
+
+@scalar
+def _shortest_from(distance, r, c, side, side_w, side_h, diagonal):
+    """The shortest way to a cell over its neighbours in a row beside it and before it; `side` is -1 or 1 in both axes."""
+    n_rows, n_columns = distance.shape
+    best, row, column = distance[r, c], r + side, c + side
+    if 0 <= column < n_columns:
+        best = min(best, distance[r, column] + side_w)
+    if 0 <= row < n_rows:
+        best = min(best, distance[row, c] + side_h)
+        if c > 0:
+            best = min(best, distance[row, c - 1] + diagonal)
+        if c < n_columns - 1:
+            best = min(best, distance[row, c + 1] + diagonal)
+    return best
 
 
 @serial
@@ -41,32 +70,17 @@ def _spread_distance(distance, side_w, side_h):
     diagonal = math.sqrt(side_w * side_w + side_h * side_h)
     for r in range(n_rows):
         for c in range(n_columns):
-            best = distance[r, c]
-            if c > 0:
-                best = min(best, distance[r, c - 1] + side_w)
-            if r > 0:
-                best = min(best, distance[r - 1, c] + side_h)
-                if c > 0:
-                    best = min(best, distance[r - 1, c - 1] + diagonal)
-                if c < n_columns - 1:
-                    best = min(best, distance[r - 1, c + 1] + diagonal)
-            distance[r, c] = best
+            distance[r, c] = _shortest_from(distance, r, c, -1, side_w, side_h, diagonal)
     for r in range(n_rows - 1, -1, -1):
         for c in range(n_columns - 1, -1, -1):
-            best = distance[r, c]
-            if c < n_columns - 1:
-                best = min(best, distance[r, c + 1] + side_w)
-            if r < n_rows - 1:
-                best = min(best, distance[r + 1, c] + side_h)
-                if c < n_columns - 1:
-                    best = min(best, distance[r + 1, c + 1] + diagonal)
-                if c > 0:
-                    best = min(best, distance[r + 1, c - 1] + diagonal)
-            distance[r, c] = best
+            distance[r, c] = _shortest_from(distance, r, c, 1, side_w, side_h, diagonal)
 
 
 def distance_to(wet: np.ndarray, side_w_km: float, side_h_km: float) -> np.ndarray:
-    """Kilometres [r, c] from each cell to the nearest wet one, at most a tenth too long where cells are square; `FAR_KM` where there is none."""
+    """Kilometres [r, c] from each cell to the nearest wet one, `FAR_KM` if there is none.
+
+    Where cells are square, a distance is at most a tenth too long.
+    """
     distance = np.where(wet, 0.0, FAR_KM)
     _spread_distance(distance, side_w_km, side_h_km)
     return np.minimum(distance, FAR_KM)
@@ -84,7 +98,7 @@ def crosses(x0, y0, x1, y1, ax, ay, bx, by):
 
 @scalar
 def fenced(x0, y0, x1, y1, fences, chance):
-    """Whether a fence [f, 5] that lets less than `chance` (0 to 1) of the crossings pass lies across the straight way."""
+    """Whether a fence [f, 5] that lets less than a share `chance` of the crossings pass lies across the straight way."""
     for f in range(len(fences)):
         if fences[f, 4] < chance and crosses(x0, y0, x1, y1, fences[f, 0], fences[f, 1], fences[f, 2], fences[f, 3]):
             return True

@@ -1,28 +1,26 @@
-"""Who is near: animals sorted into square cells by counting, rebuilt each step.
+"""Who is near: animals sorted into square cells by counting, rebuilt in each step.
 
 Shape suffixes: n slots, m live animals, c cells, counted row by row from the south-west.
 
-Within a cell animals stand in the order of their keys. So a loop over neighbours meets them in an order that depends
-neither on slots nor on threads, and even sums of floats come out the same. A loop over all neighbours within a radius:
+Within a cell animals stand in the order of their keys. A loop over neighbours therefore meets them in an order that
+depends neither on slots nor on threads, and sums of floats come out the same. Cells of one row follow each other, so
+that the neighbours of a place stand in a few runs of the list, one or two for each row of cells:
 
-    half = reach(radius, cell_m)
-    y_lo, y_hi = span(row, half, n_rows, torus)
-    x_lo, x_hi = span(column, half, n_columns, torus)
-    for row_j in range(y_lo, y_hi + 1):
-        for column_j in range(x_lo, x_hi + 1):
-            c = wrap(row_j, n_rows) * n_columns + wrap(column_j, n_columns)
-            for k in range(start[c], start[c + 1]):
-                j = order[k]                    # the slot; xs[k], ys[k] are its coordinates, contiguous in k
-                dx = offset(xs[k] - x[i], width_m, torus)
-                ...
+    window = cell_window(x, y, radius, grid)
+    for run in range(count_runs(window, grid)):
+        lo, hi = run_bounds(window, run, near.start, grid)
+        for q in range(lo, hi):
+            j = near.slots[q]                   # near.x[q], near.y[q] are its coordinates, contiguous in q
+            dx, dy = offset(near.x[q] - x, grid.width, grid.torus), ...
 
-`span` covers every cell once even when the radius is larger than the world.
+A window holds all cells that the circle touches, each once, and some animals outside the circle: compare distances.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -30,7 +28,7 @@ import numpy as np
 from linnaea.twin.engine.agents import Agents
 from linnaea.twin.engine.jit import kernel, scalar, serial
 
-# Slots are counted in so many blocks at once; the number is fixed so that it cannot change a result.
+# Slots are counted in this many blocks at once; the number is fixed so that it cannot change a result.
 BLOCKS = 16
 
 
@@ -80,6 +78,31 @@ class Space:
         return self.height_m / self.n_rows
 
 
+class Grid(NamedTuple):
+    """The cells of the neighbour search and the ground under them, as kernels take them."""
+
+    n_columns: int
+    n_rows: int
+    cell_w: float
+    cell_h: float
+    width: float
+    height: float
+    torus: bool
+
+
+class CellList(NamedTuple):
+    """Animals by cell: those of cell c stand from `start[c]` up to `start[c + 1]`."""
+
+    start: np.ndarray
+    "int64 [c + 1]"
+    slots: np.ndarray
+    "int64, by cell, then by key"
+    x: np.ndarray
+    "float32, metres east of each"
+    y: np.ndarray
+    "float32, metres north"
+
+
 @scalar
 def reach(radius, cell_m):
     """How many cells to each side a circle can touch: int ≥ 0 (0 only for radius 0)."""
@@ -88,8 +111,8 @@ def reach(radius, cell_m):
 
 
 @scalar
-def span(middle, half, count, torus):
-    """First and last index of the cells from `middle - half` to `middle + half`, each cell once; to be put through `wrap`."""
+def cell_range(middle, half, count, torus):
+    """First and last index of the cells from `middle - half` to `middle + half`, each cell once; for `wrap`."""
     if torus:
         if 2 * half + 1 >= count:
             return 0, count - 1
@@ -124,8 +147,49 @@ def cell_index(position, cell_m, count):
     return min(max(int(position / cell_m), 0), count - 1)
 
 
+@scalar
+def cell_window(x, y, radius, grid):
+    """First and last row and column of the cells that a circle can touch; on a torus they may lie outside."""
+    if grid.torus:
+        first_row, last_row = cell_range(
+            cell_index(y, grid.cell_h, grid.n_rows), reach(radius, grid.cell_h), grid.n_rows, grid.torus
+        )
+        first_column, last_column = cell_range(
+            cell_index(x, grid.cell_w, grid.n_columns), reach(radius, grid.cell_w), grid.n_columns, grid.torus
+        )
+        return first_row, last_row, first_column, last_column
+    # The circle's own box: mostly one or two cells where the circle is small against them.
+    first_row = cell_index(y - radius, grid.cell_h, grid.n_rows)
+    last_row = cell_index(y + radius, grid.cell_h, grid.n_rows)
+    first_column = cell_index(x - radius, grid.cell_w, grid.n_columns)
+    return first_row, last_row, first_column, cell_index(x + radius, grid.cell_w, grid.n_columns)
+
+
+@scalar
+def count_runs(window, grid):
+    """Number of runs of a `CellList` that hold the animals of a window: one a row, two where a row crosses a border."""
+    first_row, last_row, first_column, last_column = window
+    rows = last_row - first_row + 1
+    return 2 * rows if first_column < 0 or last_column >= grid.n_columns else rows
+
+
+@scalar
+def run_bounds(window, run, start, grid):
+    """Where a run of a window begins and ends in a `CellList` with these starts."""
+    first_row, _, first_column, last_column = window
+    n_columns = grid.n_columns
+    if first_column >= 0 and last_column < n_columns:
+        base = wrap(first_row + run, grid.n_rows) * n_columns
+        return start[base + first_column], start[base + last_column + 1]
+    base = wrap(first_row + run // 2, grid.n_rows) * n_columns
+    if run % 2 == 0:
+        return start[base + wrap(first_column, n_columns)], start[base + n_columns]
+    return start[base], start[base + wrap(last_column, n_columns) + 1]
+
+
 @kernel
-def _count_cells(live, x, y, n, cell_w, cell_h, n_columns, n_rows, cell_of, counts):
+def _count_cells(live, x, y, n, grid, cell_of, counts):
+    n_columns, n_rows, cell_w, cell_h = grid.n_columns, grid.n_rows, grid.cell_w, grid.cell_h
     blocks = counts.shape[0]
     for b in numba.prange(blocks):
         row = counts[b]
@@ -167,7 +231,7 @@ def _fill_cells(cell_of, n, counts, order):
 
 @scalar
 def _insert(slots, key, gap, patience):
-    """Sorts each `gap`-th slot by key, by insertion; False where it was given up after so many moves."""
+    """Sorts each `gap`-th slot by key, by insertion; gives up after `patience` moves and returns False."""
     moves = 0
     for k in range(gap, len(slots)):
         slot = slots[k]
@@ -185,7 +249,7 @@ def _insert(slots, key, gap, patience):
 
 @scalar
 def _sort_by_key(slots, key):
-    """Sorts slots by key: by insertion, as cells are small and mostly in order; where that takes too long, as Shell did."""
+    """Sorts slots by key: by insertion, as cells are small and mostly in order; by Shell's method where slow."""
     n = len(slots)
     if _insert(slots, key, 1, 16 * n + 256):
         return
@@ -209,7 +273,22 @@ def _order_cells(start, order, key, x, y, xs, ys):
             ys[k] = y[order[k]]
 
 
-class Cells:
+@serial
+def _select(animals, codes, wanted, start, slots, x, y):
+    """Copies the animals with a wanted code to `slots`, `x` and `y`, fills `start`; returns their number."""
+    n = 0
+    for c in range(len(start) - 1):
+        start[c] = n
+        for k in range(animals.start[c], animals.start[c + 1]):
+            i = animals.slots[k]
+            if wanted[codes[i]]:
+                slots[n], x[n], y[n] = i, animals.x[k], animals.y[k]
+                n += 1
+    start[len(start) - 1] = n
+    return n
+
+
+class CellIndex:
     """The animals by cell, as they stood when `build` was called.
 
     `start` int64 [c + 1]: where each cell begins in `order`. `order` int64 [m]: live slots by cell, then by key.
@@ -227,6 +306,15 @@ class Cells:
         self._cell_of = np.zeros(0, np.int32)
         self._x = self._y = np.zeros(0, np.float32)
         self.n = self.m = 0
+        self.grid = Grid(
+            self.n_columns,
+            self.n_rows,
+            space.cell_width_m,
+            space.cell_height_m,
+            float(space.width_m),
+            float(space.height_m),
+            space.torus,
+        )
 
     def build(self, agents: Agents) -> None:
         """Sorts the live animals into cells by their present places."""
@@ -235,19 +323,7 @@ class Cells:
             self._order = np.zeros(agents.capacity, np.int64)
             self._cell_of = np.zeros(agents.capacity, np.int32)
             self._x, self._y = np.zeros((2, agents.capacity), np.float32)
-        space = self.space
-        _count_cells(
-            agents.live,
-            agents.x,
-            agents.y,
-            self.n,
-            space.cell_width_m,
-            space.cell_height_m,
-            self.n_columns,
-            self.n_rows,
-            self._cell_of,
-            self._counts,
-        )
+        _count_cells(agents.live, agents.x, agents.y, self.n, self.grid, self._cell_of, self._counts)
         _start_cells(self._counts, self.start)
         _fill_cells(self._cell_of, self.n, self._counts, self._order)
         _order_cells(self.start, self._order, agents.key, agents.x, agents.y, self._x, self._y)
@@ -272,15 +348,14 @@ class Cells:
         """Metres north in the order of `order`: float32 [m]."""
         return self._y[: self.m]
 
-    def grid(self) -> tuple[int, int, float, float, float, float, bool]:
-        """(n_columns, n_rows, cell width, cell height, width, height, torus): what kernels ask of the ground."""
-        space = self.space
-        return (
-            self.n_columns,
-            self.n_rows,
-            space.cell_width_m,
-            space.cell_height_m,
-            space.width_m,
-            space.height_m,
-            space.torus,
-        )
+    @property
+    def animals(self) -> CellList:
+        """All live animals by cell."""
+        return CellList(self.start, self.order, self.x, self.y)
+
+    def select(self, codes_n: np.ndarray, wanted: np.ndarray) -> CellList:
+        """The animals by cell whose code in a column [n], their species or their health, is wanted (bool, by code)."""
+        start, slots = np.empty(self.n_cells + 1, np.int64), np.empty(self.m, np.int64)
+        x, y = np.empty((2, self.m), np.float32)
+        n = _select(self.animals, codes_n, wanted, start, slots, x, y)
+        return CellList(start, slots[:n], x[:n], y[:n])

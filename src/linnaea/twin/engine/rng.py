@@ -170,10 +170,17 @@ def priority(seed, step, key):
 def child_key(parent_key, step, ordinal):
     """The key (uint64, top bit set) of a parent's `ordinal`-th young of this step.
 
-    It hangs on the parent alone: what happens to others does not shift it. Founders count up from 1 without the top bit.
+    It depends on the parent alone: what happens to others does not shift it. Founders count up from 1 without the top
+    bit.
     """
     w0, w1, _, _ = block(np.uint64(0), step, BIRTH, parent_key, ordinal)
     return _CHILD | (w0 << _HALF) | w1
+
+
+@scalar
+def takes_turn(key, step, every):
+    """Whether it is this key's turn of what applies to each key in every `every`-th step, from an offset of its own."""
+    return (np.int64(key % np.uint64(1 << 20)) + step) % every == 0
 
 
 def blocks(seed: int, step: int, stream: int, keys: np.ndarray, draw: int = 0) -> np.ndarray:

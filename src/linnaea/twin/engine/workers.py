@@ -1,4 +1,4 @@
-"""Work spread over processes that end with the one that began it, locks that end with their holder, and the time left."""
+"""Work in processes that end with the one that began it, locks that end with their holder, and the time left."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOCK_WAIT_S = 0.2
 
 
 def end_with_parent() -> None:
-    """Makes this process end as soon as the one that started it is gone, however that ended."""
+    """Ends this process as soon as the one that started it is gone, however that ended."""
     parent = parent_process()
 
     def watch() -> None:
@@ -30,9 +30,9 @@ def end_with_parent() -> None:
 def run_in_processes(
     function: Callable, jobs: Sequence[tuple], processes: int, remedy: str
 ) -> Iterator[tuple[tuple, object]]:
-    """(job, what `function(*job)` returned) of every job, in the order in which they end, each in one of `processes`.
+    """Yields (job, what `function(*job)` returned) for every job, in the order in which they end.
 
-    ChildProcessError, with the `remedy`, when a process was killed.
+    Raise ChildProcessError, with the `remedy`, if a process was killed.
     """
     from concurrent.futures import ProcessPoolExecutor, as_completed
     from concurrent.futures.process import BrokenProcessPool
@@ -43,14 +43,14 @@ def run_in_processes(
             for done in as_completed(waiting):
                 yield waiting[done], done.result()
         except BrokenProcessPool:
-            raise ChildProcessError(f"a process was killed, perhaps for want of memory; {remedy}") from None
+            raise ChildProcessError(f"a process was killed, perhaps for lack of memory; {remedy}") from None
         except (KeyboardInterrupt, GeneratorExit):
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
 def _lock(handle) -> None:
-    """Locks an open file for this process alone, until it is closed or the process ends. OSError when another has it."""
+    """Locks an open file until it is closed or this process ends. Raise OSError if another process has it."""
     try:
         import fcntl
     except ModuleNotFoundError:
@@ -63,7 +63,7 @@ def _lock(handle) -> None:
 
 
 def find_lock_holder(path: Path) -> str:
-    """The number of the living process that holds this lock; "" when nobody does, whatever a dead one left."""
+    """The number of the living process that holds this lock; "" if none does, whatever a dead one left."""
     try:
         with open(path, "r+") as handle:
             try:
@@ -77,9 +77,9 @@ def find_lock_holder(path: Path) -> str:
 
 @contextmanager
 def hold_lock(path: Path) -> Iterator[None]:
-    """Holds a lock while the block runs, after waiting for the process that has it; its files go when the block ends well.
+    """Waits for a lock and holds it while the block runs; its files are removed when the block ends without an error.
 
-    The system gives the lock of a dead process back. Who waited must look whether the work is still to be done.
+    The system frees the lock of a dead process. After waiting, check whether the work is still to be done.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+") as handle:
@@ -98,13 +98,13 @@ def hold_lock(path: Path) -> Iterator[None]:
 
 
 class TimeLeft:
-    """How long the rest of some equal jobs will take, from those that are done."""
+    """Estimates how long the rest of some equal jobs will take, from those that are done."""
 
     def __init__(self, total: int, at_once: int = 1, clock: Callable[[], float] = time.monotonic):
         self.total, self.at_once, self.clock, self.started = total, at_once, clock, clock()
 
     def after(self, done: float) -> str:
-        """ ", about 5 minutes left", or "" before anything is done and when all is."""
+        """Text such as ", about 5 minutes left"; "" before anything is done and when all is."""
         if not 0 < done < self.total:
             return ""
         elapsed = self.clock() - self.started
@@ -116,7 +116,7 @@ class TimeLeft:
 
 
 def format_duration(seconds: float) -> str:
-    """A length of time as one tells it: "40 s", "5 minutes", "3.2 hours"."""
+    """A length of time in words: "40 s", "5 minutes", "3.2 hours"."""
     if seconds < 90:
         return f"{max(seconds, 1):.0f} s"
     return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

@@ -22,10 +22,12 @@ import numpy as np
 from linnaea.twin.data.foodweb import FoodWeb
 from linnaea.twin.engine.agents import HOURS_A_YEAR
 from linnaea.twin.engine.rng import INTERVENTION, uniforms
-from linnaea.twin.engine.world import World, advance
+from linnaea.twin.engine.step import advance
+from linnaea.twin.engine.world import World
 from linnaea.twin.meanfield.equations import Rates, compute_per_capita_rates
 from linnaea.twin.meanfield.from_foodweb import build_balanced_model
-from linnaea.twin.rules.life_history import introduce, remove
+from linnaea.twin.rules.energy_budget import remove_animals
+from linnaea.twin.rules.immigration import introduce
 
 LONGEST_STEP_Y = 1 / 52
 STEP_OF_FASTEST = 0.2
@@ -171,7 +173,7 @@ class WorldMembers:
         self.worlds, self.n_members, self.spread = list(worlds), len(worlds), spread
         first = self.worlds[0]
         self.animals = tuple(first.species)
-        self.foods = tuple(str(name) for name in first.parameters["food_names"])
+        self.foods = tuple(str(name) for name in first.parameters.foods.names)
         self.names, self.parameters = (*self.animals, *self.foods), ()
         self.area_km2 = first.space.width_m * first.space.height_m / 1e6
         self.rng = np.random.Generator(np.random.Philox(seed))
@@ -205,7 +207,7 @@ class WorldMembers:
                     order = np.argsort(
                         uniforms(world.seed, world.step, INTERVENTION, agents.key[slots], row), kind="stable"
                     )
-                    remove(world, slots[order[:-more]])
+                    remove_animals(world, slots[order[:-more]])
             change_l = np.clip(state[len(self.animals) :, member] - now[len(self.animals) :, member], -3, 3)
             # In place: layers of the landscape look at the same memory.
             world.arrays["food"] *= np.exp(change_l)[:, None, None]

@@ -12,9 +12,9 @@ from typing import ClassVar
 import numba
 import numpy as np
 
-from linnaea.twin.engine.agents import INFECTIOUS, RECOVERED, SUSCEPTIBLE
+from linnaea.twin.engine.agents import INFECTIOUS, RECOVERED, SUSCEPTIBLE, VACCINATED
 from linnaea.twin.engine.jit import kernel, scalar
-from linnaea.twin.engine.neighbours import cell_index, offset, reach, span, wrap
+from linnaea.twin.engine.neighbours import cell_window, count_runs, offset, run_bounds
 from linnaea.twin.engine.rng import (
     BIRTH,
     DEATH,
@@ -32,6 +32,7 @@ from linnaea.twin.rules.motion import ALL
 
 _BACKGROUND = CAUSE["background"]
 _DISEASE = CAUSE["disease"]
+_IS_INFECTIOUS = np.array([code == INFECTIOUS for code in (SUSCEPTIBLE, INFECTIOUS, RECOVERED, VACCINATED)])
 _AGE = CAUSE["age"]
 
 
@@ -213,24 +214,22 @@ class DeliverLitters(Rule):
 
 
 @kernel
-def _meet(order, x, y, health, start, xs, ys, radius, grid, exposure):
-    n_columns, n_rows, cell_w, cell_h, width, height, torus = grid
+def _meet(order, x, y, health, ill, radius, grid, exposure):
     for k in numba.prange(len(order)):
         i = order[k]
         if health[i] != SUSCEPTIBLE:
             continue
-        y_lo, y_hi = span(cell_index(y[i], cell_h, n_rows), reach(radius, cell_h), n_rows, torus)
-        x_lo, x_hi = span(cell_index(x[i], cell_w, n_columns), reach(radius, cell_w), n_columns, torus)
         met = 0
-        for row_j in range(y_lo, y_hi + 1):
-            for column_j in range(x_lo, x_hi + 1):
-                c = wrap(row_j, n_rows) * n_columns + wrap(column_j, n_columns)
-                for q in range(start[c], start[c + 1]):
-                    if health[order[q]] != INFECTIOUS:
-                        continue
-                    dx, dy = offset(x[i] - xs[q], width, torus), offset(y[i] - ys[q], height, torus)
-                    if dx * dx + dy * dy <= radius * radius:
-                        met += 1
+        window = cell_window(x[i], y[i], radius, grid)
+        for run in range(count_runs(window, grid)):
+            lo, hi = run_bounds(window, run, ill.start, grid)
+            for q in range(lo, hi):
+                dx, dy = (
+                    offset(x[i] - ill.x[q], grid.width, grid.torus),
+                    offset(y[i] - ill.y[q], grid.height, grid.torus),
+                )
+                if dx * dx + dy * dy <= radius * radius:
+                    met += 1
         exposure[i] = met
 
 
@@ -248,7 +247,8 @@ class Expose(Rule):
             infectious = np.count_nonzero(a.health[cells.order] == INFECTIOUS)
             a.exposure[: a.n] = infectious / max(1, cells.m)
             return
-        _meet(cells.order, a.x, a.y, a.health, cells.start, cells.x, cells.y, self.radius_m, cells.grid(), a.exposure)
+        ill = cells.select(a.health, _IS_INFECTIOUS)
+        _meet(cells.order, a.x, a.y, a.health, ill, float(self.radius_m), cells.grid, a.exposure)
 
 
 @kernel

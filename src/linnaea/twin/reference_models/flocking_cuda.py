@@ -23,7 +23,7 @@ import inspect
 import textwrap
 import types
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numba
 import numpy as np
@@ -34,8 +34,10 @@ except ImportError as error:
     raise ImportError("a GPU needs numba-cuda: pip install 'linnaea[cuda]'") from error
 
 from linnaea.twin.engine import neighbours as cells
+from linnaea.twin.engine.agents import Animals, Headings, Wishes
 from linnaea.twin.engine.neighbours import cell_index
-from linnaea.twin.engine.world import Rule, World, check_finite
+from linnaea.twin.engine.step import check_finite
+from linnaea.twin.engine.world import Clock, Rule, World
 from linnaea.twin.reference_models import flocking_rules as flocks
 from linnaea.twin.rules import motion as movement
 
@@ -155,10 +157,15 @@ def _fill(cell_of, n, free, order):
             order[cuda.atomic.add(free, cell_of[i], 1)] = i
 
 
+def _rebuild(like: tuple, values: Iterable[object]) -> tuple:
+    """A tuple, or a NamedTuple of the same kind, of other values."""
+    return type(like)._make(values) if hasattr(like, "_make") else tuple(values)
+
+
 def _typed(value: object) -> object:
     """A float64 in place of a plain float, which beside float32 would count as one in the simulator."""
     if isinstance(value, tuple):
-        return tuple(map(_typed, value))
+        return _rebuild(value, map(_typed, value))
     return np.float64(value) if isinstance(value, float) else value
 
 
@@ -178,7 +185,7 @@ class CudaFlock:
             raise ValueError("the world has no animals; add some before it goes to a GPU")
         require_device()
         self.clock = world.step
-        self.grid = world.cells.grid()
+        self.grid = world.cells.grid
         self._columns: dict[str, object] = {}
         n_cells = world.cells.n_cells
         self.counts = cuda.to_device(np.zeros(n_cells, np.int64))
@@ -196,9 +203,20 @@ class CudaFlock:
         return self._columns[name]
 
     def run(self, kernel: Callable, turns: int, *arguments: object) -> None:
-        """Starts a kernel of so many turns; a name among the arguments stands for that column."""
-        given = [self.column(value) if isinstance(value, str) else _typed(value) for value in arguments]
+        """Starts a kernel of this many turns; a name among the arguments, or in a tuple of them, stands for a column."""
+        given = [self._on_device(value) for value in arguments]
         lift(kernel)[-(-turns // THREADS), THREADS](*given)
+
+    def _on_device(self, value: object) -> object:
+        if isinstance(value, str):
+            return self.column(value)
+        if isinstance(value, tuple) and any(isinstance(part, str) for part in value):
+            return _rebuild(value, map(self._on_device, value))
+        return _typed(value)
+
+    @property
+    def _clock(self) -> Clock:
+        return self.world.clock._replace(step=self.clock)
 
     def step(self, steps: int = 1) -> None:
         """Goes some steps on, on the device."""
@@ -298,6 +316,9 @@ def _align(on: CudaFlock, rule: flocks.Align) -> None:
     )
 
 
+WISHES, HEADINGS, ANIMALS = (kind(*kind._fields) for kind in (Wishes, Headings, Animals))
+
+
 def _walk(on: CudaFlock, rule: movement.Walk) -> None:
     on.run(
         movement._walk,
@@ -305,54 +326,34 @@ def _walk(on: CudaFlock, rule: movement.Walk) -> None:
         on.order,
         "species",
         rule.species,
-        "dir_x",
-        "dir_y",
         "key",
+        HEADINGS,
         rule.mean_cosine,
         rule.speed_m_h,
         int(rule.exponential),
-        on.world.seed64,
-        on.clock,
-        "pull_x",
-        "pull_y",
-        "speed_m_h",
+        on._clock,
+        WISHES,
     )
 
 
 def _home(on: CudaFlock, rule: movement.HomeRange) -> None:
     on.run(
-        movement._home,
+        movement._pull_home,
         on.m,
         on.order,
-        "species",
+        ANIMALS,
         rule.species,
-        "x",
-        "y",
         "home_x",
         "home_y",
         rule.range_m,
         rule.weight,
-        *on.grid[4:],
-        "pull_x",
-        "pull_y",
+        on.grid,
+        WISHES,
     )
 
 
 def _move(on: CudaFlock, rule: movement.Move) -> None:
-    on.run(
-        movement._move,
-        on.m,
-        on.order,
-        "x",
-        "y",
-        "dir_x",
-        "dir_y",
-        "pull_x",
-        "pull_y",
-        "speed_m_h",
-        on.world.dt_h,
-        *on.grid[4:],
-    )
+    on.run(movement._move, on.m, on.order, "x", "y", HEADINGS, WISHES, float(on.world.dt_h), on.grid)
 
 
 ON_DEVICE: dict[type[Rule], Callable[[CudaFlock, Rule], None]] = {

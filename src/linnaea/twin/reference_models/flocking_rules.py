@@ -16,7 +16,7 @@ import numba
 import numpy as np
 
 from linnaea.twin.engine.jit import folding, kernel
-from linnaea.twin.engine.neighbours import reach, span
+from linnaea.twin.engine.neighbours import cell_range, reach
 from linnaea.twin.engine.rng import HERDING, uniform
 from linnaea.twin.engine.world import Rule, World
 
@@ -72,8 +72,8 @@ def _sum_runs(order, cell_of, start, xs, ys, us, vs, grid, radius, near, sums):
     for k in numba.prange(len(order)):
         c = np.int64(cell_of[order[k]])
         row, column = c // n_columns, c % n_columns
-        y_lo, y_hi = span(row, half_y, n_rows, torus)
-        x_lo, x_hi = span(column, half_x, n_columns, torus)
+        y_lo, y_hi = cell_range(row, half_y, n_rows, torus)
+        x_lo, x_hi = cell_range(column, half_x, n_columns, torus)
         sums[k, :] = 0
         for row_j in range(y_lo, y_hi + 1):
             base = (row_j % n_rows) * n_columns
@@ -139,7 +139,7 @@ def sum_neighbours(world: World, radius_m: float, near_m: float) -> tuple[np.nda
     gather(cells.order, a.dir_x, us)
     gather(cells.order, a.dir_y, vs)
     sums = np.empty((cells.m, 7), np.float32)
-    _sum_runs(cells.order, cells.cell_of, cells.start, cells.x, cells.y, us, vs, cells.grid(), radius_m, near_m, sums)
+    _sum_runs(cells.order, cells.cell_of, cells.start, cells.x, cells.y, us, vs, cells.grid, radius_m, near_m, sums)
     return sums, us, vs
 
 

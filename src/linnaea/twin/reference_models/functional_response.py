@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numba
 import numpy as np
 
 from linnaea.twin.engine.contention import resolve_claims
-from linnaea.twin.engine.jit import kernel, serial
-from linnaea.twin.engine.neighbours import cell_index, offset, reach, span, wrap
+from linnaea.twin.engine.jit import kernel, scalar, serial
+from linnaea.twin.engine.neighbours import cell_window, count_runs, offset, run_bounds
 from linnaea.twin.engine.rng import HUNTING, PLACING, uniform2, uniforms
 from linnaea.twin.engine.world import CAUSE, Rule, World
 from linnaea.twin.rules.motion import species_mask
@@ -22,59 +22,64 @@ from linnaea.twin.rules.motion import species_mask
 _PREDATION = CAUSE["predation"]
 
 
+class Hunters(NamedTuple):
+    """The columns of animals that a hunt reads and changes."""
+
+    species: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    key: np.ndarray
+    until_h: np.ndarray
+    target: np.ndarray
+
+
+class Strike(NamedTuple):
+    """How a predator hunts; see `Hunt`."""
+
+    predator: int
+    radius: float
+    awareness: float
+    full_density: float
+    success: float
+    draw: int
+
+
+@scalar
+def find_nearest(x, y, strike, prey, grid):
+    """The slot of the nearest prey within reach, -1 for none, and the number of prey in the radius of awareness."""
+    far = max(strike.radius, strike.awareness)
+    best, best_squared, around = -1, strike.radius * strike.radius, 0
+    window = cell_window(x, y, far, grid)
+    for run in range(count_runs(window, grid)):
+        lo, hi = run_bounds(window, run, prey.start, grid)
+        for q in range(lo, hi):
+            dx, dy = offset(x - prey.x[q], grid.width, grid.torus), offset(y - prey.y[q], grid.height, grid.torus)
+            squared = dx * dx + dy * dy
+            if squared <= strike.awareness * strike.awareness:
+                around += 1
+            # Of two equally near ones the first in the cells' order, which is by key.
+            if squared < best_squared or (squared == best_squared and best < 0):
+                best, best_squared = prey.slots[q], squared
+    return best, around
+
+
 @kernel
-def _hunt(
-    order,
-    species,
-    only,
-    prey,
-    x,
-    y,
-    key,
-    until_h,
-    now_h,
-    start,
-    xs,
-    ys,
-    radius,
-    awareness,
-    full_density,
-    success,
-    grid,
-    draw,
-    seed,
-    step,
-    target,
-):
-    n_columns, n_rows, cell_w, cell_h, width, height, torus = grid
+def _hunt(order, hunters, strike, prey, grid, clock):
+    species, x, y, key, until_h, _ = hunters
+    target = hunters.target
     for k in numba.prange(len(order)):
         i = order[k]
-        if species[i] != only or until_h[i] > now_h:
+        if species[i] != strike.predator or until_h[i] > clock.now_h:
             continue
-        far = max(radius, awareness)
-        y_lo, y_hi = span(cell_index(y[i], cell_h, n_rows), reach(far, cell_h), n_rows, torus)
-        x_lo, x_hi = span(cell_index(x[i], cell_w, n_columns), reach(far, cell_w), n_columns, torus)
-        best, best_squared, around = -1, radius * radius, 0
-        for row_j in range(y_lo, y_hi + 1):
-            for column_j in range(x_lo, x_hi + 1):
-                c = wrap(row_j, n_rows) * n_columns + wrap(column_j, n_columns)
-                for q in range(start[c], start[c + 1]):
-                    if not prey[species[order[q]]]:
-                        continue
-                    dx, dy = offset(x[i] - xs[q], width, torus), offset(y[i] - ys[q], height, torus)
-                    squared = dx * dx + dy * dy
-                    if squared <= awareness * awareness:
-                        around += 1
-                    # Of two equally near ones the first in the cells' order, which is by key.
-                    if squared < best_squared or (squared == best_squared and best < 0):
-                        best, best_squared = order[q], squared
+        best, around = find_nearest(x[i], y[i], strike, prey, grid)
         if best < 0:
             continue
-        effort = success
-        if full_density > 0.0:
+        effort = strike.success
+        if strike.full_density > 0.0:
             # The prey at hand is not evidence for more of them.
-            effort *= min(1.0, (around - 1) / (math.pi * awareness * awareness * full_density))
-        u, v = uniform2(seed, step, HUNTING, key[i], draw)
+            area = math.pi * strike.awareness * strike.awareness
+            effort *= min(1.0, (around - 1) / (area * strike.full_density))
+        u, v = uniform2(clock.seed, clock.step, HUNTING, key[i], strike.draw)
         # Of two prey that come its way in one step, by rules for different prey, it takes either.
         if u < effort and (target[i] < 0 or v < 0.5):
             target[i] = best
@@ -120,67 +125,57 @@ class Hunt(Rule):
         a, cells, success = world.agents, world.cells, self.success
         if self.interference:
             success /= 1 + self.interference * int(world.counts()[self.predator])
-        _hunt(
-            cells.order,
-            a.species,
+        strike = Strike(
             self.predator,
-            species_mask(world, self.prey),
-            a.x,
-            a.y,
-            a.key,
-            a.until_h,
-            world.now_h,
-            cells.start,
-            cells.x,
-            cells.y,
-            self.radius_m,
-            self.awareness_m,
-            self.full_density,
-            success,
-            cells.grid(),
+            float(self.radius_m),
+            float(self.awareness_m),
+            float(self.full_density),
+            float(success),
             2 * self.prey[0],
-            world.seed64,
-            world.step,
-            a.target,
         )
+        prey = cells.select(a.species, species_mask(world, self.prey))
+        _hunt(cells.order, a.view(Hunters), strike, prey, cells.grid, world.clock)
+
+
+class Killers(NamedTuple):
+    """The columns of animals that a kill reads and changes."""
+
+    species: np.ndarray
+    key: np.ndarray
+    until_h: np.ndarray
+    mass: np.ndarray
+    energy: np.ndarray
+    won: np.ndarray
+    dying: np.ndarray
+    litter: np.ndarray
+
+
+class Meal(NamedTuple):
+    """What a kill gives and takes; see `Kill`."""
+
+    predator: int
+    busy_steps: float
+    gain: float
+    young: float
+    draw: int
 
 
 @serial
-def _kill(
-    best,
-    species,
-    only,
-    wanted,
-    key,
-    until_h,
-    end_h,
-    busy_steps,
-    dt,
-    gain,
-    young,
-    draw,
-    seed,
-    step,
-    mass,
-    energy,
-    won,
-    dying,
-    litter,
-    eaten,
-):
+def _kill(best, killers, meal, wanted, clock, eaten):
+    species, key, until_h, mass, energy, won, dying, litter = killers
     for prey in range(len(best)):
         i = best[prey]
-        if i < 0 or species[i] != only or not wanted[species[prey]] or dying[prey] != 0:
+        if i < 0 or species[i] != meal.predator or not wanted[species[prey]] or dying[prey] != 0:
             continue
         dying[prey] = _PREDATION
         won[i] = 1.0
-        u, v = uniform2(seed, step, HUNTING, key[i], draw)
+        u, v = uniform2(clock.seed, clock.step, HUNTING, key[i], meal.draw)
         # Half a millionth of an hour keeps sums of steps from being late by rounding.
-        until_h[i] = end_h + math.floor(busy_steps + u) * dt - 5e-7
-        energy[i] += gain * mass[prey]
-        if young > 0.0:
+        until_h[i] = clock.now_h + clock.dt_h + math.floor(meal.busy_steps + u) * clock.dt_h - 5e-7
+        energy[i] += meal.gain * mass[prey]
+        if meal.young > 0.0:
             # A whole number with this mean.
-            litter[i] += int(young + v)
+            litter[i] += int(meal.young + v)
         eaten[species[i], species[prey]] += 1
 
 
@@ -211,32 +206,18 @@ class Kill(Rule):
         a = world.agents
         target = np.where(a.species[: a.n] == self.predator, a.target[: a.n], -1)
         best = resolve_claims(world, target, a.n)
-        end_h, busy_steps = world.now_h + world.dt_h, self.handling_h / world.dt_h
+        busy_steps = self.handling_h / world.dt_h
         # What is whole but for rounding is whole.
         busy_steps = round(busy_steps) if math.isclose(busy_steps, round(busy_steps), rel_tol=1e-9) else busy_steps
         wanted = species_mask(world, self.prey or tuple(range(len(world.species))))
-        _kill(
-            best,
-            a.species,
+        meal = Meal(
             self.predator,
-            wanted,
-            a.key,
-            a.until_h,
-            end_h,
             float(busy_steps),
-            world.dt_h,
-            self.gain_kj_kg,
-            self.young,
+            float(self.gain_kj_kg),
+            float(self.young),
             1 + 2 * max(self.prey, default=0),
-            world.seed64,
-            world.step,
-            a.mass,
-            a.energy,
-            a.won,
-            a.dying,
-            a.litter,
-            world.tallies["eaten"],
         )
+        _kill(best, a.view(Killers), meal, wanted, world.clock, world.tallies.eaten)
 
 
 @dataclass(frozen=True, kw_only=True)

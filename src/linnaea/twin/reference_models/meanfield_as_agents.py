@@ -62,7 +62,7 @@ def build_agent_world(
         dt_h=step,
         species=model.names,
         capacity=max(64, 2 * int(counts_s.sum())),
-        parameters={MASS: mass_s},
+        arrays={MASS: mass_s},
     )
     place = np.random.default_rng([seed, 0])
     for row, count in enumerate(counts_s):
@@ -78,7 +78,7 @@ def start_handling(world: World, model: MeanFieldModel, row: int, rng: np.random
 
     If all began to search at once they would eat more in the first moments than later.
     """
-    node, mass_s = model.nodes[row], world.parameters[MASS]
+    node, mass_s = model.nodes[row], world.arrays[MASS]
     links = [link for link in model.links if link.predator == node.name]
     now = dict(zip(model.names, compute_densities(world), strict=True))
     spent = np.array([link.preference * link.attack * link.handling * now[link.prey] for link in links])
@@ -96,7 +96,7 @@ def start_handling(world: World, model: MeanFieldModel, row: int, rng: np.random
 
 def compute_densities(world: World) -> np.ndarray:
     """Densities of the nodes now: float64 [s]."""
-    return world.counts() * world.parameters[MASS] / (world.space.width_m * world.space.height_m)
+    return world.counts() * world.arrays[MASS] / (world.space.width_m * world.space.height_m)
 
 
 def make_feeding_rules(model: MeanFieldModel, mass_s: np.ndarray, area: float, step: float) -> list[Rule]:

@@ -1,6 +1,7 @@
 """What the code says about the rules of a world: phases, docstrings, random streams, state variables.
 
-Found by reading the source, so that a description cannot differ from what runs.
+Found in the source and in what rules declare, which tests compare with what they do: a description cannot differ from what
+runs.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 from functools import lru_cache
 
 from linnaea.twin.engine import rng as random
-from linnaea.twin.engine import world as loop
+from linnaea.twin.engine import step as loop
 from linnaea.twin.engine.world import Rule, World
 
 _PHASE = re.compile(r"^ ?(\d+)\. (\w+): (.*)$", re.MULTILINE)
@@ -31,10 +32,7 @@ def format_docstring(rule: Rule | type[Rule]) -> str:
 
 @lru_cache(maxsize=256)
 def _list_names_used(function: str, module: str) -> frozenset[str]:
-    """Names in a function or class of a module, and in all functions of the module that it calls.
-
-    Attributes have a dot in front.
-    """
+    """Names in a function or class of a module, and in all functions of the module that it calls."""
     tree = ast.parse(inspect.getsource(sys.modules[module]))
     definitions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
     seen, queue = set(), [function]
@@ -44,9 +42,7 @@ def _list_names_used(function: str, module: str) -> frozenset[str]:
             continue
         seen.add(name)
         if name in definitions:
-            nodes = list(ast.walk(definitions[name]))
-            queue += [node.id for node in nodes if isinstance(node, ast.Name)]
-            seen |= {f".{node.attr}" for node in nodes if isinstance(node, ast.Attribute)}
+            queue += [node.id for node in ast.walk(definitions[name]) if isinstance(node, ast.Name)]
     return frozenset(seen)
 
 
@@ -57,6 +53,6 @@ def find_streams(rule: Rule) -> list[str]:
 
 
 def find_columns(rule: Rule, world: World) -> list[str]:
-    """The animals' state variables that a rule's code mentions."""
-    used = _list_names_used(type(rule).__name__, type(rule).__module__)
-    return [name for name in world.agents.columns if f".{name}" in used]
+    """The animals' state variables that a rule declares to read or to change."""
+    declared = rule.reads | rule.writes
+    return [name for name in world.agents.columns if "agents.*" in declared or f"agents.{name}" in declared]

@@ -1,7 +1,7 @@
-"""The energy of a world in kilojoules: where it is, and through which doors it came in and went out.
+"""The energy of a world in kilojoules: where it is, and in which ways it came in and went out.
 
-What plants fix comes in; what animals and decomposers respire and what burns goes out. Between, energy only changes
-hands, so that `total_kj(world) - balance_kj(world)` stays the same to rounding.
+What plants fix comes in; what animals and decomposers respire and what burns goes out. In between, energy only changes
+hands, so that `total_kj(world) - balance_kj(world)` stays constant to rounding.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from linnaea.twin.data.allometry import TISSUE_J_PER_KG
-from linnaea.twin.engine.world import World
+from linnaea.twin.engine.world import CAUSE, World
 
 TISSUE_KJ_PER_KG = TISSUE_J_PER_KG / 1000
 PLANT_KJ_PER_KG = 17500.0
@@ -23,7 +23,7 @@ _SIGN = np.array([1, 1, -1, -1, -1, -1.0])
 
 
 def accounts(world: World) -> np.ndarray:
-    """Kilojoules that passed each door of `ACCOUNTS` since the start: float64 [6], to be changed in place."""
+    """Kilojoules that came in or went out by each of `ACCOUNTS` since the start: float64 [6]; change it in place."""
     return world.add_tally("energy_kj", (len(ACCOUNTS),), np.float64)
 
 
@@ -35,9 +35,19 @@ def animal_kj(world: World, slots: np.ndarray) -> np.ndarray:
 
 def total_kj(world: World) -> float:
     """All energy in plants, pools, dead matter and animals, kJ."""
-    return float(world.arrays["food"].sum() + animal_kj(world, world.agents.slots()).sum())
+    return float(world.arrays.food.sum() + animal_kj(world, world.agents.slots()).sum())
 
 
 def balance_kj(world: World) -> float:
-    """What came in less what went out since the start, kJ."""
+    """What came in minus what went out since the start, kJ."""
     return float((accounts(world) * _SIGN).sum())
+
+
+def remove_animals(world: World, slots: np.ndarray, cause: str = "removal") -> None:
+    """Takes these animals out of the world with all their energy; counts them by cause and books the energy."""
+    slots = np.asarray(slots, np.int64)
+    a = world.agents
+    np.add.at(world.tallies.died, (a.species[slots], CAUSE[cause]), 1)
+    if "energy_kj" in world.tallies:
+        accounts(world)[REMOVED] += animal_kj(world, slots).sum()
+    a.remove(slots)

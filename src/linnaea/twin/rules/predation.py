@@ -1,4 +1,4 @@
-"""Hunting: hungry predators search, one prey falls to one of them, the group eats, the rest lies for the scavengers.
+"""Predation: hungry hunters search, one prey falls to one of them, the group eats, the rest lies for the scavengers.
 
 Shape suffixes: n slots, m live animals in the order of the cells, s species, k cells of the layers.
 """
@@ -7,22 +7,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numba
 import numpy as np
 
+from linnaea.twin.engine.agents import Animals
 from linnaea.twin.engine.contention import resolve_claims
 from linnaea.twin.engine.jit import kernel, scalar, serial
 from linnaea.twin.engine.layers import layer_cell, layer_grid
-from linnaea.twin.engine.neighbours import offset, wrap
+from linnaea.twin.engine.neighbours import cell_window, count_runs, offset, run_bounds
 from linnaea.twin.engine.rng import HUNTING, uniform2
-from linnaea.twin.engine.world import CAUSE, Rule, World
+from linnaea.twin.engine.world import CAUSE, Rule, World, name_state
 from linnaea.twin.rules.energy_budget import DECAYED, TISSUE_KJ_PER_KG, accounts, animal_kj
-from linnaea.twin.rules.foraging import quarter_power
-from linnaea.twin.rules.ranging import box, pace_now
+from linnaea.twin.rules.foraging import herd_notices, quarter_power
+from linnaea.twin.rules.ranging import activity_now
 from linnaea.twin.rules.vegetation import food_index
-from linnaea.twin.rules.vigilance import herd_notices
 
 _PREDATION = CAUSE["predation"]
 
@@ -42,7 +42,8 @@ def vulnerability(age_h, mature_h, life_h, condition, prime):
 def kill_rate(density, usual, hill, attack, rivals, interference):
     """Kills per hour of one hungry predator at a weighted prey density: a D (D/D*)^(hill-1) / (1 + c rivals).
 
-    With hill 1 the response of the population is Holling's second type (satiation and handling bend it), above 1 the third.
+    With hill 1 the response of the population is Holling's second type (satiation and handling bend it), above 1 the
+    third.
     """
     if density <= 0.0:
         return 0.0
@@ -52,124 +53,136 @@ def kill_rate(density, usual, hill, attack, rivals, interference):
     return rate / (1.0 + interference * rivals)
 
 
+class Appetite(NamedTuple):
+    """What decides in this step whether and what hunters hunt; see `SearchPrey`."""
+
+    activity: np.ndarray
+    "of each species, against its mean over the day [s]"
+    common: np.ndarray
+    "how conspicuous each kind of prey is [s]"
+    hunger: float
+    interference: float
+    care: float
+
+
+@scalar
+def is_near(x, y, near, q, radius, grid):
+    """Whether the animal at place `q` of a cell list is within a radius of (x, y)."""
+    dx, dy = offset(x - near.x[q], grid.width, grid.torus), offset(y - near.y[q], grid.height, grid.torus)
+    return dx * dx + dy * dy <= radius * radius
+
+
+@scalar
+def weigh_prey(i, j, young, animals, herds, appetite, bodies, life, hunting, now_h):
+    """Weight of prey `j` for hunter `i`, by preference, mass, age, condition and the vigilance of its herd."""
+    s, sj = animals.species[i], animals.species[j]
+    mass = animals.mass[j]
+    condition = animals.energy[j] / (bodies.store_kj_kg[sj] * mass + 1e-12)
+    weight = hunting.prey_weight[s, sj] * mass / bodies.adult_kg[sj]
+    age_h = now_h - animals.born_h[j]
+    weight *= vulnerability(age_h, life.mature_h[sj], life.life_h[sj], condition, hunting.prime[sj])
+    if hunting.watches[sj]:
+        weight *= 1.0 - appetite.care * herd_notices(np.float64(herds.size[animals.herd[j]]))
+    if young:
+        # What is larger than the young hunter is the harder to get.
+        weight *= min(1.0, animals.mass[i] / mass)
+    return weight
+
+
+@scalar
+def survey_prey(i, young, near, grid, animals, herds, appetite, bodies, life, hunting, now_h):
+    """What hunter `i` finds in its search radius: sums of the weights and conspicuousness of prey, and rivals."""
+    s, x, y = animals.species[i], animals.x[i], animals.y[i]
+    radius = hunting.search_m[s]
+    total, conspicuous, rivals = 0.0, 0.0, 0.0
+    window = cell_window(x, y, radius, grid)
+    for run in range(count_runs(window, grid)):
+        lo, hi = run_bounds(window, run, near.start, grid)
+        for q in range(lo, hi):
+            j = near.slots[q]
+            sj = animals.species[j]
+            is_rival, is_prey = sj == s and animals.herd[j] != animals.herd[i], hunting.eats[s, sj]
+            if not (is_rival or is_prey) or not is_near(x, y, near, q, radius, grid):
+                continue
+            if is_rival:
+                rivals += 1.0
+            if is_prey and j != i:
+                weight = weigh_prey(i, j, young, animals, herds, appetite, bodies, life, hunting, now_h)
+                total += weight
+                conspicuous += weight * appetite.common[sj]
+    return total, conspicuous, rivals
+
+
+@scalar
+def pick_prey(i, young, threshold, near, grid, animals, herds, appetite, bodies, life, hunting, now_h):
+    """The prey of hunter `i` at which the conspicuousness added up in the order of the cells passes the threshold."""
+    s, x, y = animals.species[i], animals.x[i], animals.y[i]
+    radius = hunting.search_m[s]
+    passed, chosen = 0.0, -1
+    window = cell_window(x, y, radius, grid)
+    for run in range(count_runs(window, grid)):
+        lo, hi = run_bounds(window, run, near.start, grid)
+        for q in range(lo, hi):
+            j = near.slots[q]
+            sj = animals.species[j]
+            if j == i or not hunting.eats[s, sj] or not is_near(x, y, near, q, radius, grid):
+                continue
+            weight = weigh_prey(i, j, young, animals, herds, appetite, bodies, life, hunting, now_h)
+            passed += weight * appetite.common[sj]
+            chosen = j
+            if passed > threshold:
+                return chosen
+    return chosen
+
+
 @kernel
-def _seek(
-    order,
-    species,
-    key,
-    x,
-    y,
-    mass,
-    energy,
-    born_h,
-    herd,
-    size,
-    filled,
-    until_h,
-    now_h,
-    pace,
-    hunts,
-    feeds_young,
-    eats,
-    prey_weight,
-    radius,
-    attack,
-    usual,
-    hill,
-    interference,
-    hunger,
-    common,
-    store,
-    mature_h,
-    life_h,
-    prime,
-    adult_kg,
-    watches,
-    care,
-    start,
-    xs,
-    ys,
-    grid,
-    dt,
-    seed,
-    step,
-    target,
-):
-    n_columns, n_rows, _, _, width, height, torus = grid
+def _search(order, animals, until_h, herds, appetite, bodies, life, hunting, near, grid, clock, target):
     for k in numba.prange(len(order)):
         i = order[k]
-        s = species[i]
-        if not hunts[s] or until_h[i] > now_h or pace[s] <= 0.0:
+        s = animals.species[i]
+        if not hunting.hunts[s] or until_h[i] > clock.now_h or appetite.activity[s] <= 0.0:
             continue
-        young = mass[i] < 0.5 * adult_kg[s]
+        mass = animals.mass[i]
+        young = mass < 0.5 * bodies.adult_kg[s]
         # It hunts for itself and for the young and the others of its group.
-        if (young and feeds_young[s]) or min(energy[i] / (store[s] * mass[i]), filled[herd[i]]) > hunger:
+        own_fill = animals.energy[i] / (bodies.store_kj_kg[s] * mass)
+        if (young and hunting.feeds_young[s]) or min(own_fill, herds.fill[animals.herd[i]]) > appetite.hunger:
             continue
-        r = radius[s]
-        y_lo, y_hi, x_lo, x_hi = box(x[i], y[i], r, grid)
-        total, choice, rivals, u_pick, chosen = 0.0, 0.0, 0.0, 0.0, -1
-        for turn in range(2):
-            passed = 0.0
-            for row in range(y_lo, y_hi + 1):
-                for column in range(x_lo, x_hi + 1):
-                    c = wrap(row, n_rows) * n_columns + wrap(column, n_columns)
-                    for q in range(start[c], start[c + 1]):
-                        j = order[q]
-                        sj = species[j]
-                        rival = sj == s and herd[j] != herd[i]
-                        if not (eats[s, sj] or (rival and turn == 0)):
-                            continue
-                        dx, dy = offset(x[i] - xs[q], width, torus), offset(y[i] - ys[q], height, torus)
-                        if dx * dx + dy * dy > r * r:
-                            continue
-                        if rival and turn == 0:
-                            rivals += 1.0
-                        if not eats[s, sj] or j == i:
-                            continue
-                        condition = energy[j] / (store[sj] * mass[j] + 1e-12)
-                        weight = prey_weight[s, sj] * mass[j] / adult_kg[sj]
-                        weight *= vulnerability(now_h - born_h[j], mature_h[sj], life_h[sj], condition, prime[sj])
-                        if watches[sj]:
-                            weight *= 1.0 - care * herd_notices(np.float64(size[herd[j]]))
-                        if young:
-                            # What is larger than the young hunter is the harder to get.
-                            weight *= min(1.0, mass[i] / mass[j])
-                        if turn == 0:
-                            total += weight
-                            choice += weight * common[sj]
-                        else:
-                            passed += weight * common[sj]
-                            chosen = j
-                            if passed > u_pick:
-                                break
-                    if turn == 1 and passed > u_pick:
-                        break
-                if turn == 1 and passed > u_pick:
-                    break
-            if turn == 0:
-                density = total / (math.pi * r * r / 1e6)
-                rate = pace[s] * kill_rate(density, usual[s], hill[s], attack[s], rivals, interference)
-                if young:
-                    rate *= quarter_power(mass[i] / adult_kg[s])
-                u, v = uniform2(seed, step, HUNTING, key[i], 0)
-                if total <= 0.0 or u >= 1.0 - math.exp(-rate * dt):
-                    break
-                u_pick = v * choice
-        target[i] = chosen
+        total, conspicuous, rivals = survey_prey(
+            i, young, near, grid, animals, herds, appetite, bodies, life, hunting, clock.now_h
+        )
+        radius = hunting.search_m[s]
+        density = total / (math.pi * radius * radius / 1e6)
+        rate = appetite.activity[s] * kill_rate(
+            density, hunting.usual_prey_km2[s], hunting.hill[s], hunting.attack_km2_h[s], rivals, appetite.interference
+        )
+        if young:
+            rate *= quarter_power(mass / bodies.adult_kg[s])
+        u, v = uniform2(clock.seed, clock.step, HUNTING, animals.key[i], 0)
+        if total > 0.0 and u < 1.0 - math.exp(-rate * clock.dt_h):
+            target[i] = pick_prey(
+                i, young, v * conspicuous, near, grid, animals, herds, appetite, bodies, life, hunting, clock.now_h
+            )
+        else:
+            target[i] = -1
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchPrey(Rule):
     """A hungry, idle predator searches the ground around it and, at a rate set by the prey there, picks one to kill.
 
-    Preference, body mass, age, condition and the eyes of its herd weigh for and against each prey. Which of them it picks
-    depends on how common each kind is, too: hunters switch to what they meet often. Rivals of other groups of the same
-    species near by cost time. The young are fed by their group; of the cold-blooded that live alone they hunt for themselves, at a
-    rate in proportion to what they need.
+    Preference, body mass, age, condition and the vigilance of its herd decide how easily each prey is taken. Which one
+    the predator picks also depends on how common each kind is: hunters switch to what they meet often. Rivals of other
+    groups of the same species nearby cost time. The young are fed by their group; the young of cold-blooded species
+    that live alone hunt for themselves, at a rate in proportion to what they need.
     """
 
     phase: ClassVar[str] = "decide"
     stored_name: ClassVar[str] = "Seek"
+    reads: ClassVar[frozenset[str]] = name_state(
+        agents="species key x y mass energy born_h herd until_h", herds="size fill", arrays="census"
+    )
+    writes: ClassVar[frozenset[str]] = name_state(agents="target")
     leaves_out: ClassVar[tuple[str, ...]] = (
         "A hunt costs nothing and never hurts the hunter; prey do not defend themselves or their young.",
         "An animal kills at most one prey in a step.",
@@ -177,60 +190,35 @@ class SearchPrey(Rule):
     hunger: float = 0.6
     "filling of its own store, or of its group's on average, below which a predator hunts"
     interference: float = 0.1
-    "time lost to each rival near by, as a share of the time searching"
+    "time lost to each rival nearby, as a share of the time searching"
     care: float = 0.5
     "how far a herd that surely notices a predator lowers its success, 0 to 1"
     switching: float = 1.0
     "power of a kind's number, against its usual one, with which hunters prefer it among what they meet; 0 no switching"
 
     def apply(self, world: World) -> None:
+        """Sets the target of every predator that takes one."""
         a, p, cells = world.agents, world.parameters, world.cells
-        if not p["hunts"].any():
+        if not p.hunting.hunts.any():
             return
         common = np.ones(len(world.species))
         if self.switching:
             # No kind is ever more than three times as conspicuous as usual, and none is overlooked altogether.
-            common = np.clip(world.arrays["census"].sum(1) / p["usual_number"], 0.01, 3.0) ** self.switching
-        _seek(
+            share = world.arrays.census.sum(1) / p.life.usual_number
+            common = np.clip(share, 0.01, 3.0) ** self.switching
+        appetite = Appetite(activity_now(world), common, self.hunger, self.interference, self.care)
+        _search(
             cells.order,
-            a.species,
-            a.key,
-            a.x,
-            a.y,
-            a.mass,
-            a.energy,
-            a.born_h,
-            a.herd,
-            world.arrays["herd_size"],
-            world.arrays["herd_store"],
+            a.view(Animals),
             a.until_h,
-            world.now_h,
-            pace_now(world),
-            p["hunts"],
-            p["feeds_young"],
-            p["eats"],
-            p["prey_weight"],
-            p["search_m"],
-            p["attack_km2_h"],
-            p["usual_prey_km2"],
-            p["prey_hill"],
-            self.interference,
-            self.hunger,
-            common,
-            p["store_kj_kg"],
-            p["mature_h"],
-            p["life_h"],
-            p["prime"],
-            p["adult_kg"],
-            p["watches"],
-            self.care,
-            cells.start,
-            cells.x,
-            cells.y,
-            cells.grid(),
-            world.dt_h,
-            world.seed64,
-            world.step,
+            world.herds.arrays,
+            appetite,
+            p.bodies,
+            p.life,
+            p.hunting,
+            cells.animals,
+            cells.grid,
+            world.clock,
             a.target,
         )
 
@@ -253,6 +241,12 @@ class ResolveKills(Rule):
 
     phase: ClassVar[str] = "resolve"
     stored_name: ClassVar[str] = "Seize"
+    reads: ClassVar[frozenset[str]] = name_state(
+        agents="species key x y mass energy herd until_h target dying", tallies="killed energy_kj"
+    )
+    writes: ClassVar[frozenset[str]] = name_state(
+        agents="mass energy until_h won dying", herds="goal", tallies="killed energy_kj"
+    )
     leaves_out: ClassVar[tuple[str, ...]] = (
         "No kill is taken away by stronger hunters of another kind; they come for the leavings.",
     )
@@ -263,21 +257,23 @@ class ResolveKills(Rule):
     meal: float = 0.5
     "most that an animal eats of a kill while it stays there, as a share of its own mass"
     handling_h: float = 2.0
-    "hours after a kill in which a predator eats and rests, for prey of its own mass; in proportion for others, to two days"
+    "hours of eating and rest after a kill, for prey of the predator's mass; in proportion for others, to two days"
     share_ranges: float = 1.0
     "distance within which members of the group come to the kill, as a share of the range that they know"
 
     def prepare(self, world: World) -> None:
+        """Adds the tally of kills [s, s], hunters first."""
         world.add_tally("killed", (len(world.species), len(world.species)))
 
     def apply(self, world: World) -> None:
-        a, arrays = world.agents, world.arrays
+        """Settles all claims of the step."""
+        a = world.agents
         if not (a.target[: a.n] >= 0).any():
             return
         best = resolve_claims(world, a.target[: a.n], a.n)
         prey = np.flatnonzero(best >= 0)
         prey = prey[np.argsort(a.key[prey], kind="stable")]
-        wanted = np.zeros(len(arrays["herd_size"]), bool)
+        wanted = np.zeros(len(world.herds), bool)
         wanted[a.herd[best[prey]]] = True
         members = np.empty(world.cells.m, np.int64)
         members = members[: _list_members(world.cells.order, a.herd, wanted, members)]
@@ -285,7 +281,7 @@ class ResolveKills(Rule):
         fed: set[int] = set()
         for victim in prey:
             killer = int(best[victim])
-            # A predator may itself have been killed in this step by a larger one, and a group that has eaten hunts no more.
+            # A larger predator may have killed this one in the same step, and a group that has eaten hunts no more.
             if (
                 a.dying[victim] == 0
                 and a.dying[killer] == 0
@@ -295,47 +291,49 @@ class ResolveKills(Rule):
                 fed.add(int(a.herd[killer]))
 
     def _is_full(self, world: World, killer: int) -> bool:
-        a = world.agents
-        return a.energy[killer] > self.hunger * world.parameters["store_kj_kg"][a.species[killer]] * float(
-            a.mass[killer]
-        )
+        a, store = world.agents, world.parameters.bodies.store_kj_kg
+        return a.energy[killer] > self.hunger * store[a.species[killer]] * float(a.mass[killer])
 
     def _feast(self, world: World, killer: int, victim: int, members: np.ndarray) -> None:
-        a, p = world.agents, world.parameters
+        a = world.agents
         kind = int(a.species[killer])
         body = float(animal_kj(world, np.array([victim]))[0])
         group = members[(a.herd[members] == a.herd[killer]) & (a.dying[members] == 0) & (members != victim)]
         near = (a.x[group] - a.x[killer]) ** 2 + (a.y[group] - a.y[killer]) ** 2
-        group = group[near <= (self.share_ranges * p["range_m"][kind]) ** 2]
-        efficiency = p["flesh_efficiency"][0]
-        room = np.maximum(p["store_kj_kg"][kind] * a.mass[group].astype(np.float64) - a.energy[group], 0.0) / efficiency
-        room = np.minimum(room, self.meal * a.mass[group] * TISSUE_KJ_PER_KG)
-        wanted = float(room.sum())
-        eaten = min(self.edible * body, wanted)
-        if wanted > 0:
-            a.energy[group] += room * (eaten / wanted) * efficiency
-        # Undigested flesh is soon gone.
-        accounts(world)[DECAYED] += eaten * (1 - efficiency)
+        group = group[near <= (self.share_ranges * world.parameters.movement.range_m[kind]) ** 2]
+        eaten = self._share_meal(world, kind, group, body)
         size = float(a.mass[victim] / a.mass[killer])
         # The kill falls in the middle of the step, on average.
         busy = world.now_h + 0.5 * world.dt_h + min(self.handling_h * max(size, 0.02), 48.0)
         a.until_h[group] = np.maximum(a.until_h[group], busy)
-        # There they stay while there is something to eat.
-        world.arrays["herd_goal"][a.herd[killer]] = a.x[victim], a.y[victim]
+        # The group stays there while there is something to eat.
+        world.herds.goal[a.herd[killer]] = a.x[victim], a.y[victim]
         a.won[killer] = 1.0
         a.dying[victim] = _PREDATION
-        # What is left of the body is left in the books as store, for `DepositCarcass` to lay down.
+        # The rest of the body is booked as the victim's store, for `DepositCarcass` to lay down.
         a.mass[victim] = 0.0
         a.energy[victim] = body - eaten
-        world.tallies["killed"][kind, a.species[victim]] += 1
+        world.tallies.killed[kind, a.species[victim]] += 1
+
+    def _share_meal(self, world: World, kind: int, group: np.ndarray, body_kj: float) -> float:
+        """Feeds a group of hunters of one species from a body; returns the kilojoules that they eat."""
+        a, store, efficiency = world.agents, world.parameters.bodies.store_kj_kg, world.parameters.flesh_efficiency
+        room = np.maximum(store[kind] * a.mass[group].astype(np.float64) - a.energy[group], 0.0) / efficiency
+        room = np.minimum(room, self.meal * a.mass[group] * TISSUE_KJ_PER_KG)
+        wanted = float(room.sum())
+        eaten = min(self.edible * body_kj, wanted)
+        if wanted > 0:
+            a.energy[group] += room * (eaten / wanted) * efficiency
+        # Undigested flesh is soon gone.
+        accounts(world)[DECAYED] += eaten * (1 - efficiency)
+        return eaten
 
 
 @serial
 def _lay_down(dead, x, y, left, grid, carcass):
-    n_columns, n_rows, cell_w, cell_h = grid
     for q in range(len(dead)):
         i = dead[q]
-        carcass[layer_cell(x[i], y[i], cell_w, cell_h, n_columns, n_rows)] += left[q]
+        carcass[layer_cell(x[i], y[i], grid)] += left[q]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -344,9 +342,12 @@ class DepositCarcass(Rule):
 
     phase: ClassVar[str] = "die"
     stored_name: ClassVar[str] = "Bequeath"
+    reads: ClassVar[frozenset[str]] = name_state(agents="key x y mass energy dying", arrays="food", tallies="energy_kj")
+    writes: ClassVar[frozenset[str]] = name_state(arrays="food", tallies="energy_kj")
 
     def apply(self, world: World) -> None:
-        a, food = world.agents, world.arrays["food"]
+        """Lays down the bodies of those that die in this step."""
+        a, food = world.agents, world.arrays.food
         dead = np.flatnonzero(a.live[: a.n] & (a.dying[: a.n] > 0))
         if not len(dead):
             return

@@ -1,390 +1,144 @@
-"""Where animals go: herds choose goals, members follow, keep together, flee, and fences stop them.
+"""How animals of whole worlds go: to the goal of their herd, with it, away from hunters; and the fences that stop them.
 
-Shape suffixes: n slots, m live animals in the order of the cells, h herds, s species, l foods, k cells of the layers.
+Shape suffixes: n slots, m live animals in the order of the cells, h herds, s species.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numba
 import numpy as np
 
 from linnaea.twin.engine.agents import Column
-from linnaea.twin.engine.jit import kernel, scalar, serial
-from linnaea.twin.engine.layers import crosses, fenced, layer_cell, layer_grid
-from linnaea.twin.engine.neighbours import cell_index, offset, reach, span, wrap
+from linnaea.twin.engine.jit import kernel, scalar
+from linnaea.twin.engine.layers import crosses
 from linnaea.twin.engine.rng import MIGRATION, MOVEMENT, uniform, uniform2, uniform4
-from linnaea.twin.engine.world import Rule, World
-from linnaea.twin.rules.motion import arrive, towards, turned
-from linnaea.twin.rules.weather import due
+from linnaea.twin.engine.world import Rule, World, name_state
+from linnaea.twin.rules.goals import CANDIDATES
+from linnaea.twin.rules.motion import direction_to, go_straight, pull_away, pull_of, turn_heading
 
-CANDIDATES = 8
-GREEN_HALF_MM = 40.0
-# Who is astray by so many hours of walking, or by the goal's own radius, heeds goal and group as much as its heading.
 ASTRAY_H = 1.0
+"hours of walking, within the radius of the goal, after which an animal heeds goal and group as much as its heading"
+FLIGHT_WEIGHT = 10.0
+"weight of a flight, against 1 for the animal's own heading"
 
 
-@serial
-def _census(order, species, x, y, grid, counts):
-    n_columns, n_rows, cell_w, cell_h = grid
-    counts[:] = 0.0
-    for k in range(len(order)):
-        i = order[k]
-        counts[species[i], layer_cell(x[i], y[i], cell_w, cell_h, n_columns, n_rows)] += 1.0
+class StepPace(NamedTuple):
+    """How far animals get in a step."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Census(Rule):
-    """What hunters know of their land: how many animals of each species are in each cell of the layers, once a day."""
-
-    phase: ClassVar[str] = "index"
-    every_h: float = 24.0
-    "hours between two counts"
-
-    def prepare(self, world: World) -> None:
-        world.add_array("census", np.zeros((len(world.species), world.fields["elevation_m"].size)))
-
-    def apply(self, world: World) -> None:
-        if due(world, self.every_h):
-            a = world.agents
-            _census(world.cells.order, a.species, a.x, a.y, layer_grid(world), world.arrays["census"])
+    activity: np.ndarray
+    "of each species, against its mean over the day [s]"
+    keep: float
+    "mean cosine between the headings of two steps"
+    net: float
+    "distance as a share of the path"
+    spread: float
+    "how much the path of a step varies, 1 for one of an hour"
+    flight_h: float
+    "longest flight"
 
 
 @scalar
-def attraction(
-    s,
-    c,
-    hunting,
-    food,
-    foods,
-    n_foods,
-    weight,
-    half,
-    green,
-    moisture,
-    prey_weight,
-    census,
-    usual_prey,
-    to_water,
-    drink_km,
-):
-    """How good a cell is for a species, 0 to 2: food as its intake sees it, greenness, prey, and water within reach."""
-    there = 0.0
-    for f in range(n_foods[s]):
-        there += weight[s, f] * food[foods[s, f], c]
-    score = 0.0
-    if n_foods[s] > 0:
-        score = there / (there + half[s]) * (1.0 - green[s] + green[s] * moisture[c] / (moisture[c] + GREEN_HALF_MM))
-    if hunting and usual_prey[s] > 0.0:
-        prey = 0.0
-        for p in range(len(census)):
-            if prey_weight[s, p] > 0.0:
-                prey += prey_weight[s, p] * census[p, c]
-        score += prey / (prey + usual_prey[s])
-    return score * math.exp(-to_water[c] / drink_km[s]) if drink_km[s] > 0.0 else score
-
-
-@kernel
-def _plan(
-    herd_key,
-    herd_species,
-    size,
-    home,
-    goal,
-    middle,
-    filled,
-    hunts,
-    hunger,
-    beyond,
-    search_m,
-    goal_m,
-    resident,
-    range_m,
-    plan_steps,
-    food,
-    foods,
-    n_foods,
-    weight,
-    half,
-    green,
-    moisture,
-    prey_weight,
-    census,
-    usual_prey,
-    to_water,
-    drink_km,
-    fences,
-    grid,
-    width,
-    height,
-    torus,
-    seed,
-    step,
-):
-    n_columns, n_rows, cell_w, cell_h = grid
-    for h in numba.prange(len(herd_species)):
-        s = herd_species[h]
-        if s < 0 or size[h] == 0 or (np.int64(herd_key[h] % np.uint64(1 << 20)) + step) % plan_steps[s] != 0:
-            continue
-        if resident[s]:
-            base_x, base_y = home[h, 0], home[h, 1]
-        else:
-            base_x, base_y = middle[h, 0], middle[h, 1]
-        best_x, best_y, far, hunting = goal[h, 0], goal[h, 1], range_m[s], True
-        if hunts[s] and filled[h] < hunger:
-            far *= beyond
-            # Where it has come to and is hungry still, only what lies there keeps it, not prey that it did not get.
-            hunting = math.hypot(best_x - middle[h, 0], best_y - middle[h, 1]) > goal_m[s] + search_m[s]
-        c = layer_cell(best_x, best_y, cell_w, cell_h, n_columns, n_rows)
-        # The goal at hand counts a tenth more, so that herds do not dither.
-        best = 1.1 * attraction(
-            s,
-            c,
-            hunting,
-            food,
-            foods,
-            n_foods,
-            weight,
-            half,
-            green,
-            moisture,
-            prey_weight,
-            census,
-            usual_prey,
-            to_water,
-            drink_km,
-        )
-        at_x, at_y = middle[h, 0], middle[h, 1]
-        # A herd knows the fences of its land: the fewer pass one, the seldomer it plans across it.
-        venture = 0.0 if len(fences) == 0 else uniform(seed, step, MIGRATION, herd_key[h], CANDIDATES + 1)
-        if len(fences) > 0 and fenced(at_x, at_y, best_x, best_y, fences, venture):
-            best_x, best_y, best = at_x, at_y, 0.0
-        for t in range(CANDIDATES):
-            u, v = uniform2(seed, step, MIGRATION, herd_key[h], t)
-            angle, distance = 2.0 * math.pi * u, far * math.sqrt(v)
-            x, _ = arrive(base_x + distance * math.cos(angle), 0.0, width, torus)
-            y, _ = arrive(base_y + distance * math.sin(angle), 0.0, height, torus)
-            if len(fences) > 0 and fenced(at_x, at_y, x, y, fences, venture):
-                continue
-            c = layer_cell(x, y, cell_w, cell_h, n_columns, n_rows)
-            score = attraction(
-                s,
-                c,
-                True,
-                food,
-                foods,
-                n_foods,
-                weight,
-                half,
-                green,
-                moisture,
-                prey_weight,
-                census,
-                usual_prey,
-                to_water,
-                drink_km,
-            )
-            if score > best:
-                best_x, best_y, best = x, y, score
-        goal[h, 0], goal[h, 1] = best_x, best_y
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChooseGoals(Rule):
-    """Now and then a herd looks at places within its range and makes the best its goal.
-
-    Residents look around their home, free-ranging herds around where they stand: so they follow the rain, whose green the
-    migratory ones weigh more than the mass of old grass. Hungry hunters look farther, and do not stay where they hunted in vain. Nobody
-    plans a way that a fence bars, and what lies behind a new one is given up.
-    """
-
-    phase: ClassVar[str] = "index"
-    stored_name: ClassVar[str] = "Plan"
-    leaves_out: ClassVar[tuple[str, ...]] = (
-        "Herds look for a straight way only: nobody finds a way around the end of a fence but by coming near it by chance.",
-    )
-    hunger: float = 0.6
-    "filling of a group's stores, on average, below which hunters are hungry"
-    beyond: float = 2.0
-    "how far hungry hunters look, as a multiple of their range"
-
-    def apply(self, world: World) -> None:
-        a, p = world.arrays, world.parameters
-        n_cells = world.fields["elevation_m"].size
-        _plan(
-            a["herd_key"],
-            a["herd_species"],
-            a["herd_size"],
-            a["herd_home"],
-            a["herd_goal"],
-            a["herd_middle"],
-            a["herd_store"],
-            p["hunts"],
-            self.hunger,
-            self.beyond,
-            p["search_m"],
-            p["goal_m"],
-            p["resident"],
-            p["range_m"],
-            p["plan_steps"],
-            a["food"].reshape(-1, n_cells),
-            p["graze_foods"],
-            p["graze_n"],
-            p["graze_weight"],
-            p["graze_half_kj"],
-            p["green"],
-            world.fields["moisture_mm"].ravel(),
-            p["prey_weight"],
-            a["census"],
-            p["usual_prey"],
-            world.fields["to_water_km"].ravel(),
-            p["drink_km"],
-            a["fences"],
-            layer_grid(world),
-            world.space.width_m,
-            world.space.height_m,
-            world.space.torus,
-            world.seed64,
-            world.step,
-        )
-
-
-@scalar
-def box(x, y, radius, grid):
-    """First and last row and column of the cells that a circle can touch; to be put through `wrap` on a torus."""
-    n_columns, n_rows, cell_w, cell_h, _, _, torus = grid
-    if torus:
-        y_lo, y_hi = span(cell_index(y, cell_h, n_rows), reach(radius, cell_h), n_rows, torus)
-        x_lo, x_hi = span(cell_index(x, cell_w, n_columns), reach(radius, cell_w), n_columns, torus)
-        return y_lo, y_hi, x_lo, x_hi
-    # The circle's own box: mostly one or two cells where it is small against them.
-    y_lo, y_hi = cell_index(y - radius, cell_h, n_rows), cell_index(y + radius, cell_h, n_rows)
-    return y_lo, y_hi, cell_index(x - radius, cell_w, n_columns), cell_index(x + radius, cell_w, n_columns)
-
-
-@serial
-def _hunters(order, species, cell_of, hunts, start, hunter):
-    """Lists the animals that hunt by neighbour cell: `start` [c + 1], `hunter` [m]; returns how many there are."""
-    n = 0
-    start[:] = 0
-    for k in range(len(order)):
-        i = order[k]
-        if hunts[species[i]]:
-            hunter[n] = i
-            n += 1
-            start[cell_of[i] + 1] += 1
-    for c in range(len(start) - 1):
-        start[c + 1] += start[c]
-    return n
-
-
-@scalar
-def in_disc(radius, u, v):
-    """A place in a disc around (0, 0), all parts alike, of two uniform numbers."""
+def place_in_disc(radius, u, v):
+    """A place in a disc around (0, 0), all parts alike, from two uniform numbers."""
     distance, angle = radius * math.sqrt(u), 2.0 * math.pi * v
     return distance * math.cos(angle), distance * math.sin(angle)
 
 
+@scalar
+def wish_beyond_goal(to_goal, distance, area_m, group_m, astray_m, own_draws, group_draws):
+    """The direction and length of the way of an animal that reaches its goal in this step and walks about there.
+
+    It may end anywhere in the goal's area, with its group, and astray by some of the way that would turn it back. The
+    draws are pairs of uniform numbers.
+    """
+    gx, gy = to_goal
+    group_m = min(group_m, area_m)
+    ax, ay = place_in_disc(area_m - group_m, group_draws[0], group_draws[1])
+    bx, by = place_in_disc(group_m + astray_m, own_draws[0], own_draws[1])
+    px, py = distance * gx + ax + bx, distance * gy + ay + by
+    way = math.sqrt(px * px + py * py)
+    return px / max(way, 1e-9), py / max(way, 1e-9), way
+
+
+@scalar
+def wish_on_the_way(px, py, to_goal, outside_m, to_group, loose_m, astray_m):
+    """The pull of goal and group, with weights against 1 for the animal's own heading (px, py).
+
+    `outside_m` metres from the goal's area and `loose_m` metres from the group (0 or less: within it).
+    """
+    # A goal is an area: within it there is nothing to go to; far away it weighs up to twice the heading.
+    weight = min(max(outside_m, 0.0) / astray_m, 2.0)
+    px += weight * to_goal[0]
+    py += weight * to_goal[1]
+    if loose_m > 0.0:
+        # The goal is common: only near it do they need to look for each other.
+        weight = min(loose_m / astray_m, 2.0) * (1.0 - 0.5 * weight)
+        px += weight * to_group[0]
+        py += weight * to_group[1]
+    return px, py
+
+
+class Roamers(NamedTuple):
+    """The columns of animals that `Roam` reads."""
+
+    species: np.ndarray
+    key: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    dir_x: np.ndarray
+    dir_y: np.ndarray
+    herd: np.ndarray
+    until_h: np.ndarray
+
+
+class Ways(NamedTuple):
+    """The columns in which `Roam` proposes where an animal goes, how fast, and how far it gets."""
+
+    pull_x: np.ndarray
+    pull_y: np.ndarray
+    speed_m_h: np.ndarray
+    way_m: np.ndarray
+
+
 @kernel
-def _roam(
-    order,
-    species,
-    key,
-    x,
-    y,
-    dir_x,
-    dir_y,
-    herd,
-    herd_key,
-    until_h,
-    now_h,
-    speed,
-    pace,
-    keep,
-    net,
-    area,
-    spacing,
-    goal,
-    middle,
-    size,
-    eats,
-    flight_m,
-    flight_speed,
-    start,
-    hunter,
-    grid,
-    dt,
-    flight_h,
-    spread,
-    seed,
-    step,
-    pull_x,
-    pull_y,
-    speed_m_h,
-    way_m,
-):
-    n_columns, n_rows, _, _, width, height, torus = grid
+def _roam(order, roamers, herds, movement, spacing_m, hunters, eats, pace, grid, clock, ways):
+    species, key, x, y, dir_x, dir_y, herd, until_h = roamers
+    pull_x, pull_y, speed_m_h, way_m = ways.pull_x, ways.pull_y, ways.speed_m_h, ways.way_m
+    seed, step, dt = clock.seed, clock.step, clock.dt_h
     for k in numba.prange(len(order)):
         i = order[k]
         s, h = species[i], herd[i]
         u, v, w, z = uniform4(seed, step, MOVEMENT, key[i], 0)
         # The hours of a long step add up to a path that varies less than one of them.
-        going = speed[s] * pace[s] * (1.0 + spread * (-math.log(1.0 - 0.999 * v) - 1.0))
-        if until_h[i] > now_h:
+        going = movement.speed_m_h[s] * pace.activity[s] * (1.0 + pace.spread * (-math.log(1.0 - 0.999 * v) - 1.0))
+        if until_h[i] > clock.now_h:
             going *= 0.1
-        way = going * dt * net
-        astray_m = min(ASTRAY_H * speed[s], area[s])
-        gx, gy, distance = towards(x[i], y[i], goal[h, 0], goal[h, 1], width, height, torus)
-        group_m = spacing[s] * math.sqrt(np.float64(size[h]))
-        if way >= distance + area[s]:
-            # In a step this long it comes to its goal and walks about there, with its group: it may end anywhere, and
-            # astray by some of the way that would turn it back.
-            group_m = min(group_m, area[s])
-            q, t = uniform2(seed, step, MIGRATION, herd_key[h], CANDIDATES)
-            ax, ay = in_disc(area[s] - group_m, q, t)
-            bx, by = in_disc(group_m + astray_m, w, z)
-            px, py = distance * gx + ax + bx, distance * gy + ay + by
-            way = math.sqrt(px * px + py * py)
-            px, py = px / max(way, 1e-9), py / max(way, 1e-9)
+        way, area = going * dt * pace.net, movement.goal_m[s]
+        astray_m = min(ASTRAY_H * movement.speed_m_h[s], area)
+        gx, gy, distance = direction_to(x[i], y[i], herds.goal[h, 0], herds.goal[h, 1], grid)
+        group_m = spacing_m[s] * math.sqrt(np.float64(herds.size[h]))
+        if way >= distance + area:
+            draws = uniform2(seed, step, MIGRATION, herds.key[h], CANDIDATES)
+            px, py, way = wish_beyond_goal((gx, gy), distance, area, group_m, astray_m, (w, z), draws)
         else:
-            # An own heading, the herd's goal and the herd's middle: weights against 1 for the heading.
-            px, py = turned(dir_x[i], dir_y[i], keep, u)
-            # A goal is an area: within it there is nothing to go to; far away it weighs up to twice the heading.
-            weight = min(max(distance - area[s], 0.0) / astray_m, 2.0)
-            px += weight * gx
-            py += weight * gy
-            if size[h] > 1:
-                # The goal is common: only near it need they look for each other.
-                mx, my, loose = towards(x[i], y[i], middle[h, 0], middle[h, 1], width, height, torus)
-                if loose > group_m:
-                    weight = min((loose - group_m) / astray_m, 2.0) * (1.0 - 0.5 * weight)
-                    px += weight * mx
-                    py += weight * my
-        if flight_m[s] > 0.0:
-            away_x, away_y = 0.0, 0.0
-            y_lo, y_hi, x_lo, x_hi = box(x[i], y[i], flight_m[s], grid)
-            for row in range(y_lo, y_hi + 1):
-                for column in range(x_lo, x_hi + 1):
-                    c = wrap(row, n_rows) * n_columns + wrap(column, n_columns)
-                    for q in range(start[c], start[c + 1]):
-                        j = hunter[q]
-                        if not eats[species[j], s]:
-                            continue
-                        dx, dy = offset(x[i] - x[j], width, torus), offset(y[i] - y[j], height, torus)
-                        squared = dx * dx + dy * dy
-                        if 0.0 < squared <= flight_m[s] * flight_m[s]:
-                            away_x += dx / squared
-                            away_y += dy / squared
-            norm = math.sqrt(away_x * away_x + away_y * away_y)
-            if norm > 0.0:
-                px += 10.0 * away_x / norm
-                py += 10.0 * away_y / norm
+            px, py = turn_heading(dir_x[i], dir_y[i], pace.keep, u)
+            mx, my, loose = 0.0, 0.0, group_m
+            if herds.size[h] > 1:
+                mx, my, loose = direction_to(x[i], y[i], herds.centre[h, 0], herds.centre[h, 1], grid)
+            px, py = wish_on_the_way(px, py, (gx, gy), distance - area, (mx, my), loose - group_m, astray_m)
+        radius, flight_m_h = movement.flight_m[s], movement.flight_m_h[s]
+        if radius > 0.0:
+            away_x, away_y, _ = pull_away(x[i], y[i], s, radius, FLIGHT_WEIGHT, hunters, species, eats, grid)
+            if away_x != 0.0 or away_y != 0.0:
+                px += away_x
+                py += away_y
                 # A flight is over within the hour, however long the step.
-                going = max(going, flight_speed[s] * min(1.0, flight_h / dt))
-                way = max(way, flight_speed[s] * min(dt, flight_h))
+                going = max(going, flight_m_h * min(1.0, pace.flight_h / dt))
+                way = max(way, flight_m_h * min(dt, pace.flight_h))
         pull_x[i] += px
         pull_y[i] += py
         speed_m_h[i] = going
@@ -393,59 +147,45 @@ def _roam(
 
 @dataclass(frozen=True, kw_only=True)
 class Roam(Rule):
-    """A correlated walk, drawn to the herd's goal and to its middle, and away from near predators.
+    """A correlated walk, drawn to the herd's goal and to its centre, and away from near predators.
 
-    The path of a day is the species', shared over the hours by its activity; the length of an hour's way is exponential.
-    Within long steps an animal winds, so that it gets less far than its path is long, and where it has time to come to its
-    herd's goal it ends anywhere about it.
+    The path of a day is the species', shared over the hours by its activity; the length of an hour's way is
+    exponential. In a long step an animal winds, so that it gets less far than its path is long. Where it has time to
+    come to its herd's goal, it ends anywhere about the goal.
     """
 
     phase: ClassVar[str] = "decide"
+    reads: ClassVar[frozenset[str]] = name_state(
+        agents="species key x y dir_x dir_y herd until_h pull_x pull_y", herds="key goal size centre"
+    )
+    writes: ClassVar[frozenset[str]] = name_state(agents="pull_x pull_y speed_m_h way_m")
     persistence_h: float = 3.0
     "hours after which an animal has forgotten its heading"
     flight_h: float = 1.0
     "longest flight from a predator, hours"
 
     def apply(self, world: World) -> None:
-        a, p, cells, arrays = world.agents, world.parameters, world.cells, world.arrays
-        start, hunter = np.zeros(cells.n_cells + 1, np.int64), np.empty(cells.m, np.int64)
-        _hunters(cells.order, a.species, cells.cell_of, p["hunts"], start, hunter)
+        """Adds the wishes of all animals."""
+        a, p, cells = world.agents, world.parameters, world.cells
+        pace = StepPace(
+            activity=activity_now(world),
+            keep=math.exp(-world.dt_h / self.persistence_h),
+            net=net_share(world.dt_h, self.persistence_h),
+            spread=1.0 / math.sqrt(max(world.dt_h, 1.0)),
+            flight_h=float(self.flight_h),
+        )
         _roam(
             cells.order,
-            a.species,
-            a.key,
-            a.x,
-            a.y,
-            a.dir_x,
-            a.dir_y,
-            a.herd,
-            arrays["herd_key"],
-            a.until_h,
-            world.now_h,
-            p["speed_m_h"],
-            pace_now(world),
-            math.exp(-world.dt_h / self.persistence_h),
-            net_share(world.dt_h, self.persistence_h),
-            p["goal_m"],
-            p["herd_spacing_m"],
-            arrays["herd_goal"],
-            arrays["herd_middle"],
-            arrays["herd_size"],
-            p["eats"],
-            p["flight_m"],
-            p["flight_m_h"],
-            start,
-            hunter,
-            cells.grid(),
-            world.dt_h,
-            self.flight_h,
-            1.0 / math.sqrt(max(world.dt_h, 1.0)),
-            world.seed64,
-            world.step,
-            a.pull_x,
-            a.pull_y,
-            a.speed_m_h,
-            a.way_m,
+            a.view(Roamers),
+            world.herds.arrays,
+            p.movement,
+            p.groups.herd_spacing_m,
+            cells.select(a.species, p.hunting.hunts),
+            p.hunting.eats,
+            pace,
+            cells.grid,
+            world.clock,
+            a.view(Ways),
         )
 
 
@@ -455,55 +195,52 @@ def net_share(hours: float, persistence_h: float) -> float:
     return math.sqrt(2 / ratio * (1 - -math.expm1(-ratio) / ratio))
 
 
-def pace_now(world: World) -> np.ndarray:
+def activity_now(world: World) -> np.ndarray:
     """Activity of each species in this step against its mean over the day: float64 [s]."""
-    table = world.parameters["activity_by_hour"]
+    table = world.parameters.movement.activity_by_hour
     if world.dt_h >= 24:
         return np.ones(len(table))
     hours = np.floor(world.now_h + np.arange(0, world.dt_h, 1.0)).astype(np.int64) % 24
     return table[:, hours].mean(1)
 
 
+class Travellers(NamedTuple):
+    """The columns of animals that `Travel` reads and changes."""
+
+    key: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    dir_x: np.ndarray
+    dir_y: np.ndarray
+    moved_m: np.ndarray
+
+
+@scalar
+def is_stopped(x0, y0, x1, y1, fences, seed, step, key):
+    """Whether an animal on the way from (x0, y0) to (x1, y1) fails to pass a fence [f, 5], each by its chance."""
+    stopped = False
+    for f in range(len(fences)):
+        met = crosses(x0, y0, x1, y1, fences[f, 0], fences[f, 1], fences[f, 2], fences[f, 3])
+        if met and uniform(seed, step, MOVEMENT, key, 1 + f) >= fences[f, 4]:
+            stopped = True
+    return stopped
+
+
 @kernel
-def _travel(
-    order,
-    key,
-    x,
-    y,
-    dir_x,
-    dir_y,
-    pull_x,
-    pull_y,
-    speed_m_h,
-    way_m,
-    dt_h,
-    fences,
-    width,
-    height,
-    torus,
-    seed,
-    step,
-    moved_m,
-):
+def _travel(order, travellers, ways, fences, grid, clock):
+    key, moved_m = travellers.key, travellers.moved_m
+    x, y, dir_x, dir_y = travellers.x, travellers.y, travellers.dir_x, travellers.dir_y
     for k in numba.prange(len(order)):
         i = order[k]
-        px, py = np.float64(pull_x[i]), np.float64(pull_y[i])
-        norm = math.sqrt(px * px + py * py)
-        if norm < 1e-12:
+        px, py, pulled = pull_of(ways, i)
+        if not pulled:
             continue
-        px, py = px / norm, py / norm
-        distance = np.float64(speed_m_h[i]) * dt_h
+        distance = np.float64(ways.speed_m_h[i]) * clock.dt_h
         moved_m[i] = distance
         old_x, old_y = np.float64(x[i]), np.float64(y[i])
-        way = min(distance, np.float64(way_m[i]))
-        new_x, new_dx = arrive(old_x + px * way, px, width, torus)
-        new_y, new_dy = arrive(old_y + py * way, py, height, torus)
-        stopped = False
-        for f in range(len(fences)):
-            met = crosses(old_x, old_y, new_x, new_y, fences[f, 0], fences[f, 1], fences[f, 2], fences[f, 3])
-            if met and uniform(seed, step, MOVEMENT, key[i], 1 + f) >= fences[f, 4]:
-                stopped = True
-        if stopped:
+        way = min(distance, np.float64(ways.way_m[i]))
+        new_x, new_y, new_dx, new_dy = go_straight(old_x, old_y, px, py, way, grid)
+        if is_stopped(old_x, old_y, new_x, new_y, fences, clock.seed, clock.step, key[i]):
             # It turns back and has walked half of its way for nothing.
             moved_m[i] = 0.5 * distance
             dir_x[i], dir_y[i] = -px, -py
@@ -516,8 +253,11 @@ class Travel(Rule):
     """Every animal turns into the direction of its pull and goes, unless a fence stops it; borders turn it back."""
 
     phase: ClassVar[str] = "move"
+    reads: ClassVar[frozenset[str]] = name_state(agents="key x y pull_x pull_y speed_m_h way_m", arrays="fences")
+    writes: ClassVar[frozenset[str]] = name_state(agents="x y dir_x dir_y moved_m")
 
     def prepare(self, world: World) -> None:
+        """Adds the path and the way of a step."""
         world.agents.add_column(
             Column(name="moved_m", dtype=np.float32, help="path of the step, metres", proposal=True)
         )
@@ -528,24 +268,6 @@ class Travel(Rule):
         )
 
     def apply(self, world: World) -> None:
-        a, space = world.agents, world.space
-        _travel(
-            world.cells.order,
-            a.key,
-            a.x,
-            a.y,
-            a.dir_x,
-            a.dir_y,
-            a.pull_x,
-            a.pull_y,
-            a.speed_m_h,
-            a.way_m,
-            world.dt_h,
-            world.arrays["fences"],
-            space.width_m,
-            space.height_m,
-            space.torus,
-            world.seed64,
-            world.step,
-            a.moved_m,
-        )
+        """Moves all animals."""
+        a = world.agents
+        _travel(world.cells.order, a.view(Travellers), a.view(Ways), world.arrays.fences, world.cells.grid, world.clock)

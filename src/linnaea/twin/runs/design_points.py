@@ -16,8 +16,8 @@ import numpy as np
 
 from linnaea.store import atomic_path, hash_bytes
 from linnaea.twin.engine.agents import HOURS_A_YEAR
+from linnaea.twin.engine.step import step
 from linnaea.twin.engine.workers import TimeLeft, hold_lock, run_in_processes
-from linnaea.twin.engine.world import step
 from linnaea.twin.runs.ensemble import SAY_EVERY_S, RunPlan, build_member, must_compile, take_first_step
 from linnaea.twin.runs.recorder import get_records
 from linnaea.twin.scenarios.scenario_file import format_duration

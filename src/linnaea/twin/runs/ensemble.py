@@ -29,9 +29,10 @@ from linnaea.twin.data.world_file import load_world
 from linnaea.twin.engine.agents import HOURS_A_YEAR
 from linnaea.twin.engine.checkpoint import load_checkpoint, save_checkpoint
 from linnaea.twin.engine.jit import forget_stale_code, mark_compiled, needs_compilation, source_hash
-from linnaea.twin.engine.neighbours import Cells
+from linnaea.twin.engine.neighbours import CellIndex
+from linnaea.twin.engine.step import check_finite, finite_until_h, step
 from linnaea.twin.engine.workers import TimeLeft, find_lock_holder, hold_lock, run_in_processes
-from linnaea.twin.engine.world import PHASES, World, check_finite, finite_until_h, step
+from linnaea.twin.engine.world import PHASES, World
 from linnaea.twin.runs.recorder import Record, get_records
 from linnaea.twin.scenarios.scenario_file import attach, format_duration, read_scenario
 
@@ -125,7 +126,7 @@ class CompilationTrace(list):
 
 
 def _code_files(world: World) -> set[str]:
-    return {inspect.getfile(part) for part in (Cells, *map(type, world.rules))}
+    return {inspect.getfile(part) for part in (CellIndex, *map(type, world.rules))}
 
 
 def must_compile(world: World) -> bool:

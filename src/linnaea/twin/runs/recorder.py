@@ -83,7 +83,7 @@ class Record(Rule):
 
     @staticmethod
     def _foods(world: World) -> list[str]:
-        return [str(name) for name in world.parameters.get("food_names", ())]
+        return [str(name) for name in world.parameters.foods.names] if world.parameters else []
 
     def apply(self, world: World) -> None:
         if (world.step + 1) % max(1, round(self.every_h / world.dt_h)) == 0:
@@ -111,7 +111,7 @@ class Record(Rule):
             arrays["record_traits"][row, :, index, 0], arrays["record_traits"][row, :, index, 1] = mean, spread
         if names := self._foods(world):
             total = world.arrays["food"].reshape(len(names), -1).sum(1)
-            arrays["record_food_kg"][row] = total / world.parameters["food_kj_kg"]
+            arrays["record_food_kg"][row] = total / world.parameters.foods.kj_kg
         here = self._map(world, slots, species)
         arrays["record_map"] += here
         if self.followed:

@@ -18,8 +18,8 @@ from linnaea.options import nearest
 from linnaea.twin.data.bounds import bounded_field
 from linnaea.twin.engine.agents import HOURS_A_YEAR, INFECTIOUS, SUSCEPTIBLE, VACCINATED
 from linnaea.twin.engine.rng import INTERVENTION, uniforms
-from linnaea.twin.engine.world import CAUSE, Rule, World
-from linnaea.twin.rules.energy_budget import REMOVED, accounts, animal_kj
+from linnaea.twin.engine.world import Rule, World
+from linnaea.twin.rules.energy_budget import remove_animals
 from linnaea.twin.scenarios.regions import AREAS, EVERYWHERE, Region
 
 HOOKS = ("rain_factor", "growth_factor", "fire_factor", "water", "warming_c", "fences")
@@ -108,21 +108,10 @@ class Remove(Intervention):
     "whether, where all are taken, others may come from beyond the borders"
 
     def begin(self, world: World, index: int) -> None:
-        remove_animals(
-            world, draw_subset(world, find_animals(world, self.species, self.place), self.share, index), "removal"
-        )
+        remove_animals(world, draw_subset(world, find_animals(world, self.species, self.place), self.share, index))
         if self.share == 1 and self.place == EVERYWHERE and not self.newcomers and "arrivals_per_y" in world.arrays:
             for name in self.species:
                 world.arrays["arrivals_per_y"][world.species.index(name)] = 0
-
-
-def remove_animals(world: World, slots: np.ndarray, cause: str) -> None:
-    """Removes animals with all their energy, and books both."""
-    a = world.agents
-    np.add.at(world.tallies["died"], (a.species[slots], CAUSE[cause]), 1)
-    if "energy_kj" in world.tallies:
-        accounts(world)[REMOVED] += animal_kj(world, slots).sum()
-    a.remove(slots)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +120,7 @@ class Introduce(Intervention):
 
     kind: ClassVar[str] = "introduce"
     lasts: ClassVar[bool] = False
-    needs: ClassVar[tuple[str, ...]] = ("herd_key",)
+    needs: ClassVar[tuple[str, ...]] = ("food",)
     species: tuple[str, ...]
     "species to bring"
     count: int = bounded_field(1, 1e7)
@@ -140,7 +129,7 @@ class Introduce(Intervention):
     def check(self, world: World, at: str) -> None:
         super().check(world, at)
         for name in self.species:
-            usual = float(world.parameters["usual_number"][world.species.index(name)])
+            usual = float(world.parameters.life.usual_number[world.species.index(name)])
             most = max(MOST_INTRODUCED, MOST_TIMES_USUAL * usual)
             if self.count > most:
                 raise ValueError(
@@ -150,10 +139,10 @@ class Introduce(Intervention):
 
     def begin(self, world: World, index: int) -> None:
         # Imported here: it brings the rules of whole worlds along, which small ones do without.
-        from linnaea.twin.rules.life_history import introduce
+        from linnaea.twin.rules.immigration import introduce
 
         for number, name in enumerate(self.species):
-            size = max(1, round(float(world.parameters["herd_size"][world.species.index(name)])))
+            size = max(1, round(float(world.parameters.groups.herd_size[world.species.index(name)])))
             x, y = self._points(world, math.ceil(self.count / size), index, number).T
             introduce(world, name, self.count, x=x, y=y, herd_size=size)
 

@@ -96,13 +96,13 @@ def _may_be_there(name: str, one: Intervention, world: World, all_of: Sequence[I
 def _explain_fire(one: Fire, world: World, all_of: Sequence[Intervention]) -> str:
     if not any(rule.ignition_per_km2_y > 0 for rule in world.rules if isinstance(rule, Burn)):
         return "no fire is lit in this world; settings.fires_per_km2_y is 0"
-    if not world.parameters["food_is_fuel"].any():
+    if not world.parameters.foods.is_fuel.any():
         return "nothing that grows in this world carries a fire"
     return "its factor is 1, as usual" if one.factor == 1 else ""
 
 
 def _explain_water(one: Water, world: World, all_of: Sequence[Intervention]) -> str:
-    if not (world.parameters["drink_every_h"] > 0).any():
+    if not (world.parameters.bodies.drink_every_h > 0).any():
         return "no animal of this world has to drink; drink_every_h is 0 for all"
     now = world.fields["water"][one.place.mask(world.space, world.fields["water"].shape)] > 0
     if (now == one.filled).all():
@@ -118,15 +118,15 @@ def _explain_drought(one: Drought, world: World, all_of: Sequence[Intervention])
 
 def _explain_growth(one: Growth, world: World, all_of: Sequence[Intervention]) -> str:
     p = world.parameters
-    if not ((p["food_kind"] <= SEED) & (p["food_growth_h"] > 0)).any():
+    if not ((p.foods.kind <= SEED) & (p.foods.growth_h > 0)).any():
         return "no plant grows in this world"
     return "its factor is 1, as usual" if one.factor == 1 else ""
 
 
 def _explain_warming(one: Warming, world: World, all_of: Sequence[Intervention]) -> str:
     p = world.parameters
-    thirsty = (p["food_kind"] <= SEED) & (p["food_moist_half_mm"] > 0)
-    if not (thirsty.any() or (p["food_kind"] == POOL).any() or np.any(p["cold_blooded"])):
+    thirsty = (p.foods.kind <= SEED) & (p.foods.moist_half_mm > 0)
+    if not (thirsty.any() or (p.foods.kind == POOL).any() or np.any(p.bodies.cold_blooded)):
         return "this world has no plants that need rain, no insects kept as pools and no cold-blooded animals"
     return "its celsius is 0" if one.celsius == 0 else ""
 
