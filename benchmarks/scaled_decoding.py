@@ -59,7 +59,7 @@ def read_both(source: Path, grain: bool, folder: Path, preprocess) -> tuple[np.n
 def name_set(model, everything, examples, exact: np.ndarray, scaled: np.ndarray) -> dict[str, float]:
     """Percent right exactly and scaled, percent of equal names, the least and mean cosine, and the levels of difference."""
     from linnaea.embed.names.text_embedding import embed_texts
-    from linnaea.evaluate.zeroshot import make_label_texts
+    from linnaea.evaluate.label_evaluation import make_label_texts
 
     texts = make_label_texts(everything, "auto")
     labels = list(texts)

@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from bundled_model import ROOT, write_manifest
+from linnaea.evaluate.label_evaluation import evaluate_labels
 from linnaea.evaluate.truth import read_examples, to_examples
-from linnaea.evaluate.zeroshot import embed_examples, evaluate_labels
+from linnaea.evaluate.zeroshot import embed_examples
 from linnaea.model.loading import load_model
 from linnaea.taxonomy.vocabulary_factory import load_vocabulary
 

@@ -10,17 +10,10 @@ import pytest
 from PIL import Image
 
 from linnaea.evaluate import zeroshot
+from linnaea.evaluate.label_evaluation import make_label_texts
 from linnaea.evaluate.truth import Example, assign_fold, find_truth_nodes, read_examples, to_examples
-from linnaea.evaluate.zeroshot import (
-    ZeroshotConfig,
-    benchmark,
-    choose_floor,
-    cross_fit,
-    groups,
-    judge,
-    main,
-    make_label_texts,
-)
+from linnaea.evaluate.vocabulary_evaluation import choose_floor, cross_fit, group_examples, judge_names
+from linnaea.evaluate.zeroshot import ZeroshotConfig, benchmark, main
 from linnaea.model.core.placeholder import PlaceholderModel
 from linnaea.records import RANKS
 from linnaea.search.scorer import Scorer
@@ -128,13 +121,13 @@ def test_a_table_for_training_does_as_a_manifest(tmp_path, vocabulary):
     assert unresolved == []
 
 
-def test_rows_that_say_nothing_are_left_out_and_counted(pack, capsys):
+def test_rows_that_say_nothing_are_left_out_and_counted(pack, capsys, caplog):
     path = pack / "manifest.csv"
     path.write_text(path.read_text() + "0.png,,b\n")
     assert main(config(pack)) == 0
     shown = capsys.readouterr()
     assert json.loads(shown.out)["unlabelled"] == 1 and json.loads(shown.out)["n"] == 8
-    assert "1 rows have no label" in shown.err
+    assert "1 rows have no label" in caplog.text
 
 
 def example(label, lineage=("",) * 7, organism=True, common=""):
@@ -178,7 +171,7 @@ def test_groups_tell_familiar_from_unseen_species():
         example("c", (*BIRD, "", "", "")),
         example("d", organism=False),
     ]
-    assert groups(examples, known).tolist() == ["familiar", "unseen", "above species", "no organism"]
+    assert group_examples(examples, known).tolist() == ["familiar", "unseen", "above species", "no organism"]
 
 
 def test_judging_by_hand(vocabulary):
@@ -199,12 +192,12 @@ def test_judging_by_hand(vocabulary):
     ]
     truth = find_truth_nodes(examples, vocabulary)
     chance = np.ones((3, 7))
-    rows = judge(tree, scores, chance, truth, examples, 0.5)
+    rows = judge_names(tree, scores, chance, truth, examples, 0.5)
     assert [(row["rank"], row["right"]) for row in rows] == [("species", True), ("species", True), ("species", False)]
     assert rows[1]["judged_at"] == "class"
     chance[:, 5:] = 0.2
-    assert [row["rank"] for row in judge(tree, scores, chance, truth, examples, 0.5)] == ["family"] * 3
-    assert [row["rank"] for row in judge(tree, scores, chance * 0, truth, examples, 0.5)] == [""] * 3
+    assert [row["rank"] for row in judge_names(tree, scores, chance, truth, examples, 0.5)] == ["family"] * 3
+    assert [row["rank"] for row in judge_names(tree, scores, chance * 0, truth, examples, 0.5)] == [""] * 3
     # the stone's name is wrong: only a floor above its confidence makes all given names right
     chance = np.ones((3, 7)) * np.array([[0.9], [0.9], [0.605]])
     group = np.array(["familiar", "above species", "unseen"])
@@ -233,7 +226,7 @@ def test_cross_fitting_never_judges_by_what_it_fitted():
     assert (moved[fold == 1] > 0).all()
 
 
-def test_a_calibration_of_a_few_photographs_is_said_to_be_rough_and_of_hardly_any_is_refused(pack, capsys):
+def test_a_calibration_of_a_few_photographs_is_said_to_be_rough_and_of_hardly_any_is_refused(pack, caplog):
     path = pack / "manifest.csv"
     with pytest.raises(ValueError, match="8 photographs are too few"):
         main(config(pack, vocabulary="full", write_calibration=pack / "c.json"))
@@ -242,8 +235,7 @@ def test_a_calibration_of_a_few_photographs_is_said_to_be_rough_and_of_hardly_an
     head, *rows = path.read_text().splitlines()
     path.write_text("\n".join([head, *rows * 4]) + "\n")
     assert main(config(pack, vocabulary="full", write_calibration=pack / "c.json")) == 0
-    said = capsys.readouterr().err
-    assert "fitted to 32 photographs" in said and "one chance for all, at kingdom" in said
+    assert "fitted to 32 photographs" in caplog.text and "one probability for all, at kingdom" in caplog.text
     written = json.loads((pack / "c.json").read_text())
     assert written["model_hash"] == PlaceholderModel().card.hash
     assert written["ranks"]["kingdom"]["weights"] == [0.0] * 5

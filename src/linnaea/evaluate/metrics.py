@@ -1,4 +1,7 @@
-"""Plain metrics with their uncertainty. Shape suffixes: n predictions."""
+"""Metrics with their uncertainty.
+
+Shape suffixes: n predictions.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ def wilson_interval(successes: int, n: int) -> tuple[float, float]:
     share = successes / n
     centre = (share + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
     half = Z95 / (1 + Z95**2 / n) * math.sqrt(share * (1 - share) / n + Z95**2 / (4 * n**2))
-    # rounding may push an end past the share itself at 0 and at n
+    # At 0 and at n, rounding may move an end past the share itself.
     return min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half))
 
 
@@ -28,9 +31,9 @@ def share_with_interval(right: np.ndarray) -> dict[str, float | int | list[float
 
 
 def expected_calibration_error(confidence_n: np.ndarray, right_n: np.ndarray, n_bins: int = 15) -> float:
-    """Mean gap (0..1) between confidence and share right over bins of equal mass. Nguyen & O'Connor 2015, ACE.
+    """Mean gap (0..1) between confidence and share right over bins of equal mass; NaN without rows.
 
-    Rows are sorted by confidence and cut into `n_bins` bins as equal as can be; NaN for no rows.
+    Rows are sorted by confidence and cut into `n_bins` bins of nearly equal size (Nguyen & O'Connor 2015, ACE).
     """
     if not len(confidence_n):
         return math.nan

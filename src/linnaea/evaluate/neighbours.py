@@ -1,4 +1,4 @@
-"""What vectors are worth without names: naming from a few examples, and finding the same individual again.
+"""How good vectors are without names: naming from a few examples, and finding the same individual again.
 
 Shape suffixes: n vectors, d dimensions, c classes, s support vectors.
 """
@@ -10,15 +10,15 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def _unit(x_nd: np.ndarray) -> np.ndarray:
+def _scale_to_unit(x_nd: np.ndarray) -> np.ndarray:
     return x_nd / np.maximum(np.linalg.norm(x_nd, axis=1, keepdims=True), 1e-12)
 
 
 def simpleshot(vectors_nd: np.ndarray, labels: Sequence[str], shots: int, seed: int) -> float:
-    """Share right (0..1) of naming by the nearest class mean of `shots` random examples a class; the rest is the test.
+    """Share right (0..1) of naming by the nearest class mean of `shots` random examples; the other vectors are the test.
 
-    The mean of all examples is subtracted and vectors brought to length 1 first (Wang et al. 2019, arXiv 1911.04623). Raises
-    ValueError for a class that leaves nothing to test.
+    First the mean of all examples is subtracted and vectors are scaled to length 1 (Wang et al. 2019, arXiv 1911.04623).
+    Raise ValueError for a class without test vectors.
     """
     names, class_n = np.unique(np.asarray(labels), return_inverse=True)
     rng = np.random.default_rng([seed, shots])
@@ -30,16 +30,19 @@ def simpleshot(vectors_nd: np.ndarray, labels: Sequence[str], shots: int, seed: 
         support.append(rng.choice(own, shots, replace=False))
     support_s = np.concatenate(support)
     test_n = np.setdiff1d(np.arange(len(class_n)), support_s)
-    centred_nd = _unit(vectors_nd - vectors_nd[support_s].mean(0))
+    centred_nd = _scale_to_unit(vectors_nd - vectors_nd[support_s].mean(0))
     mean_cd = centred_nd[support_s].reshape(len(names), shots, -1).mean(1)
     distance_nc = ((centred_nd[test_n, None] - mean_cd) ** 2).sum(-1)
     return float((distance_nc.argmin(1) == class_n[test_n]).mean())
 
 
 def mean_average_precision(vectors_nd: np.ndarray, groups: Sequence[str]) -> float:
-    """Mean average precision (0..1) of finding each vector's own group among all others by cosine; lone vectors do not ask."""
+    """Mean average precision (0..1) of finding each vector's group among all others by cosine.
+
+    Vectors that are alone in their group are no queries.
+    """
     _, group_n = np.unique(np.asarray(groups), return_inverse=True)
-    unit_nd = _unit(vectors_nd)
+    unit_nd = _scale_to_unit(vectors_nd)
     cosine_nn = unit_nd @ unit_nd.T
     np.fill_diagonal(cosine_nn, -np.inf)
     precisions = []

@@ -1,4 +1,4 @@
-"""Labelled photographs and what is known of each: its taxon as far as the label goes, or that there is no organism.
+"""Labelled photographs and their truth: the taxon as far as the label goes, or that there is no organism.
 
 Shape suffixes: n photographs, r ranks.
 """
@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from linnaea.records import RANKS
+from linnaea.records import RANK_INDEX, RANKS
 from linnaea.standards.tables import read_rows
 from linnaea.taxonomy.vocabulary import Vocabulary
 
-# What a table for training calls things, too, the preferred name first.
+SPECIES = RANK_INDEX["species"]
+# Column names, also those of tables for training, the preferred name first.
 FILE_COLUMNS = ("file", "path", "image_path")
 SCIENTIFIC_COLUMNS = ("scientific", "scientific_name")
 COMMON_COLUMNS = ("common", "common_name")
@@ -25,7 +26,10 @@ NO_ORGANISM = ("no organism", "no_organism", "none", "background")
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """A photograph and its label. `lineage` is "" at ranks that the label does not reach; `organism` False means there is none."""
+    """A photograph and its label.
+
+    `lineage` is "" at ranks that the label does not reach; `organism` is False if the photograph shows none.
+    """
 
     file: str
     label: str
@@ -39,45 +43,47 @@ class Example:
         return max((r for r, name in enumerate(self.lineage) if name), default=-1)
 
 
-def read_examples(manifest: Path, where: Sequence[str] = ()) -> list[dict[str, str]]:
+def read_examples(manifest_path: Path, where: Sequence[str] = ()) -> list[dict[str, str]]:
     """Rows of a manifest, filtered by `column=value` conditions, each with `file`, `label` and `common`.
 
-    A table for training does as well: without a column `label` the species is it, or else the scientific name, the deepest rank or
-    the common name. Raises ValueError naming a missing column or a value without rows.
+    A table for training works too: without a column `label`, the label is the species, else the scientific name, the
+    deepest rank or the common name. Raise ValueError for a missing column or a value without rows.
     """
-    rows = read_rows(Path(manifest))
+    rows = read_rows(Path(manifest_path))
     if not rows:
-        raise ValueError(f"{manifest} has no rows; write one a photograph below the columns file,label")
+        raise ValueError(f"{manifest_path} has no rows; write one for each photograph below the columns file,label")
     columns = list(rows[0])
     for column, others in (("file", FILE_COLUMNS), ("label", (*RANKS, *SCIENTIFIC_COLUMNS, *COMMON_COLUMNS))):
         if column not in columns and not set(others) & set(columns):
-            raise ValueError(f"{manifest} has no column {column!r}; it has {', '.join(columns)}")
+            raise ValueError(f"{manifest_path} has no column {column!r}; it has {', '.join(columns)}")
     for condition in where:
         column, equals, value = condition.partition("=")
         if not equals or column not in columns:
             raise ValueError(f"--where {condition!r}: write column=value with one of the columns {', '.join(columns)}")
         rows = [row for row in rows if row[column] == value]
         if not rows:
-            raise ValueError(f"--where {condition!r} leaves no row of {manifest}")
-    return [_with_label(row) for row in rows]
+            raise ValueError(f"--where {condition!r} leaves no row of {manifest_path}")
+    return [_add_label(row) for row in rows]
 
 
-def _with_label(row: dict[str, str]) -> dict[str, str]:
-    """The row with what it calls by another name under `file`, `label`, `scientific` and `common`, and its species as a binomial."""
+def _add_label(row: dict[str, str]) -> dict[str, str]:
+    """The row with the columns `file`, `label`, `scientific` and `common`, and its species as a binomial."""
 
-    def first(names: Sequence[str]) -> str:
+    def find_first(names: Sequence[str]) -> str:
         return next((row[name].strip() for name in names if row.get(name, "").strip()), "")
 
     known = (FILE_COLUMNS, SCIENTIFIC_COLUMNS, COMMON_COLUMNS)
-    named = {names[0]: first(names) for names in known if names[0] not in row and set(names) & row.keys()} | row
+    named = {names[0]: find_first(names) for names in known if names[0] not in row and set(names) & row.keys()} | row
     if "label" in row:
         return named
-    species, genus = first(("species",)), first(("genus",))
+    species, genus = find_first(("species",)), find_first(("genus",))
     if species and genus and " " not in species:
         species = f"{genus} {species}"
     if "species" in row:
         named["species"] = species
-    return named | {"label": species or first(SCIENTIFIC_COLUMNS) or first(RANKS[::-1]) or first(COMMON_COLUMNS)}
+    return named | {
+        "label": species or find_first(SCIENTIFIC_COLUMNS) or find_first(RANKS[::-1]) or find_first(COMMON_COLUMNS)
+    }
 
 
 def to_examples(rows: list[dict[str, str]], vocabulary: Vocabulary) -> tuple[list[Example], list[str]]:
@@ -107,9 +113,9 @@ def to_examples(rows: list[dict[str, str]], vocabulary: Vocabulary) -> tuple[lis
 def find_lineage(row: dict[str, str], vocabulary: Vocabulary) -> tuple[tuple[str, ...], bool]:
     """The lineage of a manifest's row, and whether any of it is known.
 
-    Ranks come from their columns. The label (or the column `scientific`) gives those below the manifest's last rank column, or
-    all where the row fills none; an empty cell above the deepest name comes from the vocabulary. A label whose columns are there
-    and empty does not reach these ranks, and so it stays.
+    Ranks come from their columns. The label (or the column `scientific`) gives the ranks below the manifest's last rank
+    column, or all ranks if the row fills none; an empty cell above the deepest name comes from the vocabulary. If the
+    columns of lower ranks exist and are empty, the label does not reach these ranks, and they stay empty.
     """
     given = tuple(row.get(rank) or "" for rank in RANKS)
     depth = max((r for r, name in enumerate(given) if name), default=-1)
@@ -123,7 +129,7 @@ def find_lineage(row: dict[str, str], vocabulary: Vocabulary) -> tuple[tuple[str
 
 
 def fill_ranks(lineage: tuple[str, ...], vocabulary: Vocabulary) -> tuple[str, ...]:
-    """The lineage with its gaps above the deepest name filled, where the names given leave one taxon to take them from."""
+    """The lineage with the gaps above its deepest name filled, if exactly one taxon agrees with the given names."""
     depth = max((r for r, name in enumerate(lineage) if name), default=-1)
     if all(lineage[: depth + 1]):
         return lineage
@@ -135,29 +141,33 @@ def fill_ranks(lineage: tuple[str, ...], vocabulary: Vocabulary) -> tuple[str, .
 
 
 def find_truth_nodes(examples: list[Example], vocabulary: Vocabulary) -> np.ndarray:
-    """int64 [n, r], the vocabulary's node of each example at each rank; -1 where unknown or absent from the vocabulary."""
-    tree = vocabulary.tree
+    """The vocabulary's node of each example at each rank, int64 [n, r]; -1 if unknown or not in the vocabulary."""
     found: dict[tuple[str, ...], np.ndarray] = {}
     out = np.full((len(examples), len(RANKS)), -1, np.int64)
     for row, example in enumerate(examples):
         if example.lineage not in found:
-            nodes = np.full(len(RANKS), -1, np.int64)
-            for r, name in enumerate(example.lineage):
-                if name:
-                    taxa = vocabulary.resolve(name, rank=RANKS[r], suggest=False).taxa
-                    same = [t for t in taxa if t.rank == RANKS[r] and t.lineage[: r + 1] == example.lineage[: r + 1]]
-                    same = same or [t for t in taxa if t.rank == RANKS[r] and t.kingdom == example.lineage[0]]
-                    nodes[r] = same[0].node if same else -1
-            deepest = nodes[nodes >= 0][-1] if (nodes >= 0).any() else -1
-            # ranks that the manifest leaves out but the vocabulary knows
-            for r in range(len(RANKS)):
-                if nodes[r] < 0 and deepest >= 0 and r <= example.depth:
-                    nodes[r] = tree.ancestor_at(int(deepest), RANKS[r])
-            found[example.lineage] = nodes
+            found[example.lineage] = _find_nodes(example, vocabulary)
         out[row] = found[example.lineage]
     return out
 
 
+def _find_nodes(example: Example, vocabulary: Vocabulary) -> np.ndarray:
+    """The vocabulary's node of an example at each rank, int64 [r]."""
+    node_r = np.full(len(RANKS), -1, np.int64)
+    for r, name in enumerate(example.lineage):
+        if name:
+            taxa = vocabulary.resolve(name, rank=RANKS[r], suggest=False).taxa
+            same = [t for t in taxa if t.rank == RANKS[r] and t.lineage[: r + 1] == example.lineage[: r + 1]]
+            same = same or [t for t in taxa if t.rank == RANKS[r] and t.kingdom == example.lineage[0]]
+            node_r[r] = same[0].node if same else -1
+    deepest = node_r[node_r >= 0][-1] if (node_r >= 0).any() else -1
+    # Ranks that the manifest lacks but the vocabulary has.
+    for r in range(len(RANKS)):
+        if node_r[r] < 0 and deepest >= 0 and r <= example.depth:
+            node_r[r] = vocabulary.tree.ancestor_at(int(deepest), RANKS[r])
+    return node_r
+
+
 def assign_fold(key: str) -> int:
-    """0 or 1, from the SHA-256 of a name: the same half on every machine."""
+    """The half of a name, 0 or 1, from its SHA-256: the same on every machine."""
     return hashlib.sha256(key.encode()).digest()[0] & 1
