@@ -19,8 +19,8 @@ def find_unlimited_waits(code: str) -> list[int]:
             continue
         name, owner = node.func.attr, ast.unparse(node.func.value)
         has_limit = any(keyword.arg == "timeout" for keyword in node.keywords)
-        waits = (
-            (name in METHODS and owner not in OTHERS and not node.args) or owner == "subprocess" and name in FUNCTIONS
+        waits = (name in METHODS and owner not in OTHERS and not node.args) or (
+            owner == "subprocess" and name in FUNCTIONS
         )
         if waits and not has_limit:
             found.append(node.lineno)

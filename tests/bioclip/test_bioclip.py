@@ -1,4 +1,4 @@
-"""The classifiers and commands in pybioclip's manner, against what pybioclip 2.1.6 answers for the same model and names."""
+"""pybioclip's classifiers and commands, against the answers of pybioclip 2.1.6 for the same model and names."""
 
 import csv
 import io
@@ -195,7 +195,8 @@ def test_a_fast_runtime_is_checked_on_names_and_said(made, photos, tmp_path, mon
         model_str=str(made / "model"), table=made / "table", pixels="model", runtime="onnxruntime-int8"
     )
     tree.predict(many, Rank.SPECIES, k=1)
-    assert "onnxruntime-int8" in caplog.text and "same names" in caplog.text
+    assert "onnxruntime-int8" in caplog.text
+    assert "same names" in caplog.text
     caplog.clear()
     labels = CustomLabelsClassifier(
         ["cat", "dog"], model_str=str(made / "model"), pixels="model", runtime="onnxruntime-int8"
@@ -231,8 +232,10 @@ def test_a_photograph_that_cannot_be_read_is_a_row_and_the_others_are_answered(t
     broken.write_text("no image")
     first, second = tree.predict([str(broken), photos[0]], Rank.GENUS, k=1)
     assert first["reason"] == "not an image: the content is text"
-    assert math.isnan(first["score"]) and first["genus"] == ""
-    assert "reason" not in second and second["genus"]
+    assert math.isnan(first["score"])
+    assert first["genus"] == ""
+    assert "reason" not in second
+    assert second["genus"]
 
 
 def test_the_command_leaves_the_cells_of_an_unreadable_photograph_empty(made, photos, tmp_path, capsys):
@@ -250,7 +253,8 @@ def test_embed_leaves_unreadable_photographs_out_of_valid_json(made, photos, gol
     options = ["--model", str(made / "model"), "--pixels", "squash", "--output", str(out), "--batch-size", "2"]
     assert cli.main(["bioclip", "embed", str(tmp_path / "none.jpg"), *photos[:3], *options]) == 0
     found = json.loads(out.read_text(encoding="utf-8"))
-    assert list(found) == ["model", "embeddings"] and list(found["embeddings"]) == photos[:3]
+    assert list(found) == ["model", "embeddings"]
+    assert list(found["embeddings"]) == photos[:3]
     np.testing.assert_allclose(list(found["embeddings"].values()), golden["features"][:3], atol=1e-4)
 
 
@@ -260,7 +264,8 @@ def test_embed_leaves_unreadable_photographs_out_of_valid_json(made, photos, gol
 def test_a_filter_keeps_all_taxa_that_bear_the_name_at_the_rank(tree):
     kept = tree.create_taxa_filter(Rank.GENUS, ["Oenanthe"])
     names = tree.get_label_data().filter(kept)
-    assert set(names["kingdom"]) == {"Animalia", "Plantae"} and set(names["genus"]) == {"Oenanthe"}
+    assert set(names["kingdom"]) == {"Animalia", "Plantae"}
+    assert set(names["genus"]) == {"Oenanthe"}
     assert kept.sum() == 5
 
 
@@ -328,7 +333,8 @@ def test_a_model_with_a_tree_of_life_takes_its_published_table_from_the_hub(made
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     monkeypatch.setattr(base_classifier, "load_model", lambda name: load_model(str(made / "model")))
     tree = TreeOfLifeClassifier()
-    assert tree.pixels == "squash" and tree.vocabulary.tree.n_leaves == len(tree.get_label_data())
+    assert tree.pixels == "squash"
+    assert tree.vocabulary.tree.n_leaves == len(tree.get_label_data())
     files = ("embeddings/txt_emb_species.json", "embeddings/txt_emb_species.npy")
     assert asked == [("imageomics/TreeOfLife-200M", file, "dataset") for file in files]
 
@@ -354,7 +360,8 @@ def test_answers_do_not_depend_on_the_batch_and_progress_is_told(tree, photos):
     )
     assert told == [(n, len(photos)) for n in range(1, len(photos) + 1)]
     for ours, theirs in zip(one_by_one, tree.predict(photos, Rank.FAMILY, batch_size=None), strict=True):
-        assert ours["family"] == theirs["family"] and ours["score"] == pytest.approx(theirs["score"], abs=1e-6)
+        assert ours["family"] == theirs["family"]
+        assert ours["score"] == pytest.approx(theirs["score"], abs=1e-6)
 
 
 # --- Labels, options, the record
@@ -365,7 +372,7 @@ def test_two_labels_of_the_same_name_share_the_probability(made, photos):
     assert [row["score"] for row in found] == [pytest.approx(0.5)] * 2
 
 
-@pytest.mark.parametrize("bins", ({"cat": ""}, {"cat": None}, {"cat": math.nan}))
+@pytest.mark.parametrize("bins", [{"cat": ""}, {"cat": None}, {"cat": math.nan}])
 def test_a_label_without_a_bin_is_refused(bins):
     with pytest.raises(ValueError, match="has no bin"):
         CustomLabelsBinningClassifier(bins, model_str="bundled")
@@ -373,7 +380,7 @@ def test_a_label_without_a_bin_is_refused(bins):
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    (
+    [
         (["--rank", "genus", "--cls", "a,b"], "--rank and --cls exclude each other"),
         (["--subset", "a.csv", "--bins", "b.csv"], "--bins and --subset exclude each other"),
         (["--k", "0"], "--k 0 is too small"),
@@ -388,17 +395,18 @@ def test_a_label_without_a_bin_is_refused(bins):
             ["--device", "cuda", "--runtime", "onnxruntime-int8", "--pixels", "model"],
             "device 'cuda' is for torch and runtime",
         ),
-    ),
+    ],
 )
 def test_what_cannot_be_asked_ends_in_one_line(made, capsys, options, said):
     assert cli.main(["bioclip", "predict", "photo.jpg", "--model", str(made / "model"), *options]) == 2
     error = capsys.readouterr().err
-    assert said in error and error.count("\n") == 1
+    assert said in error
+    assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize("device", ("banana", "meta", "cuda:99", "hpu", "3"))
+@pytest.mark.parametrize("device", ["banana", "meta", "cuda:99", "hpu", "3"])
 @pytest.mark.parametrize(
-    "command", (["predict"], ["predict", "--cls", "a,b"], ["predict", "--pixels", "model"], ["embed"])
+    "command", [["predict"], ["predict", "--cls", "a,b"], ["predict", "--pixels", "model"], ["embed"]]
 )
 def test_a_device_that_torch_has_not_is_refused_in_one_line_whatever_the_pixels(
     made, photos, capsys, tmp_path, command, device
@@ -408,7 +416,8 @@ def test_a_device_that_torch_has_not_is_refused_in_one_line_whatever_the_pixels(
     assert cli.main(["bioclip", *command, *given]) == 2
     error = capsys.readouterr().err
     assert f"torch {torch.__version__} cannot use device {device!r} here; choose cpu" in error
-    assert error.count("\n") == 1 and not out.exists()
+    assert error.count("\n") == 1
+    assert not out.exists()
 
 
 def test_a_device_without_torch_names_the_extra_and_the_processor_asks_no_torch(made, photos, monkeypatch):
@@ -419,7 +428,7 @@ def test_a_device_without_torch_names_the_extra_and_the_processor_asks_no_torch(
         BaseClassifier(str(made / "model"), device="cuda")
 
 
-@pytest.mark.parametrize("pixels", ("squash", "model"))
+@pytest.mark.parametrize("pixels", ["squash", "model"])
 def test_a_device_of_torch_runs_the_model_whatever_the_pixels(made, photos, monkeypatch, pixels):
     pytest.importorskip("torch")
     here = BaseClassifier(str(made / "model"), pixels=pixels)
@@ -433,10 +442,10 @@ def test_a_device_of_torch_runs_the_model_whatever_the_pixels(made, photos, monk
     assert there._torch_encoder.device == "cpu:0"
 
 
-@pytest.mark.parametrize("model", ("bundled", "placeholder"))
+@pytest.mark.parametrize("model", ["bundled", "placeholder"])
 def test_a_model_that_is_no_transformer_is_refused_on_a_device(model):
     pytest.importorskip("torch")
-    with pytest.raises(ValueError, match="the model '.*' is of another kind.*leave device and runtime out"):
+    with pytest.raises(ValueError, match=r"the model '.*' is of another kind.*leave device and runtime out"):
         BaseClassifier(model, device="cpu:0")
 
 
@@ -454,7 +463,8 @@ def test_a_runtime_of_unit_vectors_is_refused_for_features_before_anything_is_wr
     ]
     assert cli.main(["bioclip", "embed", photos[0], *given]) == 2
     error = capsys.readouterr().err
-    assert "runtime 'openvino' gives unit vectors only" in error and error.count("\n") == 1
+    assert "runtime 'openvino' gives unit vectors only" in error
+    assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 
@@ -476,9 +486,10 @@ def test_the_record_of_a_classifier_holds_its_calls(made, photos, tmp_path):
     classifier.predict([photos[0], Image.open(photos[1])], k=1)
     save_recorded_predictions(classifier, str(tmp_path / "log.json"))
     found = json.loads((tmp_path / "log.json").read_text(encoding="utf-8"))
-    assert found["model"] == str(made / "model") and found["top_level_settings"] == {"classes": "cat,oak"}
+    assert found["model"] == str(made / "model")
+    assert found["top_level_settings"] == {"classes": "cat,oak"}
     assert found["predictions"] == [{"images": [photos[0], "1"], "details": {"k": 1, "batch_size": 10}}]
-    with pytest.raises(FileExistsError, match="log.json"):
+    with pytest.raises(FileExistsError, match=r"log.json"):
         save_recorded_predictions(classifier, str(tmp_path / "log.json"))
 
 
@@ -488,7 +499,8 @@ def test_a_log_in_text_is_appended_to(made, photos, tmp_path):
         options = ["--model", str(made / "model"), "--cls", "cat,oak", "--output", str(tmp_path / "out.csv")]
         assert cli.main(["bioclip", "predict", photos[0], *options, "--log", str(log)]) == 0
     text = log.read_text(encoding="utf-8")
-    assert text.count("Prediction Log") == 2 and text.count(f"Images:\n{photos[0]}\n") == 2
+    assert text.count("Prediction Log") == 2
+    assert text.count(f"Images:\n{photos[0]}\n") == 2
 
 
 def test_list_models_names_those_with_a_tree_of_life(capsys):

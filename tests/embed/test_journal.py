@@ -48,10 +48,12 @@ def test_a_line_whose_checksum_is_wrong_ends_the_journal(written):
 
 def test_a_journal_that_was_removed_leaves_nothing(written):
     Journal.reopen(written).remove()
-    assert not written.exists() and read_state(written) is None
+    assert not written.exists()
+    assert read_state(written) is None
 
 
 def test_what_a_kill_leaves_of_a_removal_is_no_run_to_go_on_with(written, monkeypatch):
     monkeypatch.setattr("linnaea.embed.journal.shutil.rmtree", lambda *a, **k: None)
     Journal.reopen(written).remove()
-    assert written.exists() and read_state(written) is None
+    assert written.exists()
+    assert read_state(written) is None

@@ -40,7 +40,7 @@ def vocabulary(tmp_path):
 
 @pytest.fixture
 def pack(tmp_path, monkeypatch, vocabulary):
-    """Eight photographs: each species twice, painted as itself but for one magnolia warbler that looks like a sparrow."""
+    """Eight photographs: each species twice, as itself, except one magnolia warbler that looks like a sparrow."""
     model = PlaceholderModel()
     monkeypatch.setattr(zeroshot, "load_model", lambda name: model)
     monkeypatch.setattr(zeroshot, "load_vocabulary", lambda source, common_names: vocabulary)
@@ -84,9 +84,9 @@ def test_conditions_choose_rows_and_a_missing_file_is_counted(pack):
     (pack / "7.png").unlink()
     report, _ = benchmark(config(pack, where=("part=b",)))
     assert (report["n"], report["unreadable"]) == (1, 1)
-    with pytest.raises(ValueError, match="part=z.*no row"):
+    with pytest.raises(ValueError, match=r"part=z.*no row"):
         read_examples(pack / "manifest.csv", ("part=z",))
-    with pytest.raises(ValueError, match="colour.*part"):
+    with pytest.raises(ValueError, match=r"colour.*part"):
         read_examples(pack / "manifest.csv", ("colour=red",))
 
 
@@ -97,7 +97,7 @@ def test_nothing_readable_is_an_error_that_asks_for_the_root(pack, tmp_path):
 
 def test_a_manifest_without_labels_says_what_it_has(tmp_path):
     (tmp_path / "m.csv").write_text("file,colour\na.png,red\n")
-    with pytest.raises(ValueError, match="'label'.*file, colour"):
+    with pytest.raises(ValueError, match=r"'label'.*file, colour"):
         read_examples(tmp_path / "m.csv")
 
 
@@ -126,7 +126,8 @@ def test_rows_that_say_nothing_are_left_out_and_counted(pack, capsys, caplog):
     path.write_text(path.read_text() + "0.png,,b\n")
     assert main(config(pack)) == 0
     shown = capsys.readouterr()
-    assert json.loads(shown.out)["unlabelled"] == 1 and json.loads(shown.out)["n"] == 8
+    assert json.loads(shown.out)["unlabelled"] == 1
+    assert json.loads(shown.out)["n"] == 8
     assert "1 rows have no label" in caplog.text
 
 
@@ -235,7 +236,8 @@ def test_a_calibration_of_a_few_photographs_is_said_to_be_rough_and_of_hardly_an
     head, *rows = path.read_text().splitlines()
     path.write_text("\n".join([head, *rows * 4]) + "\n")
     assert main(config(pack, vocabulary="full", write_calibration=pack / "c.json")) == 0
-    assert "fitted to 32 photographs" in caplog.text and "one probability for all, at kingdom" in caplog.text
+    assert "fitted to 32 photographs" in caplog.text
+    assert "one probability for all, at kingdom" in caplog.text
     written = json.loads((pack / "c.json").read_text())
     assert written["model_hash"] == PlaceholderModel().card.hash
     assert written["ranks"]["kingdom"]["weights"] == [0.0] * 5
@@ -244,8 +246,10 @@ def test_a_calibration_of_a_few_photographs_is_said_to_be_rough_and_of_hardly_an
 def test_the_report_says_where_its_chances_come_from(pack):
     bare, _ = benchmark(config(pack, vocabulary="full"))
     fitted, _ = benchmark(config(pack, vocabulary="full", calibration="cross-fitted"))
-    assert bare["calibration"].startswith("none") and bare["notes"] == []
-    assert fitted["calibration"] == "cross-fitted" and "8 photographs" in fitted["notes"][0]
+    assert bare["calibration"].startswith("none")
+    assert bare["notes"] == []
+    assert fitted["calibration"] == "cross-fitted"
+    assert "8 photographs" in fitted["notes"][0]
 
 
 def test_halves_do_not_depend_on_the_machine():

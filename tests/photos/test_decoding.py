@@ -50,14 +50,18 @@ def png_header(width, height):
 def test_common_kinds_give_the_same_picture(tmp_path, picture, suffix):
     picture.save(tmp_path / f"a.{suffix}")
     image = decode_image(tmp_path / f"a.{suffix}")
-    assert image.mode == "RGB" and image.size == (80, 60)
-    assert close(image, 20, 40, (255, 0, 0)) and close(image, 60, 40, (0, 0, 255)) and close(image, 40, 4, (0, 255, 0))
+    assert image.mode == "RGB"
+    assert image.size == (80, 60)
+    assert close(image, 20, 40, (255, 0, 0))
+    assert close(image, 60, 40, (0, 0, 255))
+    assert close(image, 40, 4, (0, 255, 0))
 
 
 def test_cmyk_keeps_its_colours(tmp_path, picture):
     picture.convert("CMYK").save(tmp_path / "a.jpg", quality=95)
     image = decode_image(tmp_path / "a.jpg")
-    assert close(image, 20, 40, (255, 0, 0)) and close(image, 60, 40, (0, 0, 255))
+    assert close(image, 20, 40, (255, 0, 0))
+    assert close(image, 60, 40, (0, 0, 255))
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif"])
@@ -124,7 +128,8 @@ def test_transparency_lies_on_white_in_every_mode_that_has_it(tmp_path, picture)
     for name in ("rgba.png", "la.png", "p.png"):
         assert (np.asarray(decode_image(tmp_path / name)) == 255).all(), name
     keyed = decode_image(tmp_path / "trns.png")
-    assert keyed.getpixel((20, 40)) == (255, 255, 255) and keyed.getpixel((60, 40)) == (0, 0, 255)
+    assert keyed.getpixel((20, 40)) == (255, 255, 255)
+    assert keyed.getpixel((60, 40)) == (0, 0, 255)
 
 
 def test_of_an_animation_the_first_frame_counts(tmp_path, picture):
@@ -184,7 +189,8 @@ def test_a_hundred_megapixels_are_read_and_a_jpeg_shrinks_while_it_is_decoded(tm
     rows = np.broadcast_to((np.arange(10_000) // 40).astype(np.uint8)[:, None], (10_000, 10_000))
     Image.fromarray(np.ascontiguousarray(rows)).save(tmp_path / "big.jpg", quality=60)
     image = decode_image(tmp_path / "big.jpg", least_side=448)
-    assert 448 <= image.width <= 900 and image.width == image.height
+    assert 448 <= image.width <= 900
+    assert image.width == image.height
     assert abs(image.getpixel((5, image.height // 2))[0] - 125) <= 2
 
 
@@ -204,7 +210,8 @@ def test_a_box_is_cropped_from_the_upright_image_with_a_margin(tmp_path, picture
     picture.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "a.png", exif=exif)
     box = Box(left=40, top=10, right=80, bottom=60)
     exact = decode_image(tmp_path / "a.png", box, margin=0)
-    assert exact.size == (40, 50) and exact.getpixel((0, 0)) == (0, 0, 255)
+    assert exact.size == (40, 50)
+    assert exact.getpixel((0, 0)) == (0, 0, 255)
     assert decode_image(tmp_path / "a.png", box, margin=0.1).size == (45, 55)
 
 

@@ -45,7 +45,8 @@ def fast(data, size):
 def test_pixels_are_pillows_to_the_last_bit(size, options, mode):
     data = jpeg(scene(*size).convert(mode), **(options if mode == "RGB" else {}))
     image = fast(data, size)
-    assert image.mode == "RGBA" and image.size == size
+    assert image.mode == "RGBA"
+    assert image.size == size
     pixels = np.asarray(image)
     np.testing.assert_array_equal(pixels[..., :3], np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
     assert (pixels[..., 3] == 255).all()
@@ -56,7 +57,8 @@ def test_scaling_divides_and_rounds_up(divisor):
     data = jpeg(Image.new("RGB", (161, 99), (200, 40, 90)), quality=95)
     size = (-(-161 // divisor), -(-99 // divisor))
     pixels = np.asarray(fast(data, size))[..., :3].astype(int)
-    assert pixels.shape == (size[1], size[0], 3) and np.abs(pixels - (200, 40, 90)).max() <= 3
+    assert pixels.shape == (size[1], size[0], 3)
+    assert np.abs(pixels - (200, 40, 90)).max() <= 3
 
 
 def test_odd_data_is_left_to_pillow():
@@ -127,7 +129,8 @@ def test_a_buffer_is_used_again_and_a_small_one_gives_way():
     with memory.buffer(100) as first:
         pass
     with memory.buffer(60) as second, memory.buffer(60) as third:
-        assert second is first and third is not first
+        assert second is first
+        assert third is not first
     with memory.buffer(200) as larger:
         pass
     with memory.buffer(150) as again:

@@ -46,7 +46,8 @@ def test_a_folder_that_cannot_be_listed_has_a_reason(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", scandir)
     locked, opened = find_images([tmp_path]).files
-    assert "cannot be listed" in locked.reason and not opened.reason
+    assert "cannot be listed" in locked.reason
+    assert not opened.reason
 
 
 def test_a_folder_without_photographs_is_told(tmp_path):

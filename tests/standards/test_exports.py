@@ -50,8 +50,10 @@ def rows_of(path):
 def test_time_and_place_come_from_the_photograph(photo, bare, tmp_path):
     facts = read_photo_metadata(photo)
     assert (facts.event_date, facts.latitude, facts.longitude) == ("2021-05-03T06:07:08+02:00", -2.5, 34.76)
-    assert facts.camera == "HC500" and facts.media_type == "image/jpeg"
-    assert read_photo_metadata(bare).event_date == "" and read_photo_metadata(tmp_path / "gone").media_type == ""
+    assert facts.camera == "HC500"
+    assert facts.media_type == "image/jpeg"
+    assert read_photo_metadata(bare).event_date == ""
+    assert read_photo_metadata(tmp_path / "gone").media_type == ""
 
 
 def test_an_occurrence_has_the_terms_of_the_standard(photo, bare):
@@ -68,9 +70,11 @@ def test_an_occurrence_has_the_terms_of_the_standard(photo, bare):
             near=(1.0, 2.0),
         )
     )
-    assert len(rows) == 2 and all(tuple(row) == darwin_core.COLUMNS for row in rows)
+    assert len(rows) == 2
+    assert all(tuple(row) == darwin_core.COLUMNS for row in rows)
     cat, plant = rows
-    assert cat["basisOfRecord"] == "MachineObservation" and cat["identificationVerificationStatus"] == "unverified"
+    assert cat["basisOfRecord"] == "MachineObservation"
+    assert cat["identificationVerificationStatus"] == "unverified"
     assert (cat["scientificName"], cat["taxonRank"], cat["genus"], cat["specificEpithet"]) == (
         "Felis catus",
         "species",
@@ -85,7 +89,8 @@ def test_an_occurrence_keeps_its_identifier_from_run_to_run_and_none_shares_it(t
     boxes = [None, *(Box(left=0, top=0, right=right, bottom=1) for right in (1.1, 1.2))]  # two that round to one
     rows = [("a.jpg", identified("a.jpg", box=box)) for box in boxes]
     first, again = ([row["occurrenceID"] for row in make_occurrence_rows(rows, "x")] for _ in range(2))
-    assert first == again and len(set(first)) == 3
+    assert first == again
+    assert len(set(first)) == 3
     monkeypatch.chdir(tmp_path)
     elsewhere = [row["occurrenceID"] for row in make_occurrence_rows(rows, "x")]
     assert not set(first) & set(elsewhere)
@@ -165,7 +170,9 @@ def test_every_table_of_the_package_fills_what_the_standard_requires(package):
 
 def test_values_obey_the_standards_constraints_and_keys_meet(package):
     deployments, media, observations = (rows_of(package / f"{n}.csv") for n in ("deployments", "media", "observations"))
-    assert len(deployments) == 2 and len(media) == 2 and len(observations) == 3
+    assert len(deployments) == 2
+    assert len(media) == 2
+    assert len(observations) == 3
     assert all(FILE_PATH.match(row["filePath"]) for row in media)
     for row in media:
         assert datetime.strptime(row["timestamp"], "%Y-%m-%dT%H:%M:%S%z")

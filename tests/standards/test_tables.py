@@ -51,8 +51,10 @@ def test_awkward_names_survive_in_every_form(tmp_path, suffix):
         rows = pl.read_parquet(path).to_dicts()
     assert [row["file"] for row in rows] == [*AWKWARD, "z"]
     assert list(rows[0]) == list(PREDICTION_COLUMNS)
-    assert float(rows[0]["confidence"]) == 0.5 and rows[-1]["confidence"] in ("", None)
-    assert rows[0]["family"] == "Felidae" and rows[0]["class"] == ""
+    assert float(rows[0]["confidence"]) == 0.5
+    assert rows[-1]["confidence"] in ("", None)
+    assert rows[0]["family"] == "Felidae"
+    assert rows[0]["class"] == ""
 
 
 def test_many_parts_of_a_parquet_file_keep_their_order_and_bytes(tmp_path, monkeypatch):

@@ -53,11 +53,11 @@ def list_pictures(images: Picture | Iterable[Picture]) -> list[NamedPicture]:
 class BaseClassifier:
     """A model and the way its pixels are made.
 
-    `model_str` is a name on the hub, an open_clip folder (with or without `local-dir:`) or any model of Linnaea. `pixels`:
-    `auto` is what pybioclip shows to this model; `squash` is what it shows to the models with a tree of life, the whole
-    photograph without its proportions; `model` is what the model's own config says. `runtime` applies to the last of
-    them only; the others run in full precision. A `device` other than cpu is a device of torch; the model, which must be
-    a transformer, then runs there.
+    `model_str` is a name on the hub, an open_clip folder (with or without `local-dir:`) or any model of Linnaea.
+    `pixels`: `auto` is what pybioclip shows to this model; `squash` is what it shows to the models with a tree of life,
+    the whole photograph without its proportions; `model` is what the model's own config says. `runtime` applies to the
+    last of them only; the others run in full precision. A `device` other than cpu is a device of torch; the model,
+    which must be a transformer, then runs there.
     """
 
     def __init__(
@@ -188,9 +188,10 @@ class BaseClassifier:
         answer: Callable[[np.ndarray], Iterable[list[dict]]],
         empty: dict,
     ) -> Iterator[dict]:
-        """Yield the dicts of every picture in order. `answer(vectors_bd)` yields those of each vector, without file name.
+        """Yield the dicts of every picture in order.
 
-        A picture that cannot be read gets `empty` and a reason.
+        `answer(vectors_bd)` yields the dicts of each vector, without the file name. A picture that cannot be read gets
+        `empty` and a reason.
         """
         pictures, done = list_pictures(images), 0
         for keys, vectors_bd, failures in self.embed(pictures, batch_size=batch_size):
@@ -217,5 +218,6 @@ def _check_is_transformer(model) -> None:
     source = getattr(model, "image_source", None)
     if source is None or "torch" not in source.runtimes:
         raise ValueError(
-            f"torch runs transformers only and the model {model.card.name!r} is of another kind; leave device and runtime out"
+            f"torch runs transformers only and the model {model.card.name!r} is of another kind; leave device and "
+            "runtime out"
         )

@@ -48,8 +48,8 @@ class _ImagesConfig(_ModelConfig):
     batch_size: int = BATCH_SIZE
     "photographs that the model sees at once"
     pixels: str = field(default="auto", metadata={"choices": PIXELS})
-    "`squash`: the whole photograph without its proportions; `model`: as the model's config says; `auto`: what pybioclip shows "
-    "to this model"
+    "`squash`: the whole photograph without its proportions; `model`: as the model's config says; `auto`: what "
+    "pybioclip shows to this model"
     runtime: str = field(default="onnxruntime", metadata={"choices": RUNTIME_CHOICES})
     "where the model runs, see `linnaea identify`; runtimes other than onnxruntime and torch need --pixels model"
 
@@ -247,7 +247,10 @@ def write_csv(file: TextIO, columns: list[str], rows: Iterable[dict]) -> None:
 
 
 def write_table(file: TextIO, columns: list[str], rows: Iterable[dict]) -> None:
-    """Write the rows as a table with rules and centred cells. All rows are in memory, since the widest sets the width."""
+    """Write the rows as a table with rules and centred cells.
+
+    All rows are held in memory, since the widest cell sets the width of a column.
+    """
     cells = [[str(_format_cell(row[column])) for column in columns] for row in rows]
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
     rule = "+" + "+".join("-" * (width + 2) for width in widths) + "+\n"

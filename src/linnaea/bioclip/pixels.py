@@ -1,8 +1,8 @@
 """The pixels that pybioclip shows to a model, and image encoders that take them.
 
-pybioclip squashes the whole photograph to 224 x 224 in floating point; a model's own preprocessing (and open_clip's) mostly
-crops, and rounds to 8 bits. The encoders here therefore take floats, and return the features before they are scaled to
-unit length.
+pybioclip squashes the whole photograph to 224 x 224 in floating point; a model's own preprocessing (and open_clip's)
+mostly crops, and rounds to 8 bits. The encoders here therefore take floats, and return the features before they are
+scaled to unit length.
 
 Shape suffixes: b images, h w pixels, c channels, d vector dimensions.
 """
@@ -22,8 +22,8 @@ from linnaea.model.runtimes.runtime_names import check_runtime
 def squash(image: Image.Image, size: int) -> np.ndarray:
     """An RGB image as float32 [size, size, 3] in 0..255, without its proportions: antialiased bilinear, not rounded.
 
-    Equal to torchvision's `Resize((size, size), antialias=True)` on a float tensor, except for its rounding of the weights
-    (at most 0.005 of 255). Pillow resizes floats one channel at a time.
+    Equal to torchvision's `Resize((size, size), antialias=True)` on a float tensor, except for its rounding of the
+    weights (at most 0.005 of 255). Pillow resizes floats one channel at a time.
     """
     channels = [channel.convert("F").resize((size, size), Image.Resampling.BILINEAR) for channel in image.split()]
     return np.stack([np.asarray(channel) for channel in channels], axis=-1)
@@ -105,7 +105,10 @@ def check_device(device: str) -> None:
 
 
 def _take_floats(graph) -> str:
-    """Make the input `images` of an ONNX model floats; return the name of a new output, the vectors before unit length."""
+    """Make the input `images` of an ONNX model floats; return the name of a new output.
+
+    The new output holds the vectors before they are scaled to unit length.
+    """
     from onnx import TensorProto
     from onnx.helper import make_tensor_value_info
 

@@ -23,8 +23,8 @@ from linnaea.search.scorer import Scorer
 class TreeOfLifeClassifier(BaseClassifier):
     """Chooses among the taxa of a tree of life, at any rank.
 
-    `table` is a `txt_emb_species` file (or its folder), or a vocabulary whose names the model embeds (`inat`). By default
-    it is the table that is published for the model, else `inat`.
+    `table` is a `txt_emb_species` file (or its folder), or a vocabulary whose names the model embeds (`inat`). By
+    default it is the table that is published for the model, else `inat`.
     """
 
     def __init__(self, *, table: TableSource | None = None, **options):
@@ -47,7 +47,10 @@ class TreeOfLifeClassifier(BaseClassifier):
         self._scorer = Scorer(self.vocabulary.tree, self._table, self.model.card.logit_scale, None, leaves)
 
     def get_label_data(self):
-        """The names of every column of the table, a polars frame with kingdom … species_epithet, species, common_name."""
+        """The names of every column of the table, as a polars frame.
+
+        It has the columns kingdom … genus, species_epithet, species and common_name.
+        """
         import polars as pl
 
         tree, vocabulary = self.vocabulary.tree, self.vocabulary

@@ -1,4 +1,4 @@
-"""The names that a tree-of-life classifier chooses from: a published table of vectors, or names that the model embeds."""
+"""The names of a tree-of-life classifier: a published table of vectors, or names that the model embeds."""
 
 from __future__ import annotations
 
@@ -60,5 +60,6 @@ def fetch_table(data_set: str) -> Path:
     except (OSError, ValueError, RuntimeError, errors.HTTPError, errors.EntryNotFoundError) as error:
         reason = (str(error).strip() or type(error).__name__).split("\n")[0]
         raise ConnectionError(
-            f"the names of {data_set} could not be fetched ({reason}); run again, or give a folder that holds them as the table"
+            f"the names of {data_set} could not be fetched ({reason}); run again, or give a folder that "
+            "holds them as the table"
         ) from None

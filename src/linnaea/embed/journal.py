@@ -25,7 +25,10 @@ def get_journal_dir(out_path: Path) -> Path:
 
 
 class Journal:
-    """An append-only list of batches. `state` describes the run; `n_batches` counts the batches that are safe on disk."""
+    """An append-only list of batches.
+
+    `state` describes the run; `n_batches` counts the batches that are safe on disk.
+    """
 
     def __init__(self, journal_dir: Path, state: dict, n_batches: int, n_bytes: int):
         self.dir, self.state, self.n_batches = journal_dir, state, n_batches
@@ -94,7 +97,8 @@ class RunOutput:
             return
         if self._waiting is not None:
             raise FileExistsError(
-                f"{self.journal_dir} holds an interrupted run; add --resume to continue it or --overwrite to start again"
+                f"{self.journal_dir} holds an interrupted run; add --resume to continue it or --overwrite to "
+                "start again"
             )
         if self.path.exists() and self._resume:
             raise FileExistsError(
@@ -131,8 +135,8 @@ def check_same_run(journal_path: Path, interrupted: Mapping, state: Mapping, dif
     if interrupted["hash"] != state["hash"]:
         what = f" ({differences} differ)" if differences else ""
         raise ValueError(
-            f"{journal_path} belongs to a run with other options{what}; repeat them, or replace --resume by --overwrite "
-            "to start again"
+            f"{journal_path} belongs to a run with other options{what}; repeat them, or replace --resume by "
+            "--overwrite to start again"
         )
 
 

@@ -15,11 +15,13 @@ class ModelOptions:
     """The model of a command that embeds photographs, its batch size and its runtime."""
 
     model: str = "bundled"
-    "`bundled`, the folder of a model or of an open_clip checkpoint, or one on the hub, e.g. hf-hub:imageomics/bioclip-2"
+    "`bundled`, the folder of a model or of an open_clip checkpoint, or one on the hub, e.g. "
+    "hf-hub:imageomics/bioclip-2"
     batch_size: int = BATCH_SIZE
     "photographs that the model sees at once"
     runtime: str = field(default="onnxruntime", metadata={"choices": RUNTIME_CHOICES})
-    "where the model runs: `onnxruntime` in full precision; `auto` takes the fastest that passes a check on 32 photographs"
+    "where the model runs: `onnxruntime` in full precision; `auto` takes the fastest that passes a check on 32 "
+    "photographs"
 
     def __post_init__(self):
         if self.batch_size < 1:

@@ -15,10 +15,10 @@ def _scale_to_unit(x_nd: np.ndarray) -> np.ndarray:
 
 
 def simpleshot(vectors_nd: np.ndarray, labels: Sequence[str], shots: int, seed: int) -> float:
-    """Share right (0..1) of naming by the nearest class mean of `shots` random examples; the other vectors are the test.
+    """Share right (0..1) of naming by the nearest class mean of `shots` random examples.
 
-    First the mean of all examples is subtracted and vectors are scaled to length 1 (Wang et al. 2019, arXiv 1911.04623).
-    Raise ValueError for a class without test vectors.
+    The other vectors are the test. First the mean of all examples is subtracted and vectors are scaled to length 1
+    (Wang et al. 2019, arXiv 1911.04623). Raise ValueError for a class without test vectors.
     """
     names, class_n = np.unique(np.asarray(labels), return_inverse=True)
     rng = np.random.default_rng([seed, shots])

@@ -153,19 +153,23 @@ def find_truth_nodes(examples: list[Example], vocabulary: Vocabulary) -> np.ndar
 
 def _find_nodes(example: Example, vocabulary: Vocabulary) -> np.ndarray:
     """The vocabulary's node of an example at each rank, int64 [r]."""
-    node_r = np.full(len(RANKS), -1, np.int64)
-    for r, name in enumerate(example.lineage):
-        if name:
-            taxa = vocabulary.resolve(name, rank=RANKS[r], suggest=False).taxa
-            same = [t for t in taxa if t.rank == RANKS[r] and t.lineage[: r + 1] == example.lineage[: r + 1]]
-            same = same or [t for t in taxa if t.rank == RANKS[r] and t.kingdom == example.lineage[0]]
-            node_r[r] = same[0].node if same else -1
+    node_r = np.array([_find_node(example.lineage, r, vocabulary) for r in range(len(RANKS))], np.int64)
     deepest = node_r[node_r >= 0][-1] if (node_r >= 0).any() else -1
     # Ranks that the manifest lacks but the vocabulary has.
     for r in range(len(RANKS)):
         if node_r[r] < 0 and deepest >= 0 and r <= example.depth:
             node_r[r] = vocabulary.tree.ancestor_at(int(deepest), RANKS[r])
     return node_r
+
+
+def _find_node(lineage: tuple[str, ...], r: int, vocabulary: Vocabulary) -> int:
+    """The vocabulary's node of a lineage at rank r, -1 if unknown. The kingdom must agree, if possible all ranks."""
+    if not lineage[r]:
+        return -1
+    taxa = [t for t in vocabulary.resolve(lineage[r], rank=RANKS[r], suggest=False).taxa if t.rank == RANKS[r]]
+    same = [t for t in taxa if t.lineage[: r + 1] == lineage[: r + 1]]
+    same = same or [t for t in taxa if t.kingdom == lineage[0]]
+    return same[0].node if same else -1
 
 
 def assign_fold(key: str) -> int:

@@ -57,31 +57,50 @@ def evaluate_full(
     table = load_name_table(model, vocabulary)
     scorer = Scorer(vocabulary.tree, table, model.card.logit_scale, negative)
     labelled = _score_examples(model, vocabulary, examples, vectors_nd, scorer, config.batch_size)
-    own = dict(model.card.calibration)
     is_fitted = config.calibration == "cross-fitted"
     notes = list_fit_notes(labelled.right_nr, labelled.known_nr) if is_fitted or config.write_calibration else []
-    if is_fitted:
-        chance_nr = _cross_fit(labelled, config.unseen_weight)
-    else:
-        chance_nr = calibrate(own if config.calibration == "model" else {}, labelled.scores, labelled.tree)
-    floor = config.min_confidence if config.min_confidence is not None else own.get("floor", DEFAULT_FLOOR)
+    chance_nr = _calibrate_scores(model, labelled, config)
+    floor = config.min_confidence
     if config.write_calibration:
         floor = _write_calibration(model, labelled, config)
-    is_own = bool(own.get("ranks")) and config.calibration == "model"
-    is_bare = not is_own and not is_fitted
-    # As `identify` decides for a model without calibration and without --min-confidence.
-    is_raised = is_bare and not own.get("ranks") and config.min_confidence is None
-    floors = raise_floor(floor, scorer.uniform_mass(labelled.scores.node_br)) if is_raised else floor
+    elif floor is None:
+        floor = model.card.calibration.get("floor", DEFAULT_FLOOR)
+    floors = _raise_floors(model, labelled, config, scorer, floor)
     rows = judge_names(labelled.tree, labelled.scores, chance_nr, labelled.truth_nr, examples, floors)
     report = {
         "floor": floor,
-        "calibration": BARE if is_bare else CALIBRATED if is_own else config.calibration,
+        "calibration": _name_calibration(model, config),
         "notes": notes,
         "table": table.kind,
         **_measure_accuracy(labelled, chance_nr),
         "groups": _summarize_groups(rows, labelled.group_n),
     }
     return report, [{**row, "group": str(group)} for row, group in zip(rows, labelled.group_n, strict=True)]
+
+
+def _name_calibration(model: Model, config: ZeroshotConfig) -> str:
+    """The source of the probabilities, for the report."""
+    if config.calibration == "cross-fitted":
+        return config.calibration
+    return CALIBRATED if model.card.calibration.get("ranks") and config.calibration == "model" else BARE
+
+
+def _calibrate_scores(model: Model, labelled: LabelledScores, config: ZeroshotConfig) -> np.ndarray:
+    """The probabilities [n, r] that `--calibration` asks for."""
+    if config.calibration == "cross-fitted":
+        return _cross_fit(labelled, config.unseen_weight)
+    parameters = dict(model.card.calibration) if config.calibration == "model" else {}
+    return calibrate(parameters, labelled.scores, labelled.tree)
+
+
+def _raise_floors(
+    model: Model, labelled: LabelledScores, config: ZeroshotConfig, scorer: Scorer, floor: float
+) -> float | np.ndarray:
+    """The floor as `identify` raises it for a model without calibration and without `--min-confidence`."""
+    is_bare = not model.card.calibration.get("ranks") and config.calibration != "cross-fitted"
+    if is_bare and config.min_confidence is None:
+        return raise_floor(floor, scorer.uniform_mass(labelled.scores.node_br))
+    return floor
 
 
 def _score_examples(
@@ -186,7 +205,8 @@ def list_fit_notes(right_nr: np.ndarray, known_nr: np.ndarray) -> list[str]:
         notes.append(f"the calibration is fitted to {n} photographs; with fewer than {FEW_TO_FIT} it is rough")
     if alike:
         notes.append(
-            f"too few right or too few wrong names to tell them apart, so one probability for all, at {', '.join(alike)}"
+            f"too few right or too few wrong names to tell them apart, so one probability for all, at "
+            f"{', '.join(alike)}"
         )
     if few:
         notes.append(f"fewer than {LEAST_KNOWN} photographs of known name, so no calibration, at {', '.join(few)}")

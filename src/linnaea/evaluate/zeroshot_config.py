@@ -15,7 +15,8 @@ class ZeroshotConfig(ModelOptions):
     """Name labelled photographs without training on their labels, and report how often the names are right."""
 
     manifest: Path
-    "CSV with columns file,label and optionally the ranks, common and rank (`none` for no organism); or a table for training"
+    "CSV with columns file,label and optionally the ranks, common and rank (`none` for no organism); or a table for "
+    "training"
     root: Path = Path(".")
     "folder that the files are relative to"
     text: str = field(default="auto", metadata={"choices": TEXTS})
@@ -32,7 +33,8 @@ class ZeroshotConfig(ModelOptions):
     "full: fit to all these photographs and write the calibration there as JSON; a model reads it as calibration.json "
     "in its folder"
     unseen_weight: float = 3.0
-    "full: weight, in a fitted calibration, of a photograph whose species was not in training; the field has more of them"
+    "full: weight, in a fitted calibration, of a photograph whose species was not in training; the field has more of "
+    "them"
     floor_target: float = 0.9
     "share of the names of familiar and of unseen species that must be right at the floor in a written calibration"
     most_wrong_species: float = 0.05

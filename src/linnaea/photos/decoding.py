@@ -1,6 +1,6 @@
-"""Files become upright RGB images, or a reason why they do not.
+"""Files to upright RGB images, or to a reason why there is none.
 
-Every reason is a short sentence that stays the same from run to run, because it becomes a cell of the user's table.
+Each reason is a short sentence that stays the same from run to run, because it becomes a cell of the user's table.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from linnaea.photos.jpeg import PixelMemory, decode_jpeg
 from linnaea.photos.orientation import Sides, Size, Turn, compute_upright_size, map_box_to_stored
 from linnaea.records import Box
 
-# Only formats whose decoders run inside Pillow: its EPS reader, for one, would start another program.
+# Only formats whose decoders run inside Pillow: its EPS reader, for example, starts another program.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO", "TGA")
 READABLE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"}
@@ -32,14 +32,14 @@ READABLE_SUFFIXES = frozenset(
 )
 HEIC_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
 RAW_SUFFIXES = frozenset({".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf", ".pef", ".srw"})
-# Photographs that a folder may hold; those that cannot be read get a row that says so instead of vanishing.
+# Photographs that a folder may hold; a file that cannot be read gets a row with the reason.
 PHOTO_SUFFIXES = READABLE_SUFFIXES | HEIC_SUFFIXES | RAW_SUFFIXES
 
-# The number at which Pillow itself refuses by default. Pillow keeps four bytes a pixel: 716 MB at the limit.
+# Pillow's own default limit. Pillow keeps four bytes for each pixel: 716 MB at the limit.
 MAX_PIXELS = 178_956_970
-# JPEG files up to this size are read at once; what is larger is no photograph alone, and Pillow reads it in pieces.
+# JPEG files up to this size are read at once; Pillow reads larger files, which are not plain photographs, in pieces.
 MAX_JPEG_BYTES = 1 << 28
-# Pixels in memory at once, whatever the number of threads: four photographs of 24 megapixels, or a giant alone.
+# Bytes of pixels in memory at once, for any number of threads: four photographs of 24 megapixels, or one giant.
 memory = PixelMemory(4 * 100_000_000)
 
 T = TypeVar("T")
@@ -70,7 +70,7 @@ DAMAGED = "damaged: the image data cannot be decoded"
 OUTSIDE = "the box lies outside the image"
 NO_MEMORY = "too little memory to decode the image"
 
-# Pillow warns of large and of damaged files on stderr; here they have their limit and their reasons.
+# Pillow warns of large and damaged files on stderr; here they have a limit and a reason.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
@@ -84,11 +84,11 @@ class Unreadable:
 def decode_image(
     path: str | os.PathLike, box: Box | None = None, *, least_side: int = 0, margin: float = BOX_MARGIN
 ) -> Image.Image | Unreadable:
-    """The upright RGB image in a file, its first frame, or the reason why there is none. Never raises for bad data.
+    """The upright RGB image in a file (its first frame), or the reason why there is none. Bad data never raises.
 
-    `box`, `least_side` and `margin` as in `use_image`.
+    `box`, `least_side` and `margin` are as in `use_image`.
     """
-    return use_image(path, _upright_rgb, box, least_side=least_side, margin=margin)
+    return use_image(path, _make_upright, box, least_side=least_side, margin=margin)
 
 
 def use_image(
@@ -99,22 +99,22 @@ def use_image(
     least_side: int = 0,
     margin: float = BOX_MARGIN,
 ) -> T | Unreadable:
-    """What `use` makes of the image in a file, its first frame, or the reason why there is none.
+    """The result of `use` for the image in a file (its first frame), or the reason why there is none.
 
-    `use` is given the image as stored, RGB or opaque RGBA, and what turns it upright (None: it is). It must not keep
-    the image, whose memory goes to the next one. Bad data never raises; what `use` raises passes.
+    `use` is called with the image as stored, RGB or opaque RGBA, and the turn that makes it upright (None if it is). It
+    must not keep the image, whose memory is reused. Bad data never raises; errors of `use` are passed on.
 
-    `box` (pixels of the upright image) is cropped with `margin` of its longer side around it. With `least_side` the
-    image may come smaller than stored, yet with no side of the box under `least_side` pixels if it was not so before:
-    JPEG files are then shrunk while they are decoded (2, 4 or 8 times, by whole DCT blocks), others right after. It
-    saves most of the time and memory of photographs far larger than a model's input. Transparency lies on white;
-    16 bits are scaled to 8; colour profiles are not applied.
+    `box` (pixels of the upright image) is cropped with a margin of `margin` times its longer side. With `least_side`,
+    the image may be smaller than stored, but no side of the box is reduced below `least_side` pixels: JPEG files are
+    shrunk while they are decoded (2, 4 or 8 times, by whole DCT blocks), other files afterwards. This saves most of the
+    time and memory for photographs far larger than a model's input. Transparent pixels are put on white; 16 bits are
+    scaled to 8; colour profiles are not applied.
     """
     with ExitStack() as held:
         try:
             found = _check_file(path) or _decode(held, path, box, least_side, margin)
-        except Exception as error:  # noqa: BLE001 (Pillow's plugins answer damaged files with nearly anything)
-            return Unreadable(_reason(error, path))
+        except Exception as error:  # noqa: BLE001 (Pillow's plugins raise nearly anything for damaged files)
+            return Unreadable(_explain_error(error, path))
         return found if isinstance(found, Unreadable) else use(*found)
 
 
@@ -123,23 +123,23 @@ def read_size(path: str | os.PathLike) -> tuple[int, int] | Unreadable:
     try:
         if refused := _check_file(path):
             return refused
-        with open(path, "rb") as handle, Image.open(handle, formats=readable_formats()) as image:
+        with open(path, "rb") as handle, Image.open(handle, formats=list_readable_formats()) as image:
             width, height = image.size
             # Pillow's TIFF reader turns the image itself and already reports the upright size.
-            turned = image.format != "TIFF" and _orientation(image) >= 5
+            turned = image.format != "TIFF" and _read_orientation(image) >= 5
             return (height, width) if turned else (width, height)
     except Exception as error:  # noqa: BLE001 (as in use_image)
-        return Unreadable(_reason(error, path))
+        return Unreadable(_explain_error(error, path))
 
 
-def too_large(n_pixels: int) -> str:
+def explain_size(n_pixels: int) -> str:
     """The reason for an image over the limit."""
     return f"too large: {n_pixels:,} pixels, over the limit of {MAX_PIXELS:,}"
 
 
 @functools.cache
-def readable_formats() -> tuple[str, ...]:
-    """Those of FORMATS that this build of Pillow has, all of its plugins loaded."""
+def list_readable_formats() -> tuple[str, ...]:
+    """The FORMATS that this build of Pillow can read, with all its plugins loaded."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
@@ -153,25 +153,25 @@ def _check_file(path: str | os.PathLike) -> Unreadable | None:
     if mode.st_size == 0:
         return Unreadable(EMPTY)
     suffix = Path(path).suffix.lower()
-    if suffix in RAW_SUFFIXES:  # many are TIFF containers whose first image is a thumbnail
+    if suffix in RAW_SUFFIXES:  # many are TIFF files whose first image is a thumbnail
         return Unreadable(RAW)
     return None
 
 
-def _upright_rgb(image: Image.Image, turn: Turn | None) -> Image.Image:
-    image = image.convert("RGB") if image.mode == "RGBA" else image  # which copies it out of the memory that is lent
+def _make_upright(image: Image.Image, turn: Turn | None) -> Image.Image:
+    image = image.convert("RGB") if image.mode == "RGBA" else image  # this copies it out of the shared buffer
     return image if turn is None else image.transpose(turn)
 
 
 def _decode(
     held: ExitStack, path: str | os.PathLike, box: Box | None, least_side: int, margin: float
 ) -> tuple[Image.Image, Turn | None] | Unreadable:
-    """The image as stored, cropped, and its turn; files and memory that it needs are left to `held`."""
+    """The image as stored, cropped, and its turn; `held` keeps the files and memory that it needs."""
     handle = held.enter_context(open(path, "rb"))  # noqa: SIM115 (`held` closes it)
-    image = held.enter_context(Image.open(handle, formats=readable_formats()))
+    image = held.enter_context(Image.open(handle, formats=list_readable_formats()))
     width, height = image.size
     if width * height > MAX_PIXELS:
-        return Unreadable(too_large(width * height))
+        return Unreadable(explain_size(width * height))
     side = min(width, height) if box is None else min(abs(box.right - box.left), abs(box.bottom - box.top))
     shrink = side / least_side if least_side and side > least_side else 1.0
     if shrink >= 2:
@@ -188,24 +188,24 @@ def _decode(
         rgb = _load_rgb(image, reduce_by)
     elif reduce_by >= 2:
         rgb = rgb.reduce(reduce_by)
-    turn = TRANSPOSITIONS.get(_orientation(image))  # the first of them is 0
+    turn = TRANSPOSITIONS.get(_read_orientation(image))  # None for the orientation 1
     if box is None:
         return rgb, turn
-    # A side seen before the turn belongs to the other side after it; areas say by how much the image shrank.
+    # The turn may swap the sides; the areas tell how much the image shrank.
     scale = math.sqrt(rgb.width * rgb.height / (width * height))
-    sides = _sides_of(box, compute_upright_size(rgb.size, turn), scale, margin)
+    sides = _find_sides(box, compute_upright_size(rgb.size, turn), scale, margin)
     return sides if isinstance(sides, Unreadable) else (rgb.crop(map_box_to_stored(sides, rgb.size, turn)), turn)
 
 
 def _load_rgb(image: Image.Image, reduce_by: int) -> Image.Image:
-    """RGB of a just opened image, reduced by a whole factor before any conversion doubles its memory."""
+    """The RGB image of a file just opened, reduced by a whole factor before a conversion doubles its memory."""
     image.load()
     if image.mode.startswith("I;16"):
-        # The high byte, as Pillow takes it of 16-bit colour; a plain conversion would clip at 255.
+        # The high byte, as Pillow does for 16-bit colour; a plain conversion would clip at 255.
         eight = np.right_shift(np.asarray(image), 8).astype(np.uint8)
         image = Image.fromarray(eight)
     elif image.mode in ("I", "F"):
-        image = Image.fromarray(_scaled_to_bytes(np.asarray(image)))
+        image = Image.fromarray(_scale_to_bytes(np.asarray(image)))
     transparent = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
     if image.mode in ("P", "PA", "1"):
         image = image.convert("RGBA" if transparent else "RGB")
@@ -221,7 +221,7 @@ def _load_rgb(image: Image.Image, reduce_by: int) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _scaled_to_bytes(values_hw: np.ndarray) -> np.ndarray:
+def _scale_to_bytes(values_hw: np.ndarray) -> np.ndarray:
     """uint8 of 32-bit integers or floats: full scale is 1 (floats), 255 or 65535, else the largest value present."""
     finite = np.nan_to_num(values_hw.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
     largest = float(finite.max(initial=0.0))
@@ -230,7 +230,7 @@ def _scaled_to_bytes(values_hw: np.ndarray) -> np.ndarray:
     return np.clip(finite * (255.0 / full) + 0.5, 0, 255).astype(np.uint8)
 
 
-def _sides_of(box: Box, size: Size, scale: float, margin: float) -> Sides | Unreadable:
+def _find_sides(box: Box, size: Size, scale: float, margin: float) -> Sides | Unreadable:
     """A box with its margin in whole pixels of an upright image of `size`, `scale` times as large as the stored one."""
     sides = (box.left, box.top, box.right, box.bottom)
     if not all(math.isfinite(side) for side in sides):
@@ -246,7 +246,7 @@ def _sides_of(box: Box, size: Size, scale: float, margin: float) -> Sides | Unre
     return left, top, max(right, left + 1), max(bottom, top + 1)
 
 
-def _orientation(image: Image.Image) -> int:
+def _read_orientation(image: Image.Image) -> int:
     """EXIF orientation 1..8; 1 where the tag is missing or the EXIF block is damaged."""
     try:
         return int(image.getexif().get(ORIENTATION_TAG, 1))
@@ -254,13 +254,13 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _reason(error: Exception, path: str | os.PathLike) -> str:
+def _explain_error(error: Exception, path: str | os.PathLike) -> str:
     match error:
         case UnidentifiedImageError():
-            return _reason_of_content(path)
+            return _explain_content(path)
         case Image.DecompressionBombError():
             found = re.search(r"\d+", str(error))
-            return too_large(int(found[0]) if found else MAX_PIXELS + 1)
+            return explain_size(int(found[0]) if found else MAX_PIXELS + 1)
         case FileNotFoundError():
             return MISSING
         case PermissionError():
@@ -275,8 +275,8 @@ def _reason(error: Exception, path: str | os.PathLike) -> str:
     return TRUNCATED if "truncated" in lowered or "unexpected end" in lowered else DAMAGED
 
 
-def _reason_of_content(path: str | os.PathLike) -> str:
-    """The reason for a file in whose first bytes Pillow finds no image."""
+def _explain_content(path: str | os.PathLike) -> str:
+    """The reason for a file in which Pillow finds no image, from its first bytes."""
     with open(path, "rb") as handle:
         head = handle.read(4096)
     if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"):

@@ -1,4 +1,4 @@
-"""JPEG data straight from memory into pixels, and the memory that the pixels of all decoding threads share."""
+"""JPEG data to pixels in memory, and the memory that the pixels of all decoding threads share."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from PIL import Image
 
 
 def decode_jpeg(data: bytes, size: tuple[int, int], buffer: np.ndarray) -> Image.Image | None:
-    """An RGBA image, opaque everywhere, of JPEG data whose pixels lie in `buffer`; None where Pillow should decide.
+    """An opaque RGBA image of JPEG data, with its pixels in `buffer`; None if Pillow should decode it.
 
-    The same libjpeg-turbo as Pillow's and the same pixels to the last bit, in two thirds of the time: no suspended
-    reading, no copy of each row. `size` is the stored width and height, or those divided by 2, 4 or 8 and rounded up.
-    None comes of whatever is odd in the data, warnings included.
+    It uses the same libjpeg-turbo as Pillow and gives the same pixels to the last bit, in two thirds of the time: no
+    suspended reading, no copy of each row. `size` is the stored width and height, or those divided by 2, 4 or 8 and
+    rounded up. The result is None for any irregularity in the data, warnings included.
     """
     import simplejpeg
 
     width, height = size
     try:
         pixels_hwc = simplejpeg.decode_jpeg(data, "RGBA", min_height=height, min_width=width, buffer=buffer)
-    except (ValueError, RuntimeError, KeyError):  # the last is a colour space without a name
+    except (ValueError, RuntimeError, KeyError):  # KeyError: a colour space without a name
         return None
     if pixels_hwc.shape != (height, width, 4):
         return None
@@ -30,7 +30,10 @@ def decode_jpeg(data: bytes, size: tuple[int, int], buffer: np.ndarray) -> Image
 
 
 class PixelMemory:
-    """Room for the pixels of several images: one waits while `limit` bytes are taken; one larger than that goes alone."""
+    """Memory for the pixels of several images at once.
+
+    An image waits while `limit` bytes are taken; an image larger than that is alone in memory.
+    """
 
     def __init__(self, limit: int):
         self._limit = limit
@@ -40,7 +43,7 @@ class PixelMemory:
 
     @contextmanager
     def reserve(self, n_bytes: int) -> Iterator[None]:
-        """Waits until there is room for so many bytes, and holds it."""
+        """Wait until `n_bytes` are free, and hold them for the block."""
         with self._changed:
             self._changed.wait_for(lambda: not self._taken or self._taken + n_bytes <= self._limit)
             self._taken += n_bytes
@@ -53,9 +56,9 @@ class PixelMemory:
 
     @contextmanager
     def buffer(self, n_bytes: int) -> Iterator[np.ndarray]:
-        """At least so many bytes, uint8, that hold what another image left in them.
+        """At least `n_bytes` of uint8 with arbitrary content, reused between images.
 
-        Fresh memory for 24 megapixels takes as long to be mapped in as half of their decoding.
+        To map new memory for 24 megapixels takes half as long as to decode them.
         """
         with self._changed:
             fitting = [i for i, spare in enumerate(self._spare) if len(spare) >= n_bytes]
@@ -63,7 +66,7 @@ class PixelMemory:
                 found = self._spare.pop(min(fitting, key=lambda i: len(self._spare[i])))
             else:
                 found = None
-                del self._spare[-1:]  # too small, and the new one takes its place
+                del self._spare[-1:]  # too small: the new buffer replaces it
         found = np.empty(n_bytes, np.uint8) if found is None else found
         try:
             yield found
@@ -73,6 +76,6 @@ class PixelMemory:
                     self._spare.append(found)
 
     def release(self) -> None:
-        """Gives back what no image uses now."""
+        """Free the buffers that no image uses now."""
         with self._changed:
             self._spare.clear()

@@ -1,4 +1,4 @@
-"""How a stored image must be turned to stand upright, and where a box of the upright image lies in the stored one.
+"""How a stored image is turned upright, and where a box of the upright image lies in the stored one.
 
 Boxes are (left, top, right, bottom) in pixels.
 """
@@ -10,7 +10,7 @@ from PIL import Image
 Turn = Image.Transpose
 Size = tuple[int, int]
 Sides = tuple[float, float, float, float]
-# What each turn does to a stored image: swaps its axes; before that, mirrors x; mirrors y.
+# What each turn does to a stored image: whether it swaps the axes, and before that mirrors x, mirrors y.
 TURNS = {
     Turn.FLIP_LEFT_RIGHT: (False, True, False),
     Turn.FLIP_TOP_BOTTOM: (False, False, True),
@@ -23,7 +23,7 @@ TURNS = {
 
 
 def compute_upright_size(size: Size, turn: Turn | None) -> Size:
-    """Width and height after the turn."""
+    """Width and height of an image after the turn."""
     return (size[1], size[0]) if turn is not None and TURNS[turn][0] else size
 
 

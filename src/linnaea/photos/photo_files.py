@@ -1,4 +1,4 @@
-"""The photographs that a list of files and folders means, each once, in an order that never changes."""
+"""The photographs in a list of files and folders, each once, in a fixed order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from linnaea.photos.decoding import NO_PERMISSION, PHOTO_SUFFIXES
 
 @dataclass(frozen=True)
 class FoundFile:
-    """A path as the user would write it; `reason` says why a folder gave nothing, else it is empty."""
+    """A path as the user would write it; `reason` says why a folder could not be read, else it is empty."""
 
     path: str
     reason: str = ""
@@ -20,7 +20,7 @@ class FoundFile:
 
 @dataclass(frozen=True)
 class FoundFiles:
-    """What a walk found, how many paths came twice, and which folders held no photograph."""
+    """The files, the number of paths that were given more than once, and the folders without photographs."""
 
     files: tuple[FoundFile, ...]
     n_duplicates: int = 0
@@ -28,11 +28,11 @@ class FoundFiles:
 
 
 def find_images(paths: Iterable[str | os.PathLike]) -> FoundFiles:
-    """Files as given and the photographs in folders, depth first, sorted by the bytes of their names.
+    """The given files and the photographs in the given folders, depth first, sorted by the bytes of their names.
 
-    A file that is named is taken whatever its suffix; in folders only suffixes of photographs count, and names that
-    begin with a dot do not. Links to folders are followed only where they are named. A folder that cannot be listed
-    becomes an entry with a reason. A path that comes twice is kept once, at its first place.
+    A file that is given is taken whatever its suffix; in folders only files with the suffix of a photograph count, and
+    names that begin with a dot do not. Links to folders are followed only if they are given. A folder that cannot be
+    listed becomes an entry with a reason. A path that is found twice is kept once, at its first place.
     """
     found: list[FoundFile] = []
     empty: list[str] = []
@@ -67,12 +67,12 @@ def _walk(folder: str, found: list[FoundFile]) -> None:
         except OSError as error:
             found.append(FoundFile(path, f"a folder that cannot be listed: {os.strerror(error.errno or 0).lower()}"))
             continue
-        # The stack is popped from its end, so that entries come out sorted and each folder right at its place.
+        # The stack is popped from its end, so that entries come out sorted, and each folder at its place.
         stack.extend(entry.path for entry in names if is_wanted(entry))
 
 
 def is_wanted(entry: os.DirEntry) -> bool:
-    """Whether an entry of a folder is a folder to walk, or named as photographs are."""
+    """Whether an entry of a folder is a folder to walk, or has the name of a photograph."""
     if entry.name.startswith("."):
         return False
     try:
@@ -84,7 +84,7 @@ def is_wanted(entry: os.DirEntry) -> bool:
 
 
 def format_path(path: str) -> str:
-    r"""The path as valid UTF-8: bytes of a name that are none become `\xNN`, in every table alike."""
+    r"""The path as valid UTF-8, the same in every table: invalid bytes become `\xNN`."""
     try:
         return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:

@@ -1,7 +1,7 @@
 """Predictions as a Camera Trap Data Package, version 1.0.2 (https://camtrap-dp.tdwg.org).
 
-One deployment a folder. What a photograph does not record is not made up: a missing place leaves the coordinates
-empty, to be filled in before publication; a missing capture time is replaced by the file's own, marked as an issue.
+Each folder is one deployment. Missing data is not invented: without a place the coordinates stay empty, to be filled in
+before publication; a missing capture time is replaced by the time of the file, and marked as an issue.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ BLANK = ("no organism likely", "the detector found nothing")
 
 @dataclass
 class _Deployment:
-    """What the photographs of one folder say together."""
+    """What the photographs of one folder have in common."""
 
     id: str
     folder: str
@@ -66,9 +66,9 @@ class _Deployment:
 
 @dataclass(frozen=True, kw_only=True)
 class PackageMetadata:
-    """What the package says of itself: who named the photographs, when (ISO 8601), where if photographs do not say.
+    """Who named the photographs, when (ISO 8601), and the place of photographs that record none.
 
-    `read` gives what is known of the photograph at a path.
+    `read` returns the metadata of the photograph at a path.
     """
 
     classified_by: str
@@ -77,19 +77,19 @@ class PackageMetadata:
     read: Callable[[str], PhotoMetadata] = read_photo_metadata
 
 
-def write_package(folder: Path, predictions: Iterable[tuple[str, Prediction]], facts: PackageMetadata) -> int:
-    """Writes datapackage.json, deployments.csv, media.csv and observations.csv; returns the deployments without place.
+def write_package(package_dir: Path, predictions: Iterable[tuple[str, Prediction]], facts: PackageMetadata) -> int:
+    """Write datapackage.json, deployments.csv, media.csv and observations.csv.
 
-    `predictions` come with the path of their photograph, those of one photograph after one another. Only the first name
-    of each image or box counts.
+    Returns the number of deployments without place. `predictions` come with the path of their photograph; those of one
+    photograph are consecutive. Only the first name of each image or box counts.
     """
     deployments: dict[str, _Deployment] = {}
     taxa: dict[str, Prediction] = {}
     media_id, photo, timestamp = "", PhotoMetadata(), ""
     last_path = None
     with (
-        open(folder / "media.csv", "w", newline="", encoding="utf-8") as media_file,
-        open(folder / "observations.csv", "w", newline="", encoding="utf-8") as observation_file,
+        open(package_dir / "media.csv", "w", newline="", encoding="utf-8") as media_file,
+        open(package_dir / "observations.csv", "w", newline="", encoding="utf-8") as observation_file,
     ):
         media = csv.DictWriter(media_file, MEDIA, restval="", lineterminator="\n")
         observations = csv.DictWriter(observation_file, OBSERVATIONS, restval="", lineterminator="\n")
@@ -105,20 +105,20 @@ def write_package(folder: Path, predictions: Iterable[tuple[str, Prediction]], f
             if path != last_path:
                 last_path, photo = path, facts.read(path)
                 media_id = make_stable_id("media", format_path(path))
-                timestamp, issue = _timestamp(photo)
+                timestamp, issue = _find_timestamp(photo)
                 _add_to(deployment, photo, timestamp, issue)
-                media.writerow(_media_row(media_id, deployment, path, photo, timestamp, issue))
-            row = _observation_row(prediction, deployment, media_id, photo, timestamp, facts)
+                media.writerow(_make_media_row(media_id, deployment, path, photo, timestamp, issue))
+            row = _make_observation_row(prediction, deployment, media_id, photo, timestamp, facts)
             observations.writerow({"observationID": make_photograph_id("observation", path, prediction.box)} | row)
             if prediction.status == "identified" and (name := find_scientific_name(prediction)):
                 taxa.setdefault(name, prediction)
-    without_place = _write_deployments(folder, deployments.values(), facts)
-    write_json(folder / "datapackage.json", _descriptor(deployments.values(), taxa.values(), facts))
-    return without_place
+    n_unplaced = _write_deployments(package_dir, deployments.values(), facts)
+    write_json(package_dir / "datapackage.json", _make_descriptor(deployments.values(), taxa.values(), facts))
+    return n_unplaced
 
 
-def _timestamp(photo: PhotoMetadata) -> tuple[str, str]:
-    """The time with its offset, as the standard requires, and what is doubtful about it."""
+def _find_timestamp(photo: PhotoMetadata) -> tuple[str, str]:
+    """The capture time with its offset, as the standard requires, and an issue with it or ""."""
     if photo.event_date:
         when = datetime.fromisoformat(photo.event_date)
         issue = "" if when.tzinfo else NO_ZONE
@@ -142,14 +142,14 @@ def _add_to(deployment: _Deployment, photo: PhotoMetadata, timestamp: str, issue
     deployment.camera = deployment.camera or photo.camera
 
 
-def _media_row(
+def _make_media_row(
     media_id: str, deployment: _Deployment, path: str, photo: PhotoMetadata, timestamp: str, issue: str
 ) -> dict:
     return {
         "mediaID": media_id,
         "deploymentID": deployment.id,
         "timestamp": timestamp,
-        "filePath": _package_path(path),
+        "filePath": _make_package_path(path),
         "filePublic": "false",
         "fileName": format_path(os.path.basename(path)),
         "fileMediatype": photo.media_type or _guess_image_type(path),
@@ -158,20 +158,20 @@ def _media_row(
 
 
 def _guess_image_type(path: str) -> str:
-    """The kind of image that a file's name promises; the standard knows no files of other kinds."""
+    """The media type for the file's suffix; the standard allows images only."""
     guess = mimetypes.guess_type(path)[0] or ""
     return guess if guess.startswith("image/") else "image/jpeg"
 
 
-def _package_path(path: str) -> str:
-    """The path as the standard allows it: relative, without dots at its beginning; others become file: addresses."""
+def _make_package_path(path: str) -> str:
+    """The path as the standard allows it: relative, without a leading dot; other paths become file: addresses."""
     text = format_path(path).replace(os.sep, "/").removeprefix("./")
     if text.startswith(("/", ".", "~")) or ".." in text:
         return "file://" + format_path(os.path.abspath(path)).replace(os.sep, "/")
     return text
 
 
-def _observation_row(
+def _make_observation_row(
     prediction: Prediction,
     deployment: _Deployment,
     media_id: str,
@@ -179,6 +179,7 @@ def _observation_row(
     timestamp: str,
     facts: PackageMetadata,
 ) -> dict:
+    """The row without its id."""
     row = {
         "deploymentID": deployment.id,
         "mediaID": media_id,
@@ -194,16 +195,16 @@ def _observation_row(
     }
     if prediction.status == "identified":
         row["scientificName"] = scientific = find_scientific_name(prediction)
-        # A label of the user's own; the standard separates tags by |.
+        # A label of the user; the standard separates tags by |.
         row["observationTags"] = "" if prediction.name == scientific else f"label:{prediction.name.replace('|', '/')}"
         row["classificationProbability"] = prediction.confidence
     if prediction.box is not None and photo.width and photo.height:
-        row |= _box_columns(prediction, photo)
+        row |= _make_box_columns(prediction, photo)
     return row
 
 
-def _box_columns(prediction: Prediction, photo: PhotoMetadata) -> dict:
-    """The box as fractions of the image, inside it, as the standard requires."""
+def _make_box_columns(prediction: Prediction, photo: PhotoMetadata) -> dict:
+    """The box as fractions of the image, clipped to it, as the standard requires; empty if nothing is left."""
     box = prediction.box
     left, right = (min(max(x / photo.width, 0.0), 1.0) for x in (box.left, box.right))
     top, bottom = (min(max(y / photo.height, 0.0), 1.0) for y in (box.top, box.bottom))
@@ -218,9 +219,9 @@ def _box_columns(prediction: Prediction, photo: PhotoMetadata) -> dict:
 
 
 def classify_observation(prediction: Prediction) -> str:
-    """One of the standard's kinds: animal, human, vehicle, blank, unknown, unclassified.
+    """The standard's type of an observation: animal, human, vehicle, blank, unknown or unclassified.
 
-    A plant or a fungus is `unknown` to a standard about animals; its name stands beside it all the same.
+    A plant or a fungus is `unknown` in a standard about animals; its name is written all the same.
     """
     if prediction.status == "unreadable":
         return "unclassified"
@@ -234,14 +235,14 @@ def classify_observation(prediction: Prediction) -> str:
     return "animal" if prediction.lineage[0] in ("Animalia", "Metazoa") else "unknown"
 
 
-def _write_deployments(folder: Path, deployments: Iterable[_Deployment], facts: PackageMetadata) -> int:
-    without_place = 0
-    with open(folder / "deployments.csv", "w", newline="", encoding="utf-8") as handle:
+def _write_deployments(package_dir: Path, deployments: Iterable[_Deployment], facts: PackageMetadata) -> int:
+    n_unplaced = 0
+    with open(package_dir / "deployments.csv", "w", newline="", encoding="utf-8") as handle:
         writer = csv.DictWriter(handle, DEPLOYMENTS, restval="", lineterminator="\n")
         writer.writeheader()
         for deployment in deployments:
-            place = _place(deployment, facts)
-            without_place += place is None
+            place = _find_place(deployment, facts)
+            n_unplaced += place is None
             latitude, longitude = place or ("", "")
             writer.writerow(
                 {
@@ -256,20 +257,20 @@ def _write_deployments(folder: Path, deployments: Iterable[_Deployment], facts: 
                     "deploymentComments": "; ".join(sorted(deployment.issues)),
                 }
             )
-    return without_place
+    return n_unplaced
 
 
-def _place(deployment: _Deployment, facts: PackageMetadata) -> tuple[float, float] | None:
-    """The middle one of the photographs' places."""
+def _find_place(deployment: _Deployment, facts: PackageMetadata) -> tuple[float, float] | None:
+    """The median place of the photographs, `facts.near` without any."""
     if not deployment.latitudes:
         return facts.near
     middle = len(deployment.latitudes) // 2
     return sorted(deployment.latitudes)[middle], sorted(deployment.longitudes)[middle]
 
 
-def _descriptor(deployments: Iterable[_Deployment], taxa: Iterable[Prediction], facts: PackageMetadata) -> dict:
+def _make_descriptor(deployments: Iterable[_Deployment], taxa: Iterable[Prediction], facts: PackageMetadata) -> dict:
     deployments = list(deployments)
-    places = [place for deployment in deployments if (place := _place(deployment, facts)) is not None]
+    places = [place for deployment in deployments if (place := _find_place(deployment, facts)) is not None]
     points = [[longitude, latitude] for latitude, longitude in dict.fromkeys(places)]
     days = sorted(time[:10] for deployment in deployments for time in (deployment.first, deployment.last))
     return {
@@ -278,7 +279,7 @@ def _descriptor(deployments: Iterable[_Deployment], taxa: Iterable[Prediction], 
         "id": make_stable_id("package", *(deployment.id for deployment in deployments)),
         "created": facts.created,
         "contributors": [{"title": facts.classified_by, "role": "contributor"}],
-        "resources": resources(),
+        "resources": describe_resources(),
         "project": {
             "title": "Photographs named by Linnaea",
             "samplingDesign": "opportunistic",
@@ -288,12 +289,12 @@ def _descriptor(deployments: Iterable[_Deployment], taxa: Iterable[Prediction], 
         },
         "spatial": {"type": "MultiPoint", "coordinates": points},
         "temporal": {"start": days[0] if days else facts.created[:10], "end": days[-1] if days else facts.created[:10]},
-        "taxonomic": [_taxonomic(taxon) for taxon in taxa],
+        "taxonomic": [_describe_taxon(taxon) for taxon in taxa],
     }
 
 
-def resources() -> list[dict]:
-    """What a package's descriptor says of its three tables."""
+def describe_resources() -> list[dict]:
+    """The part of a package's descriptor about its three tables."""
     return [
         {
             "name": name,
@@ -308,7 +309,7 @@ def resources() -> list[dict]:
     ]
 
 
-def _taxonomic(taxon: Prediction) -> dict:
+def _describe_taxon(taxon: Prediction) -> dict:
     lineage = dict(zip(RANKS, taxon.lineage, strict=True))
     entry = {"scientificName": find_scientific_name(taxon), "taxonRank": taxon.rank}
     entry |= {rank: lineage[rank] for rank in RANKS[:-1] if lineage[rank]}

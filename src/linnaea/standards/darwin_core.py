@@ -39,23 +39,23 @@ NAMESPACE = uuid.UUID("6f0b5a38-5a0e-5e86-9c3d-0d2f6c1a7b11")
 
 
 def make_stable_id(*parts: str) -> str:
-    """A UUID that the same parts always give."""
+    """A UUID that is always the same for the same parts."""
     return str(uuid.uuid5(NAMESPACE, "\0".join(parts)))
 
 
 def make_photograph_id(kind: str, path: str, box: Box | None) -> str:
-    """A UUID of a photograph, or of a box in it, whatever folder the run was started from.
+    """A UUID of a photograph, or of a box in it, that does not depend on the working directory.
 
-    By the whole path: two cameras' "DCIM/IMG_0001.JPG" must not become one occurrence where they are published together.
+    It uses the whole path: "DCIM/IMG_0001.JPG" of two cameras must not become one occurrence when both are published.
     """
     sides = () if box is None else map(repr, (box.left, box.top, box.right, box.bottom))
     return make_stable_id(kind, format_path(os.path.abspath(path)), *sides)
 
 
 def find_scientific_name(prediction: Prediction) -> str:
-    """The name of the taxon that a prediction means; "" for a label of the user's own that is none.
+    """The taxon name of a prediction; "" for a label of the user that is not a taxon.
 
-    `scientificName` is for taxa. What else somebody called an organism belongs into `verbatimIdentification`
+    `scientificName` is for taxa. Other names of an organism belong in `verbatimIdentification`
     (https://dwc.tdwg.org/terms/#dwc:verbatimIdentification).
     """
     return prediction.lineage[RANK_INDEX[prediction.rank]] if prediction.rank in RANK_INDEX else ""
@@ -65,18 +65,18 @@ def make_occurrence_rows(
     predictions: Iterable[tuple[str, Prediction]],
     identified_by: str,
     near: tuple[float, float] | None = None,
-    read_facts: Callable[[str], PhotoMetadata] = read_photo_metadata,
+    read_metadata: Callable[[str], PhotoMetadata] = read_photo_metadata,
 ) -> Iterator[dict]:
-    """One occurrence for each identified image or box: the first name only; what was refused is no occurrence.
+    """Yield one occurrence for each identified image or box, with its first name; a refused image gives no occurrence.
 
-    `predictions` come with the path of their photograph. Date and place are the photograph's; `near` is the place of
-    those that record none. `read_facts` gives what is known of the photograph at a path.
+    `predictions` come with the path of their photograph. Date and place are those of the photograph; `near` is the
+    place of photographs that record none. `read_metadata` returns the metadata of the photograph at a path.
     """
     for path, prediction in predictions:
         if prediction.status != "identified" or prediction.position != 1:
             continue
-        facts = read_facts(path)
-        place = (facts.latitude, facts.longitude)
+        photo = read_metadata(path)
+        place = (photo.latitude, photo.longitude)
         if None in place:
             place = near or (None, None)
         scientific = find_scientific_name(prediction)
@@ -92,7 +92,7 @@ def make_occurrence_rows(
             **lineage,
             "specificEpithet": epithet if genus == lineage["genus"] else "",
             "verbatimIdentification": "" if prediction.name == scientific else prediction.name,
-            "eventDate": facts.event_date,
+            "eventDate": photo.event_date,
             "decimalLatitude": place[0],
             "decimalLongitude": place[1],
             "geodeticDatum": "EPSG:4326" if place[0] is not None else "",

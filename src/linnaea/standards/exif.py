@@ -1,4 +1,4 @@
-"""When and where a photograph was taken, as its EXIF block says."""
+"""When and where a photograph was taken, from its EXIF block."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime
 
 from PIL import Image
 
-from linnaea.photos.decoding import ORIENTATION_TAG, readable_formats
+from linnaea.photos.decoding import ORIENTATION_TAG, list_readable_formats
 
 EXIF_IFD, GPS_IFD = 0x8769, 0x8825
 DATE_TIME_ORIGINAL, OFFSET_TIME_ORIGINAL = 0x9003, 0x9011
@@ -18,9 +18,10 @@ EARLIEST_YEAR = 1980  # cameras without a set clock write 1970 or earlier
 
 @dataclass(frozen=True, kw_only=True)
 class PhotoMetadata:
-    """`event_date` is ISO 8601, with the offset from UTC if the camera recorded it; coordinates are WGS 84 degrees.
+    """What the header of a photograph and its file say about it.
 
-    `modified_s` is the file's own time in seconds since 1970, 0 where there is no file.
+    `event_date` is ISO 8601, with the offset from UTC if the camera recorded it; coordinates are WGS 84 degrees.
+    `modified_s` is the file's own time in seconds since 1970, 0 if there is no file.
     """
 
     event_date: str = ""
@@ -34,11 +35,11 @@ class PhotoMetadata:
 
 
 def read_photo_metadata(path: str | os.PathLike) -> PhotoMetadata:
-    """What the header says; empty fields where it says nothing or cannot be read."""
+    """The metadata in the header; fields stay empty if the header lacks them or cannot be read."""
     modified_s = 0
     try:
         modified_s = int(os.stat(path).st_mtime)
-        with open(path, "rb") as handle, Image.open(handle, formats=readable_formats()) as image:
+        with open(path, "rb") as handle, Image.open(handle, formats=list_readable_formats()) as image:
             exif = image.getexif()
             width, height = image.size
             if image.format != "TIFF" and exif.get(ORIENTATION_TAG, 1) in (5, 6, 7, 8):
@@ -46,20 +47,20 @@ def read_photo_metadata(path: str | os.PathLike) -> PhotoMetadata:
             details, gps = exif.get_ifd(EXIF_IFD), exif.get_ifd(GPS_IFD)
             camera = " ".join(str(exif.get(tag, "")).strip("\0 ") for tag in (MAKE, MODEL)).strip()
             return PhotoMetadata(
-                event_date=_event_date(details),
-                latitude=_degrees(gps.get(2), gps.get(1), 90),
-                longitude=_degrees(gps.get(4), gps.get(3), 180),
+                event_date=_parse_event_date(details),
+                latitude=_parse_degrees(gps.get(2), gps.get(1), 90),
+                longitude=_parse_degrees(gps.get(4), gps.get(3), 180),
                 camera=camera,
                 width=width,
                 height=height,
                 media_type=Image.MIME.get(image.format, ""),
                 modified_s=modified_s,
             )
-    except Exception:  # noqa: BLE001 (a damaged header is no reason to stop, as in linnaea.photos.decoding)
+    except Exception:  # noqa: BLE001 (a damaged header must not end the run, as in linnaea.photos.decoding)
         return PhotoMetadata(modified_s=modified_s)
 
 
-def _event_date(details: dict) -> str:
+def _parse_event_date(details: dict) -> str:
     text = str(details.get(DATE_TIME_ORIGINAL, "")).strip("\0 ")
     try:
         when = datetime.strptime(text, "%Y:%m:%d %H:%M:%S")
@@ -74,7 +75,7 @@ def _event_date(details: dict) -> str:
         return when.isoformat()
 
 
-def _degrees(parts, reference, limit: int) -> float | None:
+def _parse_degrees(parts, reference, limit: int) -> float | None:
     try:
         degrees, minutes, seconds = (float(part) for part in parts)
     except (TypeError, ValueError, ZeroDivisionError):

@@ -1,6 +1,6 @@
 """Records of what lives where and when: Darwin Core occurrences, as tables or as GBIF's downloads.
 
-The smoothed counts of `linnaea.identify.naming.occurrence_prior`, read as a stream.
+They are read as a stream and counted with weights for distance and season, for a prior over species.
 """
 
 from __future__ import annotations
@@ -39,31 +39,33 @@ COLUMNS = (
     "eventDate",
 )
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".tab")
-# Of the files in a Darwin Core archive, those that hold the records.
+# Names of the files in a Darwin Core archive that hold the records.
 RECORD_STEMS = ("occurrence", "occurrences", "observations")
-# Those that hold something else about them.
+# Names of the files that hold something else about them.
 OTHER_STEMS = ("verbatim", "multimedia", "media", "citations", "rights", "images", "identification", "event", "taxon")
 
 
 class RecordedName(NamedTuple):
-    """What a record calls its organism: a name, and the names of the HIGHER_RANKS above it, "" where it has none."""
+    """The name of an organism in a record, and the names of the HIGHER_RANKS above it ("" if the record lacks them)."""
 
     name: str
     above: tuple[str, ...] = ("",) * len(HIGHER_RANKS)
 
 
 def count_occurrences(path: Path, *, near: tuple[float, float] | None, month: int | None) -> dict[RecordedName, float]:
-    """Smoothed counts c by what is recorded in Darwin Core occurrences: CSV, TSV, Parquet, or a zip of GBIF with one.
+    """Weighted counts of the names in Darwin Core occurrences: CSV, TSV, Parquet, or GBIF's zip with one of them.
 
-    Columns: decimalLatitude and decimalLongitude (needed for `near`), month or eventDate (for `month`), and the first
-    of species, scientificName … that a row fills, in letters of either case; those of the ranks above tell homonyms
-    apart. Records of absence (occurrenceStatus) do not count. Raises FileNotFoundError, and ValueError for a table that
-    lacks them.
+    Columns: decimalLatitude and decimalLongitude (for `near`), month or eventDate (for `month`), and NAME_COLUMNS, of
+    which the first that a row fills counts; the columns of higher ranks distinguish homonyms. Column names may be in
+    upper or lower case. Records of absence (occurrenceStatus) do not count. Raise FileNotFoundError if there is no
+    file, ValueError for a table without these columns.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is no file; give Darwin Core occurrences (CSV, TSV, Parquet, or GBIF's zip)")
-    with table_errors(path), _unpacked(path) as tables:
+        raise FileNotFoundError(
+            f"file {path} does not exist; give Darwin Core occurrences (CSV, TSV, Parquet, or GBIF's zip)"
+        )
+    with table_errors(path), _open_tables(path) as tables:
         return _count(path, _scan(tables), near, month)
 
 
@@ -82,16 +84,16 @@ def _count(path: Path, frame, near: tuple[float, float] | None, month: int | Non
         for column in ("decimalLatitude", "decimalLongitude"):
             if column not in columns:
                 raise ValueError(f"{path} has no column {column}; --near needs it (has: {', '.join(columns[:8])} …)")
-        weight = weight * _distance_weight(near)
+        weight = weight * _weigh_distance(near)
     if month is not None:
         if not {"month", "eventDate"} & set(columns):
             raise ValueError(f"{path} has neither month nor eventDate; leave --month out or add one of them")
-        weight = weight * _season_weight(month, columns)
-    given = [_filled(name) for name in names]
+        weight = weight * _weigh_season(month, columns)
+    given = [_strip_blanks(name) for name in names]
     if {"genus", "specificEpithet"} <= set(columns):
         at = names.index("genus")
-        given.insert(at, _filled("genus") + pl.lit(" ") + _filled("specificEpithet"))
-    above = {rank: (_filled(rank).fill_null("") if rank in columns else pl.lit("")) for rank in HIGHER_RANKS}
+        given.insert(at, _strip_blanks("genus") + pl.lit(" ") + _strip_blanks("specificEpithet"))
+    above = {rank: (_strip_blanks(rank).fill_null("") if rank in columns else pl.lit("")) for rank in HIGHER_RANKS}
     counts = (
         frame.select(name=pl.coalesce(given), weight=weight, **above)
         .filter(pl.col("weight").is_finite() & pl.col("name").is_not_null())
@@ -104,8 +106,8 @@ def _count(path: Path, frame, near: tuple[float, float] | None, month: int | Non
     return {RecordedName(name, tuple(above)): weight for name, *above, weight in counts.iter_rows()}
 
 
-def _filled(column: str):
-    """The column without blanks around it; null where nothing is left."""
+def _strip_blanks(column: str):
+    """The column without spaces around its text; null if nothing is left."""
     import polars as pl
 
     text = pl.col(column).str.strip_chars()
@@ -113,36 +115,36 @@ def _filled(column: str):
 
 
 @contextmanager
-def _unpacked(path: Path) -> Iterator[list[Path]]:
-    """The tables of a file: itself, or what a zip archive holds of records, unpacked for a while."""
+def _open_tables(path: Path) -> Iterator[list[Path]]:
+    """The tables of a file: the file itself, or the tables of records in a zip archive, unpacked for the block."""
     if path.suffix.lower() != ".zip":
         yield [path]
         return
     with tempfile.TemporaryDirectory() as folder:
         try:
             tables = _unpack(path, Path(folder))
-        except (zipfile.BadZipFile, RuntimeError) as error:  # the latter where it is encrypted, or packed in a rare way
-            raise ValueError(f"{path} is no readable zip archive: {error}") from None
+        except (zipfile.BadZipFile, RuntimeError) as error:  # RuntimeError: encrypted, or a rare compression
+            raise ValueError(f"{path} is not a readable zip archive: {error}") from None
         yield tables
 
 
-def _unpack(path: Path, folder: Path) -> list[Path]:
+def _unpack(path: Path, unpacked_dir: Path) -> list[Path]:
     with zipfile.ZipFile(path) as archive:
-        members = _record_members(archive)
+        members = _find_record_members(archive)
         if not members:
             held = ", ".join(name for name in archive.namelist()[:5]) or "nothing"
             raise ValueError(f"{path} holds no table of occurrences (it holds {held}); give a download of GBIF")
         tables = []
         for number, member in enumerate(members):
             suffix = ".parquet" if ".parquet" in member.filename.lower() else ".txt"
-            tables.append(folder / f"{number}{suffix}")
+            tables.append(unpacked_dir / f"{number}{suffix}")
             with archive.open(member) as packed, tables[-1].open("wb") as unpacked:
                 shutil.copyfileobj(packed, unpacked, 1 << 20)
         return tables
 
 
-def _record_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    """occurrence.txt of an archive, the parts of a Parquet download, or the one table of a simple one."""
+def _find_record_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """The parts of a Parquet download, occurrence.txt of an archive, or the one table of a simple download."""
     members = [member for member in archive.infolist() if not member.is_dir() and member.file_size]
     parquet = [member for member in members if ".parquet" in member.filename.lower()]
     tables = [member for member in members if Path(member.filename).suffix.lower() in TABLE_SUFFIXES]
@@ -152,7 +154,7 @@ def _record_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
 
 
 def _scan(paths: Sequence[Path]):
-    """A lazy frame of the COLUMNS that the tables have, as text."""
+    """A lazy frame with the COLUMNS that the tables have, as text."""
     import polars as pl
 
     path = paths[0]
@@ -173,7 +175,7 @@ def _scan(paths: Sequence[Path]):
             truncate_ragged_lines=True,
         )
         names = frame.collect_schema().names()
-    # GBIF's Parquet has the terms in lower case, other tables have them as "dwc:month".
+    # GBIF's Parquet files have the terms in lower case, other tables have them with a prefix, "dwc:month".
     known = {column.lower(): column for column in COLUMNS}
     found = {
         known[bare]: name for name in reversed(names) if (bare := name.rpartition(":")[2].strip().lower()) in known
@@ -183,8 +185,8 @@ def _scan(paths: Sequence[Path]):
     return frame.select(pl.col(name).cast(pl.String, strict=False).alias(column) for column, name in found.items())
 
 
-def _distance_weight(near: tuple[float, float]):
-    """exp(-d²/2h²) with the haversine distance d; null where a row has no place on Earth."""
+def _weigh_distance(near: tuple[float, float]):
+    """exp(-d²/2h²) with the haversine distance d; null for a row without coordinates."""
     import polars as pl
 
     lat, lon = (
@@ -196,7 +198,8 @@ def _distance_weight(near: tuple[float, float]):
     return (-(distance_km.pow(2)) / (2 * RADIUS_KM**2)).exp()
 
 
-def _season_weight(month: int, columns: list[str]):
+def _weigh_season(month: int, columns: list[str]):
+    """exp(κ (cos(2π (m - month) / 12) - 1)) with the record's month m; the mean over the year without month."""
     import polars as pl
 
     sources = []

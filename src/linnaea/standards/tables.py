@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+# Columns of any table that are numbers in Parquet; all others are text.
 NUMBERS = {
     "position": int,
     "confidence": float,
@@ -23,7 +24,7 @@ Row = Mapping[str, "str | int | float | None"]
 
 
 def write_table(path: Path, columns: tuple[str, ...], rows: Iterable[Row], suffix: str = "") -> None:
-    """Writes rows in the form that the suffix names, in bounded memory; the same rows give the same bytes."""
+    """Write rows in the format of the suffix, in bounded memory; the same rows give the same bytes."""
     writers: dict[str, Callable] = {".csv": _write_csv, ".jsonl": _write_jsonl, ".parquet": _write_parquet}
     writers[suffix or path.suffix.lower()](path, columns, rows)
 
@@ -34,7 +35,7 @@ def _write_csv(path: Path, columns: tuple[str, ...], rows: Iterable[Row]) -> Non
 
 
 def write_csv_rows(handle, columns: tuple[str, ...], rows: Iterable[Row], *, header: bool = True) -> None:
-    """Writes rows to an open text file; None becomes an empty cell."""
+    """Write rows to an open text file; None becomes an empty cell."""
     writer = csv.writer(handle, lineterminator="\n")
     if header:
         writer.writerow(columns)
@@ -70,7 +71,7 @@ def _write_parquet(path: Path, columns: tuple[str, ...], rows: Iterable[Row]) ->
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a small CSV or TSV file as dictionaries, missing cells as ""."""
+    """The rows of a small CSV or TSV file as dictionaries; missing cells are ""."""
     from linnaea.taxonomy.sources import table_errors
 
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","

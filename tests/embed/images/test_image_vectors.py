@@ -48,7 +48,8 @@ def test_batches_keep_the_input_order_and_failures_their_places(model, folder):
 
 def test_a_batch_of_failures_alone_has_no_vector(model, tmp_path):
     (batch,) = embed_batches(model, [ImageRecord(path=str(tmp_path / "gone.jpg"))])
-    assert batch.vectors_bd.shape == (0, model.card.dim) and list(batch.failures) == [0]
+    assert batch.vectors_bd.shape == (0, model.card.dim)
+    assert list(batch.failures) == [0]
 
 
 def test_what_the_model_gives_no_numbers_for_is_a_failure_in_its_place(model, folder, monkeypatch):
@@ -62,12 +63,10 @@ def test_what_the_model_gives_no_numbers_for_is_a_failure_in_its_place(model, fo
     monkeypatch.setattr(model, "encode_images", damaged)
     batches = list(embed_batches(model, [ImageRecord(path=p) for p in paths(folder)], batch_size=8))
     # the fifth cannot be read at all; of each batch the second that can be read has no numbers
-    assert [list(batch.failures) for batch in batches] == [[4, 1], [1]] and batches[0].failures[1].startswith(
-        "the model gives no numbers"
-    )
-    assert [len(batch.vectors_bd) for batch in batches] == [6, 2] and all(
-        np.isfinite(batch.vectors_bd).all() for batch in batches
-    )
+    assert [list(batch.failures) for batch in batches] == [[4, 1], [1]]
+    assert batches[0].failures[1].startswith("the model gives no numbers")
+    assert [len(batch.vectors_bd) for batch in batches] == [6, 2]
+    assert all(np.isfinite(batch.vectors_bd).all() for batch in batches)
 
 
 def test_no_more_than_the_look_ahead_is_taken_from_the_input(model):
@@ -102,15 +101,18 @@ def test_the_model_is_called_from_one_thread_while_others_decode(model):
 
     model.encode_images = watched
     list(embed_batches(model, (ImageRecord(path="x") for _ in range(64)), batch_size=4, decode=decode))
-    assert len(threads["model"]) == 1 and not threads["model"] & threads["decode"]
+    assert len(threads["model"]) == 1
+    assert not threads["model"] & threads["decode"]
 
 
 def test_an_artifact_has_a_unit_vector_for_each_image_that_can_be_read(model, folder, tmp_path):
     vectors = embed_images([folder], model, tmp_path / "v", batch_size=4)
-    assert vectors.vectors_nd.shape == (10, model.card.dim) and vectors.vectors_nd.dtype == np.float16
+    assert vectors.vectors_nd.shape == (10, model.card.dim)
+    assert vectors.vectors_nd.dtype == np.float16
     np.testing.assert_allclose(np.linalg.norm(vectors.vectors_nd.astype(np.float32), axis=1), 1, atol=2e-3)
     assert vectors.rows["file"].to_list() == [p for p in paths(folder) if not p.endswith("04.png")]
-    assert vectors.manifest["model_hash"] == model.card.hash and vectors.manifest["n_unreadable"] == 1
+    assert vectors.manifest["model_hash"] == model.card.hash
+    assert vectors.manifest["n_unreadable"] == 1
     (line,) = (tmp_path / "v" / "unreadable.jsonl").read_text().splitlines()
     assert json.loads(line)["reason"] == "the file is empty"
     assert not get_journal_dir(tmp_path / "v").exists()
@@ -159,7 +161,7 @@ def test_a_box_in_a_turned_jpeg_is_that_of_its_upright_copy(large):
     assert np.abs(turned.astype(int) - upright).max() <= 1
 
 
-class Stop(Exception):
+class StopError(Exception):
     pass
 
 
@@ -173,11 +175,11 @@ def test_a_broken_run_goes_on_and_gives_the_same_bytes(model, folder, tmp_path, 
         nonlocal calls
         calls += 1
         if calls > after:
-            raise Stop
+            raise StopError
         return encode(images)
 
     model.encode_images = breaking
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         embed_images([folder], model, tmp_path / "v", batch_size=3)
     model.encode_images = encode
     with pytest.raises(FileExistsError, match="--resume"):

@@ -44,11 +44,13 @@ def test_a_folder_becomes_a_table_with_a_row_for_each_file(go, photos, tmp_path)
     ]
     assert [row["name"] for row in rows] == ["Felis catus", "Rosa canina", "Amanita muscaria", "", "Canis lupus", ""]
     assert rows[0]["common_name"] == "cat"
-    assert rows[3]["status"] == "unidentified" and rows[3]["reason"].startswith("no organism likely")
+    assert rows[3]["status"] == "unidentified"
+    assert rows[3]["reason"].startswith("no organism likely")
     assert (rows[5]["status"], rows[5]["reason"]) == ("unreadable", "the file is empty")
     assert not get_journal_dir(tmp_path / "names.csv").exists()
     manifest = json.loads((tmp_path / "names.csv.manifest.json").read_text())
-    assert manifest["counts"]["identified"] == 4 and manifest["model"] == "placeholder-64"
+    assert manifest["counts"]["identified"] == 4
+    assert manifest["model"] == "placeholder-64"
     assert manifest["calibration"] == "none: confidence is a bare softmax"
 
 
@@ -56,7 +58,7 @@ def test_a_fast_run_says_how_it_went_and_counts_what_a_killed_one_did(go, photos
     caplog.set_level("INFO", "linnaea")
     out = tmp_path / "names.csv"
 
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     append, appended = Journal.append, []
@@ -64,16 +66,17 @@ def test_a_fast_run_says_how_it_went_and_counts_what_a_killed_one_did(go, photos
     def killed(self, batch):
         append(self, batch)
         appended.append(batch)
-        raise Killed
+        raise KilledError
 
     monkeypatch.setattr(Journal, "append", killed)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         go(photos, out=out, scoring="fast", batch_size=2)
     monkeypatch.undo()
     assert go(photos, out=out, scoring="fast", batch_size=2, resume=True, quiet=False) == 0
     told = json.loads((tmp_path / "names.csv.manifest.json").read_text())["scoring"]
     # so small a table goes the dense way; the empty file is not scored
-    assert (told["fast"], told["dense"], told["largest_unread"]) == (0, 5, 0) and appended[0]["scoring"]["dense"] == 2
+    assert (told["fast"], told["dense"], told["largest_unread"]) == (0, 5, 0)
+    assert appended[0]["scoring"]["dense"] == 2
     assert "--scoring fast: 0 photographs scored fast, 5 exactly" in caplog.text
     caplog.clear()
     assert go(photos, scoring="fast", quiet=False) == 0
@@ -116,7 +119,8 @@ def test_options_narrow_the_candidates(model, vocabulary_path, photos, tmp_path)
     # A clear photograph outweighs the prior.
     assert name(near=(48.0, 11.0), occurrences=tmp_path / "o.csv") == "Felis catus"
     (row,) = identify([cat], model=model, labels="chair,Felis catus", vocabulary=str(vocabulary_path))
-    assert row.name == "Felis catus" and row.confidence > 0.5
+    assert row.name == "Felis catus"
+    assert row.confidence > 0.5
 
 
 FELIS = "Animalia Chordata Mammalia Carnivora Felidae Felis"
@@ -177,7 +181,8 @@ def test_a_wrong_option_is_one_line_that_names_it(go, photos, tmp_path, options,
         options = {"report": tmp_path / "x.pdf"}
     with pytest.raises((ValueError, FileNotFoundError)) as caught:
         go(photos, **options)
-    assert message in str(caught.value) and "\n" not in str(caught.value)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -204,14 +209,17 @@ def test_what_is_there_already_is_not_overwritten_unasked(go, photos, tmp_path):
         go(photos, out=out)
     with pytest.raises(FileExistsError, match="other options"):
         go(photos, out=out, top=3, resume=True)
-    assert go(photos, out=out, resume=True) == 0 and out.read_bytes() == before
-    assert go(photos, out=out, overwrite=True, top=3) == 0 and out.read_bytes() != before
+    assert go(photos, out=out, resume=True) == 0
+    assert out.read_bytes() == before
+    assert go(photos, out=out, overwrite=True, top=3) == 0
+    assert out.read_bytes() != before
 
 
 def test_nothing_to_do_is_an_error_code_and_no_table(go, tmp_path, caplog):
     (tmp_path / "empty").mkdir()
     assert go(tmp_path / "empty", out=tmp_path / "t.csv") == 1
-    assert "no photograph" in caplog.text and not (tmp_path / "t.csv").exists()
+    assert "no photograph" in caplog.text
+    assert not (tmp_path / "t.csv").exists()
     (tmp_path / "zero.jpg").touch()
     assert go(tmp_path / "zero.jpg", tmp_path / "gone.jpg", out=tmp_path / "t.csv") == 1
     assert [row["status"] for row in read_csv(tmp_path / "t.csv")] == ["unreadable", "unreadable"]
@@ -220,7 +228,8 @@ def test_nothing_to_do_is_an_error_code_and_no_table(go, tmp_path, caplog):
 def test_a_path_given_twice_has_one_row_and_that_is_said(go, photos, capsys, caplog):
     caplog.set_level("INFO", "linnaea")
     assert go(photos / "wolf.png", photos, photos / "wolf.png", quiet=False, out=None) == 0
-    assert capsys.readouterr().out.count("wolf.png") == 1 and "2 paths were given more than once" in caplog.text
+    assert capsys.readouterr().out.count("wolf.png") == 1
+    assert "2 paths were given more than once" in caplog.text
 
 
 def test_names_that_are_no_utf8_have_a_row_in_every_form(go, tmp_path, paint):
@@ -231,7 +240,8 @@ def test_names_that_are_no_utf8_have_a_row_in_every_form(go, tmp_path, paint):
     for suffix in ("csv", "jsonl", "parquet"):
         assert go(tmp_path / "p", out=tmp_path / f"t.{suffix}") == 0
     (row,) = read_csv(tmp_path / "t.csv")
-    assert row["file"].endswith("caf\\xe9.png") and row["name"] == "Felis catus"
+    assert row["file"].endswith("caf\\xe9.png")
+    assert row["name"] == "Felis catus"
     assert pl.read_parquet(tmp_path / "t.parquet")["file"][0] == row["file"]
 
 
@@ -240,11 +250,13 @@ def test_stdout_gets_csv_on_request_and_a_table_otherwise(go, photos, capsys):
 
     go(photos, out=Path("-"), batch_size=2)
     lines = capsys.readouterr().out
-    assert lines.startswith("file,status,reason") and lines.count("file,status") == 1
+    assert lines.startswith("file,status,reason")
+    assert lines.count("file,status") == 1
     assert len(list(csv.DictReader(lines.splitlines(keepends=True)))) == 6
     go(photos, batch_size=2)
     table = capsys.readouterr().out
-    assert "Felis catus" in table and table.count("photograph ") == 1
+    assert "Felis catus" in table
+    assert table.count("photograph ") == 1
 
 
 def test_a_report_and_a_printed_table_come_beside_the_file(go, photos, tmp_path, capsys):
@@ -334,7 +346,8 @@ def test_the_api_streams_and_holds_few_images(model, vocabulary, tmp_path, monke
 def test_the_room_offers_its_main_function_by_name():
     import linnaea.identify
 
-    assert linnaea.identify.identify is identify and linnaea.identify.IdentifyConfig is IdentifyConfig
+    assert linnaea.identify.identify is identify
+    assert linnaea.identify.IdentifyConfig is IdentifyConfig
     with pytest.raises(AttributeError):
         linnaea.identify.nonsense  # noqa: B018
 
@@ -399,10 +412,8 @@ def test_summary_and_report_of_a_model_without_calibration_say_so(go, photos, tm
     go(photos, quiet=False, report=tmp_path / "r.html")
     assert "carries no calibration" in (tmp_path / "r.html").read_text(encoding="utf-8")
     warning, summed = caplog.messages[-2:]
-    assert (
-        warning.startswith("placeholder carries no calibration: confidence is a bare softmax")
-        and " identified" in summed
-    )
+    assert warning.startswith("placeholder carries no calibration: confidence is a bare softmax")
+    assert " identified" in summed
     caplog.clear()
     go(photos, quiet=False, labels="Felis catus,Rosa canina", report=tmp_path / "r.html")
     assert "calibration" not in caplog.text + (tmp_path / "r.html").read_text(encoding="utf-8")

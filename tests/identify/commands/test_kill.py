@@ -117,7 +117,8 @@ def test_a_broken_run_is_neither_lost_nor_mixed_with_another(start, many, tmp_pa
     process.send_signal(signal.SIGKILL)
     finish(process)
     code, errors = finish(start(many, "--out", out))
-    assert code == 2 and "--resume" in errors
+    assert code == 2
+    assert "--resume" in errors
     code, errors = finish(start(many, "--out", out, "--resume", "--rank", "family"))
     assert code == 2 and "--rank" in errors and errors.count("\n") == 1, errors
     # a photograph that came since is not part of the run that goes on

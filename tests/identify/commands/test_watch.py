@@ -93,7 +93,8 @@ def test_a_photograph_is_named_once_it_stands_still_and_only_once(station, folde
     assert here.look() == {}
     assert here.look() == {"a.png": "Felis catus"}
     here.look(3)
-    assert len(here.shown) == 1 and not here.watch._waiting
+    assert len(here.shown) == 1
+    assert not here.watch._waiting
     paint(folder / "new" / "deep" / "b.png", "wolf")
     assert here.look(2) == {"a.png": "Felis catus", "b.png": "Canis lupus"}
 
@@ -126,7 +127,8 @@ def test_a_half_written_photograph_gets_its_reason_late_and_its_name_when_it_is_
     assert here.look(4) == {}
     here.watch._pace = Pace(interval_s=1e6, grace_s=0.0)
     assert here.look() == {"a.jpg": "truncated: the file ends before its image does"}
-    assert here.look(3) and len(here.shown) == 1
+    assert here.look(3)
+    assert len(here.shown) == 1
     (folder / "a.jpg").write_bytes(whole)
     assert here.look(2) == {"a.jpg": "Felis catus"}
 
@@ -159,7 +161,8 @@ def test_touched_but_equal_changes_nothing_in_the_output(station, folder, paint)
     here.output.is_stale = False
     os.utime(path, (1e9, 1e9))
     here.look(2)
-    assert not here.output.is_stale and not here.watch._waiting
+    assert not here.output.is_stale
+    assert not here.watch._waiting
 
 
 def test_a_photograph_that_changes_while_it_is_named_is_named_again(station, folder, paint):
@@ -223,7 +226,9 @@ def test_each_box_of_a_photograph_has_its_row_and_all_are_replaced_together(stat
     scene("dog rose", "fly agaric")
     here.look(2)
     after = [p.name for _path, p in here.journal.rows()]
-    assert len(after) == 2 and before[0] == before[1] and after[0] != before[0]
+    assert len(after) == 2
+    assert before[0] == before[1]
+    assert after[0] != before[0]
 
 
 def test_a_folder_that_goes_away_is_said_once_and_waited_for(station, folder, paint, tmp_path, caplog):
@@ -236,7 +241,8 @@ def test_a_folder_that_goes_away_is_said_once_and_waited_for(station, folder, pa
     paint(tmp_path / "pocket" / "b.png", "wolf")
     (tmp_path / "pocket").rename(folder / "card")
     assert here.look(2) == {"a.png": "Felis catus", "b.png": "Canis lupus"}
-    assert caplog.text.count("cannot be read now") == 1 and caplog.text.count("is back") == 1
+    assert caplog.text.count("cannot be read now") == 1
+    assert caplog.text.count("is back") == 1
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="needs a user who may not read everything")
@@ -334,7 +340,8 @@ def test_a_watch_that_ended_goes_on_and_names_nothing_twice(run, folder, paint, 
     encode, model.encode_images = model.encode_images, lambda images: (named.append(len(images)), encode(images))[1]
     paint(folder / "b.png", "wolf")
     run(out=out, resume=True)(has_rows(out, 2))
-    assert named == [1] and [row["name"] for row in read_csv(out)] == ["Felis catus", "Canis lupus"]
+    assert named == [1]
+    assert [row["name"] for row in read_csv(out)] == ["Felis catus", "Canis lupus"]
     (folder / "a.png").unlink()
     run(out=out, overwrite=True)(has_rows(out, 1))
     assert [row["name"] for row in read_csv(out)] == ["Canis lupus"]
@@ -364,7 +371,8 @@ def test_dates_outlive_the_card_they_were_on(run, folder, paint, tmp_path):
     paint(folder / "b.png", "wolf")
     run(out=out, as_="darwin-core", resume=True)(has_rows(out, 2))
     run(out=package, as_="camtrap-dp", resume=True)(has_rows(media, 2))
-    assert read_csv(out)[0]["eventDate"] == "2024-05-06T07:08:09" and read_csv(out)[1]["eventDate"] == ""
+    assert read_csv(out)[0]["eventDate"] == "2024-05-06T07:08:09"
+    assert read_csv(out)[1]["eventDate"] == ""
     assert before.splitlines()[1] in media.read_text(encoding="utf-8")
 
 
@@ -385,7 +393,8 @@ def test_an_output_that_cannot_be_written_is_said_and_tried_again(run, folder, p
         time.sleep(0.05)
     broken.set()
     finish(has_rows(out, 1))
-    assert caplog.text.count("cannot be written now") == 1 and len(read_csv(out)) == 1
+    assert caplog.text.count("cannot be written now") == 1
+    assert len(read_csv(out)) == 1
 
 
 def test_without_a_file_rows_are_printed_as_they_come(run, folder, paint, capsys):
@@ -420,7 +429,8 @@ def test_without_a_file_rows_are_printed_as_they_come(run, folder, paint, capsys
 def test_what_makes_no_sense_with_a_watch_is_one_line(folder, model, options, message):
     with pytest.raises((ValueError, FileNotFoundError)) as caught:
         run_watch(IdentifyConfig(**{"paths": (folder,), "watch": True} | options), model=model)
-    assert message in str(caught.value) and "\n" not in str(caught.value)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_what_no_watch_wrote_is_not_taken_for_one(folder, model, tmp_path):
@@ -559,13 +569,18 @@ def test_a_signal_ends_a_watch_with_its_table_whole_and_a_summary(start, folder,
     wait_for(lambda: out.exists() and "Felis" in out.read_text(), process)
     again = start(folder, "--out", out, "--resume")
     _, refused = again.communicate(timeout=LIMIT_S)
-    assert again.returncode == 2 and "another watch is running" in refused and refused.count("\n") == 1
+    assert again.returncode == 2
+    assert "another watch is running" in refused
+    assert refused.count("\n") == 1
     process.send_signal(getattr(signal, name))
     shown, said = process.communicate(timeout=LIMIT_S)
-    assert process.returncode == 0 and "Felis catus" in shown
+    assert process.returncode == 0
+    assert "Felis catus" in shown
     assert f"watching {folder} … (Ctrl-C ends)" in said
-    assert said.splitlines()[-1].startswith("1 in ") and "1 identified" in said
-    assert len(read_csv(out)) == 1 and not get_journal_dir(out).exists()
+    assert said.splitlines()[-1].startswith("1 in ")
+    assert "1 identified" in said
+    assert len(read_csv(out)) == 1
+    assert not get_journal_dir(out).exists()
 
 
 def test_looking_and_waiting_keep_nothing_of_what_is_named(station, folder, paint):
@@ -573,4 +588,5 @@ def test_looking_and_waiting_keep_nothing_of_what_is_named(station, folder, pain
     for i in range(60):
         paint(folder / f"{i}.png", "cat")
     here.look(2)
-    assert here.journal.n == 60 and here.watch._waiting == {}
+    assert here.journal.n == 60
+    assert here.watch._waiting == {}

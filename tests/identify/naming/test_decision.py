@@ -37,7 +37,8 @@ def test_a_clear_species_is_named_with_its_lineage_and_common_name(vocabulary):
     (row,) = rows(vocabulary, DecisionRules(), Felis_catus=0.9)
     assert (row.status, row.rank, row.name, row.common_name) == ("identified", "species", "Felis catus", "cat")
     assert row.lineage[4:] == ("Felidae", "Felis", "Felis catus")
-    assert row.confidence > 0.99 and row.similarity == pytest.approx(0.9)
+    assert row.confidence > 0.99
+    assert row.similarity == pytest.approx(0.9)
     assert [best.rank for best in row.path_confidence] == list(RANKS)
 
 
@@ -50,8 +51,10 @@ def test_doubt_between_species_gives_their_genus_and_between_genera_their_family
 
 def test_a_photograph_of_nothing_is_refused_with_the_chance_of_that(vocabulary):
     (row,) = rows(vocabulary, DecisionRules(), refusal=0.9, Felis_catus=0.5)
-    assert row.status == "unidentified" and row.reason == "no organism likely (p=1.00)"
-    assert row.name == "" and row.confidence is None
+    assert row.status == "unidentified"
+    assert row.reason == "no organism likely (p=1.00)"
+    assert row.name == ""
+    assert row.confidence is None
 
 
 def test_what_clears_no_floor_is_refused_with_the_best_guess(vocabulary):
@@ -62,13 +65,14 @@ def test_what_clears_no_floor_is_refused_with_the_best_guess(vocabulary):
 def test_a_rank_that_is_asked_for_is_always_given_unless_a_floor_is_set(vocabulary):
     doubt = {"Felis_catus": 0.5, "Rosa_canina": 0.5}
     (row,) = rows(vocabulary, DecisionRules(rank="family", floor=None), **doubt)
-    assert (row.rank, row.name) == ("family", "Felidae") and row.confidence == pytest.approx(0.5, abs=1e-3)
+    assert (row.rank, row.name) == ("family", "Felidae")
+    assert row.confidence == pytest.approx(0.5, abs=1e-3)
     (refused,) = rows(vocabulary, DecisionRules(rank="family", floor=0.8), **doubt)
     assert refused.reason == "below the floor of 0.80: best guess family Felidae (p=0.50)"
 
 
 def test_what_an_even_softmax_gives_to_a_large_group_is_no_evidence(vocabulary):
-    """Seven of ten species are animals; without a calibration a floor of .5 asks of them half of the way from .7 to 1."""
+    """Seven of ten species are animals; without a calibration, a floor of 0.5 means halfway from 0.7 to 1 for them."""
     bare = DecisionRules(above_share=True)
     (row,) = rows(vocabulary, bare)
     assert row.reason == "below the floor of 0.82: best guess kingdom Animalia (p=0.64)"
@@ -97,7 +101,8 @@ def test_shares_are_those_of_an_image_that_is_like_every_name(vocabulary):
 def test_alternatives_are_of_the_same_rank_and_share_the_rest(vocabulary):
     found = rows(vocabulary, DecisionRules(top=3), Felis_catus=0.5, Felis_silvestris=0.4, Canis_lupus=0.3)
     assert [row.name for row in found] == ["Felis catus", "Felis silvestris", "Canis lupus"]
-    assert [row.position for row in found] == [1, 2, 3] and {row.rank for row in found} == {"species"}
+    assert [row.position for row in found] == [1, 2, 3]
+    assert {row.rank for row in found} == {"species"}
     assert sum(row.confidence for row in found) <= 1.001
     assert found[0].confidence > found[1].confidence > found[2].confidence
 
@@ -106,7 +111,8 @@ def test_calibration_moves_the_alternatives_with_the_best(vocabulary):
     scorer = Scorer(vocabulary.tree, PerfectTable(vocabulary.tree, Felis_catus=0.5, Canis_lupus=0.45), 20.0)
     namer = TaxonNamer(vocabulary, scorer, lambda s: np.full((1, 7), 0.9), DecisionRules(top=2))
     best, other = namer.name(ONE, ["x"])[0]
-    assert best.confidence == 0.9 and 0 < other.confidence <= 0.1001
+    assert best.confidence == 0.9
+    assert 0 < other.confidence <= 0.1001
 
 
 def test_more_alternatives_than_taxa_give_all_taxa(vocabulary):

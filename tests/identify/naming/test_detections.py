@@ -35,7 +35,8 @@ def megadetector(path, photos):
 def test_megadetectors_fractions_become_pixels_and_people_are_not_named(tmp_path, photos):
     boxes = load_boxes(megadetector(tmp_path / "md.json", photos))
     animal, person, blank, unlisted = make_box_jobs(find_images([photos]).files, boxes, [str(photos)])
-    assert animal.file == f"{photos}/a/1.png#xywh=20,20,100,50" and animal.status == ""
+    assert animal.file == f"{photos}/a/1.png#xywh=20,20,100,50"
+    assert animal.status == ""
     assert (person.status, person.reason) == ("unidentified", "the detector sees a person (p=0.80)")
     assert (blank.file, blank.reason) == (f"{photos}/a/2.png", "the detector found nothing")
     assert unlisted.reason == "no box for it in md.json"
@@ -46,7 +47,8 @@ def test_a_csv_counts_pixels_and_leaves_out_what_the_detector_doubts(tmp_path, p
     (tmp_path / "boxes.csv").write_text(text)
     boxes = load_boxes(tmp_path / "boxes.csv", 0.5)
     (job,) = make_box_jobs(find_images([photos / "a" / "1.png"]).files, boxes, [str(photos)])
-    assert job.file.endswith("a/1.png#xywh=1,2,30,40") and job.box.label == "bird"
+    assert job.file.endswith("a/1.png#xywh=1,2,30,40")
+    assert job.box.label == "bird"
 
 
 @pytest.mark.parametrize(
@@ -75,7 +77,8 @@ def test_a_detector_is_called_with_the_upright_image(photos):
 
     boxed, nothing = make_detector_jobs(find_images([photos / "a"]).files, detector)
     assert seen == [((200, 100), "RGB")] * 2
-    assert boxed.file.endswith("#xywh=0,0,50,60") and nothing.status == "unidentified"
+    assert boxed.file.endswith("#xywh=0,0,50,60")
+    assert nothing.status == "unidentified"
 
 
 def test_photographs_that_cannot_be_read_are_rows_too(tmp_path, photos):

@@ -28,7 +28,7 @@ def test_too_few_labels_or_one_twice_are_refused(labels, message):
 
 
 def test_what_looks_like_a_file_and_is_none_is_not_taken_for_a_label(tmp_path):
-    with pytest.raises(FileNotFoundError, match="gone.csv"):
+    with pytest.raises(FileNotFoundError, match=r"gone.csv"):
         parse_labels("gone.csv")
     with pytest.raises(FileNotFoundError, match="linnaea learn"):
         load_labels(str(tmp_path), None, None)
@@ -78,7 +78,8 @@ def test_the_fit_equals_leaving_each_example_out_in_turn():
     fit = fit_centroids(vectors, labels, 4)
     assert fit.accuracy == pytest.approx(slow_leave_one_out(vectors, labels, vectors.mean(0)))
     np.testing.assert_allclose(np.linalg.norm(fit.centroid_ld, axis=1), 1, atol=1e-5)
-    assert 1 <= fit.logit_scale <= 200 and -1 <= fit.least_similarity <= 1
+    assert 1 <= fit.logit_scale <= 200
+    assert -1 <= fit.least_similarity <= 1
 
 
 def test_harder_classes_give_a_softer_softmax():
@@ -95,7 +96,9 @@ def test_harder_classes_give_a_softer_softmax():
 
 def test_one_example_a_class_cannot_be_fitted_on_and_refuses_nothing():
     fit = fit_centroids(np.eye(3, dtype=np.float32), np.arange(3), 3, default_scale=7.0)
-    assert fit.logit_scale == 7.0 and fit.least_similarity == -1 and np.isnan(fit.accuracy)
+    assert fit.logit_scale == 7.0
+    assert fit.least_similarity == -1
+    assert np.isnan(fit.accuracy)
 
 
 @pytest.fixture
@@ -112,13 +115,16 @@ def class_folders(tmp_path, paint):
 def test_learnt_labels_name_photographs_and_refuse_others(tmp_path, model, vocabulary, class_folders, paint):
     out = tmp_path / "labels"
     manifest = learn_labels(class_folders, out, model=model, load_vocabulary=lambda: vocabulary)
-    assert manifest["n"] == 3 and manifest["n_unreadable"] == 1 and manifest["without_photographs"] == ["empty"]
+    assert manifest["n"] == 3
+    assert manifest["n_unreadable"] == 1
+    assert manifest["without_photographs"] == ["empty"]
     assert manifest["accuracy_leave_one_out"] >= 0.9
     cat = paint(tmp_path / "q" / "cat.jpg", "cat", quality=88)
     other = paint(tmp_path / "q" / "other.png", "Quercus robur oak of the park")
     named, refused = identify([cat, other], model=model, labels=str(out))
     assert (named.name, named.rank, named.lineage[4]) == ("Felis catus", "species", "Felidae")
-    assert refused.status == "unidentified" and "unlike every label" in refused.reason
+    assert refused.status == "unidentified"
+    assert "unlike every label" in refused.reason
 
 
 def test_learning_needs_two_classes_and_does_not_replace_what_is_there(
@@ -144,7 +150,7 @@ def test_labels_learnt_with_another_model_are_refused(tmp_path, model, vocabular
 
 def test_two_folders_that_mean_one_label_are_named(tmp_path, model, vocabulary, class_folders, paint):
     paint(class_folders / "002.Felis_catus" / "1.png", "cat")
-    with pytest.raises(ValueError, match="'002.Felis_catus' and 'Felis_catus'.*both mean 'Felis catus'"):
+    with pytest.raises(ValueError, match=r"'002.Felis_catus' and 'Felis_catus'.*both mean 'Felis catus'"):
         learn_labels(class_folders, tmp_path / "l", model=model, load_vocabulary=lambda: vocabulary)
 
 
@@ -156,7 +162,7 @@ def test_labels_learnt_from_photographs_prepared_otherwise_are_refused(tmp_path,
     assert load_labels(str(out), model, lambda: vocabulary).labels
     prepared = replace(model.card.preprocess, resize="shortest")
     model.card = replace(model.card, preprocess=prepared)
-    with pytest.raises(ValueError, match="other preprocessing.*learn it again"):
+    with pytest.raises(ValueError, match=r"other preprocessing.*learn it again"):
         load_labels(str(out), model, lambda: vocabulary)
 
 

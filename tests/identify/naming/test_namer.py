@@ -32,16 +32,17 @@ def species(namer):
 def test_within_knows_the_models_common_names(namer_of):
     assert species(namer_of(within=("Tabby",))[0]) == {"Felis catus"}
     assert species(namer_of(within=("big cats", "dog rose"))[0]) == {"Panthera leo", "Rosa canina"}
-    with pytest.raises(ValueError, match="'tabbi'.*Felis catus"):
+    with pytest.raises(ValueError, match=r"'tabbi'.*Felis catus"):
         namer_of(within=("tabbi",))
 
 
 def test_a_list_of_names_knows_them_too(namer_of, tmp_path):
-    (tmp_path / "list.txt").write_text("tabby\nbig cats\nunheard of\nFelis cattus\n")
+    (tmp_path / "list.txt").write_text("tabby\nbig cats\nno such taxon\nFelis cattus\n")
     namer, said = namer_of(among=tmp_path / "list.txt")
     assert species(namer) == {"Felis catus", "Panthera leo"}
     assert said == [
-        f"{tmp_path / 'list.txt'}: 2 names are not in the vocabulary: 'unheard of', 'Felis cattus' (nearest: Felis catus)"
+        (f"{tmp_path / 'list.txt'}: 2 names are not in the vocabulary: 'no such taxon', 'Felis cattus' (nearest: Felis "
+        "catus)")
     ]
 
 
@@ -53,23 +54,26 @@ def test_a_model_names_what_it_sees_by_its_own_common_names(namer_of, model):
 
 def test_a_model_without_calibration_says_so_and_must_beat_the_share(namer_of, model):
     namer, _ = namer_of()
-    assert namer.rules.above_share and namer.rules.floor == 0.5
+    assert namer.rules.above_share
+    assert namer.rules.floor == 0.5
     assert describe_namer(namer) == {"calibration": "none: confidence is a bare softmax"}
     assert "bare softmax" in format_calibration_warning(namer, model)
     asked, _ = namer_of(min_confidence=0.3)
-    assert not asked.rules.above_share and asked.rules.floor == 0.3
+    assert not asked.rules.above_share
+    assert asked.rules.floor == 0.3
 
 
 def test_a_calibrated_model_decides_by_its_own_floor_alone(namer_of, model):
     ranks = {"kingdom": {"weights": [0.0] * 5, "bias": 1.0}}
     model.card = dataclasses.replace(model.card, calibration={"traits": list(TRAITS), "ranks": ranks, "floor": 0.9})
     namer, _ = namer_of()
-    assert not namer.rules.above_share and namer.rules.floor == 0.9
-    assert (
-        describe_namer(namer) == {"calibration": "the model's own"} and format_calibration_warning(namer, model) == ""
-    )
+    assert not namer.rules.above_share
+    assert namer.rules.floor == 0.9
+    assert describe_namer(namer) == {"calibration": "the model's own"}
+    assert format_calibration_warning(namer, model) == ""
 
 
 def test_confidence_among_labels_is_a_softmax_by_nature_and_needs_no_warning(namer_of, model):
     namer, _ = namer_of(labels="Felis catus,Rosa canina")
-    assert describe_namer(namer) == {} and format_calibration_warning(namer, model) == ""
+    assert describe_namer(namer) == {}
+    assert format_calibration_warning(namer, model) == ""

@@ -52,7 +52,8 @@ def test_december_and_january_are_neighbours_and_so_are_both_sides_of_the_date_l
 def test_the_month_may_come_from_the_event_date_or_be_missing(tmp_path):
     rows = [row("A a", month="", eventDate="2021-05-03T10:00:00Z"), row("B b", month="", eventDate="spring")]
     counts = count_occurrences(write(tmp_path / "o.csv", rows), near=None, month=5)
-    assert counts["A a"] == pytest.approx(1) and counts["B b"] == pytest.approx(occurrences.SEASON_MEAN)
+    assert counts["A a"] == pytest.approx(1)
+    assert counts["B b"] == pytest.approx(occurrences.SEASON_MEAN)
 
 
 def test_tab_separated_tables_with_quotes_and_parquet_give_the_same(tmp_path):
@@ -151,7 +152,8 @@ def test_a_record_counts_for_the_taxa_that_its_higher_ranks_agree_with(vocabular
     assert len(higher) == len(HIGHER_RANKS)
     prior_n, n_known = compute_log_prior(vocabulary, {RecordedName(name, higher): 9.0})
     if species is None:  # all animals
-        assert n_known == 1 and len(likelier(vocabulary, prior_n)) == 7
+        assert n_known == 1
+        assert len(likelier(vocabulary, prior_n)) == 7
     else:
         assert n_known == bool(species)
         # Without any record the prior is flat.
@@ -167,7 +169,8 @@ def test_rows_of_one_name_with_different_kingdoms_are_counted_apart(tmp_path, vo
         name: vocabulary.tree.start_k[vocabulary.resolve_one(name).node]
         for name in ("Oenanthe crocata", "Oenanthe oenanthe")
     }
-    assert n_known == 1 and prior_n[leaf["Oenanthe crocata"]] > prior_n[leaf["Oenanthe oenanthe"]]
+    assert n_known == 1
+    assert prior_n[leaf["Oenanthe crocata"]] > prior_n[leaf["Oenanthe oenanthe"]]
 
 
 def test_genus_and_epithet_make_a_name_where_no_other_is_given(tmp_path):
@@ -215,7 +218,7 @@ def test_a_zip_without_records_is_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match=r"o\.zip holds no table of occurrences \(it holds cat\.jpg\)"):
         occurrences.count_occurrences(path, near=HERE, month=None)
     path.write_bytes(b"PK no zip")
-    with pytest.raises(ValueError, match=r"o\.zip is no readable zip archive"):
+    with pytest.raises(ValueError, match=r"o\.zip is not a readable zip archive"):
         occurrences.count_occurrences(path, near=HERE, month=None)
 
 

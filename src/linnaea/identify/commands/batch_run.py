@@ -66,7 +66,7 @@ Rows = Callable[[], Iterator[tuple[str, Prediction]]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunPlan:
+class IdentifyPlan:
     """What a run needs: options, model, names, photographs, boxes, its identity, and its output if it writes a file."""
 
     config: IdentifyConfig
@@ -139,7 +139,7 @@ def _open_output(config: IdentifyConfig) -> RunOutput | None:
 
 def _plan_run(
     config: IdentifyConfig, output: RunOutput | None, finished: dict, namer: Namer | None, model: Model | None
-) -> RunPlan:
+) -> IdentifyPlan:
     """Load what the run needs. `finished` is the manifest of a complete run to resume."""
     boxes = load_boxes_if_given(config)
     model = model or load_model_if_named(config.model)
@@ -151,7 +151,7 @@ def _plan_run(
         namer = load_namer(dataclasses.replace(config, names=mode), model)
     check = select_runtime_for_run(config, model, namer, files.files, boxes, before=before) if files.files else {}
     identity = make_run_identity(config, model, namer) | {"runtime_check": check} | describe_namer(namer)
-    return RunPlan(config=config, model=model, namer=namer, files=files, boxes=boxes, identity=identity, output=output)
+    return IdentifyPlan(config=config, model=model, namer=namer, files=files, boxes=boxes, identity=identity, output=output)
 
 
 def _choose_names_mode(wanted: str, before: Mapping, n_files: int) -> str:
@@ -169,7 +169,7 @@ def _log_found(files: FoundFiles) -> None:
         logger.info(f"no photograph in {folder}")
 
 
-def _check_boxes(plan: RunPlan) -> None:
+def _check_boxes(plan: IdentifyPlan) -> None:
     """Raise ValueError if the list of boxes has none of the photographs."""
     boxes, files = plan.boxes, plan.files.files
     if boxes is None:
@@ -186,7 +186,7 @@ def _check_boxes(plan: RunPlan) -> None:
 # --- Name and write
 
 
-def _run_to_file(plan: RunPlan) -> Counter:
+def _run_to_file(plan: IdentifyPlan) -> Counter:
     """Name the remaining photographs into the journal, write the output from it; the counts of all rows."""
     config = plan.config
     files = [(file.path, file.reason) for file in plan.files.files]
@@ -216,7 +216,7 @@ def _run_to_file(plan: RunPlan) -> Counter:
     return counts
 
 
-def _name_into(journal: Journal, plan: RunPlan, scorer: Scorer | None) -> None:
+def _name_into(journal: Journal, plan: IdentifyPlan, scorer: Scorer | None) -> None:
     """Name the photographs that are not in the journal yet."""
     n_done, total = journal.n_batches * plan.config.batch_size, plan.count_images()
     progress = Progress(total, done=min(n_done, total), quiet=plan.config.quiet)
@@ -236,7 +236,7 @@ def _advance(progress: Progress, predictions: list[Prediction]) -> None:
     progress.advance(len(first), sum(prediction.status == "unreadable" for prediction in first))
 
 
-def _run_to_stdout(plan: RunPlan) -> Counter:
+def _run_to_stdout(plan: IdentifyPlan) -> Counter:
     """Print the rows of each batch as they come; the counts of all rows."""
     config = plan.config
     printer = RowPrinter(as_csv=config.out is not None)
@@ -259,7 +259,7 @@ def _run_to_stdout(plan: RunPlan) -> Counter:
     return counts
 
 
-def _write_report(plan: RunPlan, rows: Rows, counts: Counter) -> None:
+def _write_report(plan: IdentifyPlan, rows: Rows, counts: Counter) -> None:
     """Write the HTML report if it was asked for."""
     if plan.config.report is None:
         return

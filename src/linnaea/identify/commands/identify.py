@@ -34,8 +34,8 @@ def identify(
 ) -> Iterator[Prediction]:
     """Yield predictions for photographs and folders, one batch in memory at a time; nothing is written.
 
-    `options` are the fields of `IdentifyConfig`. `detector` returns boxes (pixels) for an upright PIL image; each box is
-    named separately. `namer` replaces the vocabulary (see `linnaea.identify.load_namer`), so that several calls can
+    `options` are the fields of `IdentifyConfig`. `detector` returns boxes (pixels) for an upright PIL image; each box
+    is named separately. `namer` replaces the vocabulary (see `linnaea.identify.load_namer`), so that several calls can
     share it.
     """
     config = IdentifyConfig(

@@ -78,8 +78,8 @@ def learn_labels(
 ) -> dict:
     """Write the labels of a folder of class folders to `out_dir` and return their manifest.
 
-    Raise FileNotFoundError if the folder does not exist, ValueError if fewer than two classes have a photograph that can
-    be read, FileExistsError if `out_dir` exists already.
+    Raise FileNotFoundError if the folder does not exist, ValueError if fewer than two classes have a photograph that
+    can be read, FileExistsError if `out_dir` exists already.
     """
     import polars as pl
 

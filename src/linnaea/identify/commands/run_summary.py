@@ -66,7 +66,10 @@ def write_run_manifest(out_path: Path, state: Mapping, counts: Counter, more: Ma
 
 
 def take_fast_scorer(config: IdentifyConfig, namer: Namer) -> Scorer | None:
-    """The scorer of a run with `--scoring fast`, None for other runs; the scores of a runtime's check are not counted."""
+    """The scorer of a run with `--scoring fast`, None for other runs.
+
+    Its counters are reset, so that the check of a runtime is not counted.
+    """
     scorer = getattr(namer, "scorer", None) if config.scoring == "fast" else None
     if scorer is not None:
         scorer.take_summary()

@@ -81,8 +81,8 @@ def run_watch(
 def _open_journal(config: IdentifyConfig) -> WatchJournal:
     """The journal beside the output.
 
-    Raise FileExistsError if an earlier watch or run would be lost. Raise FileNotFoundError for a missing folder of a new
-    watch, which is probably misspelt; a folder of a resumed watch may be away for a while.
+    Raise FileExistsError if an earlier watch or run would be lost. Raise FileNotFoundError for a missing folder of a
+    new watch, which is probably misspelt; a folder of a resumed watch may be away for a while.
     """
     path = get_watch_path(config.out) if config.writes_file else None
     journal = WatchJournal(path) if path is None or path.exists() else None

@@ -1,9 +1,9 @@
 """What a watch has named: one SQLite file beside the output, so that a kill at any moment loses nothing.
 
-Nothing that grows with the number of photographs is kept in memory. `files` holds the state in which each photograph was
-named; it is small, since every look asks about every file. `rows` holds what the output is written from. A key is a path
-whose separators are zero bytes: in key order the entries of a folder stand together, sorted by the bytes of their names,
-as in a run over the whole folder.
+Nothing that grows with the number of photographs is kept in memory. `files` holds the state in which each photograph
+was named; it is small, since every look asks about every file. `rows` holds what the output is written from. A key is a
+path whose separators are zero bytes: in key order the entries of a folder stand together, sorted by the bytes of their
+names, as in a run over the whole folder.
 """
 
 from __future__ import annotations

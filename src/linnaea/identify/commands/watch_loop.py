@@ -166,11 +166,7 @@ class Watch:
 
     def _record(self, seen: SeenPhoto, metadata: PhotoMetadata | None, predictions: list[Prediction]) -> None:
         """Record the rows, unless the photograph changed meanwhile, vanished unread, or may be half written."""
-        now_s = time.monotonic()
-        try:
-            state = read_file_state(seen.path)
-        except OSError:
-            state = None
+        now_s, state = time.monotonic(), _read_state_or_none(seen.path)
         reasons = [prediction.reason for prediction in predictions if prediction.status == "unreadable"]
         if state is not None and not seen.is_in(*state):
             self._waiting[seen.path] = SeenPhoto(seen.path, *state, now_s)
@@ -186,10 +182,21 @@ class Watch:
         rows = [dataclasses.replace(prediction, path_confidence=()) for prediction in predictions]
         if self._journal.put(seen.path, seen.size, mtime_ns, rows, metadata):
             self._output.is_stale = True
-            if self._progress is not None:
-                self._progress.close()
-            self._show(rows)
+            self._show_rows(rows)
+
+    def _show_rows(self, rows: list[Prediction]) -> None:
+        if self._progress is not None:
+            self._progress.close()
+        self._show(rows)
 
     def _write_if_due(self) -> None:
         if self._config.writes_file and self._output.is_due():
             self._output.write()
+
+
+def _read_state_or_none(path: str) -> tuple[int, int] | None:
+    """The state of a file; None if there is no file or it cannot be read."""
+    try:
+        return read_file_state(path)
+    except OSError:
+        return None

@@ -89,7 +89,7 @@ class WatchOutput:
                 identified_by=self._identified_by,
                 created=state["created"],
                 near=config.near,
-                read_facts=self._journal.read_metadata,
+                read_metadata=self._journal.read_metadata,
             )
             # A rewritten photograph is named again, so only the work of this process is counted.
             more = {"scoring": self._scorer.summary() | {"since": self._since}} if self._scorer else {}

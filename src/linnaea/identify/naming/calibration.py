@@ -2,9 +2,9 @@
 
 A softmax over a million names takes no account of species that were not in training, or of photographs unlike those of
 training. At each rank, a logistic regression on a few traits of the softmax predicts how often the best taxon is right,
-fitted to held-out photographs (Platt 1999, with more than one trait). Masses of a rank without a fit stay unchanged. Few
-photographs must have little influence: the variance of each trait is shrunk towards 1, and a rank with very few right or
-wrong names gets one probability for all images.
+fitted to held-out photographs (Platt 1999, with more than one trait). Masses of a rank without a fit stay unchanged.
+Few photographs must have little influence: the variance of each trait is shrunk towards 1, and a rank with very few
+right or wrong names gets one probability for all images.
 
 Shape suffixes: b images, r ranks, f traits.
 """
@@ -19,11 +19,12 @@ from linnaea.taxonomy.tree import Tree
 
 TRAITS = ("mass", "lead", "organism", "similarity", "clarity")
 N_STEPS = 60
-# Least number of photographs of known truth for a rank, and least number of each kind, right and wrong, for a regression.
+# Least number of photographs of known truth for a rank, and least number of each kind, right and wrong, for a
+# regression.
 LEAST_KNOWN = 20
 LEAST_OF_A_KIND = 10
-# The variance of a trait is computed as if this many more photographs had variance 1: if all photographs are alike, a tiny
-# difference means nothing.
+# The variance of a trait is computed as if this many more photographs had variance 1: if all photographs are alike, a
+# tiny difference means nothing.
 SPREAD_N = 10
 
 
@@ -35,8 +36,8 @@ def _logit(p: np.ndarray) -> np.ndarray:
 def compute_traits(scores: Scores) -> np.ndarray:
     """The inputs of the regression, float64 [b, r, f].
 
-    They are the log odds of the best taxon, its lead over the second in nats, the log odds that there is an organism, ten
-    times the cosine of the best leaf, and minus the entropy of the softmax in nats.
+    They are the log odds of the best taxon, its lead over the second in nats, the log odds that there is an organism,
+    ten times the cosine of the best leaf, and minus the entropy of the softmax in nats.
     """
     b, r = scores.probability_br.shape
     lead = np.log(np.clip(scores.probability_br, 1e-6, 1)) - np.log(np.clip(scores.second_br, 1e-6, 1))
@@ -92,10 +93,10 @@ def fit_calibration(
 ) -> dict:
     """Parameters for `calibrate` from images whose truth is known.
 
-    `right_br` says whether the best taxon of a rank is right, `known_br` whether that is known. An image counts `weight_b`
-    times. `ridge` is the strength of the prior that pulls standardized weights to zero, in images. A rank with fewer than
-    `LEAST_OF_A_KIND` right or wrong names has the same probability for all images, the share right by Laplace's rule; a
-    rank with fewer than `LEAST_KNOWN` names of known truth is left out.
+    `right_br` says whether the best taxon of a rank is right, `known_br` whether that is known. An image counts
+    `weight_b` times. `ridge` is the strength of the prior that pulls standardized weights to zero, in images. A rank
+    with fewer than `LEAST_OF_A_KIND` right or wrong names has the same probability for all images, the share right by
+    Laplace's rule; a rank with fewer than `LEAST_KNOWN` names of known truth is left out.
     """
     x_brf = compute_traits(scores)
     weight_b = np.ones(len(scores)) if weight_b is None else weight_b

@@ -16,8 +16,8 @@ def find_candidate_leaves(
 ) -> tuple[np.ndarray | None, str]:
     """Sorted int32 leaves below any taxon of `within` and below any name of a file, and a note on unknown names.
 
-    None stands for all leaves. Raise ValueError for an unknown taxon in `within`, for a list without any known name, and
-    if no leaf fulfils both conditions.
+    None stands for all leaves. Raise ValueError for an unknown taxon in `within`, for a list without any known name,
+    and if no leaf fulfils both conditions.
     """
     leaves = vocabulary.leaves_within(within) if within else None
     note = ""

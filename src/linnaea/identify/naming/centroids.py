@@ -38,8 +38,8 @@ def fit_centroids(
 ) -> CentroidFit:
     """Centroids of unit vectors by class, with temperature and least similarity from leaving one out.
 
-    An example that is alone in its class has no centroid without itself; the fit uses the others. If there are none, the
-    scale is `default_scale` and nothing is refused.
+    An example that is alone in its class has no centroid without itself; the fit uses the others. If there are none,
+    the scale is `default_scale` and nothing is refused.
     """
     centre_d = vectors_nd.astype(np.float64).mean(0).astype(np.float32)
     unit_nd = centre_vectors(vectors_nd, centre_d).astype(np.float64)

@@ -149,8 +149,8 @@ def load_labels(labels: str, model: Model, load_vocabulary: Callable[[], Vocabul
 def embed_labels(model: Model, labels: Sequence[Label]) -> np.ndarray:
     """Unit vectors float32 [l, d]: the mean of the label as written and, for one species, of its taxonomic name.
 
-    `linnaea evaluate zeroshot` measures labels in this form. A model whose card has templates for labels gets each label
-    as written, in these templates alone.
+    `linnaea evaluate zeroshot` measures labels in this form. A model whose card has templates for labels gets each
+    label as written, in these templates alone.
     """
     if model.card.label_templates:
         return embed_texts(model, [label.name for label in labels], model.card.label_templates)
@@ -170,7 +170,8 @@ def _load_learnt(path: Path, model: Model) -> LabelSet:
     # The hash of the weights does not cover preprocessing, on which the examples' vectors depend too.
     if _read_preprocess(manifest) != model.card.preprocess:
         raise ValueError(
-            f"{path} was learnt from photographs with other preprocessing than that of {model.card.name!r}; learn it again"
+            f"{path} was learnt from photographs with other preprocessing than that of {model.card.name!r}; learn it "
+            "again"
         )
     labels = tuple(
         Label(

@@ -45,8 +45,8 @@ class Namer(Protocol):
 def describe_namer(namer: Namer) -> dict:
     """The facts about a namer that go into a manifest.
 
-    They are the source of its confidences (absent for labels, whose confidence is always a softmax among them) and which
-    names have no vector in a published table.
+    They are the source of its confidences (absent for labels, whose confidence is always a softmax among them) and
+    which names have no vector in a published table.
     """
     calibrated = getattr(namer, "calibrated", None)
     facts = {} if calibrated is None else {"calibration": CALIBRATED if calibrated else BARE}

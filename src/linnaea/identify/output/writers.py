@@ -48,12 +48,12 @@ def write_output(
     identified_by: str,
     created: str,
     near: tuple[float, float] | None,
-    read_facts: Callable[[str], PhotoMetadata] = read_photo_metadata,
+    read_metadata: Callable[[str], PhotoMetadata] = read_photo_metadata,
 ) -> int:
     """Write the rows to a temporary path and move the complete result into place.
 
-    `read_facts` returns the metadata of the photograph at a path. Returns how many deployments of a Camtrap DP package
-    have no coordinates (0 for tables).
+    `read_metadata` returns the metadata of the photograph at a path. Returns how many deployments of a Camtrap DP
+    package have no coordinates (0 for tables).
     """
     suffix = out_path.suffix.lower()
     if form == "table":
@@ -61,10 +61,10 @@ def write_output(
             tables.write_table(path, PREDICTION_COLUMNS, (make_prediction_row(p) for _path, p in rows()), suffix)
     elif form == "darwin-core":
         with atomic_path(out_path) as path:
-            occurrences = darwin_core.make_occurrence_rows(rows(), identified_by, near, read_facts)
+            occurrences = darwin_core.make_occurrence_rows(rows(), identified_by, near, read_metadata)
             tables.write_table(path, darwin_core.COLUMNS, occurrences, suffix)
     else:
-        facts = PackageMetadata(classified_by=identified_by, created=created, near=near, read=read_facts)
+        facts = PackageMetadata(classified_by=identified_by, created=created, near=near, read=read_metadata)
         return _write_folder(out_path, rows, facts)
     return 0
 

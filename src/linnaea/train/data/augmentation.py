@@ -23,8 +23,8 @@ from linnaea.photos.decoding import (
     TRUNCATED,
     UNKNOWN,
     Unreadable,
-    readable_formats,
-    too_large,
+    explain_size,
+    list_readable_formats,
 )
 from linnaea.train.runtime.range_checks import NO_END, check_bounds
 
@@ -60,9 +60,9 @@ def decode_bytes(data: bytes) -> Image.Image | Unreadable:
     if not data:
         return Unreadable(EMPTY)
     try:
-        with Image.open(io.BytesIO(data), formats=readable_formats()) as image:
+        with Image.open(io.BytesIO(data), formats=list_readable_formats()) as image:
             if image.width * image.height > MAX_PIXELS:
-                return Unreadable(too_large(image.width * image.height))
+                return Unreadable(explain_size(image.width * image.height))
             turn = TRANSPOSITIONS.get(image.getexif().get(ORIENTATION_TAG, 1))
             rgb = _remove_alpha(image)
         return rgb if turn is None else rgb.transpose(turn)

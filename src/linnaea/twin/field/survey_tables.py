@@ -20,7 +20,7 @@ from linnaea.census.confusion import UNIDENTIFIED
 from linnaea.census.georeference import Georeference
 from linnaea.census.sensor_designs import CameraTrapDesign, CollarDesign, StripCountDesign
 from linnaea.census.survey_file import Survey
-from linnaea.standards.camtrap_dp import DEPLOYMENTS, MEDIA, OBSERVATIONS, SCHEMAS, resources
+from linnaea.standards.camtrap_dp import DEPLOYMENTS, MEDIA, OBSERVATIONS, SCHEMAS, describe_resources
 from linnaea.standards.darwin_core import make_stable_id
 from linnaea.standards.tables import write_table
 from linnaea.store import atomic_path, write_json
@@ -241,7 +241,7 @@ def _make_descriptor(
         "id": make_stable_id("package", metadata.title, sensor.name, geo.format_time(end_h)),
         "created": geo.format_time(end_h),
         "contributors": [{"title": "Linnaea", "role": "contributor"}],
-        "resources": resources(),
+        "resources": describe_resources(),
         "project": {
             "title": f"{metadata.title}: simulated camera traps",
             "samplingDesign": "systematicRandom",
