@@ -151,7 +151,9 @@ def _plan_run(
         namer = load_namer(dataclasses.replace(config, names=mode), model)
     check = select_runtime_for_run(config, model, namer, files.files, boxes, before=before) if files.files else {}
     identity = make_run_identity(config, model, namer) | {"runtime_check": check} | describe_namer(namer)
-    return IdentifyPlan(config=config, model=model, namer=namer, files=files, boxes=boxes, identity=identity, output=output)
+    return IdentifyPlan(
+        config=config, model=model, namer=namer, files=files, boxes=boxes, identity=identity, output=output
+    )
 
 
 def _choose_names_mode(wanted: str, before: Mapping, n_files: int) -> str:
