@@ -59,7 +59,8 @@ def test_a_capture_succeeds_most_at_the_optimal_ratio():
 def test_a_slope_has_an_interval_that_holds_it_and_needs_three_masses():
     mass = np.array([1.0, 10, 100, 1000])
     fit = fit_power_law(mass, 2 * mass**0.75)
-    assert fit.slope == pytest.approx(0.75) and fit.coefficient == pytest.approx(2)
+    assert fit.slope == pytest.approx(0.75)
+    assert fit.coefficient == pytest.approx(2)
     with pytest.raises(ValueError, match="three"):
         fit_power_law([1, 2], [1, 2])
 
@@ -79,7 +80,9 @@ def test_food_an_animal_and_animals_an_area_scale_as_kleiber_and_damuth_found():
         density.append(biomass["grazer"] / mass)
         food.append(compute_flows(model, biomass)["grazer", "grass"] / density[-1])
     kleiber, damuth = fit_power_law(masses, food), fit_power_law(masses, density)
-    assert kleiber.low <= 0.75 <= kleiber.high and kleiber.high - kleiber.low < 0.1
-    assert damuth.low <= -0.75 <= damuth.high and damuth.high - damuth.low < 0.2
-    with pytest.raises(ValueError, match="cannot be paid"):
+    assert kleiber.low <= 0.75 <= kleiber.high
+    assert kleiber.high - kleiber.low < 0.1
+    assert damuth.low <= -0.75 <= damuth.high
+    assert damuth.high - damuth.low < 0.2
+    with pytest.raises(ValueError, match="must be below 0.45"):
         make_mass_grazer(1.0, 10.0, 12.0)

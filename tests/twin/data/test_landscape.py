@@ -13,7 +13,8 @@ def test_the_layers_follow_the_ground_and_the_seed():
     land = Landscape(cell_km=1.0, elevation_m=(100, 200), rain_east=-0.5, water_share=0.125)
     layers = make_layers(land, SPACE, seed=3)
     assert {layer.shape for layer in layers.values()} == {(4, 8)}
-    assert layers["elevation_m"].min() == 100 and layers["elevation_m"].max() == 200
+    assert layers["elevation_m"].min() == 100
+    assert layers["elevation_m"].max() == 200
     assert layers["water"].sum() == 4
     # Water lies in the lowest cells.
     assert layers["elevation_m"][layers["water"] > 0].max() <= layers["elevation_m"][layers["water"] == 0].min()
@@ -26,12 +27,14 @@ def test_rain_changes_along_its_gradient_and_keeps_its_mean():
     layers = make_layers(Landscape(rain_east=-0.5, rain_north=0.2), SPACE, seed=0)
     rain = layers["rain_share"]
     assert rain.mean() == pytest.approx(1)
-    assert (np.diff(rain, axis=1) < 0).all() and (np.diff(rain, axis=0) > 0).all()
+    assert (np.diff(rain, axis=1) < 0).all()
+    assert (np.diff(rain, axis=0) > 0).all()
 
 
 def test_hills_are_smoother_the_larger_they_are():
     rough, smooth = make_smooth_noise((64, 64), 2, 1, 0), make_smooth_noise((64, 64), 32, 1, 0)
-    assert rough.min() >= 0 and rough.max() <= 1
+    assert rough.min() >= 0
+    assert rough.max() <= 1
     assert np.abs(np.diff(smooth, axis=0)).mean() < 0.3 * np.abs(np.diff(rough, axis=0)).mean()
 
 
@@ -55,7 +58,9 @@ def test_a_way_crosses_a_fence_only_where_both_lines_meet():
 
 
 def test_months_come_round():
-    assert month_of(0) == 0 and month_of(730.5 * 11.5) == 11 and month_of(8766 + 1) == 0
+    assert month_of(0) == 0
+    assert month_of(730.5 * 11.5) == 11
+    assert month_of(8766 + 1) == 0
 
 
 def test_impossible_ground_is_refused_in_one_line():

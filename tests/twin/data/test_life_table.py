@@ -51,7 +51,8 @@ def test_a_species_table_by_hand():
     )
     species = parse_species(head + "deer,grazer,50,1,1,2.5,4,0.9,0.6,unverified")["deer"]
     fertility, survival = make_life_table(species)
-    assert fertility == pytest.approx([0, 0.15, 0.3, 0.3]) and survival == pytest.approx([0.9] * 3)
+    assert fertility == pytest.approx([0, 0.15, 0.3, 0.3])
+    assert survival == pytest.approx([0.9] * 3)
 
 
 def test_no_bundled_animal_dies_out_for_lack_of_young():
@@ -61,11 +62,11 @@ def test_no_bundled_animal_dies_out_for_lack_of_young():
 
 
 def test_life_tables_that_cannot_be():
-    with pytest.raises(ValueError, match="survival 1.2 is impossible"):
+    with pytest.raises(ValueError, match=r"survival 1.2 is impossible"):
         make_leslie_matrix([1, 1], [1.2])
     with pytest.raises(ValueError, match="one survival less"):
         make_leslie_matrix([1, 1], [0.2, 0.3])
-    with pytest.raises(ValueError, match="acacia: diet .woody. has no life table"):
+    with pytest.raises(ValueError, match=r"acacia: diet .woody. has no life table"):
         make_life_table(load_bundled_species()["acacia"])
     with pytest.raises(ValueError, match="too short"):
         make_life_table(load_bundled_species()["fruit fly"])

@@ -65,20 +65,21 @@ def test_flows_of_the_savanna_pay_for_their_eaters():
     # A lion's food a day, in kg: half of what it can take at most.
     assert 2 < eaten / lion.start * 150 / 365.25 < 10
     levels = compute_trophic_levels(web, flow)
-    assert 2.5 < levels["lion"] < 3.1 and levels["wildebeest"] == pytest.approx(2)
+    assert 2.5 < levels["lion"] < 3.1
+    assert levels["wildebeest"] == pytest.approx(2)
 
 
 def test_more_predators_than_their_prey_can_bear_is_an_error_with_a_remedy():
     species = load_bundled_species()
     lions = dict(species)
     lions["lion"] = type(species["lion"])(**{**vars(species["lion"]), "density_per_km2": 2.0})
-    with pytest.raises(ValueError, match="would have to eat .* lower their density_per_km2"):
+    with pytest.raises(ValueError, match=r"would have to eat .* lower their density_per_km2"):
         build_balanced_model(load_bundled_web("savanna", lions))
     cattle = dict(species)
     cattle["wildebeest"] = type(species["lion"])(**{**vars(species["wildebeest"]), "density_per_km2": 5000.0})
     with pytest.raises(ValueError, match="grass' would be eaten in a year"):
         build_balanced_model(load_bundled_web("savanna", cattle))
-    with pytest.raises(ValueError, match="maintenance 1.5"):
+    with pytest.raises(ValueError, match=r"maintenance 1.5"):
         BalanceConfig(maintenance=1.5)
 
 
@@ -96,9 +97,11 @@ def test_a_network_of_masses_lives_and_loses_its_misfits():
     model = build_allometric_network(10 ** rng.uniform(0, 6, 8), 10 ** np.sort(rng.uniform(2.5, 9, 8)), start=5.0)
     trajectory = integrate(model, 2000, [2000])
     alive = [name for name in model.names if name not in trajectory.extinctions]
-    assert sum(name.startswith("p") for name in alive) >= 2 and sum(name.startswith("a") for name in alive) >= 2
-    assert (trajectory.state_tsc[-1] >= 0).all() and trajectory.state_tsc.max() < 1e4
-    with pytest.raises(ValueError, match="animal a0 of mass 0.001 has nothing to eat"):
+    assert sum(name.startswith("p") for name in alive) >= 2
+    assert sum(name.startswith("a") for name in alive) >= 2
+    assert (trajectory.state_tsc[-1] >= 0).all()
+    assert trajectory.state_tsc.max() < 1e4
+    with pytest.raises(ValueError, match=r"animal a0 of mass 0.001 has nothing to eat"):
         build_allometric_network([1.0], [0.001])
     with pytest.raises(ValueError, match="7 levels"):
         make_food_chain(7)

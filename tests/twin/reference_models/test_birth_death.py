@@ -105,7 +105,8 @@ def test_young_settle_where_nobody_lives_and_the_others_are_lost():
         patches = find_patches(world, world.agents.slots())
         assert len(np.unique(patches)) == len(patches)
     # Nobody dies but the young that find no place, and those who were first stay.
-    assert set(range(8)) <= set(patches.tolist()) and len(patches) == 20
+    assert set(range(8)) <= set(patches.tolist())
+    assert len(patches) == 20
     assert world.tallies.born[0] - world.tallies.died.sum() == 12
     assert (world.agents.id[world.agents.slots()] <= 8).sum() == 8
 
@@ -123,7 +124,8 @@ def test_every_species_comes_to_every_island_once():
     advance(world, 3)
     a = world.agents
     pairs = set(zip(find_patches(world, a.slots()).tolist(), a.species[a.slots()].tolist(), strict=True))
-    assert len(a) == 18 and len(pairs) == 18
+    assert len(a) == 18
+    assert len(pairs) == 18
     closed = world_of(Colonise(rate_per_h=0.0), space=grid(3, 2))
     advance(closed, 3)
     assert len(closed.agents) == 0
@@ -138,4 +140,5 @@ def test_slots_carry_no_meaning_to_generations_and_settlers():
         advance(world, 10)
         a = world.agents
         keys.append(sorted(zip(a.key[a.slots()].tolist(), find_patches(world, a.slots()).tolist(), strict=True)))
-    assert keys[0] == keys[1] and len(keys[0]) > 20
+    assert keys[0] == keys[1]
+    assert len(keys[0]) > 20

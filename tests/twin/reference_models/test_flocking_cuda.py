@@ -186,7 +186,7 @@ def world_of(*rules):
 
 def test_what_does_not_run_on_a_device_is_refused_in_one_line(monkeypatch):
     with pytest.raises(
-        ValueError, match="^Flee: this rule does not run on a GPU; Flock, Align, Walk, HomeRange, Move do$"
+        ValueError, match=r"^Flee: this rule does not run on a GPU; Flock, Align, Walk, HomeRange, Move do$"
     ):
         device.CudaFlock(world_of(Move(), Flee(prey=(0,), predators=(0,), radius_m=1.0, flight_m_h=1.0)))
     with pytest.raises(ValueError, match="no animals"):

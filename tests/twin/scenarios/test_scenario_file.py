@@ -213,7 +213,7 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize("table, message", MISTAKES)
+@pytest.mark.parametrize(("table", "message"), MISTAKES)
 def test_a_mistake_is_one_line_that_names_file_intervention_and_remedy(table, message):
     with pytest.raises(ValueError, match=r"^try\.toml: intervention 1") as error:
         scenario(table)
@@ -222,7 +222,7 @@ def test_a_mistake_is_one_line_that_names_file_intervention_and_remedy(table, me
 
 
 @pytest.mark.parametrize(
-    "table, message",
+    ("table", "message"),
     [
         ({"kind": "remove", "species": "hair", "from_day": 0}, "did you mean hare"),
         ({"kind": "remove", "species": "hare", "from_day": 100}, "after the end of the run"),
@@ -243,14 +243,14 @@ def test_a_mistake_is_one_line_that_names_file_intervention_and_remedy(table, me
 )
 def test_what_the_world_does_not_have_is_refused_before_it_begins(table, message):
     world = meadow()
-    with pytest.raises(ValueError, match="try.toml: intervention 1") as error:
+    with pytest.raises(ValueError, match=r"try.toml: intervention 1") as error:
         attach(world, scenario(table), 10 * DAY)
     assert message in str(error.value)
     assert world.step == 0
 
 
 @pytest.mark.parametrize(
-    "content, message",
+    ("content", "message"),
     [
         ({}, "version is missing"),
         ({"version": 2}, "version 2"),
@@ -383,7 +383,8 @@ def test_the_introduced_stand_where_they_were_brought_in_herds():
     far = np.hypot(a.home_x[new] - 800, a.home_y[new] - 800)
     assert far.max() <= 100
     assert len(np.unique(a.herd[new])) > 1
-    assert (a.mass[new] > 0).all() and (a.energy[new] > 0).all()
+    assert (a.mass[new] > 0).all()
+    assert (a.energy[new] > 0).all()
 
 
 def test_more_animals_than_a_ground_can_hold_are_refused_before_the_run():
@@ -393,7 +394,8 @@ def test_more_animals_than_a_ground_can_hold_are_refused_before_the_run():
         ValueError, match=r"^try\.toml: intervention 1 \(introduce\): count 10000000 of 'red fox'"
     ) as error:
         attach(start, scenario(table | {"count": 10_000_000}), DAY)
-    assert "give at most 20000, or" in str(error.value) and "\n" not in str(error.value)
+    assert "give at most 20000, or" in str(error.value)
+    assert "\n" not in str(error.value)
     # Where more are usual, more may come.
     start.parameters.life.usual_number[start.species.index("red fox")] = 1e6
     attach(start, scenario(table | {"count": 10_000_000}), DAY)
@@ -408,7 +410,8 @@ def test_many_herds_stand_each_at_its_own_place():
     new = np.array([slot for slot in a.slots() if int(a.key[slot]) not in known])
     herds, sizes = np.unique(a.herd[new], return_counts=True)
     # The table's rabbits live in groups of 4.
-    assert sorted(set(sizes.tolist())) == [1, 4] and len(herds) == 1001
+    assert sorted(set(sizes.tolist())) == [1, 4]
+    assert len(herds) == 1001
     assert len(np.unique(start.herds.home[herds], axis=0)) == 1001
 
 

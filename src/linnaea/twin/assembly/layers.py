@@ -1,4 +1,4 @@
-"""Makes the layers of a world's ground from its landscape and a seed.
+"""Making the layers of a world's ground from its landscape and a seed.
 
 Shape suffixes: r rows, c columns.
 """
@@ -13,12 +13,12 @@ from linnaea.twin.engine.rng import INITIAL, uniforms
 
 
 def compute_grid_shape(space: Space, cell_km: float) -> tuple[int, int]:
-    """Rows and columns of the layers: the ground divided evenly into cells of at least the wanted side, at least one."""
+    """Return rows and columns of the layers: as many cells of at least the wanted side as fit, at least one."""
     return max(1, int(space.height_m / (1000 * cell_km) + 1e-9)), max(1, int(space.width_m / (1000 * cell_km) + 1e-9))
 
 
 def make_smooth_noise(shape: tuple[int, int], size: float, seed: int, draw: int) -> np.ndarray:
-    """Hills: values 0..1 [r, c] that change over about `size` cells, from three octaves of random lattices."""
+    """Return smooth noise 0..1 [r, c] that varies over about `size` cells, from three octaves of random lattices."""
     total, weight = np.zeros(shape), 0.0
     for octave in range(3):
         step = max(size / 2**octave, 1.0)
@@ -27,7 +27,7 @@ def make_smooth_noise(shape: tuple[int, int], size: float, seed: int, draw: int)
         keys = np.arange(n_rows * n_columns, dtype=np.uint64)
         lattice = uniforms(seed, octave, INITIAL, keys, draw).reshape(n_rows, n_columns)
         i, j = rows.astype(int), columns.astype(int)
-        # Smoothed fractions, so that no crease shows at the lattice.
+        # Smoothed fractions, so that the lattice does not show as creases.
         u, v = (f * f * (3 - 2 * f) for f in (rows - i, columns - j))
         u, v = u[:, None], v[None, :]
         low = lattice[np.ix_(i, j)] * (1 - v) + lattice[np.ix_(i, j + 1)] * v
@@ -38,7 +38,11 @@ def make_smooth_noise(shape: tuple[int, int], size: float, seed: int, draw: int)
 
 
 def make_layers(landscape: Landscape, space: Space, seed: int) -> dict[str, np.ndarray]:
-    """The layers at the start: elevation (m), rain_share (of the mean), water (1 permanent), and the hooks, blank."""
+    """Return the layers at the start.
+
+    They are elevation (m), share of the mean rain, permanent water (1), and the layers that scenarios change, without
+    effect.
+    """
     shape = compute_grid_shape(space, landscape.cell_km)
     noise = make_smooth_noise(shape, landscape.hill_km / landscape.cell_km, seed, 0)
     spread = np.ptp(noise) or 1.0

@@ -1,10 +1,11 @@
 """Allometry: one formula for each quantity that follows from body mass, with its unit and grade.
 
-There are two sets of formulas. `LAWS` have real units (kilograms, days, kilometres) and fill the empty cells of a species
-table. Their exponents are the usual ones (rates of a body 0.75, rates per mass −0.25, numbers per area −0.75). Their
-coefficients have the right order of magnitude and are not more precise than that; every one is graded unverified.
-`NETWORK` holds the dimensionless constants of the allometric trophic network of Schneider and Brose, read in the published
-simulation code "Predator Diversity and Ecosystem Functioning" (population dynamics 2.4.1, Guill and Schneider, 2016).
+There are two sets of formulas. `LAWS` have real units (kilograms, days, kilometres) and fill the empty cells of a
+species table. Their exponents are the usual ones (rates of a body 0.75, rates per mass −0.25, numbers per area −0.75).
+Their coefficients have the right order of magnitude and are not more precise than that; every one is graded unverified.
+`NETWORK` holds the dimensionless constants of the allometric trophic network of Schneider and Brose, read in the
+published simulation code "Predator Diversity and Ecosystem Functioning" (population dynamics 2.4.1, Guill and
+Schneider, 2016).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Food webs, from a table or from body masses: checks, trophic levels, and a layout to draw them.
 
-A table is a CSV file with the columns predator, prey and grade, and the optional columns preference, max_ingestion_per_y,
-hill, efficiency and loop. Cycles (cannibalism, two species that eat each other) are refused unless one of the links of the
-cycle is declared with loop = yes.
+A table is a CSV file with the columns predator, prey and grade, and the optional columns preference,
+max_ingestion_per_y, hill, efficiency and loop. Cycles (cannibalism, two species that eat each other) are refused unless
+one of the links of the cycle is declared with loop = yes.
 """
 
 from __future__ import annotations
@@ -150,27 +150,31 @@ def build_web_from_masses(species: Mapping[str, Species], constants: NetworkCons
     """Return the web in which each animal eats the animals that its mass lets it catch, and basal species by its diet.
 
     An animal is prey if `compute_capture_success` is at least `constants.cutoff`; its value is the preference. The
-    optimal mass ratio is 100 after Schneider and Brose; for large mammalian carnivores it is nearer to 1. Cycles are kept
-    and declared.
+    optimal mass ratio is 100 after Schneider and Brose; for large mammalian carnivores it is nearer to 1. Cycles are
+    kept and declared.
     """
-    links = []
-    for eater in species.values():
-        for food in species.values():
-            if eater.basal or food.kind not in EATS[eater.diet]:
-                continue
-            share = (
-                1.0 if food.basal else float(compute_capture_success(eater.body_mass_kg, food.body_mass_kg, constants))
-            )
-            if share >= constants.cutoff:
-                links.append(
-                    Feeding(predator=eater.name, prey=food.name, preference=share, grade=f"{ALLOMETRIC} capture")
-                )
+    links = [
+        link
+        for eater in species.values()
+        for food in species.values()
+        if (link := _link_by_mass(eater, food, constants)) is not None
+    ]
     ring_links = {pair for ring in find_rings(links) for pair in list_ring_links(ring)}
     while ring_links:
         links = [replace(link, loop=link.loop or (link.predator, link.prey) in ring_links) for link in links]
         open_links = (link for link in links if not link.loop)
         ring_links = {pair for ring in find_rings(open_links) for pair in list_ring_links(ring)}
     return FoodWeb(species=species, links=tuple(links))
+
+
+def _link_by_mass(eater: Species, food: Species, constants: NetworkConstants) -> Feeding | None:
+    """Return the link of an animal to a food that it eats and can catch, else None."""
+    if eater.basal or food.kind not in EATS[eater.diet]:
+        return None
+    share = 1.0 if food.basal else float(compute_capture_success(eater.body_mass_kg, food.body_mass_kg, constants))
+    if share < constants.cutoff:
+        return None
+    return Feeding(predator=eater.name, prey=food.name, preference=share, grade=f"{ALLOMETRIC} capture")
 
 
 def check_web(species: Mapping[str, Species], links: Iterable[Feeding]) -> None:

@@ -36,15 +36,16 @@ def make_life_table(species: Species) -> tuple[np.ndarray, np.ndarray]:
     """Return fertility [a] and survival [a − 1] by year of age, counted just before the births of a year.
 
     A female of age `maturity_y` has births_per_y · litter_size / 2 daughters in a year; the share `young_survival` of
-    them is counted a year later. No female lives longer than `life_span_y`. Raise ValueError for a basal species and for
-    a life span below two years, too short for a table by year.
+    them is counted a year later. No female lives longer than `life_span_y`. Raise ValueError for a basal species and
+    for a life span below two years, too short for a table by year.
     """
     if species.basal:
         raise ValueError(f"{species.name}: diet {species.diet!r} has no life table; ask for an animal")
     n_ages = math.floor(species.life_span_y)
     if n_ages < 2:
         raise ValueError(
-            f"{species.name}: life_span_y {species.life_span_y:g} is too short for a table by year; it must be at least 2"
+            f"{species.name}: life_span_y {species.life_span_y:g} is too short for a table by year; it must be at "
+            "least 2"
         )
     age = np.arange(1, n_ages + 1)
     # A female that matures within the year has that part of the year's births.

@@ -1,8 +1,8 @@
 """The species of a world: a table with one row for each species, and a grade for each value.
 
 A table is a CSV file. Its columns are the fields of `Species`, `grade` (how well the filled cells of the row are known)
-and `<field>_grade` for a value with another grade. An empty cell is computed from body mass and graded allometric, with the
-formula; the coefficients of the formulas are unverified. Lines that begin with # are comments.
+and `<field>_grade` for a value with another grade. An empty cell is computed from body mass and graded allometric, with
+the formula; the coefficients of the formulas are unverified. Lines that begin with # are comments.
 """
 
 from __future__ import annotations

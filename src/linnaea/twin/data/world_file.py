@@ -1,8 +1,8 @@
 """The file of a world: TOML with settings, and CSV tables of species and links.
 
 The file (format 1) has the tables `ground`, `landscape`, `settings`, `foods.<name>`, `animals.<name>` and `grades`. Its
-species and food web are CSV tables beside it, or those that come with the program. Every value that the file sets has the
-file's `grade` unless `grades` gives another; a value that it leaves out has its default.
+species and food web are CSV tables beside it, or those that come with the program. Every value that the file sets has
+the file's `grade` unless `grades` gives another; a value that it leaves out has its default.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TOP_KEYS = {
     "format": f"must be {FORMAT}, the only format there is",
     "name": "name of the world; also the name of the bundled food web if `web` is missing",
     "about": "a sentence about the world",
-    "grade": "how well the values of this file are known: `measured` with a source, `allometric`, `tuned` or `unverified`",
+    "grade": "how well the values of the file are known: `measured` with a source, `allometric`, `tuned`, `unverified`",
     "species": "file of the species table; without it the table that comes with the program",
     "web": "file of the food web: columns predator, prey, grade, and optionally preference, max_ingestion_per_y, hill, "
     "efficiency, loop",

@@ -66,7 +66,7 @@ class Settings:
     meal: float = bounded_field(0, 10, default=0.5)
     "greatest meal of an animal from one kill, as a share of its own mass"
     switching: float = bounded_field(0, 10, default=1.0)
-    "exponent of prey switching: preference for a kind of prey grows with this power of its number against its usual number; 0 for no switching"
+    "exponent of prey switching: preference grows with this power of a prey's number against its usual one; 0 for none"
     care: float = bounded_field(0, 1, default=0.5)
     "reduction of a predator's success by a herd that is certain to notice it, 0 to 1"
     territory: float = bounded_field(0, 10, default=0.85)
@@ -124,9 +124,9 @@ class Animal:
     spacing_m: float = bounded_field(0, 1e5, default=math.nan)
     "distance between animals of a herd, metres"
     half: float = bounded_field(1e-6, 1e3, default=1.0)
-    "food at which intake is half of the greatest, as a multiple of that of its diet; low for animals that live on little"
+    "food at which intake is half of the greatest, against that of its diet; low for animals that live on little"
     prime: float = bounded_field(0, 100, default=1.0)
-    "how easily it is killed in its best years, where young animals count 2.5 and old ones 2; low for large and strong species"
+    "how easily it is killed in its best years, against 2.5 for the young and 2 for the old; low for strong species"
     flight_m: float = bounded_field(0, 1e5, default=math.nan)
     "distance at which it flees from hunters, metres"
     one_breeds: bool = False

@@ -36,20 +36,20 @@ class LayerGrid(NamedTuple):
 
 @scalar
 def layer_cell(x, y, grid):
-    """The cell of the layers under a place: int in [0, k)."""
+    """Return the cell of the layers under a position: int in [0, k)."""
     row, column = cell_index(y, grid.cell_h, grid.n_rows), cell_index(x, grid.cell_w, grid.n_columns)
     return row * grid.n_columns + column
 
 
 def layer_grid(world: World) -> LayerGrid:
-    """The cells of a world's layers; their sides are in metres."""
+    """Return the grid of a world's layers, in metres."""
     n_rows, n_columns = world.fields.elevation_m.shape
     return LayerGrid(n_columns, n_rows, world.space.width_m / n_columns, world.space.height_m / n_rows)
 
 
 @scalar
 def _shortest_from(distance, r, c, side, side_w, side_h, diagonal):
-    """The shortest way to a cell over its neighbours in a row beside it and before it; `side` is -1 or 1 in both axes."""
+    """Return the shortest distance by way of the neighbours on one side; `side` is -1 or 1 in both axes."""
     n_rows, n_columns = distance.shape
     best, row, column = distance[r, c], r + side, c + side
     if 0 <= column < n_columns:
@@ -65,7 +65,7 @@ def _shortest_from(distance, r, c, side, side_w, side_h, diagonal):
 
 @serial
 def _spread_distance(distance, side_w, side_h):
-    """Lowers the distances [r, c] until no neighbour offers a shorter way (two sweeps of a chamfer)."""
+    """Lower the distances [r, c] until no neighbour offers a shorter way (two sweeps of a chamfer)."""
     n_rows, n_columns = distance.shape
     diagonal = math.sqrt(side_w * side_w + side_h * side_h)
     for r in range(n_rows):
@@ -77,9 +77,9 @@ def _spread_distance(distance, side_w, side_h):
 
 
 def distance_to(wet: np.ndarray, side_w_km: float, side_h_km: float) -> np.ndarray:
-    """Kilometres [r, c] from each cell to the nearest wet one, `FAR_KM` if there is none.
+    """Return the kilometres [r, c] from each cell to the nearest wet cell, `FAR_KM` if there is none.
 
-    Where cells are square, a distance is at most a tenth too long.
+    In square cells the distance is at most a tenth too long.
     """
     distance = np.where(wet, 0.0, FAR_KM)
     _spread_distance(distance, side_w_km, side_h_km)
@@ -88,7 +88,7 @@ def distance_to(wet: np.ndarray, side_w_km: float, side_h_km: float) -> np.ndarr
 
 @scalar
 def crosses(x0, y0, x1, y1, ax, ay, bx, by):
-    """Whether the way from (x0, y0) to (x1, y1) meets the line from a to b."""
+    """Return whether the way from (x0, y0) to (x1, y1) meets the line from a to b."""
     d1 = (bx - ax) * (y0 - ay) - (by - ay) * (x0 - ax)
     d2 = (bx - ax) * (y1 - ay) - (by - ay) * (x1 - ax)
     d3 = (x1 - x0) * (ay - y0) - (y1 - y0) * (ax - x0)
@@ -98,7 +98,7 @@ def crosses(x0, y0, x1, y1, ax, ay, bx, by):
 
 @scalar
 def fenced(x0, y0, x1, y1, fences, chance):
-    """Whether a fence [f, 5] that lets less than a share `chance` of the crossings pass lies across the straight way."""
+    """Return whether a fence [f, 5] that lets less than `chance` (0..1) of the crossings succeed is in the way."""
     for f in range(len(fences)):
         if fences[f, 4] < chance and crosses(x0, y0, x1, y1, fences[f, 0], fences[f, 1], fences[f, 2], fences[f, 3]):
             return True

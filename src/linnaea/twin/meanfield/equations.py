@@ -1,18 +1,18 @@
 """The food web as differential equations: the mean behaviour of many well-mixed animals.
 
-Nodes grow (logistic, on nutrients, by immigration), eat along links (Holling's types I to III with interference), respire,
-die, leave remains, fall ill and diffuse. For density B of predator i on prey j
+Nodes grow (logistic, on nutrients, by immigration), eat along links (Holling's types I to III with interference),
+respire, die, leave remains, fall ill and diffuse. For density B of predator i on prey j
 
     eaten_ij = w_ij a_ij B_j^q_ij / (1 + c_i B_i + Σ_k w_ik a_ik h_ik B_k^q_ik)     per unit of predator and time
     dB_i/dt  = growth_i B_i + immigration_i + Σ_j e_ij eaten_ij B_i − Σ_k eaten_ki B_k
                − (metabolism_i + mortality_i) B_i
 
-as in the allometric trophic networks of Brose and Schneider. `integrate` solves the equations. `iterate` is the map that
-multiplies each density by the exponential of its rate (Ricker's map if growth is logistic and there is nothing else), with
-optional noise.
+as in the allometric trophic networks of Brose and Schneider. `integrate` solves the equations. `iterate` is the map
+that multiplies each density by the exponential of its rate (Ricker's map if growth is logistic and there is nothing
+else), with optional noise.
 
-Shape suffixes: n nodes, s states (nodes, then ill and immune of each disease), l links, c cells of a lattice or members of
-an ensemble, t times.
+Shape suffixes: n nodes, s states (nodes, then ill and immune of each disease), l links, c cells of a lattice or members
+of an ensemble, t times.
 """
 
 from __future__ import annotations
@@ -202,8 +202,8 @@ class Rates:
 def integrate(model: MeanFieldModel, until: float, times: Sequence[float] | None = None) -> Trajectory:
     """Return the solution from time 0 to `until` at `times`, by default at 201 evenly spaced times.
 
-    A node whose total density falls below `extinct_below` is set to 0 at that time. Raise ValueError if the solver fails.
-    Needs the extra `twin`.
+    A node whose total density falls below `extinct_below` is set to 0 at that time. Raise ValueError if the solver
+    fails. Needs the extra `twin`.
     """
     from scipy.integrate import solve_ivp
 
@@ -277,8 +277,8 @@ def _remove_extinct(rates: Rates, state_sc: np.ndarray, alive: np.ndarray) -> tu
 def iterate(model: MeanFieldModel, steps: int, n_members: int = 1, seed: int = 0, step: float = 1.0) -> Trajectory:
     """Return `steps` steps of the map B ← B exp(step · rate + noise) + step · immigration.
 
-    The rate is that of `integrate`, per density. Each member has its own noise, of variance
-    step · (noise² + demographic² / B). Raise ValueError for nutrients, diseases and a lattice: the map does not have them.
+    The rate is that of `integrate`, per density. Each member has its own noise, of variance step · (noise² +
+    demographic² / B). Raise ValueError for nutrients, diseases and a lattice: the map does not have them.
     """
     if model.space or model.diseases or model.uptakes or any(node.turnover for node in model.nodes):
         raise ValueError("a map has no nutrients, diseases or lattice; integrate this model, or leave them out")

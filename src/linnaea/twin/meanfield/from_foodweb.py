@@ -83,10 +83,11 @@ class Balance(NamedTuple):
 def build_balanced_model(web: FoodWeb, config: BalanceConfig | None = None) -> MeanFieldModel:
     """Return the model of a food web in kg/km2 and years, balanced so that the usual densities are an equilibrium.
 
-    What each animal must eat follows from its own losses and from what its predators must eat, all at the usual densities
-    (one linear system, as in mass-balance models of food webs). Its capture rate is the rate that provides this food. Only
-    production becomes body mass: an animal grows at `growth_per_y` with full food and not at all at the maintenance share.
-    Raise ValueError if a species would have to eat more than it can, or a plant to grow more than it can.
+    What each animal must eat follows from its own losses and from what its predators must eat, all at the usual
+    densities (one linear system, as in mass-balance models of food webs). Its capture rate is the rate that provides
+    this food. Only production becomes body mass: an animal grows at `growth_per_y` with full food and not at all at the
+    maintenance share. Raise ValueError if a species would have to eat more than it can, or a plant to grow more than it
+    can.
     """
     config = config or BalanceConfig()
     rates = _compute_animal_rates(web, config)
@@ -116,7 +117,7 @@ def _index_species(web: FoodWeb) -> dict[str, int]:
 
 
 def _solve_balance(web: FoodWeb, rates: AnimalRates, config: BalanceConfig) -> Balance:
-    """Return the balance at the usual densities of the animals; the biomass of plants and pools is found by iteration."""
+    """Return the balance at the usual densities of the animals; iterate to find the biomass of plants and pools."""
     row_of = _index_species(web)
     species = list(web.species.values())
     basal = np.array([one.basal for one in species])
@@ -146,8 +147,8 @@ def _make_links(row: int, web: FoodWeb, rates: AnimalRates, balance: Balance, co
     full = balance.eaten_n[row] / balance.biomass_n[row] / most
     if not 0 < full < 0.98:
         raise ValueError(
-            f"food web: {name!r} would have to eat {full:.0%} of its greatest intake to support its predators; lower their "
-            "density_per_km2, or raise its density_per_km2 or growth_per_y"
+            f"food web: {name!r} would have to eat {full:.0%} of its greatest intake to support its predators; lower "
+            "their density_per_km2, or raise its density_per_km2 or growth_per_y"
         )
     diet = web.diet(name)
     food = sum(link.preference * balance.biomass_n[row_of[link.prey]] ** link.hill for link in diet)
@@ -244,8 +245,8 @@ def _compute_basal_biomass(one: Species, taken: float, given: float, biomass: fl
     most = one.growth_per_y * one.capacity_kg_km2 / 4
     if taken >= 0.98 * most:
         raise ValueError(
-            f"food web: {taken:.3g} kg/km2 of {one.name!r} would be eaten in a year, its greatest growth is {most:.3g}; "
-            "raise its growth_per_y or capacity_kg_km2, or lower its consumers' density_per_km2"
+            f"food web: {taken:.3g} kg/km2 of {one.name!r} would be eaten in a year, but at most {most:.3g} can grow; "
+            "raise  its growth_per_y or capacity_kg_km2, or lower its consumers' density_per_km2"
         )
     return one.capacity_kg_km2 / 2 * (1 + math.sqrt(1 - taken / most))
 
@@ -331,7 +332,7 @@ def build_allometric_network(
 def _make_network_links(
     name: str, plants: dict[str, float], animals: dict[str, float], mass: float, constants: NetworkConstants
 ) -> list[Link]:
-    """Return the links of an animal of this mass to the plants and animals, by name with their mass, that it catches."""
+    """Return the links of an animal of this mass to what it catches of the plants and animals (name -> mass)."""
     foods = plants | animals
     prey = [
         food for food, small in foods.items() if compute_capture_success(mass, small, constants) >= constants.cutoff

@@ -32,7 +32,8 @@ def find_equilibrium(model: MeanFieldModel, guess: Mapping[str, float] | None = 
     residual = np.abs(rates(found.x[:, None])).max()
     if residual > 1e-8 * max(1.0, np.abs(found.x).max()) or (found.x < -1e-9).any():
         raise ValueError(
-            f"no equilibrium near {dict(zip(model.names, start, strict=True))}; start nearer to it, or integrate for a long time"
+            f"no equilibrium near {dict(zip(model.names, start, strict=True))}; start nearer to it, or integrate for a "
+            "long time"
         )
     return dict(zip(model.names, map(float, found.x), strict=True))
 
@@ -125,8 +126,8 @@ def integrate_to_attractor(
 def find_map_cycle(model: MeanFieldModel, period: int, settle: int = 3000) -> np.ndarray:
     """Return the densities [period, n] of the map's cycle near the state that it reaches, by Newton's method.
 
-    The cycle may be unstable: just past a bifurcation the map has left it, and it still exists. Raise ValueError if there
-    is none.
+    The cycle may be unstable: just past a bifurcation the map has left it, and it still exists. Raise ValueError if
+    there is none.
     """
     from scipy.optimize import root
 

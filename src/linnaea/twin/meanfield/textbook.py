@@ -19,7 +19,8 @@ def make_lotka_volterra(
 ) -> MeanFieldModel:
     """Return the Lotka-Volterra model of hares (x) and lynxes (y).
 
-    The densities circle around (death / gain, growth / attack); gain x − death ln x + attack y − growth ln y is constant.
+    The densities circle around (death / gain, growth / attack); gain x − death ln x + attack y − growth ln y is
+    constant.
     """
     link = Link(predator="lynx", prey="hare", attack=attack, efficiency=gain / attack)
     nodes = (Node(name="hare", start=prey, growth=growth), Node(name="lynx", start=predator, metabolism=death))
@@ -122,8 +123,9 @@ def make_food_chain(n_levels: int, seed: int = 0, spread: float = 0.3) -> MeanFi
 def make_mass_grazer(mass_kg: float, cost: float, most: float, attack: float = 1.0) -> MeanFieldModel:
     """Return a herbivore on a pasture that is the same for all masses, in kg/km2 and years.
 
-    `cost` is its expenditure and `most` its greatest intake, in a year and as multiples of its mass. Intake is half of the
-    greatest at a tenth of the pasture's capacity, divided by `attack`. Its density is its biomass divided by its mass.
+    `cost` is its expenditure and `most` its greatest intake, in a year and as multiples of its mass. Intake is half of
+    the greatest at a tenth of the pasture's capacity, divided by `attack`. Its density is its biomass divided by its
+    mass.
     """
     capacity, half = 1e5, 1e4 / attack
     link = Link(predator="grazer", prey="grass", attack=most / half, handling=1 / most, efficiency=0.45)

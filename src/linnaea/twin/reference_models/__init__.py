@@ -1,1 +1,1 @@
-"""Published models on the same engine, for validation and speed."""
+"""Published models on the twin's engine, for validation and for comparisons of speed."""

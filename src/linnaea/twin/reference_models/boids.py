@@ -1,16 +1,20 @@
-"""A flock on a torus, in both orders of update (`linnaea.twin.reference_models.update_order`); a whole run is one compiled loop.
+"""Boids on a torus: birds that turn towards others, away from near ones, and along with them.
+
+The model is Reynolds' (1987, "Flocks, herds, and schools") as simulators implement it for comparisons. Both orders of
+update exist (`reference_models.update_order`); a whole run is one compiled loop.
 
 Shape suffixes: n birds, stored [4, n] as x, y and heading u, v in float32; c cells, counted row by row.
 
-Synchronous birds look into nine cells, whose birds are copied side by side once for all birds of the middle cell, with
-coordinates that need no torus any more, and sums over them use vector instructions. Birds that turn one after another
-cannot share such a copy: they look along three strips of the torus.
+Synchronous birds look into nine cells. Their birds are copied side by side, once for all birds of the middle cell, with
+coordinates that need no torus any more, and the sums over them use vector instructions. Birds that turn one after
+another cannot share such a copy: they look along three strips of the torus.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,9 +27,25 @@ VECTOR = 16
 NOWHERE = np.float32(1e9)
 
 
+class Vision(NamedTuple):
+    """What a bird sees and how it weighs it, in float32; see `Flocking`."""
+
+    side: np.float32
+    "side of the torus"
+    radius2: np.float32
+    "square of the distance at which others are seen"
+    near2: np.float32
+    "square of the distance below which another is too near"
+    cohere: np.float32
+    "weight of the offsets to those seen"
+    separate: np.float32
+    "weight of the offsets to those too near"
+
+
 @folding
-def _look(birds, lo, hi, x, y, side, radius2, near2, cohere, separate):
-    """What is seen from (x, y) of birds lo to hi on the torus: count, pull x, pull y, sum of headings u and v."""
+def _look(birds, lo, hi, x, y, vision):
+    """Return what is seen from (x, y) of birds lo to hi: their count, the pull (x, y), the sum of headings (u, v)."""
+    side, radius2, near2, cohere, separate = vision
     half, zero, one = np.float32(0.5) * side, np.float32(0), np.float32(1)
     count = px = py = mx = my = zero
     for k in range(lo, hi):
@@ -44,8 +64,9 @@ def _look(birds, lo, hi, x, y, side, radius2, near2, cohere, separate):
 
 
 @folding
-def _look_near(near, m, x, y, radius2, near2, cohere, separate):
-    """The same of the first m of the birds copied to `near` [4, …], m whole vectors."""
+def _look_near(near, m, x, y, vision):
+    """Return the same for the first m of the birds copied to `near` [4, …], m whole vectors."""
+    _, radius2, near2, cohere, separate = vision
     zero, one = np.float32(0), np.float32(1)
     count = px = py = mx = my = zero
     for k in range(m):
@@ -63,7 +84,7 @@ def _look_near(near, m, x, y, radius2, near2, cohere, separate):
 
 @scalar
 def _fly(i, seen, birds, to, side, speed, match):
-    """Bird i turns by what it sees, itself included, and flies on: into `to`."""
+    """Turn bird i by what it sees, itself included, and move it on: into `to`."""
     count, px, py, mx, my = seen
     u, v = np.float64(birds[2, i]), np.float64(birds[3, i])
     if count > 1.0:
@@ -77,7 +98,7 @@ def _fly(i, seen, birds, to, side, speed, match):
 
 @scalar
 def _wrap(position, side):
-    """A coordinate brought back onto the torus, from any distance."""
+    """Return a coordinate on the torus, from any distance."""
     if 0.0 <= position < side:
         return position
     return position - math.floor(position / side) * side
@@ -85,13 +106,13 @@ def _wrap(position, side):
 
 @scalar
 def _find_band(position, scale, bands):
-    """The row or column of a coordinate: rounding may have put it on the border itself."""
+    """Return the row or column of a coordinate; rounding may have put it on the border itself."""
     return min(int(position * scale), bands - 1)
 
 
 @serial
 def _sort(birds, to, name, to_name, cell, side, rows, columns, start):
-    """Copies the birds and their numbers to `to`, sorted by cell; fills `start` [c + 1] and each copy's `cell` [n]."""
+    """Copy the birds and their numbers to `to`, sorted by cell; fill `start` [c + 1] and each copy's `cell` [n]."""
     n = birds.shape[1]
     scale_x, scale_y = np.float32(columns / side), np.float32(rows / side)
     start[:] = 0
@@ -116,7 +137,7 @@ def _sort(birds, to, name, to_name, cell, side, rows, columns, start):
 
 @scalar
 def _copy_around(birds, start, bands, row, column, side, near):
-    """Copies the birds of a cell and of the eight around it to where they are seen: their number, whole vectors."""
+    """Copy the birds of nine cells to where the middle cell sees them; return their number in whole vectors."""
     m = 0
     for q in range(row - 1, row + 2):
         shift_y = side * np.float32((q >= bands) - (q < 0))
@@ -136,22 +157,22 @@ def _copy_around(birds, start, bands, row, column, side, near):
 
 
 @serial
-def _turn_at_once(birds, to, start, bands, near, side, speed, radius2, near2, cohere, separate, match):
-    """All birds, sorted by cell, see the old state and fly on: into `to`."""
+def _turn_at_once(birds, to, start, bands, near, vision, speed, match):
+    """Turn and move all birds, sorted by cell, by what they see of the old state: into `to`."""
     for row in range(bands):
         for column in range(bands):
             c = row * bands + column
             if start[c] == start[c + 1]:
                 continue
-            m = _copy_around(birds, start, bands, row, column, side, near)
+            m = _copy_around(birds, start, bands, row, column, vision.side, near)
             for i in range(start[c], start[c + 1]):
-                seen = _look_near(near, m, birds[0, i], birds[1, i], radius2, near2, cohere, separate)
-                _fly(i, seen, birds, to, side, speed, match)
+                seen = _look_near(near, m, birds[0, i], birds[1, i], vision)
+                _fly(i, seen, birds, to, vision.side, speed, match)
 
 
 @serial
-def _turn_one_by_one(birds, to, start, strip, turn, seed, step, side, speed, radius2, near2, cohere, separate, match):
-    """The birds, sorted by strip, turn in a random order and fly on: into `to`, which may be `birds` itself."""
+def _turn_one_by_one(birds, to, start, strip, turn, seed, step, vision, speed, match):
+    """Turn and move the birds, sorted by strip, in a random order: into `to`, which may be `birds` itself."""
     n, strips = birds.shape[1], len(start) - 1
     for k in range(n):
         word, _, _, _ = block(seed, step, HERDING, k, 0)
@@ -160,21 +181,27 @@ def _turn_one_by_one(birds, to, start, strip, turn, seed, step, side, speed, rad
         turn[k] = i
         own, x, y = strip[i], birds[0, i], birds[1, i]
         lo, hi = start[max(own - 1, 0)], start[min(own + 2, strips)]
-        seen = _look(birds, lo, hi, x, y, side, radius2, near2, cohere, separate)
+        seen = _look(birds, lo, hi, x, y, vision)
         if strips > 1 and (own == 0 or own == strips - 1):
             lo, hi = (start[strips - 1], n) if own == 0 else (0, start[1])
-            more = _look(birds, lo, hi, x, y, side, radius2, near2, cohere, separate)
+            more = _look(birds, lo, hi, x, y, vision)
             seen = (seen[0] + more[0], seen[1] + more[1], seen[2] + more[2], seen[3] + more[3], seen[4] + more[4])
-        _fly(i, seen, birds, to, side, speed, match)
+        _fly(i, seen, birds, to, vision.side, speed, match)
 
 
 @serial
 def _run_flock(birds, steps, side, radius, near, speed, cohere, separate, match, seed, synchronous, order_parameter):
+    """Run the flock; return the birds in their first order and fill `order_parameter` [steps]."""
     n = birds.shape[1]
     turn, name, last_name, cell = np.arange(n), np.arange(n), np.arange(n), np.zeros(n, np.int64)
-    last, side32 = birds.copy(), np.float32(side)
-    radius2, near2 = np.float32(radius * radius), np.float32(near * near)
-    cohere, separate = np.float32(cohere), np.float32(separate)
+    last = birds.copy()
+    vision = Vision(
+        np.float32(side),
+        np.float32(radius * radius),
+        np.float32(near * near),
+        np.float32(cohere),
+        np.float32(separate),
+    )
     # As wide as a bird sees and, where others move before it looks, as far as they may have flown since the sorting.
     bands = int(side / (radius if synchronous else radius + speed))
     if synchronous:
@@ -190,16 +217,14 @@ def _run_flock(birds, steps, side, radius, near, speed, cohere, separate, match,
         last_name, name = name, last_name
         _sort(last, birds, last_name, name, cell, side, bands, columns, start)
         if not synchronous:
-            _turn_one_by_one(
-                birds, birds, start, cell, turn, seed, step, side32, speed, radius2, near2, cohere, separate, match
-            )
+            _turn_one_by_one(birds, birds, start, cell, turn, seed, step, vision, speed, match)
         elif whole:
             for i in range(n):
-                seen = _look(birds, 0, n, birds[0, i], birds[1, i], side32, radius2, near2, cohere, separate)
+                seen = _look(birds, 0, n, birds[0, i], birds[1, i], vision)
                 _fly(i, seen, birds, last, side, speed, match)
             last, birds = birds, last
         else:
-            _turn_at_once(birds, last, start, bands, around, side32, speed, radius2, near2, cohere, separate, match)
+            _turn_at_once(birds, last, start, bands, around, vision, speed, match)
             last, birds = birds, last
         order_parameter[step] = math.hypot(birds[2].mean(), birds[3].mean())
     back = np.empty_like(birds)
@@ -210,19 +235,19 @@ def _run_flock(birds, steps, side, radius, near, speed, cohere, separate, match,
 
 @dataclass(frozen=True, kw_only=True)
 class Flocking:
-    """Birds on a square torus that turn towards those they see, away from the near ones, and along with them.
+    """Birds on a square torus that turn towards those they see, away from near ones, and along with them.
 
-    One thread; for more than some thousands, `flocks.Flock` in a World.
+    A run uses one thread; for more than a few thousand birds use `flocking_rules.Flock` in a World.
     """
 
     side: float = 150.0
     "side of the torus"
     n_birds: int = 400
-    "birds"
+    "number of birds"
     radius: float = 15.0
     "distance at which others are seen"
     speed: float = 1.0
-    "distance a step"
+    "distance flown in a step"
     separation: float = 1.0
     "distance below which another is too near"
     cohere: float = 0.03
@@ -234,17 +259,17 @@ class Flocking:
     order: str = field(default="sequential", metadata={"choices": ORDERS})
     "whether birds turn one after another or all at once"
     seed: int = 0
-    "of every random number"
+    "seed of every random number"
 
     def found(self) -> np.ndarray:
-        """The birds at the start: x, y uniform, headings u, v of any direction: float32 [4, n]."""
+        """Return the birds at the start, float32 [4, n]: x and y uniform, headings u and v in any direction."""
         rng = np.random.default_rng(self.seed)
         angle = rng.uniform(0, 2 * np.pi, self.n_birds)
         place = rng.uniform(0, self.side, (2, self.n_birds))
         return np.stack([*place, np.cos(angle), np.sin(angle)]).astype(np.float32)
 
     def run(self, steps: int) -> tuple[np.ndarray, np.ndarray]:
-        """The birds after the last step, float32 [4, n] as from `found`, and the order parameter after each [steps]."""
+        """Return the birds after the last step, float32 [4, n] as in `found`, and the order parameter [steps]."""
         check_order(self.order)
         order_parameter = np.zeros(steps)
         rules = (self.radius, self.separation, self.speed, self.cohere, self.separate, self.match)

@@ -2,8 +2,8 @@
 
 Shape suffixes: m live animals in the order of the cells; (x, y) places, (u, v) unit headings.
 
-All neighbours of an animal stand in a few contiguous runs of the cells' order, so that a sum over them is a straight loop
-over float32 arrays that vector instructions can take.
+All neighbours of an animal stand in a few contiguous runs of the cells' order, so that a sum over them is a straight
+loop over float32 arrays that vector instructions can take.
 """
 
 from __future__ import annotations
@@ -131,8 +131,8 @@ def _sum_runs(order, cell_of, start, xs, ys, us, vs, grid, radius, near, sums):
 def sum_neighbours(world: World, radius_m: float, near_m: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What every animal's neighbours add up to: float32 [m, 7], and the headings [m], [m], all in the cells' order.
 
-    The seven: count within the radius (itself included), x and y of the offsets to them, x and y of the offsets to those
-    nearer than `near_m`, x and y of the headings (its own included).
+    The seven: count within the radius (itself included), x and y of the offsets to them, x and y of the offsets to
+    those nearer than `near_m`, x and y of the headings (its own included).
     """
     a, cells = world.agents, world.cells
     us, vs = np.empty((2, cells.m), np.float32)

@@ -1,9 +1,11 @@
 """A mean-field model as individuals: the same food web, whose members meet, eat, breed and die one by one.
 
-The world that `build_agent_world` makes has the engine's own rules and, where many individuals mix fast and steps are short,
-the equations' densities. Each link is a search for the nearest prey within a strike and a time to handle it; what is
-assimilated becomes young at once; growth and losses are chances of a birth-death process. One unit of the model's area
-is a square metre and one unit of its time an hour.
+The world of `build_agent_world` has the engine's own rules. If many individuals mix fast and steps are short, it has
+the densities of the equations. Each link is a search for the nearest prey within reach and a time to handle it.
+Assimilated food becomes young at once. Growth and losses are chances of a birth-death process. One unit of the model's
+area is a square metre and one unit of its time an hour.
+
+Shape suffixes: s nodes of the model, species of the world.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from linnaea.twin.reference_models.functional_response import Hunt, Kill
 from linnaea.twin.rules.motion import Move, Walk
 
 MASS = "mass_of_one"
-"array [s] of the world: density that one individual in a square metre stands for"
+"name of the array [s] of the world: density that one individual in a square metre stands for"
 
 
 def build_agent_world(
@@ -33,21 +35,28 @@ def build_agent_world(
     mixing: float = 1 / 3,
     seed: int = 0,
 ) -> World:
-    """The model in a torus of this area, ready to go in steps of this time; it starts with whole individuals.
+    """Return a world of the model on a torus of this area, with steps of this time; it starts with whole individuals.
 
-    `mass`: density times area of one individual of each node, 1 unless given. Small prey make handling short against
-    lives, which the equations take it to be; steps are best short against it. `mixing`: way that each goes in a step,
-    and at birth, as a share of the area's side.
-    ValueError for what individuals do not know: space, disease, nutrients, pools, immigration, responses of type III.
+    Args:
+        model: it must not have a lattice, diseases, nutrients, pools, immigration or responses of type III.
+        area: of the torus.
+        step: length of a step. It should be short against handling times.
+        mass: node -> density times area of one individual, 1 unless given. Small prey make handling short against lives,
+            as the equations assume.
+        mixing: distance that each individual moves in a step, and at birth, as a share of the side of the area.
+        seed: of every random number.
+
+    Raises:
+        ValueError: for a model or a size that is impossible.
     """
     check_supported(model)
     if not (area > 0 and math.isfinite(area) and step > 0 and math.isfinite(step)):
-        raise ValueError(f"area {area:g} and step {step:g}: give numbers above 0")
+        raise ValueError(f"area {area:g} and step {step:g} must be numbers above 0")
     mass_s = np.array([float((mass or {}).get(name, 1.0)) for name in model.names])
     if unknown := set(mass or {}) - set(model.names):
-        raise ValueError(f"mass of {', '.join(sorted(unknown))}: no such node; known are {', '.join(model.names)}")
+        raise ValueError(f"mass of {', '.join(sorted(unknown))}: unknown node; known are {', '.join(model.names)}")
     if not (mass_s > 0).all():
-        raise ValueError(f"mass {mass_s.min():g}: an individual weighs more than 0")
+        raise ValueError(f"mass {mass_s.min():g} of an individual must be above 0")
     counts_s = np.rint(np.array([float(node.start) for node in model.nodes]) * area / mass_s).astype(int)
     side = math.sqrt(area)
     way = mixing * side
@@ -74,9 +83,9 @@ def build_agent_world(
 
 
 def start_handling(world: World, model: MeanFieldModel, row: int, rng: np.random.Generator) -> None:
-    """Some predators of this row begin in the midst of handling: as many of them as the equations have at it.
+    """Let as many predators of this row start in the middle of handling as handle prey in the equations.
 
-    If all began to search at once they would eat more in the first moments than later.
+    If all started to search they would eat more at first than later.
     """
     node, mass_s = model.nodes[row], world.arrays[MASS]
     links = [link for link in model.links if link.predator == node.name]
@@ -95,20 +104,20 @@ def start_handling(world: World, model: MeanFieldModel, row: int, rng: np.random
 
 
 def compute_densities(world: World) -> np.ndarray:
-    """Densities of the nodes now: float64 [s]."""
+    """Return the densities of the nodes now: float64 [s]."""
     return world.counts() * world.arrays[MASS] / (world.space.width_m * world.space.height_m)
 
 
 def make_feeding_rules(model: MeanFieldModel, mass_s: np.ndarray, area: float, step: float) -> list[Rule]:
-    """For each link a search and, at the moment of resolving, a kill."""
+    """Return the rules of feeding: for each link a search and, in the phase `resolve`, a kill."""
     rules: list[Rule] = []
     row = {name: index for index, name in enumerate(model.names)}
     for link in model.links:
         i, j = row[link.predator], row[link.prey]
-        # In a step a predator searches the ground that the attack rate says.
+        # In a step a predator searches the area that follows from the attack rate.
         ground = link.attack * link.preference * mass_s[i] * step
         bodies = mass_s[j] / mass_s[i]
-        # A kill falls on average into the middle of its step, at whose end handling begins.
+        # A kill falls on average into the middle of its step; handling begins at the end of the step.
         handling = max(link.handling * bodies - step / 2, 0.0)
         interference = model.nodes[i].interference * mass_s[i] / area
         rules.append(Hunt(predator=i, prey=(j,), radius_m=math.sqrt(ground / math.pi), interference=interference))
@@ -117,18 +126,20 @@ def make_feeding_rules(model: MeanFieldModel, mass_s: np.ndarray, area: float, s
 
 
 def make_birth_death_rule(node: Node, row: int, per_density: float) -> BirthDeath:
-    """A node's own growth and losses; `per_density`: individuals of a density of 1 in the whole area."""
+    """Return the rule of a node's own growth and losses; `per_density` is the individuals of density 1 in the area."""
     lost = node.metabolism + node.mortality
     if math.isinf(node.capacity) or not node.growth:
         return BirthDeath(species=row, birth_per_h=node.growth, death_per_h=lost)
     if lost >= node.growth:
-        raise ValueError(f"node {node.name}: losses {lost:g} exceed growth {node.growth:g}; it has no capacity then")
+        raise ValueError(
+            f"node {node.name}: losses {lost:g} exceed growth {node.growth:g}, so that it has no capacity; lower them"
+        )
     capacity = node.capacity * (1 - lost / node.growth) * per_density
     return BirthDeath(species=row, birth_per_h=node.growth, death_per_h=lost, carrying_capacity=capacity)
 
 
 def check_supported(model: MeanFieldModel) -> None:
-    """Nothing; ValueError for the first thing that individuals do not know."""
+    """Raise ValueError for the first part of the model that individuals do not have."""
     unknown = [name for name in ("space", "diseases", "uptakes") if getattr(model, name)]
     unknown += [
         f"{name} of {node.name}"

@@ -1,7 +1,9 @@
-"""Patches and islands, as mean-field models and as rules for animals: Levins, and the number of species of an island.
+"""Metapopulations (Levins 1969) and island biogeography (MacArthur and Wilson 1967), as mean-field models and as rules.
 
-Among animals a patch or an island is a cell of the ground (`Space.cell_m`), and an animal stands for all of its species
-that live there: a family, a colony, a population.
+In the rules a patch or an island is a cell of the ground (`Space.cell_m`), and an animal stands for all animals of its
+species that live there: a family, a colony, a population.
+
+Shape suffixes: n slots, p animals or patches.
 """
 
 from __future__ import annotations
@@ -23,27 +25,29 @@ _BACKGROUND = CAUSE["background"]
 
 
 def make_levins(colonization: float, extinction: float, start: float = 0.01) -> MeanFieldModel:
-    """The share p of patches that are occupied: dp/dt = c p (1 − p) − e p, which comes to 1 − e/c where c > e, else to
-    0.
+    """Return the model of the share p of occupied patches: dp/dt = c p (1 − p) − e p.
+
+    It tends to 1 − e/c if c > e, else to 0.
     """
     node = Node(name="occupied", start=start, growth=colonization, capacity=1.0, mortality=extinction)
     return MeanFieldModel(nodes=(node,), density_unit="share of patches")
 
 
 def make_island(pool: int, immigration: float, extinction: float, start: float = 0.0) -> MeanFieldModel:
-    """The species S on an island: dS/dt = I (1 − S/P) − E S/P, which comes to I P / (I + E).
+    """Return the model of the number S of species on an island: dS/dt = I (1 − S/P) − E S/P.
 
-    I is the rate of new species on an empty island, E that of extinctions where all P of the pool are there. ValueError
-    for an empty pool.
+    It tends to I P / (I + E). I is the rate of new species on an empty island, E the rate of extinctions with all P
+    species of the pool. Raise ValueError for an empty pool.
     """
     if pool < 1:
-        raise ValueError(f"pool of {pool} species: an island is colonised from at least one; give a larger pool")
+        raise ValueError(f"pool of {pool} species: a pool must have at least one; give a larger pool")
     node = Node(name="species", start=start, immigration=immigration, mortality=(immigration + extinction) / pool)
     return MeanFieldModel(nodes=(node,), density_unit="species")
 
 
 @kernel
 def _choose_patch(slots, key, n_patches, seed, step, target):
+    """Draw a patch for each animal: into `target`."""
     for k in numba.prange(len(slots)):
         i = slots[k]
         target[i] = min(int(uniform(seed, step, DISPERSAL, key[i], 0) * n_patches), n_patches - 1)
@@ -51,9 +55,9 @@ def _choose_patch(slots, key, n_patches, seed, step, target):
 
 @dataclass(frozen=True, kw_only=True)
 class Settle(Rule):
-    """Every young goes to a patch drawn from all; it stays where its species is not, and is lost where it is.
+    """Every young goes to a random patch; it stays if its species is absent there and is lost if it is present.
 
-    Of young that come to one patch in the same step one stays. Stands behind the rule that bears them.
+    Of the young that reach one patch in the same step one stays. The rule stands after the rule that gives birth.
     """
 
     phase: ClassVar[str] = "birth"
@@ -62,6 +66,7 @@ class Settle(Rule):
     "row of the species"
 
     def apply(self, world: World) -> None:
+        """Send the young of this step to patches and remove those that are lost."""
         a = world.agents
         live = a.slots()
         live = live[a.species[live] == self.species]
@@ -83,7 +88,7 @@ class Settle(Rule):
 
 @dataclass(frozen=True, kw_only=True)
 class Colonise(Rule):
-    """Every species comes to every island by chance, from a mainland that has all; where it lives it comes not anew."""
+    """Every species that is absent from an island reaches it by chance, from a mainland that has all species."""
 
     phase: ClassVar[str] = "birth"
     source: ClassVar[str] = "the equilibrium of island biogeography (textbook form, checked against IP/(I + E))"
@@ -91,10 +96,12 @@ class Colonise(Rule):
     "arrivals of a species on an island per hour"
 
     def prepare(self, world: World) -> None:
+        """Raise ValueError for an impossible rate."""
         if not (math.isfinite(self.rate_per_h) and self.rate_per_h >= 0):
-            raise ValueError(f"rate_per_h: {self.rate_per_h} is not a rate ≥ 0")
+            raise ValueError(f"rate_per_h: {self.rate_per_h} must be a rate ≥ 0")
 
     def apply(self, world: World) -> None:
+        """Add the species that reach an island in this step."""
         a, n_species = world.agents, len(world.species)
         live = a.slots()
         there = np.zeros((world.cells.n_cells, n_species), bool)
@@ -106,14 +113,14 @@ class Colonise(Rule):
 
 
 def find_patches(world: World, slots: np.ndarray) -> np.ndarray:
-    """The cells of the ground [p] in which the animals of these slots [p] are now."""
+    """Return the cells of the ground [p] in which the animals of these slots [p] are now."""
     a, cells, space = world.agents, world.cells, world.space
     row = np.minimum(a.y[slots] / space.cell_height_m, cells.n_rows - 1).astype(np.int64)
     return row * cells.n_columns + np.minimum(a.x[slots] / space.cell_width_m, cells.n_columns - 1).astype(np.int64)
 
 
 def place_animals(world: World, slots: np.ndarray, patches: np.ndarray) -> None:
-    """Puts the animals of these slots [p] into the middles of these cells of the ground [p]."""
+    """Put the animals of these slots [p] into the middles of these cells of the ground [p]."""
     a, space = world.agents, world.space
     row, column = np.divmod(patches, world.cells.n_columns)
     a.x[slots] = (column + 0.5) * space.cell_width_m

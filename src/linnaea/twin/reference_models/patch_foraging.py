@@ -1,4 +1,4 @@
-"""Food in patches: where to forage (ideal free distribution) and when to leave (marginal value theorem).
+"""Foraging in patches: ideal free distribution (Fretwell and Lucas 1969), marginal value theorem (Charnov 1976).
 
 Shape suffixes: n slots, p patches (cells of a layer).
 """
@@ -21,6 +21,7 @@ TRAVELLING, FORAGING = 0, 1
 
 @kernel
 def _choose(order, key, patch, counts, supply, chance, seed, step, target):
+    """Let each forager compare its patch with another by `chance`: the better one into `target`."""
     for k in numba.prange(len(order)):
         i = order[k]
         u, v, _, _ = uniform4(seed, step, PATCH, key[i], 0)
@@ -34,21 +35,23 @@ def _choose(order, key, patch, counts, supply, chance, seed, step, target):
 
 @dataclass(frozen=True, kw_only=True)
 class ChoosePatch(Rule):
-    """Now and then a forager looks at another patch and goes there if its share of the food would be larger."""
+    """Now and then a forager looks at another patch and chooses it if its share of the food would be larger there."""
 
     phase: ClassVar[str] = "decide"
     source: ClassVar[str] = "the ideal free distribution (textbook form)"
     layer: str
-    "layer with the food that comes into each patch per hour"
+    "layer with the supply of food of each patch per hour"
     look_per_h: float
     "looks at another patch per hour"
 
     def prepare(self, world: World) -> None:
+        """Check the layer and give every animal its patch."""
         if self.layer not in world.fields:
             raise ValueError(f"layer {self.layer!r} is not in the world; it has {', '.join(world.fields) or 'none'}")
         world.agents.add_column(Column(name="patch", dtype=np.int32, help="cell of the layer it forages in"))
 
     def apply(self, world: World) -> None:
+        """Let the foragers look around."""
         a = world.agents
         supply = world.fields[self.layer].ravel()
         counts = np.bincount(a.patch[world.cells.order], minlength=len(supply))
@@ -58,13 +61,14 @@ class ChoosePatch(Rule):
 
 @dataclass(frozen=True, kw_only=True)
 class GoToPatch(Rule):
-    """A forager that chose another patch is there by the end of the step, at its centre."""
+    """A forager that chose another patch is at its centre by the end of the step."""
 
     phase: ClassVar[str] = "move"
     layer: str
     "layer whose cells are the patches"
 
     def apply(self, world: World) -> None:
+        """Move the foragers that chose another patch."""
         a, space = world.agents, world.space
         n_rows, n_columns = world.fields[self.layer].shape
         going = world.cells.order[a.target[world.cells.order] >= 0]
@@ -76,12 +80,13 @@ class GoToPatch(Rule):
 
 @scalar
 def compute_patch_gain(t, half_h):
-    """What a patch has yielded after t hours, as a share of all it holds: t / (t + half_h)."""
+    """Return what a patch has yielded after t hours, as a share of its content: t / (t + half_h)."""
     return t / (t + half_h)
 
 
 @kernel
 def _forage(order, state, until_h, energy, stay_h, half_h, travel_h, content_kj, now_h, dt):
+    """Let foragers travel and feed for the time of a step."""
     for k in numba.prange(len(order)):
         i = order[k]
         # The step's time is spent piece by piece, so that its length does not change the outcome.
@@ -103,22 +108,24 @@ def _forage(order, state, until_h, energy, stay_h, half_h, travel_h, content_kj,
 
 @dataclass(frozen=True, kw_only=True)
 class ForagePatches(Rule):
-    """Foragers travel between like patches and stay in each for the hours of their heritable trait `stay_h`."""
+    """Foragers travel between equal patches and stay in each for the hours of their heritable trait `stay_h`."""
 
     phase: ClassVar[str] = "live"
     source: ClassVar[str] = "the marginal value theorem (textbook form)"
     half_h: float
     "hours in which half of a patch is eaten"
     travel_h: float
-    "hours from patch to patch"
+    "hours of travel between patches"
     content_kj: float = 1.0
     "energy in a patch, kJ"
 
     def prepare(self, world: World) -> None:
+        """Raise ValueError if the world lacks the trait."""
         if "stay_h" not in world.traits:
             raise ValueError("ForagePatches needs the trait 'stay_h'; name it in the world's traits")
 
     def apply(self, world: World) -> None:
+        """Travel and feed."""
         a = world.agents
         stay = a.traits[:, world.traits.index("stay_h")].astype(np.float64)
         _forage(

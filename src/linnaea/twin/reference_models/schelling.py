@@ -1,6 +1,9 @@
-"""A town that segregates (Schelling's), in both orders of update (`linnaea.twin.reference_models.update_order`); a run is one compiled loop.
+"""Schelling's model (1971, "Dynamic models of segregation"): households move if few neighbours are alike.
 
-Shape suffixes: n households, c cells of a square grid with borders, counted row by row; kinds are 1 and 2, an empty cell 0.
+Both orders of update exist (`reference_models.update_order`); a run is one compiled loop.
+
+Shape suffixes: n households, c cells of a square grid with borders, counted row by row. Kinds are 1 and 2; an empty
+cell is 0.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from linnaea.twin.reference_models.update_order import ORDERS, check_order, draw
 
 @scalar
 def _count_alike(kind, cell, side, radius):
-    """(neighbours of the same kind, all neighbours) of the household in a cell, within a square of this radius."""
+    """Return the neighbours of the same kind and all neighbours of the household in a cell, within this radius."""
     row, column, own = cell // side, cell % side, kind[cell]
     same, total = -1, -1
     for q in range(max(row - radius, 0), min(row + radius + 1, side)):
@@ -29,7 +32,7 @@ def _count_alike(kind, cell, side, radius):
 
 @serial
 def _observe(kind, home, side, radius, need, out):
-    """Fills `out` [2]: the share of households that are content, the mean share of neighbours of their own kind."""
+    """Fill `out` [2]: share of households that are content, mean share of neighbours of the own kind."""
     content, like, met = 0, 0.0, 0
     for i in range(len(home)):
         same, total = _count_alike(kind, home[i], side, radius)
@@ -42,7 +45,7 @@ def _observe(kind, home, side, radius, need, out):
 
 @serial
 def _move(kind, home, empty, i, k):
-    """Household i goes to the k-th empty cell, and its own is empty in its place."""
+    """Move household i to the k-th empty cell; its own cell takes that place among the empty ones."""
     old, new = home[i], empty[k]
     kind[new], kind[old] = kind[old], 0
     home[i], empty[k] = new, old
@@ -50,6 +53,7 @@ def _move(kind, home, empty, i, k):
 
 @serial
 def _run_town(kind, home, empty, steps, side, radius, need, seed, synchronous, series):
+    """Run the town and fill `series` [steps + 1, 2]."""
     n = len(home)
     turn, unhappy = np.arange(n), np.empty(n, np.int64)
     _observe(kind, home, side, radius, need, series[0])
@@ -67,7 +71,7 @@ def _run_town(kind, home, empty, steps, side, radius, need, seed, synchronous, s
                 leaving += 1
             else:
                 _move(kind, home, empty, i, draw_below(where, len(empty)))
-        # Those who leave at once choose, in that random order, among what was empty before and nobody has taken yet.
+        # Those who leave at once choose, in that random order, among cells empty before and not yet taken.
         for k in range(min(leaving, left)):
             where, _, _, _ = block(seed, step, MOVEMENT, k, 0)
             chosen, left = draw_below(where, left), left - 1
@@ -78,26 +82,28 @@ def _run_town(kind, home, empty, steps, side, radius, need, seed, synchronous, s
 
 @dataclass(frozen=True, kw_only=True)
 class Segregation:
-    """Households of two kinds on a grid; those with too few neighbours of their own kind move to a random empty cell."""
+    """Households of two kinds on a grid; one with too few neighbours of its own kind moves to a random empty cell."""
 
     side: int = 100
     "cells along each side"
     n_households: int = 8000
-    "households, half of each kind"
+    "number of households, half of each kind"
     radius: int = 2
-    "cells to each side, diagonals too, in which others are neighbours"
+    "cells in each direction, diagonals included, in which others are neighbours"
     need: int = 8
     "neighbours of its own kind with which a household is content"
     order: str = field(default="sequential", metadata={"choices": ORDERS})
     "whether households move one after another or all at once"
     seed: int = 0
-    "of every random number"
+    "seed of every random number"
 
     def found(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Kinds of the cells int8 [c], cells of the households int64 [n], empty cells int64 [c - n], at random."""
+        """Return random kinds of the cells int8 [c], cells of the households int64 [n], empty cells int64 [c - n]."""
         n_cells = self.side * self.side
         if not 0 < self.n_households < n_cells:
-            raise ValueError(f"n_households: {self.n_households} leave none or no empty cell of {n_cells}; give fewer")
+            raise ValueError(
+                f"n_households {self.n_households} must be between 1 and {n_cells - 1}, the number of cells less one"
+            )
         place = np.random.default_rng([self.seed, INITIAL]).permutation(n_cells)
         home, empty = place[: self.n_households], place[self.n_households :]
         kind = np.zeros(n_cells, np.int8)
@@ -105,7 +111,7 @@ class Segregation:
         return kind, home.copy(), empty.copy()
 
     def run(self, steps: int) -> np.ndarray:
-        """Share content, and mean share of neighbours of the own kind, before and after each step: [steps + 1, 2]."""
+        """Return share content and mean share of like neighbours at the start and after each step: [steps + 1, 2]."""
         check_order(self.order)
         series = np.zeros((steps + 1, 2))
         synchronous = self.order == "synchronous"

@@ -1,8 +1,8 @@
 """Regions of the map: everywhere, a box, a circle, a polygon, points or a line.
 
-In a scenario a region is one key, named by its form and unit: `box_km = [x0, y0, x1, y1]`, `circle_km = [x, y, radius]`,
-`polygon_km = [[x, y], …]`, `points_km = [[x, y], …]`, `line_km = [[x, y], …]`; in small worlds `box_m` and so on. x goes
-east and y north from the south-western corner.
+In a scenario a region is one key, named by its form and unit: `box_km = [x0, y0, x1, y1]`, `circle_km = [x, y,
+radius]`, `polygon_km = [[x, y], …]`, `points_km = [[x, y], …]`, `line_km = [[x, y], …]`; in small worlds `box_m` and so
+on. x goes east and y north from the south-western corner.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Region:
         return np.ones(x.shape, bool)
 
     def mask(self, space: Space, shape: tuple[int, int]) -> np.ndarray:
-        """Return the cells of a layer [r, c] whose centres lie in the region, or if there are none those that hold its points."""
+        """Return the cells [r, c] whose centres lie in the region; if there are none, the cells of its points."""
         rows, columns = shape
         x = (np.arange(columns) + 0.5) * (space.width_m / columns)
         y = (np.arange(rows) + 0.5) * (space.height_m / rows)

@@ -11,9 +11,9 @@
     box_km = [0, 50, 100, 100]
 
 A time is a year of the run (0 is its start, fractions are allowed) or a day (`from_day`, `to_day`). Without an end an
-intervention lasts to the end of the run. A region has one of the forms of `regions`; without a region an intervention acts
-everywhere. The keys of each kind, with units and ranges, come from the classes in `interventions`; `format_schema` lists
-them.
+intervention lasts to the end of the run. A region has one of the forms of `regions`; without a region an intervention
+acts everywhere. The keys of each kind, with units and ranges, come from the classes in `interventions`; `format_schema`
+lists them.
 """
 
 from __future__ import annotations
