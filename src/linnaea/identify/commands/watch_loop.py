@@ -22,7 +22,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, groupby
@@ -166,28 +166,35 @@ class Watch:
 
     def _record(self, seen: SeenPhoto, metadata: PhotoMetadata | None, predictions: list[Prediction]) -> None:
         """Record the rows, unless the photograph changed meanwhile, vanished unread, or may be half written."""
-        now_s, state = time.monotonic(), _read_state_or_none(seen.path)
         reasons = [prediction.reason for prediction in predictions if prediction.status == "unreadable"]
-        if state is not None and not seen.is_in(*state):
-            self._waiting[seen.path] = SeenPhoto(seen.path, *state, now_s)
-            return
-        if reasons and state is None:
-            return
-        may_change = any(reason not in FINAL for reason in reasons)
-        if may_change and now_s - seen.since_s < self._pace.grace_s:
-            self._waiting[seen.path] = dataclasses.replace(seen, tried=True)
+        if self._is_postponed(seen, reasons):
             return
         mtime_ns = NO_STATE if any(reason.startswith(PASSING) for reason in reasons) else seen.mtime_ns
         # The best taxon of each rank is for reports only, and most of the bytes.
         rows = [dataclasses.replace(prediction, path_confidence=()) for prediction in predictions]
         if self._journal.put(seen.path, seen.size, mtime_ns, rows, metadata):
             self._output.is_stale = True
-            self._show_rows(rows)
+            if self._progress is not None:
+                self._progress.close()
+            self._show(rows)
 
-    def _show_rows(self, rows: list[Prediction]) -> None:
-        if self._progress is not None:
-            self._progress.close()
-        self._show(rows)
+    def _is_postponed(self, seen: SeenPhoto, reasons: Sequence[str]) -> bool:
+        """Whether a photograph is not recorded now. It waits if it changed meanwhile or may be half written."""
+        now_s = time.monotonic()
+        try:
+            state = read_file_state(seen.path)
+        except OSError:
+            state = None
+        if state is not None and not seen.is_in(*state):
+            self._waiting[seen.path] = SeenPhoto(seen.path, *state, now_s)
+            return True
+        if reasons and state is None:
+            return True
+        may_change = any(reason not in FINAL for reason in reasons)
+        if may_change and now_s - seen.since_s < self._pace.grace_s:
+            self._waiting[seen.path] = dataclasses.replace(seen, tried=True)
+            return True
+        return False
 
     def _write_if_due(self) -> None:
         if self._config.writes_file and self._output.is_due():
