@@ -178,7 +178,7 @@ def test_a_scale_that_training_drives_below_one_is_held_at_one(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("bound", "left"), [(2.0, [1.2, 1.6]), (5.0, [3.0, 4.0]), (6.0, [3.0, 4.0]), (0.0, [3.0, 4.0])]
+    ("bound", "left"), [(2.0, [1.2, 1.6]), (4.0, [2.4, 3.2]), (5.0, [3.0, 4.0]), (6.0, [3.0, 4.0]), (0.0, [3.0, 4.0])]
 )
 def test_a_gradient_longer_than_the_bound_is_scaled_down_to_it_and_a_shorter_one_is_left(bound, left):
     layer = torch.nn.Linear(2, 1, bias=False)
