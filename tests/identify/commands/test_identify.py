@@ -2,6 +2,7 @@ import csv
 import json
 import os
 from collections import Counter
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -11,6 +12,7 @@ from linnaea.embed.journal import Journal, get_journal_dir
 from linnaea.identify.commands import pipeline
 from linnaea.identify.commands.config import IdentifyConfig
 from linnaea.identify.commands.identify import identify, main
+from linnaea.identify.commands.run_identity import make_run_identity
 from linnaea.identify.commands.run_summary import count_statuses, format_run_summary
 from linnaea.identify.naming.namer import load_namer
 from linnaea.identify.naming.namer_config import NamerConfig
@@ -92,6 +94,16 @@ def test_a_journal_of_another_form_is_refused(go, photos, tmp_path, monkeypatch)
     monkeypatch.setattr("linnaea.identify.commands.run_identity.JOURNAL_FORMAT", 99)
     with pytest.raises(ValueError, match="the versions of Linnaea differ"):
         go(photos, out=out, resume=True)
+
+
+def test_a_run_of_an_earlier_version_has_the_same_identity(model, vocabulary, monkeypatch):
+    """The hash is that of version 0.1.0 before its card's field `refusals` was renamed."""
+    namer = load_namer(NamerConfig(), model, vocabulary=vocabulary)
+    namer.hash, namer.kind = "vocabulary", "full"
+    monkeypatch.setattr("linnaea.identify.commands.run_identity.__version__", "0.1.0")
+    config = IdentifyConfig(paths=(Path("photos"),), vocabulary="v.csv", top=2)
+    identity = make_run_identity(config, model, namer)
+    assert identity["hash"] == "8804b5de5c191331"
 
 
 def test_all_forms_say_the_same(go, photos, tmp_path):
@@ -195,8 +207,6 @@ def test_a_wrong_option_is_one_line_that_names_it(go, photos, tmp_path, options,
     ],
 )
 def test_an_output_of_no_known_kind_is_refused_before_any_work(out, form, message):
-    from pathlib import Path
-
     with pytest.raises(ValueError, match=message):
         IdentifyConfig(paths=(Path("x"),), out=out and Path(out), as_=form)
 
@@ -246,8 +256,6 @@ def test_names_that_are_no_utf8_have_a_row_in_every_form(go, tmp_path, paint):
 
 
 def test_stdout_gets_csv_on_request_and_a_table_otherwise(go, photos, capsys):
-    from pathlib import Path
-
     go(photos, out=Path("-"), batch_size=2)
     lines = capsys.readouterr().out
     assert lines.startswith("file,status,reason")

@@ -39,7 +39,7 @@ def make_run_identity(config: IdentifyConfig, model: Model, namer: Namer) -> dic
     facts = {
         "options": options,
         "model": model.card.hash,
-        "card": hash_bytes(json.dumps(dataclasses.asdict(model.card), sort_keys=True, default=str)),
+        "card": _hash_card(model),
         "runtime": getattr(model, "runtime", DEFAULT_RUNTIME),
         "names": namer.kind,
         "vocabulary": namer.hash,
@@ -47,6 +47,16 @@ def make_run_identity(config: IdentifyConfig, model: Model, namer: Namer) -> dic
         "journal": JOURNAL_FORMAT,
     }
     return facts | {"hash": hash_bytes(json.dumps(facts, sort_keys=True, default=str))}
+
+
+def _hash_card(model: Model) -> str:
+    """A hash of the model's card, with the names that its fields had when JOURNAL_FORMAT was introduced.
+
+    Runs of earlier versions can thus be resumed.
+    """
+    card = dataclasses.asdict(model.card)
+    card["refusals"] = card.pop("negative_prompts")
+    return hash_bytes(json.dumps(card, sort_keys=True, default=str))
 
 
 def hash_input(path: str | os.PathLike) -> str:
