@@ -130,8 +130,8 @@ def read_survey(path: Path | str, extent: MapExtent) -> Survey:
         raise ValueError(f"{path.name}: {error}") from None
 
 
-def parse_survey(content: Mapping, extent: MapExtent, directory: Path = Path()) -> Survey:
-    """Build the survey of a file's content. The file of the confusion table is relative to `directory`."""
+def parse_survey(content: Mapping, extent: MapExtent, survey_dir: Path = Path()) -> Survey:
+    """Build the survey of a file's content. The file of the confusion table is relative to `survey_dir`."""
     _check_keys(content, TOP_KEYS, "the survey")
     if content.get("version") != VERSION:
         raise ValueError(f"version {content.get('version')!r} is unknown; write version = {VERSION}")
@@ -139,7 +139,7 @@ def parse_survey(content: Mapping, extent: MapExtent, directory: Path = Path()) 
     _check_types(place, (Georeference,), "the survey")
     if not isinstance(content.get("confusion", ""), str):
         raise ValueError(f"confusion {content['confusion']!r} must be the name of a file, in quotation marks")  # noqa: TRY004
-    confusion = read_confusion(directory / content["confusion"]) if "confusion" in content else CERTAIN
+    confusion = read_confusion(survey_dir / content["confusion"]) if "confusion" in content else CERTAIN
     tables = {}
     for kind, keys in KEYS.items():
         tables[kind] = content.get(kind, [])

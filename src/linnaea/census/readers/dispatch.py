@@ -49,29 +49,29 @@ def _read_file(path: Path, camera_days: float) -> Observations:
     )
 
 
-def _read_folder(directory: Path, camera_days: float) -> Observations:
-    if (directory / "deployments.csv").is_file():
-        return _read_package(directory, camera_days)
+def _read_folder(source_dir: Path, camera_days: float) -> Observations:
+    if (source_dir / "deployments.csv").is_file():
+        return _read_package(source_dir, camera_days)
     found, known = Observations(), False
     for name in ("occurrences.csv", "movebank.csv"):
-        if (directory / name).is_file():
-            found.add(read_observations(directory / name))
+        if (source_dir / name).is_file():
+            found.add(read_observations(source_dir / name))
             known = True
-    for deployments_path in sorted(directory.rglob("deployments.csv")):
+    for deployments_path in sorted(source_dir.rglob("deployments.csv")):
         found.add(_read_package(deployments_path.parent, camera_days))
         known = True
     if not known:
         raise ValueError(
-            f"{directory}: it holds neither deployments.csv, occurrences.csv nor movebank.csv; give the folder that "
+            f"{source_dir}: it holds neither deployments.csv, occurrences.csv nor movebank.csv; give the folder that "
             "holds them, or for photographs the table that linnaea identify makes of them"
         )
     return found
 
 
-def _read_package(directory: Path, camera_days: float) -> Observations:
-    paths = [directory / f"{name}.csv" for name in ("deployments", "observations")]
+def _read_package(source_dir: Path, camera_days: float) -> Observations:
+    paths = [source_dir / f"{name}.csv" for name in ("deployments", "observations")]
     if not paths[1].is_file():
-        raise FileNotFoundError(f"{directory}: no observations.csv beside deployments.csv; give the whole package")
-    package = read_camtrap(*[read_table_rows(path) for path in paths], directory.name, camera_days)
-    package.set_target_taxa(read_target_taxa(directory, package))
+        raise FileNotFoundError(f"{source_dir}: no observations.csv beside deployments.csv; give the whole package")
+    package = read_camtrap(*[read_table_rows(path) for path in paths], source_dir.name, camera_days)
+    package.set_target_taxa(read_target_taxa(source_dir, package))
     return package

@@ -42,9 +42,9 @@ class PublishedTable(FullTable):
 
     kind = "published"
 
-    def __init__(self, directory: Path, manifest: dict):
-        super().__init__(directory / VECTORS, manifest)
-        self.missing = np.load(directory / MISSING)
+    def __init__(self, published_dir: Path, manifest: dict):
+        super().__init__(published_dir / VECTORS, manifest)
+        self.missing = np.load(published_dir / MISSING)
 
     @property
     def facts(self) -> dict:
@@ -276,21 +276,21 @@ def load_published(
     return PublishedTable(directory, read_manifest(directory))
 
 
-def missing_leaves(directory: Path, leaves: np.ndarray | None = None) -> np.ndarray:
+def missing_leaves(published_dir: Path, leaves: np.ndarray | None = None) -> np.ndarray:
     """Sorted int64 `leaves` (None: all leaves) that have no vector yet."""
-    missing = np.load(directory / MISSING)
+    missing = np.load(published_dir / MISSING)
     return missing if leaves is None else np.intersect1d(missing, leaves)
 
 
-def _embed_missing(directory: Path, wanted: np.ndarray, model: Model, vocabulary) -> None:
+def _embed_missing(published_dir: Path, wanted: np.ndarray, model: Model, vocabulary) -> None:
     """Embed leaves into the table. They count as missing until all are saved, so a stop at any moment does no harm."""
-    part_dir = directory.with_name(f"{directory.name}.{hash_bytes(wanted.tobytes())}.part")
-    rows_nd = map_vectors(directory / VECTORS, "r+")
+    part_dir = published_dir.with_name(f"{published_dir.name}.{hash_bytes(wanted.tobytes())}.part")
+    rows_nd = map_vectors(published_dir / VECTORS, "r+")
     written = vocabulary.without_extra_names()
     for start, vectors_nd in embed_in_chunks(model, written, wanted, part_dir, np.float32):
         rows_nd[wanted[start : start + len(vectors_nd)]] = vectors_nd
     rows_nd.flush()
     del rows_nd
-    with atomic_path(directory / MISSING) as temporary_path, temporary_path.open("wb") as handle:
-        np.save(handle, np.setdiff1d(np.load(directory / MISSING), wanted))
+    with atomic_path(published_dir / MISSING) as temporary_path, temporary_path.open("wb") as handle:
+        np.save(handle, np.setdiff1d(np.load(published_dir / MISSING), wanted))
     shutil.rmtree(part_dir, ignore_errors=True)
