@@ -49,7 +49,8 @@ def test_the_savanna_has_more_than_twenty_real_species():
 def test_every_value_of_every_world_is_graded():
     for name in NAMES:
         data = load_world(name)
-        assert data.grade and len(data.unmeasured()) > 0
+        assert data.grade
+        assert len(data.unmeasured()) > 0
         assert all(key in list_values(data) for key in data.grades)
     assert "animals.medium ground finch.trait_mean" not in load_world("galapagos").unmeasured()
 
@@ -186,7 +187,8 @@ def test_a_world_of_ones_own_has_its_tables_beside_it(tmp_path):
     )
     world = build_world(tmp_path / "world.toml")
     step(world)
-    assert world.species == ("vole",) and len(world.agents) == 125
+    assert world.species == ("vole",)
+    assert len(world.agents) == 125
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -227,7 +229,7 @@ def test_a_world_without_one_animal_is_refused_and_one_that_is_too_large_too():
 
 
 @pytest.mark.parametrize(
-    "table, key, value, message",
+    ("table", "key", "value", "message"),
     [
         ("settings", "plant_efficiency", 50, "0 to 1"),
         ("landscape", "rain_noise", -1, "0 to 3"),

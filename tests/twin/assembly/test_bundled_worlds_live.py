@@ -54,7 +54,8 @@ def test_energy_spent_and_eaten_do_not_depend_on_the_length_of_the_step():
 def test_the_packs_of_the_island_feed_themselves_and_leave_moose():
     _, ends, world = lived("island", 3, area_share=1.0, dt_h=24.0)
     moose, wolf = (world.species.index(name) for name in ("moose", "grey wolf"))
-    assert (ends[:, wolf] >= 8).all() and (ends[:, moose] >= 300).all()
+    assert (ends[:, wolf] >= 8).all()
+    assert (ends[:, moose] >= 300).all()
     assert world.tallies.introduced[wolf] == 0
     # A wolf has its share of at most ten moose a year.
     assert world.tallies.killed[wolf, moose] < 10 * 3 * ends[:, wolf].mean()
@@ -63,10 +64,14 @@ def test_the_packs_of_the_island_feed_themselves_and_leave_moose():
 def test_finches_keep_their_numbers_and_their_beaks_where_it_rains():
     _, ends, world = lived("galapagos", 2, area_share=1.0, dt_h=6.0)
     fortis, scandens, magnirostris = ends.T
-    assert (fortis > 300).all() and (scandens > 60).all() and (magnirostris > 10).all() and (ends < 1000).all()
+    assert (fortis > 300).all()
+    assert (scandens > 60).all()
+    assert (magnirostris > 10).all()
+    assert (ends < 1000).all()
     a = world.agents
     beaks = a.traits[a.slots()[a.species[a.slots()] == 0], 0]
-    assert abs(beaks.mean() - 9.2) < 0.25 and 0.6 < beaks.std() < 0.9
+    assert abs(beaks.mean() - 9.2) < 0.25
+    assert 0.6 < beaks.std() < 0.9
 
 
 def test_ants_on_the_post_are_foragers_of_a_nest_outside_and_eat_nobody_s_crumbs_away():
@@ -74,8 +79,10 @@ def test_ants_on_the_post_are_foragers_of_a_nest_outside_and_eat_nobody_s_crumbs
     ant = world.species.index("black garden ant")
     for _ in range(1500):
         step(world)
-    assert world.tallies.born[ant] == 0 and world.tallies.died[ant, 1] == 0
-    assert world.tallies.introduced[ant] > 0 and 5 <= world.counts()[ant] <= 40
+    assert world.tallies.born[ant] == 0
+    assert world.tallies.died[ant, 1] == 0
+    assert world.tallies.introduced[ant] > 0
+    assert 5 <= world.counts()[ant] <= 40
     assert (world.counts()[:2] > (400, 10)).all()
 
 

@@ -50,7 +50,8 @@ def test_selected_animals_stand_in_the_same_order_as_all():
     some = cells.select(agents.species, np.array([True, False, True]))
     wanted = np.isin(agents.species[cells.order], (0, 2))
     assert some.slots.tolist() == cells.order[wanted].tolist()
-    assert np.array_equal(some.x, cells.x[wanted]) and np.array_equal(some.y, cells.y[wanted])
+    assert np.array_equal(some.x, cells.x[wanted])
+    assert np.array_equal(some.y, cells.y[wanted])
     for c in range(cells.n_cells):
         of_cell = cells.order[cells.start[c] : cells.start[c + 1]]
         chosen = of_cell[np.isin(agents.species[of_cell], (0, 2))]
@@ -111,7 +112,7 @@ def test_a_crowded_cell_is_sorted_by_key_as_well(n):
     assert agents.key[cells.order].tolist() == sorted(keys)
 
 
-@pytest.mark.parametrize("field, value", [("width_m", 0), ("height_m", float("nan")), ("cell_m", -1)])
+@pytest.mark.parametrize(("field", "value"), [("width_m", 0), ("height_m", float("nan")), ("cell_m", -1)])
 def test_an_impossible_ground_is_refused(field, value):
     with pytest.raises(ValueError, match=f"{field}: {value}"):
         Space(**({"width_m": 5, "height_m": 5} | {field: value}))

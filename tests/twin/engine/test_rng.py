@@ -9,7 +9,7 @@ KEYS = np.array([0, 1, 2, 77, 2**32, 2**63 + 5, 2**64 - 1], np.uint64)
 
 
 @pytest.mark.parametrize(
-    "counter, key, expected",
+    ("counter", "key", "expected"),
     [
         ((0, 0, 0, 0), (0, 0), (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
         ((2**32 - 1,) * 4, (2**32 - 1,) * 2, (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
@@ -47,7 +47,8 @@ def test_a_number_changes_with_every_part_of_its_name():
 def test_distributions_have_their_moments():
     seed, n = np.uint64(4), 20_000
     u = philox.uniforms(4, 0, 3, np.arange(n))
-    assert u.min() >= 0 and u.max() < 1
+    assert u.min() >= 0
+    assert u.max() < 1
     assert abs(u.mean() - 0.5) < 4 / np.sqrt(12 * n)
     for mean in (0.3, 4.0, 40.0):
         counts = np.array([philox.poisson(mean, seed, 0, 3, np.uint64(i), 0) for i in range(n)])

@@ -240,7 +240,7 @@ def test_a_wish_that_cannot_be_is_refused(wish):
 
 
 @pytest.mark.parametrize(
-    "position, there, way", [(3, 3, 1), (-3, 3, -1), (13, 7, -1), (23, 3, 1), (-23, 3, -1), (27, 7, 1)]
+    ("position", "there", "way"), [(3, 3, 1), (-3, 3, -1), (13, 7, -1), (23, 3, 1), (-23, 3, -1), (27, 7, 1)]
 )
 def test_walls_reflect_however_long_the_step(position, there, way):
     assert arrive(float(position), 1.0, 10.0, False) == pytest.approx((there, way))
@@ -286,7 +286,7 @@ def test_every_column_says_what_it_means():
 
 
 @pytest.mark.parametrize(
-    "settings, message",
+    ("settings", "message"),
     [
         ({"dt_h": 0.0}, "dt_h: 0.0"),
         ({"seed": -1}, "seed: -1"),

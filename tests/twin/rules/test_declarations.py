@@ -15,8 +15,9 @@ from linnaea.twin.engine.herds import HERD_COLUMNS, HerdArrays
 from linnaea.twin.engine.step import step
 from linnaea.twin.engine.world import Rule, World
 from linnaea.twin.rules.disease import infect, set_disease
+from linnaea.twin.rules.foraging import Eat
 from linnaea.twin.rules.goals import Census
-from linnaea.twin.rules.reproduction import GiveBirth, Mate
+from linnaea.twin.rules.reproduction import Mate
 from linnaea.twin.rules.vegetation import Grow
 from made_worlds import changed, small
 from twin_worlds import busy_world
@@ -137,7 +138,7 @@ def watch(world: World, written: dict[type[Rule], set[str]]) -> None:
 
 
 def eventful(name: str) -> World:
-    """A small world in which much happens: an epidemic, a fence, poachers, drought and fires in one half, newcomers."""
+    """A small world in which much happens: an epidemic, a fence, poachers, drought and fires in one half, newcomers, cubs."""
     share = {"savanna": 0.01, "post": 0.2, "island": 0.3, "galapagos": 2.0}.get(name, 0.15)
     data = changed(name, settings={"fires_per_km2_y": 500.0})
     world = small(data, area_share=share, dt_h=load_step(name))
@@ -151,6 +152,9 @@ def eventful(name: str) -> World:
     world.fields.moisture_mm[::2] = 1.0
     world.arrays.poaching_per_h[:] = 1e-3
     world.arrays.arrivals_per_y[:] = 200.0
+    cubs = world.agents.slots()[::5]
+    world.agents.mass[cubs] *= 0.3
+    world.agents.energy[cubs] *= 0.1
     return world
 
 
@@ -207,7 +211,7 @@ def test_a_rule_that_reads_or_writes_more_is_noticed(monkeypatch):
         (Census, Census.reads - {"agents.x"}, Census.writes, "depends on what is not declared"),
         (Census, Census.reads, frozenset(), "Census writes arrays.census"),
         (Mate, Mate.reads - {"agents.due_h"}, Mate.writes, "depends on what is not declared"),
-        (GiveBirth, GiveBirth.reads, GiveBirth.writes - {"tallies.born"}, "GiveBirth writes tallies.born"),
+        (Eat, Eat.reads, Eat.writes - {"tallies.grazed_kj"}, "Eat writes tallies.grazed_kj"),
     ):
         world = eventful("tutorial")
         with monkeypatch.context() as patch:

@@ -32,7 +32,8 @@ def test_energy_only_changes_hands_in_a_year_of_the_savanna():
         step(world)
         assert (world.arrays.food >= 0).all()
     assert total_kj(world) - balance_kj(world) == pytest.approx(start, rel=1e-12)
-    assert world.tallies.born.sum() > 0 and world.tallies.died.sum() > 0
+    assert world.tallies.born.sum() > 0
+    assert world.tallies.died.sum() > 0
 
 
 def test_grazers_share_a_cell_and_never_take_more_than_is_there():

@@ -73,7 +73,8 @@ def test_two_hours_are_those_of_the_plain_doubles(name):
     acted = set()
     for luck in range(6):
         world = tiny(name, **WORLDS[name], luck=luck)
-        assert 24 <= len(world.agents) < 200 and world.fields.elevation_m.size > 1
+        assert 24 <= len(world.agents) < 200
+        assert world.fields.elevation_m.size > 1
         steps = judged(world, ORACLES | {Eat: eat, ResolveKills: seize})
         step(world)
         step(world)
@@ -82,7 +83,8 @@ def test_two_hours_are_those_of_the_plain_doubles(name):
     # The doubles were asked, and had something to say.
     hunted = name != "galapagos"
     assert acted == {Graze, Eat, Metabolise} | ({SearchPrey, ResolveKills} if hunted else set())
-    assert seen["short"] > 0 and seen["starved"] > 0
+    assert seen["short"] > 0
+    assert seen["starved"] > 0
     assert not hunted or (seen["contested"] > 0 and seen["fed"] > 1)
 
 
@@ -104,7 +106,8 @@ def test_hunters_choose_as_the_plain_double_in_many_draws(name):
         seek.apply(world)
         tried.append(a.target[hunters] >= 0)
     could = np.any(tried, axis=0)
-    assert could.sum() > 3 and 0.2 < np.mean(tried, axis=0)[could].mean() < 0.8
+    assert could.sum() > 3
+    assert 0.2 < np.mean(tried, axis=0)[could].mean() < 0.8
 
 
 def test_a_double_that_says_something_else_is_noticed():

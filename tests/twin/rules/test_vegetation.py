@@ -58,7 +58,8 @@ def test_seeds_fall_from_plants_however_few_lie_there_and_only_after_rain():
     # Small seeds, 3 a year at the rain of half their growth, for a day; a full ground holds no more.
     wet = float(world.fields.moisture_mm.mean())
     assert fallen[0.0] == pytest.approx(3 * wet / (wet + 30) / 365.25, rel=0.01)
-    assert fallen[0.5] == pytest.approx(fallen[0.0] / 2) and fallen[1.0] == 0
+    assert fallen[0.5] == pytest.approx(fallen[0.0] / 2)
+    assert fallen[1.0] == 0
     world.arrays.food[:] = 0.0
     world.fields.moisture_mm[:] = world.fields.rain_factor[:] = 0.0
     for _ in range(30):
@@ -76,7 +77,8 @@ def test_fire_burns_in_the_dry_season_only_and_its_energy_is_booked():
     assert burned[0] == 0
     for _ in range(150):
         step(world)
-    assert burned[0] > 0 and world.fields.burned_times.sum() > 0
+    assert burned[0] > 0
+    assert world.fields.burned_times.sum() > 0
     assert total_kj(world) - balance_kj(world) == pytest.approx(start, rel=1e-12)
 
 
@@ -108,7 +110,8 @@ def burned_cells(fuel_kg_km2, n_fires=40, side=30):
 
 def test_fires_stay_small_on_grazed_ground_and_cross_it_where_grass_stands_thick():
     grazed, standing, thick = burned_cells(100_000), burned_cells(200_000), burned_cells(400_000)
-    assert grazed < 1.6 < standing < 0.1 * thick and thick > 0.9 * 900
+    assert grazed < 1.6 < standing < 0.1 * thick
+    assert thick > 0.9 * 900
     assert [round(ease_of_fire(x, 2.0), 2) for x in (0.0, 1.0, 2.0, 4.0)] == [0.0, 0.06, 0.5, 0.94]
 
 
