@@ -1,13 +1,14 @@
-"""Are our vectors, pixels and tokens of an open_clip checkpoint those of open_clip? And what do loading and memory cost?
+"""Compare vectors, pixels and tokens of an open_clip checkpoint with open_clip's, and measure loading time and memory.
 
     PEERS=$(python benchmarks/peers.py DIR)
     $PEERS benchmarks/random_checkpoint.py vit-b-16 CHECKPOINTS/vit-b-16     # and vit-l-14, vit-h-14
     python benchmarks/checkpoint_equality.py --peers DIR --photos PHOTOS CHECKPOINTS/vit-b-16 CHECKPOINTS/vit-l-14
 
-Each side runs in a process of its own, one after the other, on the same arrays; the differences are of every number of every
-vector, in full precision. A checkpoint with a second image projector has a row for either; open_clip knows one projector, so it is
-given a copy of the checkpoint whose only one that is. Pixels are compared in levels of 255 with the checkpoint's own transform. A few minutes with ViT-L-14;
-ViT-H-14 wants 12 GB of memory for open_clip.
+Each side runs in its own process, one after the other, on the same arrays. The differences cover every number of every
+vector, in full precision. A checkpoint with a second image projector has one row for each projector. open_clip supports
+only one projector, so it gets a copy of the checkpoint in which the second projector takes the place of the first.
+Pixels are compared in levels of 255, with the checkpoint's own transform. The script takes a few minutes with ViT-L-14;
+with ViT-H-14 open_clip needs 12 GB of memory.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "src"))
 SUFFIXES = (".jpg", ".jpeg", ".png")
-# What is put behind names, so that more than plain letters is compared.
+# Suffixes of names, so that the comparison covers more than plain letters.
 ENDINGS = (
     "",
     " (Linnaeus, 1758)",
@@ -46,19 +47,19 @@ ENDINGS = (
     " №5",
 )
 SEED = 0
-# Of a vision_cfg, what only says that there is a second projector.
+# The key of vision_cfg that only marks a second projector.
 SECOND_KEYS = ("is_continual", "dual_projector")
 
 
 def rss_mb() -> float:
-    """The most memory that this process has held, mapped pages included, in MB (Linux)."""
+    """Return the peak resident memory of this process in MB, mapped pages included (Linux)."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM"):
             return int(line.split()[1]) / 1000
     return float("nan")
 
 
-# --- The two sides; each is called in a process of its own
+# --- The two sides; each is called in its own process
 
 
 def ours(folder: str, images: np.ndarray, texts: list[str], photos: list[str]) -> dict:
@@ -77,7 +78,7 @@ def ours(folder: str, images: np.ndarray, texts: list[str], photos: list[str]) -
 
 
 def open_clip(folder: str, images: np.ndarray, texts: list[str], photos: list[str]) -> dict:
-    """open_clip's answers. Pixels are brought back to levels of 255."""
+    """Return open_clip's answers, with pixels scaled back to levels of 255."""
     import open_clip
     import torch
     from PIL import Image
@@ -106,21 +107,21 @@ def open_clip(folder: str, images: np.ndarray, texts: list[str], photos: list[st
 
 
 def our_tokens(names: list[str]) -> np.ndarray:
-    """Token ids [n, 77] by our tokenizer."""
+    """Return token ids [n, 77] of our tokenizer."""
     from linnaea.model.core.tokenizer import ClipTokenizer
 
     return np.array([ids + [0] * (77 - len(ids)) for ids in ClipTokenizer().ids(names)])
 
 
 def open_clip_tokens(names: list[str]) -> np.ndarray:
-    """Token ids [n, 77] by open_clip's tokenizer."""
+    """Return token ids [n, 77] of open_clip's tokenizer."""
     from open_clip.tokenizer import SimpleTokenizer
 
     return SimpleTokenizer()(names).numpy()
 
 
 def worker(side: str, task: Path) -> None:
-    """Answers the task in `task/inputs.*` into `task/<side>.npz`."""
+    """Answer the task in `task/inputs.*` and write the answer to `task/<side>.npz`."""
     told = json.loads((task / "inputs.json").read_text())
     answer = {"ours": (ours, our_tokens), "open_clip": (open_clip, open_clip_tokens)}[side]
     if told["folders"]:
@@ -136,7 +137,10 @@ def worker(side: str, task: Path) -> None:
 def run_both(
     peers: Path, folders: dict[str, str], images: np.ndarray, texts: list[str], photos: list[str]
 ) -> dict[str, dict]:
-    """The answers of both sides by side; `folders` has each side's checkpoint, and is empty where tokens are asked for."""
+    """Return the answers of both sides.
+
+    `folders` maps each side to its checkpoint. It is empty if tokens are asked for.
+    """
     from peers import peer_python
 
     with tempfile.TemporaryDirectory() as made:
@@ -150,7 +154,10 @@ def run_both(
 
 @contextmanager
 def projectors(folder: Path) -> Iterator[list[tuple[str, Path]]]:
-    """What each image projector of a checkpoint is called ("" or "#second"), and the same checkpoint as open_clip can have it."""
+    """Return pairs (suffix, folder), one per image projector of a checkpoint.
+
+    The suffix is "" or "#second". The folder holds the same checkpoint in a form that open_clip can load.
+    """
     from linnaea.model.core.safetensors import as_array, read_safetensors, write_safetensors
     from linnaea.model.formats.open_clip import SECOND_PROJECTORS, find_weights
     from linnaea.model.formats.open_clip_config import OPEN_CLIP_CONFIG
@@ -178,7 +185,7 @@ def projectors(folder: Path) -> Iterator[list[tuple[str, Path]]]:
 
 
 def draw_names(n: int) -> list[str]:
-    """Taxa of the default vocabulary, written in all ways, one in three with something behind it."""
+    """Return taxa of the default vocabulary in all ways of writing; every third name has a suffix."""
     from linnaea.taxonomy.name_text import TEXT_TYPES, taxon_text
     from linnaea.taxonomy.vocabulary_factory import load_vocabulary
 
@@ -192,7 +199,7 @@ def draw_names(n: int) -> list[str]:
 
 
 def draw_images(n: int, size: int) -> np.ndarray:
-    """Images uint8 [n, size, size, 3] with structure of several sizes."""
+    """Return images uint8 [n, size, size, 3] with structure at several scales."""
     from PIL import Image
 
     rng = np.random.default_rng(SEED)
@@ -201,7 +208,7 @@ def draw_images(n: int, size: int) -> np.ndarray:
 
 
 def difference(found: dict[str, dict], key: str) -> float:
-    """The greatest absolute difference of any number."""
+    """Return the largest absolute difference of any number."""
     return float(
         np.abs(found["ours"][key].astype(np.float64) - found["open_clip"][key].astype(np.float64)).max(initial=0)
     )
@@ -221,12 +228,15 @@ def pixel_lines(found: dict[str, dict], n: int) -> list[str]:
         return ["- pixels: not compared (no --photos)"]
     apart = np.abs(found["ours"]["pixels"].astype(int) - found["open_clip"]["pixels"].astype(int))
     return [
-        f"- pixels of {n} photographs: greatest difference {apart.max()} of 255, mean {apart.mean():.4f}, other {(apart > 0).mean():.2%}"
+        (
+            f"- pixels of {n} photographs: largest difference {apart.max()} of 255, mean {apart.mean():.4f}, "
+            f"different {(apart > 0).mean():.2%}"
+        )
     ]
 
 
 def main() -> int:
-    """0 when everything is equal within 1e-4 and one level, else 1."""
+    """Return 0 if all vectors are equal within 1e-4 and all pixels within one level, else 1."""
     if sys.argv[1:2] == ["--worker"]:
         worker(sys.argv[2], Path(sys.argv[3]))
         return 0
@@ -261,15 +271,21 @@ def main() -> int:
     lines = ["# Equality with open_clip", "", f"- hardware: {describe_hardware()}"]
     lines += [f"- command: `{show_command('checkpoint_equality', sys.argv[1:])}`"]
     lines += [f"- open_clip 3.3.0; {args.n_images} images, {len(texts)} names; unit vectors in float32, random weights"]
-    lines += [f"- tokens of {len(names):,} names: {n_other} other than open_clip's", *pixels, ""]
+    lines += [f"- tokens of {len(names):,} names: {n_other} differ from open_clip's", *pixels, ""]
     lines += [
-        "Greatest difference of any number of a vector; then what it costs, ours / open_clip.",
+        "Largest difference of any number of a vector; then the cost, ours / open_clip.",
         "",
-        "| checkpoint | image vectors | name vectors | logit scale, relative | s to load and first image | peak MB, images | and names |",
+        (
+            "| checkpoint | image vectors | name vectors | logit scale, relative | load and first image, s "
+            "| peak MB, images | and names |"
+        ),
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
         *rows,
         "",
-        "`#second` is a checkpoint's second image projector; open_clip, which knows one, has it there in a copy of the checkpoint.",
+        (
+            "`#second` is a checkpoint's second image projector. open_clip supports one projector; "
+            "it gets the second one in a copy of the checkpoint."
+        ),
     ]
     write_result(args.out, "checkpoint_equality", lines)
     return 0 if equal else 1

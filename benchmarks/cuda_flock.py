@@ -1,10 +1,10 @@
-"""A step of many boids on a CUDA device beside the general loop on the processor.
+"""Compare one step of many boids on a CUDA device with the general loop on the processor.
 
     python benchmarks/cuda_flock.py
 
-The same flock, of which each bird has 2 square metres and sees 5 m far, on a torus. Both ways first take the same steps
-from the same places, and the flocks are compared; then they are timed in turns. A round is STEPS steps on the device,
-which is waited for, and one on the processor. Copying to and from the device is timed apart. Needs the extra `cuda` and
+Each bird has 2 square metres and sees 5 m far, on a torus. Both sides first make the same steps from the same places,
+and the flocks are compared. Then both are timed in turns. One round is STEPS steps on the device, until the device has
+finished, and one step on the processor. Copying to and from the device is timed separately. Needs the extra `cuda` and
 a device.
 """
 
@@ -35,12 +35,12 @@ from twin_speed import flock_world
 TARGET_MS = 5.0
 STEPS = 20
 NEAR_M = 1e-3
-# A bird at the rim of another's sight may count on one side only: few birds may differ by that.
+# A bird at the edge of another's sight may be counted on one side only, so a few birds may differ by more.
 LEAST_SHARE = 0.9999
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """How long this takes, until the device is done as well."""
+    """Return the seconds until the device has finished as well."""
     cuda.synchronize()
     start = time.perf_counter()
     work()
@@ -49,7 +49,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def apart(here: World, there: World) -> np.ndarray:
-    """Metres [n] between the same birds of two worlds on one torus."""
+    """Return the distances in metres [n] between the same birds of two worlds on one torus."""
     places = []
     for world in (here, there):
         order = world.agents.slots()
@@ -60,7 +60,7 @@ def apart(here: World, there: World) -> np.ndarray:
 
 
 def compare(flock: Flocking, checks: tuple[int, ...]) -> tuple[list[str], bool]:
-    """Rows with the distance between the two flocks after a number of steps, and whether they agree after the first."""
+    """Return rows of distances between the two flocks by number of steps, and whether they agree after the first."""
     here, there = flock_world(flock), flock_world(flock)
     on_device = CudaFlock(there)
     rows, agree = [], True
@@ -77,13 +77,13 @@ def compare(flock: Flocking, checks: tuple[int, ...]) -> tuple[list[str], bool]:
 
 
 def quartiles(values: list[float]) -> str:
-    """Median and quartiles in a table's cells."""
+    """Return median, quartiles and minimum as cells of a table."""
     low, high = np.quantile(values, [0.25, 0.75])
     return f"**{statistics.median(values):.3f}** | {low:.3f}–{high:.3f} | {min(values):.3f}"
 
 
 def measure(flock: Flocking, rounds: int, steps: int) -> list[str]:
-    """Rows: milliseconds a step on the device, on the processor, and their ratio; milliseconds of copying."""
+    """Return rows: milliseconds per step on device and processor, their ratio, and milliseconds of copying."""
     here, there = flock_world(flock), flock_world(flock)
     made: list[CudaFlock] = []
     to_ms = 1e3 * seconds(lambda: made.append(CudaFlock(there)))
@@ -98,15 +98,15 @@ def measure(flock: Flocking, rounds: int, steps: int) -> list[str]:
     fetch_ms = 1e3 * seconds(on_device.fetch)
     ratios = [processor / device for processor, device in zip(processor_ms, device_ms, strict=True)]
     return [
-        f"| {flock.n_birds:,} | device, ms a step | {quartiles(device_ms)} |",
-        f"| {flock.n_birds:,} | processor, ms a step | {quartiles(processor_ms)} |",
-        f"| {flock.n_birds:,} | times as fast | {quartiles(ratios)} |",
+        f"| {flock.n_birds:,} | device, ms per step | {quartiles(device_ms)} |",
+        f"| {flock.n_birds:,} | processor, ms per step | {quartiles(processor_ms)} |",
+        f"| {flock.n_birds:,} | speed-up | {quartiles(ratios)} |",
         f"| {flock.n_birds:,} | copied to the device, then back, ms | {to_ms:.1f}, {fetch_ms:.1f} | | |",
     ]
 
 
 def device_name() -> str:
-    """The device in words."""
+    """Return the name of the device."""
     if config.ENABLE_CUDASIM:
         return "numba's simulator"
     name = cuda.get_current_device().name
@@ -114,7 +114,7 @@ def device_name() -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measures and writes the page; returns 1 where the flocks do not agree."""
+    """Measure and write the page; return 1 if the flocks do not agree."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--birds", type=int, nargs="*", default=[80_000, 1_000_000], help="sizes of the flock")
     parser.add_argument("--rounds", type=int, default=15, help="rounds of timing")
@@ -122,7 +122,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--checks", type=int, nargs="*", default=[1, 10, 50], help="steps after which the flocks are compared"
     )
-    parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of the page")
+    parser.add_argument("--results", type=Path, default=HERE / "results", help="folder for the result page")
     options = parser.parse_args(argv)
     checked, measured, agree = [], [], True
     for n in options.birds:
@@ -132,27 +132,30 @@ def main(argv: list[str] | None = None) -> int:
         checked += [f"| {n:,} {row}" for row in rows]
         measured += measure(flock, options.rounds, options.steps)
     lines = [
-        "# A step of many boids on a CUDA device and on the processor",
+        "# One step of many boids on a CUDA device and on the processor",
         "",
         f"- device: {device_name()}",
         f"- hardware: {describe_hardware()}",
         f"- command: `{show_command('cuda_flock', sys.argv[1:] if argv is None else argv)}`",
-        f"- target: a million birds ≤ {TARGET_MS:g} ms a step on an H100",
-        f"- the flocks {'agree' if agree else 'DO NOT AGREE'}; asked: after one step {100 * LEAST_SHARE:g} % within {1e3 * NEAR_M:g} mm",
+        f"- target: a million birds ≤ {TARGET_MS:g} ms per step on an H100",
+        (
+            f"- the flocks {'agree' if agree else 'DO NOT AGREE'}; required: "
+            f"after one step {100 * LEAST_SHARE:g} % within {1e3 * NEAR_M:g} mm"
+        ),
         "",
         "## Speed",
         "",
-        f"Medians of {options.rounds} rounds in turns, quartiles, least.",
+        f"Medians of {options.rounds} rounds in turns, quartiles, minimum.",
         "",
-        "| birds | what | median | quartiles | least |",
+        "| birds | measure | median | quartiles | minimum |",
         "| --- | --- | --- | --- | --- |",
         *measured,
         "",
         "## The same flock",
         "",
-        "A bird at the rim of another's sight counts on one side and not on the other, and from then on the paths part.",
+        "A bird at the edge of another's sight may count on one side only. From then on the paths diverge.",
         "",
-        "| birds | steps | most apart, m | within a millimetre | order, processor | order, device |",
+        "| birds | steps | largest distance, m | within a millimetre | order, processor | order, device |",
         "| --- | --- | --- | --- | --- | --- |",
         *checked,
     ]

@@ -1,12 +1,13 @@
-"""Milliseconds from a JPEG file to a model's 224 x 224 pixels, one thread, against open_clip's own transforms; and their pixels.
+"""Compare decoding of JPEG files to a model's 224 x 224 pixels with open_clip's transforms, on one thread.
 
     python benchmarks/decoding_speed.py --peers DIR --photos DIR
 
-Both sides run on one and the same core and take turns in every round, all files of a kind at a time: open_clip in the peers'
-environment (`Image.open` and its evaluation transform), then ours, exact and scaled. A ratio is taken within a round;
-medians over the rounds are given with the least and the greatest. The ceiling is libjpeg-turbo's decoding alone, into memory that is there already:
-whoever wants exact pixels needs that much. Differences are in levels of 255, against open_clip's pixels with its
-normalisation undone, over the timed files and over more qualities, chroma subsamplings and shapes.
+The result is milliseconds per file and the difference of the pixels. Both sides run on the same core and take turns in
+every round, with all files of one kind at a time: first open_clip in the peers' environment (`Image.open` and its
+evaluation transform), then ours, exact and scaled. Each ratio is taken within a round. The page gives medians over the
+rounds with minimum and maximum. The ceiling is decoding by libjpeg-turbo alone, into memory that is already allocated:
+exact pixels cannot take less time. Differences are in levels of 255, against open_clip's pixels with its normalisation
+undone, over the timed files and over more qualities, chroma subsamplings and shapes.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ sys.path.insert(0, str(HERE.parent / "src"))
 SIZE, MEAN, STD = 224, (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 TILE = (400, 300)
 OURS = {"exact": "linnaea, exact", "scaled": "linnaea, scaled"}
-# Photographs at hand are small. A mosaic has as much detail in a pixel as they have; one enlarged has less than a camera's.
+# The available photographs are small. A mosaic has as much detail per pixel as they have; an enlarged one has less
+# than a camera gives.
 SHAPES = [(500, 375), (375, 500), (1600, 1200), (1201, 1600), (2000, 700), (700, 2000), (260, 230), (150, 100)]
 
 
@@ -92,7 +94,10 @@ KINDS = (
 
 
 def serve() -> None:
-    """open_clip's transform as a worker: a line with paths in, and where to leave the last tensor if it is wanted; seconds out."""
+    """Run open_clip's transform as a worker.
+
+    It reads a line with paths and, if the last tensor is wanted, the place to write it. It answers with seconds.
+    """
     import torch
     from open_clip.transform import image_transform
 
@@ -126,20 +131,20 @@ class Peer:
         self._out = folder / "tensor.npy"
 
     def seconds(self, paths: list[Path], out: Path | None = None) -> float:
-        """How long the files take together."""
+        """Return the seconds for all files together."""
         request = {"paths": [str(path) for path in paths], "out": str(out) if out else ""}
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
 
     def pixels(self, path: Path) -> np.ndarray:
-        """What the model is given, uint8 [h, w, 3], its normalisation undone."""
+        """Return the model's input uint8 [h, w, 3], with its normalisation undone."""
         self.seconds([path], self._out)
         tensor_chw = np.load(self._out)
         return np.rint((tensor_chw.transpose(1, 2, 0) * STD + MEAN) * 255).astype(np.uint8)
 
     def close(self) -> None:
-        """Ends the worker."""
+        """End the worker."""
         self._process.stdin.close()
         self._process.wait()
 
@@ -148,7 +153,7 @@ class Peer:
 
 
 def draw(photos: list[Path], kind: Kind, number: int) -> Image.Image:
-    """One image of a kind out of photographs, or of smooth noise where there are none."""
+    """Return one image of a kind, made from photographs, or from smooth noise if there are none."""
     if not kind.mosaic:
         return _fit(photos, number, kind.size)
     image = Image.new("RGB", kind.size)
@@ -171,7 +176,7 @@ def _fit(photos: list[Path], number: int, size: tuple[int, int]) -> Image.Image:
 
 
 def make_files(folder: Path, photos: list[Path]) -> dict[Kind, list[Path]]:
-    """The JPEG files of each kind."""
+    """Return the JPEG files of each kind."""
     files = {}
     for k, kind in enumerate(KINDS):
         files[kind] = [folder / f"{k}_{i:02}.jpg" for i in range(kind.n)]
@@ -182,13 +187,13 @@ def make_files(folder: Path, photos: list[Path]) -> dict[Kind, list[Path]]:
 
 
 def make_variants(folder: Path, photos: list[Path]) -> list[Path]:
-    """JPEG files of many shapes, qualities and subsamplings, small and large."""
+    """Return JPEG files of many shapes, qualities and subsamplings, small and large."""
     paths = []
     for i, size in enumerate(SHAPES):
         for quality in (30, 75, 90, 98):
             for subsampling in ("4:4:4", "4:2:2", "4:2:0"):
                 path = folder / f"v{len(paths):03}.jpg"
-                # photographs as they are, hence with their own clipped highlights and shadows
+                # photographs as they are, with their own clipped highlights and shadows
                 image = _fit(photos, 7 * i + quality + len(subsampling), size)
                 image.save(path, quality=quality, subsampling=subsampling, progressive=bool(len(paths) % 2))
                 paths.append(path)
@@ -203,7 +208,7 @@ def make_variants(folder: Path, photos: list[Path]) -> list[Path]:
 
 @contextmanager
 def one_core() -> Iterator[None]:
-    """Keeps this process, and those it starts, on one core."""
+    """Keep this process and its children on one core."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
@@ -216,7 +221,7 @@ def one_core() -> Iterator[None]:
 
 
 def our_pixels(path: Path, decoding: str) -> np.ndarray:
-    """What our model is given, uint8 [224, 224, 3]."""
+    """Return the input of our model, uint8 [224, 224, 3]."""
     from linnaea.embed.images.pixel_reader import read_pixels
     from linnaea.model.core.contract import Preprocess
     from linnaea.records import ImageRecord
@@ -225,7 +230,7 @@ def our_pixels(path: Path, decoding: str) -> np.ndarray:
 
 
 def decode_alone(path: Path, divisor: int, buffer: np.ndarray) -> None:
-    """libjpeg-turbo's decoding of a file in memory, at full size or divided, into memory that is there already."""
+    """Decode a file in memory with libjpeg-turbo, at full or divided size, into memory that is already allocated."""
     import simplejpeg
 
     data = path.read_bytes()
@@ -235,7 +240,7 @@ def decode_alone(path: Path, divisor: int, buffer: np.ndarray) -> None:
 
 
 def time_kind(files: list[Path], peer: Peer, rounds: int) -> dict[str, list[float]]:
-    """Milliseconds a file by way, one value a round; a first round warms up and is dropped."""
+    """Return milliseconds per file by way, one value per round; a first round warms up and is dropped."""
     with Image.open(files[0]) as image:
         buffer = np.ones(4 * image.width * image.height, np.uint8)
     ours = {decoding: partial(our_pixels, decoding=decoding) for decoding in OURS} | {
@@ -257,7 +262,7 @@ def time_kind(files: list[Path], peer: Peer, rounds: int) -> dict[str, list[floa
 
 
 def differences(files: list[Path], peer: Peer, decoding: str) -> tuple[float, int, float]:
-    """Mean and greatest difference from open_clip's pixels, and the share of values that differ at all."""
+    """Return the mean and the largest difference from open_clip's pixels, and the share of values that differ."""
     found = [np.abs(our_pixels(path, decoding).astype(int) - peer.pixels(path)) for path in files]
     return (
         float(np.mean([d.mean() for d in found])),
@@ -267,20 +272,20 @@ def differences(files: list[Path], peer: Peer, decoding: str) -> tuple[float, in
 
 
 def spread(values: list[float], digits: int = 2) -> str:
-    """Median (least … greatest)."""
+    """Return the median (minimum … maximum)."""
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} … {max(values):.{digits}f})"
 
 
 def kind_rows(kind: Kind, files: list[Path], times: dict[str, list[float]], peer: Peer) -> list[str]:
-    """The lines of one kind of file."""
+    """Return the lines on one kind of file."""
     bits = 8 * statistics.mean(path.stat().st_size for path in files) / (kind.size[0] * kind.size[1])
     lines = [
         "",
         f"### {kind.name}",
         "",
-        f"{len(files)} files, quality {kind.quality}, {kind.subsampling}, {bits:.2f} bits a pixel",
+        f"{len(files)} files, quality {kind.quality}, {kind.subsampling}, {bits:.2f} bits per pixel",
         "",
-        "| way | ms a file | times open_clip | mean difference | greatest | values that differ |",
+        "| way | ms per file | speed-up over open_clip | mean difference | largest | values that differ |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
         f"| open_clip | {spread(times['open_clip'])} | 1 | | | |",
     ]
@@ -294,7 +299,7 @@ def kind_rows(kind: Kind, files: list[Path], times: dict[str, list[float]], peer
         lines.append(f"| {way} | {spread(times[way])} | | | | |")
     reached = statistics.median(times["decoding alone"]) / statistics.median(times["exact"])
     most = statistics.median(times["open_clip"]) / statistics.median(times["decoding alone"])
-    lines += ["", f"Exact reaches {reached:.0%} of the ceiling, at which the ratio would be {most:.2f}."]
+    lines += ["", f"Exact decoding reaches {reached:.0%} of the ceiling, where the ratio would be {most:.2f}."]
     return lines
 
 
@@ -304,17 +309,17 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--photos", type=Path, help="folder of JPEG files to take the content from (default: smooth noise)"
     )
-    parser.add_argument("--rounds", type=int, default=9, help="rounds that count (default: 9)")
+    parser.add_argument("--rounds", type=int, default=9, help="rounds after the warm-up (default: 9)")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder for the result file")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if not options.serve and options.peers is None:
-        parser.error("--peers is missing: name the folder of the peers' environment")
+        parser.error("--peers is missing; give the folder of the peers' environment")
     return options
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0 when the result is written."""
+    """Return 0 after the result is written."""
     argv = sys.argv[1:] if argv is None else argv
     options = parse(argv)
     if options.serve:
@@ -336,23 +341,29 @@ def main(argv: list[str] | None = None) -> int:
         variants = make_variants(Path(name), photos)
         odd = {decoding: differences(variants, peer, decoding) for decoding in OURS}
         peer.close()
-    content = f"out of {len(photos):,} photographs" if photos else "smooth noise"
+    content = f"from {len(photos):,} photographs" if photos else "smooth noise"
     lines = [
         "# From a JPEG to a model's pixels",
         "",
         f"- hardware: {hardware}, one core of it; load average before the run: {load}",
         f"- made by: `{show_command('decoding_speed', argv)}`",
-        f"- images: {content}; {options.rounds} rounds; open_clip 3.3.0 with its transform for evaluation, bicubic, {SIZE} pixels",
-        "- ours gives 8-bit pixels (the image tower's graph normalises), open_clip a normalised tensor",
+        (
+            f"- images: {content}; {options.rounds} rounds; open_clip 3.3.0 with its transform for evaluation, "
+            f"bicubic, {SIZE} pixels"
+        ),
+        "- our output is 8-bit pixels (the image tower's graph normalises), open_clip's is a normalised tensor",
         "",
-        "## Milliseconds a file",
+        "## Milliseconds per file",
         *body,
         "",
         "## Pixels of more shapes, qualities and subsamplings",
         "",
-        f"{len(variants)} files: {', '.join(f'{w} x {h}' for w, h in SHAPES)}; quality 30, 75, 90, 98; three subsamplings; grey.",
+        (
+            f"{len(variants)} files: {', '.join(f'{w} x {h}' for w, h in SHAPES)}; quality 30, 75, 90, 98; "
+            "three subsamplings; grey."
+        ),
         "",
-        "| way | mean difference | greatest | values that differ |",
+        "| way | mean difference | largest | values that differ |",
         "| --- | ---: | ---: | ---: |",
         *(f"| {OURS[way]} | {mean:.4f} | {most} | {share:.2%} |" for way, (mean, most, share) in odd.items()),
     ]

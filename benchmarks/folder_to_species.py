@@ -1,16 +1,18 @@
-"""Seconds from a folder of JPEG files to species among 868,000 taxa, and the peak of memory, beside pybioclip on the same model.
+"""Compare time and memory from a folder of JPEG files to species among 868,000 taxa with pybioclip on the same model.
 
     PEERS=$(python benchmarks/peers.py DIR)
     $PEERS benchmarks/random_checkpoint.py vit-l-14 CHECKPOINT && python benchmarks/random_table.py TABLE
     python benchmarks/folder_to_species.py --peers DIR --model CHECKPOINT --table TABLE
 
-Each runtime of ours and pybioclip (in the peers' environment) is a process of its own with its model and names loaded; they take
-turns on the same folder in every round. Both choose among the published vectors, float32: ours has them as `--name-vectors`. The
-peak of memory is that of the whole process, loading included and mapped pages counted. Before, each runtime names the folder once
-in a process that is then ended: that makes the calibration and the check which are made once a model, and the first of them turns
-the vectors into the order of the tree of names, once a table; what these took is stated. Agreement is with our own full precision (the check, 32 photographs of
-the folder) and with pybioclip (all photographs; it squashes a photograph into the model's square, the checkpoint's own
-preprocessing crops it).
+Each of our runtimes, and pybioclip (in the peers' environment), is a process of its own that has loaded its model and
+names. They take turns on the same folder in every round. Both choose among the published float32 vectors, which ours
+reads by `--name-vectors`. The peak of memory is that of the whole process, with loading and mapped pages.
+
+Before the rounds, each runtime names the folder once in a process that then ends. That process makes the calibration
+and the check, which are needed once per model. The first process also sorts the vectors into the order of the tree of
+names, which is needed once per table. The page states what these steps took. Agreement is measured with our own full
+precision (the check, 32 photographs of the folder) and with pybioclip (all photographs). pybioclip squashes a
+photograph into the model's square; the checkpoint's own preprocessing crops it.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ HEADS = (
 
 
 class Worker:
-    """Ours: what the requests act on."""
+    """Our side: the state on which the requests act."""
 
     def load(self, model: str, table: str, runtime: str) -> dict:
         from linnaea.identify.naming.namer import load_namer
@@ -81,7 +83,7 @@ class Worker:
 
 
 def serve() -> None:
-    """Answers lines of JSON until stdin ends, as pybioclip's worker does."""
+    """Answer lines of JSON until stdin ends, as pybioclip's worker does."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     worker = Worker()
@@ -94,7 +96,7 @@ def serve() -> None:
 
 
 class Ours:
-    """The measuring side of a worker of ours; `peak_mb` is the largest memory that any request needed."""
+    """The measuring side of one of our workers; `peak_mb` is the largest memory that any request needed."""
 
     def __init__(self, model: Path, table: Path, runtime: str):
         command = [sys.executable, str(Path(__file__).resolve()), "--serve"]
@@ -103,12 +105,12 @@ class Ours:
         self.loaded = self.ask("load", model=str(model), table=str(table), runtime=runtime)
 
     def ask(self, do: str, **arguments) -> dict:
-        """The worker's answer."""
+        """Return the worker's answer."""
         self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"our worker ended with {self._process.wait()} while it did {do!r}")
+            raise RuntimeError(f"our worker ended with {self._process.wait()} during the request {do!r}")
         answer = json.loads(line)
         self.peak_mb = max(self.peak_mb, answer.get("peak_rss_mb", 0.0))
         return answer
@@ -119,7 +121,7 @@ class Ours:
 
 
 def species_of(rows: list[dict]) -> dict[str, str]:
-    """The first species of each file in pybioclip's answer."""
+    """Return the first species of each file in pybioclip's answer."""
     best: dict[str, tuple[float, str]] = {}
     for row in rows:
         name = Path(row["file_name"]).name
@@ -128,17 +130,17 @@ def species_of(rows: list[dict]) -> dict[str, str]:
 
 
 def row(name: str, cells: list) -> str:
-    """A row of a Markdown table."""
+    """Return a row of a Markdown table."""
     return f"| {name} | " + " | ".join(f"{cell:.1f}" if isinstance(cell, float) else cell for cell in cells) + " |"
 
 
 def same(ours: dict[str, str], theirs: dict[str, str]) -> float:
-    """The share of files whose first species is the same."""
+    """Return the share of files with the same first species."""
     return statistics.mean(ours.get(name, "") == species for name, species in theirs.items())
 
 
 def measure(options, folder: Path) -> list[str]:
-    """The lines of the result."""
+    """Return the lines of the result."""
     runtimes = options.runtimes.split(",")
     first_s, first_load_s = {}, []
     for runtime in runtimes:
@@ -181,7 +183,7 @@ def measure(options, folder: Path) -> list[str]:
         cells += [f"{worker.loaded['load_s']:.1f} s", f"{first_s[runtime]:.0f} s"]
         lines.append(row(runtime, cells))
         worker.close()
-    return [*lines, "", f"Ours loads in {first_load_s[0]:.0f} s the first time, when the vectors are put in order."]
+    return [*lines, "", f"The first load of ours takes {first_load_s[0]:.0f} s, because it sorts the vectors."]
 
 
 def main() -> None:
@@ -190,10 +192,10 @@ def main() -> None:
         serve()
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peers", type=Path, required=True, help="the peers' environment")
+    parser.add_argument("--peers", type=Path, required=True, help="folder of the peers' environment")
     parser.add_argument("--model", type=Path, required=True, help="a checkpoint in open_clip's hub format")
     parser.add_argument("--table", type=Path, required=True, help=f"a folder with {NPY} and {JSON}")
-    parser.add_argument("--photos", type=Path, help="photographs to fill the folder with; left out, smooth noise")
+    parser.add_argument("--photos", type=Path, help="photographs to fill the folder with (default: smooth noise)")
     parser.add_argument("--photographs", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--runtimes", default=",".join(RUNTIMES))
@@ -210,7 +212,7 @@ def main() -> None:
         "",
         f"{describe_hardware()}; {options.model.name} with random weights, {table_n:,} taxa.",
         f"{options.photographs} JPEG files of {SIZE[0]} × {SIZE[1]}.",
-        f"Medians of {options.rounds} rounds in turns; ratios with the least and the greatest.",
+        f"Medians of {options.rounds} rounds in turns; ratios with minimum and maximum.",
         "",
         f"`{show_command('folder_to_species', sys.argv[1:])}`",
         "",

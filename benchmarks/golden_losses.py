@@ -1,6 +1,6 @@
-"""Values and gradients of open_clip's losses on one, two and four ranks, for tests/golden/open_clip_losses.json.
+"""Write values and gradients of open_clip's losses on one, two and four ranks to tests/golden/open_clip_losses.json.
 
-Run with the Python of the peers' environment (benchmarks/peers.py makes it); takes seconds.
+Run it with the Python of the peers' environment (benchmarks/peers.py makes it). It takes seconds.
 
     PEERS/bin/python benchmarks/golden_losses.py
 """
@@ -20,7 +20,7 @@ N, DIM, TEACHER_DIM = 12, 6, 4
 
 
 def load_losses():
-    """open_clip's module of losses, without the towers that need torchvision's compiled parts."""
+    """Return open_clip's module of losses, without the towers, which need the compiled parts of torchvision."""
     import importlib.util
 
     folder = Path(importlib.util.find_spec("open_clip").origin).parent
@@ -31,7 +31,7 @@ def load_losses():
 
 
 def make_inputs() -> dict[str, torch.Tensor]:
-    """Random unit rows and the scalars."""
+    """Return random unit rows and the scalars."""
     torch.manual_seed(3)
     unit = lambda width: F.normalize(torch.randn(N, width, dtype=torch.float64), dim=-1)
     inputs = {"image": unit(DIM), "text": unit(DIM)}
@@ -41,7 +41,7 @@ def make_inputs() -> dict[str, torch.Tensor]:
 
 
 def one_rank(rank: int, ranks: int, folder: str) -> None:
-    """Writes this rank's losses and gradients."""
+    """Write this rank's losses and gradients."""
     distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=ranks)
     module = load_losses()
     shared = {"rank": rank, "world_size": ranks}
@@ -66,7 +66,7 @@ def one_rank(rank: int, ranks: int, folder: str) -> None:
 
 
 def join(parts: list[dict]) -> dict[str, list]:
-    """Losses by rank, rows in order, and the scalars' gradients averaged over ranks, as DDP does."""
+    """Return losses by rank, with rows in order and the scalars' gradients averaged over ranks, as DDP does."""
     whole = {}
     for key in parts[0]:
         values = [part[key] for part in parts]
@@ -78,7 +78,7 @@ def join(parts: list[dict]) -> dict[str, list]:
 
 
 def main() -> int:
-    """0 when the file is written."""
+    """Return 0 after the file is written."""
     torch.set_num_threads(1)
     losses = {}
     for ranks in (1, 2, 4):

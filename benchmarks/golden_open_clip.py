@@ -1,7 +1,9 @@
-"""What open_clip gives for tiny random checkpoints and for awkward names, for tests/golden/open_clip.json; takes seconds.
+"""Write open_clip's answers for tiny random checkpoints and awkward names to tests/golden/open_clip.json.
 
-PEERS=$(python benchmarks/peers.py DIR)
-$PEERS benchmarks/golden_open_clip.py
+It takes seconds.
+
+    PEERS=$(python benchmarks/peers.py DIR)
+    $PEERS benchmarks/golden_open_clip.py
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ TEXTS = (
     "an image of Plantae Tracheophyta Magnoliopsida Rosales Rosaceae Rosa × hybrida with common name Müller's rose.",
     "word " * 100,
 )
-# Names whose tokens the test compares: each of these, and each of the endings put behind each of the words.
+# The test compares the tokens of each of these names, and of each of the words with each of the endings.
 NAMES = (
     "Quercus × hispanica 'Lucombeana'",
     "Rosa ×alba",
@@ -116,12 +118,12 @@ ENDINGS = (
 
 
 def names() -> list[str]:
-    """The names whose tokens are compared."""
+    """Return the names whose tokens are compared."""
     return [*NAMES, *(word + ending for word in WORDS for ending in ENDINGS), "Homo sapiens " * 60]
 
 
 def images(size: int = 224) -> np.ndarray:
-    """Images uint8 [4, size, size, 3]: one of noise, and smooth ones."""
+    """Return images uint8 [4, size, size, 3]: one of noise, and smooth ones."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (N_IMAGES, 7, 7, 3), np.uint8).repeat(size // 7, 1).repeat(size // 7, 2)
     coarse[0] = rng.integers(0, 256, (size, size, 3), np.uint8)
@@ -129,7 +131,7 @@ def images(size: int = 224) -> np.ndarray:
 
 
 def vectors(model_cfg: dict, texts: tuple[str, ...]) -> dict:
-    """open_clip's unit vectors of the images, with both projectors, and of the texts."""
+    """Return open_clip's unit vectors of the images, with both projectors, and of the texts."""
     import torch
     from open_clip.model import CLIP
     from open_clip.tokenizer import SimpleTokenizer
@@ -150,7 +152,7 @@ def vectors(model_cfg: dict, texts: tuple[str, ...]) -> dict:
 
 
 def main() -> int:
-    """0 when the file is written."""
+    """Return 0 after the file is written."""
     from open_clip.tokenizer import SimpleTokenizer
 
     tokens = SimpleTokenizer()(names()).numpy()

@@ -1,6 +1,7 @@
-"""What pybioclip 2.1.6 answers for a tiny random model, a small name table and made photographs, for tests/golden/pybioclip.json.
+"""Write what pybioclip 2.1.6 answers for a tiny random model and name table to tests/golden/pybioclip.json.
 
-Takes half a minute; the tests make the same inputs with `make_inputs`, without pybioclip.
+The photographs are synthetic. It takes half a minute. The tests make the same inputs with `make_inputs`, without
+pybioclip.
 
     python benchmarks/golden_pybioclip.py PEERS          # the folder of benchmarks/peers.py
 """
@@ -24,7 +25,7 @@ RANKS = ("kingdom", "phylum", "class", "order", "family", "genus", "species")
 LABELS = ("cat", "a small bird", "Felis catus", "wheatear")
 BINS = {"cat": "animal", "a small bird": "animal", "oak": "plant", "fly agaric": "fungus"}
 SUBSET = "class\nAves\nMagnoliopsida\n"
-# Width and height: wide, tall, smaller than the model's square, larger than twice its side.
+# Width and height: wide, tall, smaller than the model's square, more than twice its side.
 SIZES = ((300, 180), (150, 400), (96, 120), (640, 480), (224, 224))
 
 _BIRDS = "Animalia Chordata Aves Passeriformes"
@@ -53,7 +54,7 @@ TAXA = {
 
 
 def names() -> list[list]:
-    """The table's columns, [[seven ranks], common name], in an order that is not the tree's."""
+    """Return the table's columns, [[seven ranks], common name], in an order that is not the tree's."""
     listed = [
         [[*genus.split(), epithet], common] for genus, species in TAXA.items() for epithet, common in species.items()
     ]
@@ -61,7 +62,7 @@ def names() -> list[list]:
 
 
 def write_table(folder: Path, dim: int) -> None:
-    """Both files of a published table: random unit columns, near enough to each other for several to be likely."""
+    """Write both files of a published table: random unit columns, close enough that several taxa are likely."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(6)
     table_dn = 4 * rng.standard_normal((dim, 1), np.float32) + rng.standard_normal((dim, len(names())), np.float32)
@@ -70,7 +71,7 @@ def write_table(folder: Path, dim: int) -> None:
 
 
 def write_photos(folder: Path) -> list[str]:
-    """Lossless pictures with coarse and fine structure; the paths."""
+    """Write lossless pictures with coarse and fine structure; return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for number, (width, height) in enumerate(SIZES):
@@ -85,7 +86,7 @@ def write_photos(folder: Path) -> list[str]:
 
 
 def make_inputs(folder: Path) -> list[str]:
-    """`model`, `table`, `photos`, `subset.csv` and `bins.csv` in the folder; the photographs' paths."""
+    """Write `model`, `table`, `photos`, `subset.csv` and `bins.csv` to the folder; return the photographs' paths."""
     architecture = ARCHITECTURES["tiny"]
     write_checkpoint(folder / "model", architecture)
     write_table(folder / "table", architecture["embed_dim"])
@@ -95,7 +96,7 @@ def make_inputs(folder: Path) -> list[str]:
 
 
 def ask_pybioclip(python: Path, folder: Path) -> dict:
-    """Every answer that the tests compare with."""
+    """Return all answers that the tests compare with."""
     photos = make_inputs(folder)
     features = folder / "features.npy"
     with Peer(python, model=folder / "model", table=folder / "table") as peer:
@@ -111,16 +112,18 @@ def ask_pybioclip(python: Path, folder: Path) -> dict:
             "result"
         ]
         found["taxa"] = peer.ask("cli", argv=["list-tol-taxa"])["result"]
-    # Any other name on the hub: pybioclip then takes the checkpoint's own preprocessing.
+    # For any other name on the hub pybioclip uses the checkpoint's own preprocessing.
     with Peer(python, model=folder / "model", name="hf-hub:somebody/other") as peer:
         found["labels_own_pixels"] = peer.ask("labels", images=photos, labels=LABELS)["result"]
     return found
 
 
 def main() -> None:
-    """The command: writes the golden file."""
+    """Run the command: write the golden file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("peers", type=Path, metavar="PEERS", help="folder of the peers' environment, made if need be")
+    parser.add_argument(
+        "peers", type=Path, metavar="PEERS", help="folder of the peers' environment, made if it is missing"
+    )
     python = peer_python(parser.parse_args().peers.absolute())
     with tempfile.TemporaryDirectory() as folder:
         found = ask_pybioclip(python, Path(folder))

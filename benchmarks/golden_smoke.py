@@ -1,8 +1,8 @@
-"""Writes tests/golden/smoke_curve.json, the first losses of the recipe `smoke` on a processor, on one thread.
+"""Write tests/golden/smoke_curve.json: the first losses of the recipe `smoke` on a processor, on one thread.
 
     python benchmarks/golden_smoke.py
 
-Only for when the recipe, its data or its mathematics change on purpose: say so in the change log.
+Run this only if the recipe, its data or its mathematics change on purpose, and say so in the change log.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ STEPS = 8
 
 
 def main() -> None:
-    """Trains the first steps and writes their losses."""
+    """Train the first steps and write their losses."""
     torch.set_num_threads(1)
     recipe = replace(
         resolve(TrainConfig(recipe="smoke", recipes=ROOT / "recipes")),

@@ -1,7 +1,7 @@
-"""Vectors and gradients of open_clip's CLIP on a tiny random model, for tests/golden/open_clip_towers.json.
+"""Write vectors and gradients of open_clip's CLIP on a tiny random model to tests/golden/open_clip_towers.json.
 
-Run with the Python of the peers' environment (benchmarks/peers.py makes it); takes seconds. The weights are drawn from
-their names (benchmarks/random_checkpoint.py), so they are not kept.
+Run it with the Python of the peers' environment (benchmarks/peers.py makes it). It takes seconds. The weights are drawn
+from the tensors' names (benchmarks/random_checkpoint.py), so they are not stored.
 
     PEERS/bin/python benchmarks/golden_towers.py
 """
@@ -26,7 +26,7 @@ TEXTS = [[98, 5, 6, 7, END], [98, 5, END], [98, *range(1, 11), END], [98, 5, 6, 
 
 
 def main() -> int:
-    """0 when the file is written."""
+    """Return 0 after the file is written."""
     found = {}
     for activation in ("gelu", "quick_gelu"):
         model_cfg = {"embed_dim": 20, "vision_cfg": VISION, "text_cfg": TEXT}
@@ -44,7 +44,7 @@ def main() -> int:
         image, text = model.encode_image(pixels, normalize=True), model.encode_text(tokens, normalize=True)
         loss = ClipLoss()(image, text, model.logit_scale.exp())
         loss.backward()
-        # Of each gradient two numbers: its length, and its product with a drawn direction.
+        # Two numbers for each gradient: its length, and its product with a random direction.
         grads = {
             name: [p.grad.norm().item(), (p.grad * torch.from_numpy(draw_tensor(name, tuple(p.shape), 1))).sum().item()]
             for name, p in model.named_parameters()

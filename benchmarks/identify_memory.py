@@ -1,10 +1,10 @@
-"""Peak memory of `linnaea identify` over many images: is it bounded, whatever their number?
+"""Is the peak memory of `linnaea identify` bounded, for any number of images?
 
-Makes small distinct images, runs the command on them as a subprocess, and adds up the resident memory (mapped pages
-included) of all its processes every 0.2 s. Linux only.
+The script makes small distinct images and runs the command on them as a subprocess. Every 0.2 s it adds up the resident
+memory (with mapped pages) of all its processes. Linux only.
 
     python benchmarks/identify_memory.py                        # 100,000 images, the full vocabulary
-    python benchmarks/identify_memory.py --cold                 # making the caches counts, too
+    python benchmarks/identify_memory.py --cold                 # with an empty cache: building it counts as well
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LIMIT_GB = 2.0
 
 
 def make_images(folder: Path, n_images: int) -> None:
-    """Fills the folder with distinct smooth images of 64 x 64 pixels: JPEG, and every tenth PNG."""
+    """Fill the folder with distinct smooth images of 64 x 64 pixels: JPEG, and every tenth PNG."""
     for first in range(0, n_images, FOLDER_SIZE):
         part = folder / f"{first // FOLDER_SIZE:05}"
         part.mkdir(parents=True)
@@ -51,12 +51,12 @@ def make_images(folder: Path, n_images: int) -> None:
 
 
 def read_processes() -> dict[int, tuple[int, int, int]]:
-    """Parent, resident bytes and peak resident bytes of every process."""
+    """Return parent, resident bytes and peak resident bytes of every process."""
     found = {}
     for path in Path("/proc").glob("[0-9]*/status"):
         try:
             text = path.read_text()
-        except OSError:  # it has ended meanwhile
+        except OSError:  # the process has ended meanwhile
             continue
         values = [re.search(rf"^{key}:\s*(\d+)", text, re.MULTILINE) for key in ("PPid", "VmRSS", "VmHWM")]
         if all(values):
@@ -66,7 +66,7 @@ def read_processes() -> dict[int, tuple[int, int, int]]:
 
 
 def tree_of(root: int, processes: dict[int, tuple[int, int, int]]) -> set[int]:
-    """A process and all that it started."""
+    """Return a process and all its descendants."""
     tree, new = set(), {root} & processes.keys()
     while new:
         tree |= new
@@ -76,7 +76,7 @@ def tree_of(root: int, processes: dict[int, tuple[int, int, int]]) -> set[int]:
 
 @dataclass
 class Peaks:
-    """The largest values seen, in bytes, and the sum of resident memory over time as (seconds, bytes)."""
+    """The largest values, in bytes, and the sum of resident memory over time as (seconds, bytes)."""
 
     tree: int = 0
     high_water: int = 0
@@ -85,7 +85,7 @@ class Peaks:
 
 
 def watch(command: list[str], environment: dict[str, str]) -> tuple[int, float, Peaks]:
-    """Exit code, seconds and peaks of a command."""
+    """Return exit code, seconds and peaks of a command."""
     peaks, start = Peaks(), time.monotonic()
     process = subprocess.Popen(command, env=environment)
     try:
@@ -94,7 +94,7 @@ def watch(command: list[str], environment: dict[str, str]) -> tuple[int, float, 
             tree = tree_of(process.pid, processes)
             total = sum(processes[pid][1] for pid in tree)
             peaks.tree, peaks.n_processes = max(peaks.tree, total), max(peaks.n_processes, len(tree))
-            # The kernel keeps this one between samples, too.
+            # The kernel also records peaks between samples.
             peaks.high_water = max([peaks.high_water, *(processes[pid][2] for pid in tree)])
             peaks.course.append((time.monotonic() - start, total))
             time.sleep(PERIOD_S)
@@ -106,7 +106,7 @@ def watch(command: list[str], environment: dict[str, str]) -> tuple[int, float, 
 
 
 def read_statuses(path: Path) -> Counter:
-    """How many rows of the table have each status."""
+    """Return how many rows of the table have each status."""
     if not path.exists():
         return Counter()
     with path.open(newline="", encoding="utf-8") as handle:
@@ -114,7 +114,7 @@ def read_statuses(path: Path) -> Counter:
 
 
 def course_rows(course: list[tuple[float, int]], n_rows: int = 10) -> list[str]:
-    """A table of the largest memory in each of some equal spans of the run."""
+    """Return a table of the largest memory in equal spans of the run."""
     end = max((t for t, _ in course), default=0.0)
     rows = ["| until, s | peak, MB |", "| ---: | ---: |"]
     for i in range(n_rows):
@@ -129,13 +129,13 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--model", default="bundled", help="as for linnaea identify")
     parser.add_argument("--vocabulary", default="inat", help="as for linnaea identify")
     parser.add_argument("--names", default="auto", help="as for linnaea identify")
-    parser.add_argument("--cold", action="store_true", help="start with an empty cache, so that making it counts")
+    parser.add_argument("--cold", action="store_true", help="start with an empty cache, so that building it counts")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder for the result file")
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0 when every image got a row and the peak stayed below 2 GB."""
+    """Return 0 if every image got a row and the peak stayed below 2 GB."""
     argv = sys.argv[1:] if argv is None else argv
     options = parse(argv)
     with tempfile.TemporaryDirectory(prefix="linnaea-memory-") as name:
@@ -164,7 +164,7 @@ def main(argv: list[str] | None = None) -> int:
         statuses = read_statuses(work / "x.csv")
     n_rows, peak = statuses.total(), max(peaks.tree, peaks.high_water)
     fits = code == 0 and n_rows == options.n and peak <= LIMIT_GB * 1e9
-    cache = "empty at first" if options.cold else "as it was"
+    cache = "empty at the start" if options.cold else "unchanged"
     lines = [
         "# Peak memory of `linnaea identify`",
         "",
@@ -175,13 +175,16 @@ def main(argv: list[str] | None = None) -> int:
         "",
         "| measure | value |",
         "| --- | ---: |",
-        f"| peak resident memory of all processes, mapped pages included, every {PERIOD_S} s | {peaks.tree / 1e6:,.0f} MB |",
-        f"| peak of the largest process, as the kernel kept it (VmHWM) | {peaks.high_water / 1e6:,.0f} MB |",
-        f"| processes at most | {peaks.n_processes} |",
+        (
+            f"| peak resident memory of all processes, with mapped pages, sampled every {PERIOD_S} s "
+            f"| {peaks.tree / 1e6:,.0f} MB |"
+        ),
+        f"| peak of the largest process, recorded by the kernel (VmHWM) | {peaks.high_water / 1e6:,.0f} MB |",
+        f"| largest number of processes | {peaks.n_processes} |",
         f"| rows written | {n_rows:,} of {options.n:,} |",
         *(f"| … {status} | {n:,} |" for status, n in sorted(statuses.items())),
         f"| exit code | {code} |",
-        f"| duration | {seconds:,.0f} s, {1000 * seconds / max(1, options.n):.1f} ms an image |",
+        f"| duration | {seconds:,.0f} s, {1000 * seconds / max(1, options.n):.1f} ms per image |",
         f"| limit | {LIMIT_GB:g} GB: {'kept' if fits else 'NOT kept'} |",
         "",
         "Over the run:",

@@ -1,8 +1,8 @@
-"""Milliseconds an image of `linnaea identify` with the table of names warm, its parts, and what the machine allows at most.
+"""Measure milliseconds per image of `linnaea identify` with a warm table of names, its parts, and the ceilings.
 
-Everything runs in this process after a warm-up; photographs of two sizes take turns in every round, and medians are
-given with the least and the greatest. The parts are timed one after another on all cores; in the whole run decoding
-overlaps with the model. The arithmetic of the image tower is counted from its graph, for which `onnx` must be installed.
+Everything runs in this process after a warm-up. Photographs of two sizes take turns in every round; the page gives
+medians with minimum and maximum. The parts are timed one after another on all cores; in the whole run decoding overlaps
+with the model. The arithmetic of the image tower is counted from its graph, which needs the package `onnx`.
 
     python benchmarks/identify_speed.py --photos DIR
 """
@@ -45,7 +45,7 @@ PARTS = {
 
 
 def make_photos(folder: Path, n: int, size: tuple[int, int], photos: list[Path]) -> None:
-    """Fills the folder with n JPEG files of one size: from photographs, or else smooth noise of several scales."""
+    """Fill the folder with n JPEG files of one size, from photographs or from smooth noise of several scales."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     for i in range(n):
@@ -56,13 +56,13 @@ def make_photos(folder: Path, n: int, size: tuple[int, int], photos: list[Path])
             octaves = [rng.integers(0, 256, (side, side, 3), np.uint8) for side in OCTAVES]
             image = Image.fromarray(octaves[0]).resize(size, Image.Resampling.BICUBIC)
             for noise in octaves[1:]:
-                # the coarser, the stronger: the spectrum falls as a photograph's does
+                # coarse scales are stronger, like the spectrum of a photograph
                 image = Image.blend(image, Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC), 0.65)
         image.save(folder / f"{i:05}.jpg", quality=QUALITY)
 
 
 def count_tower_macs(model_dir: Path) -> int | None:
-    """Multiply-adds of the image tower for one image; None where the graph cannot be read."""
+    """Return multiply-adds of the image tower for one image, or None if the graph cannot be read."""
     path = model_dir / "image.onnx"
     try:
         import onnx
@@ -90,7 +90,7 @@ def count_tower_macs(model_dir: Path) -> int | None:
 
 @contextmanager
 def timed(owner: object, name: str, seconds: dict[str, float], key: str) -> Iterator[None]:
-    """Adds the time spent in a method of an object to `seconds[key]`."""
+    """Add the time spent in a method of an object to `seconds[key]`."""
     method = getattr(owner, name)
 
     def call(*arguments, **options):
@@ -108,7 +108,7 @@ def timed(owner: object, name: str, seconds: dict[str, float], key: str) -> Iter
 
 
 def time_parts(folder: Path, model, namer, work: Path, batch_size: int) -> dict[str, float]:
-    """Milliseconds an image of each part, one after another."""
+    """Return milliseconds per image of each part, one after another."""
     from linnaea.embed.images.pixel_reader import read_pixels
     from linnaea.embed.journal import Journal
     from linnaea.identify.output.writers import pack, unpack, write_output
@@ -153,7 +153,7 @@ def time_parts(folder: Path, model, namer, work: Path, batch_size: int) -> dict[
 
 @dataclass(frozen=True, kw_only=True)
 class Ceiling:
-    """The rates of this machine, and the least milliseconds an image that they leave to tower and name search."""
+    """The rates of this machine, and the lower limits in milliseconds per image for tower and name search."""
 
     sgemm: float
     bandwidth: float
@@ -167,12 +167,12 @@ class Ceiling:
 
     @property
     def search_ms(self) -> float:
-        """Whichever is longer, the arithmetic or the least traffic."""
+        """Return the larger of two times: that of the arithmetic and that of the least traffic."""
         return 1000 * max((self.search_macs or 0) / self.sgemm, self.search_bytes / self.bandwidth)
 
 
 def find_ceiling(model, model_dir: Path | None, namer, batch_size: int) -> Ceiling:
-    """Measures the machine and counts the work of one image."""
+    """Measure the machine and count the work for one image."""
     n, d, is_full = namer.scorer.n_candidates, model.card.dim, namer.kind == "full"
     vectors_nd = getattr(namer.scorer.table, "vectors_nd", None)
     bytes_each = 4 if vectors_nd is None else vectors_nd.itemsize
@@ -181,16 +181,16 @@ def find_ceiling(model, model_dir: Path | None, namer, batch_size: int) -> Ceili
         bandwidth=measure_bandwidth(),
         tower_macs=count_tower_macs(model_dir) if model_dir else None,
         search_macs=n * d if is_full else None,
-        # the table once a batch; each cosine written once and read once
+        # the table once per batch; each cosine written once and read once
         search_bytes=bytes_each * n * d / batch_size + 8 * n if is_full else 0.0,
     )
 
 
 def ceiling_rows(ceiling: Ceiling, parts: dict[str, float]) -> list[str]:
-    """The ceiling of the tower and of the name search, and the fraction of it that was reached."""
+    """Return the ceilings of the tower and of the name search, and the fractions of them that were reached."""
     search = parts["similarities"] + parts["scoring"]
     rows = [
-        "| part | work an image | ceiling, ms | measured, ms | ceiling / measured |",
+        "| part | work per image | ceiling, ms | measured, ms | ceiling / measured |",
         "| --- | --- | ---: | ---: | ---: |",
     ]
     if ceiling.tower_macs is None:
@@ -201,7 +201,8 @@ def ceiling_rows(ceiling: Ceiling, parts: dict[str, float]) -> list[str]:
     if ceiling.search_macs is None:
         rows.append(f"| name search | not counted (staged table) | | {search:.2f} | |")
     else:
-        work = f"{ceiling.search_macs / 1e6:,.0f} M multiply-adds, at least {ceiling.search_bytes / 1e6:,.1f} MB of traffic"
+        traffic = f"at least {ceiling.search_bytes / 1e6:,.1f} MB of traffic"
+        work = f"{ceiling.search_macs / 1e6:,.0f} M multiply-adds, {traffic}"
         rows.append(_ceiling_row("name search", work, ceiling.search_ms, search))
     return rows
 
@@ -211,7 +212,10 @@ def _ceiling_row(part: str, work: str, least: float, measured: float) -> str:
 
 
 def run_rounds(options, folders, model, namer, work: Path) -> tuple[dict, dict]:
-    """Milliseconds an image by size, and by size and part, one value a round; a first round warms up and is dropped."""
+    """Return milliseconds per image by size, and by size and part, one value per round.
+
+    A first round warms up and is dropped.
+    """
     from linnaea.identify.commands.config import IdentifyConfig
     from linnaea.identify.commands.identify import main as identify
 
@@ -229,7 +233,7 @@ def run_rounds(options, folders, model, namer, work: Path) -> tuple[dict, dict]:
             )
             start = time.perf_counter()
             if identify(config, namer=namer, model=model):
-                raise RuntimeError(f"nothing in {folder} could be named")
+                raise RuntimeError(f"no image in {folder} could be named")
             duration_ms = 1000 * (time.perf_counter() - start) / options.n
             measured = time_parts(folder, model, namer, work, config.batch_size)
             if number:
@@ -240,12 +244,12 @@ def run_rounds(options, folders, model, namer, work: Path) -> tuple[dict, dict]:
 
 
 def spread(values: list[float]) -> str:
-    """Median, least and greatest."""
+    """Return median, minimum and maximum."""
     return f"{statistics.median(values):.2f} | {min(values):.2f} … {max(values):.2f}"
 
 
 def report(options, argv, load_s: float, namer, model, ceiling: Ceiling, whole, parts, load: str) -> list[str]:
-    """The lines of the result file."""
+    """Return the lines of the result file."""
     sizes = list(whole)
     medians = {size: {part: statistics.median(parts[size, part]) for part in PARTS} for size in sizes}
     content = "from photographs" if options.photos else "smooth noise"
@@ -256,19 +260,24 @@ def report(options, argv, load_s: float, namer, model, ceiling: Ceiling, whole, 
         f"- hardware: {describe_hardware()}; load average before the run: {load}",
         f"- made by: `{show_command('identify_speed', argv)}`",
         f"- model: `{model.card.name}` ({model.card.hash}, {model.card.dim} dimensions)",
-        f"- names: vocabulary `{shown(options.vocabulary)}`, {candidates}, {namer.kind} table loaded in {load_s:.1f} s before",
+        (
+            f"- names: vocabulary `{shown(options.vocabulary)}`, {candidates}, {namer.kind} table, "
+            f"loaded in {load_s:.1f} s before the measurement"
+        ),
         f"- images: {options.n} JPEG files of each size, {content}, quality {QUALITY}; {options.rounds} rounds",
-        f"- this machine at most (all cores): {ceiling.sgemm / 1e9:.1f} G multiply-adds a second (float32 matrix product), "
-        + f"{ceiling.bandwidth / 1e9:.1f} GB/s (copy)",
+        (
+            f"- this machine at most (all cores): {ceiling.sgemm / 1e9:.1f} G multiply-adds per second "
+            f"(float32 matrix product), {ceiling.bandwidth / 1e9:.1f} GB/s (copy)"
+        ),
         "",
         "## Ceiling",
         "",
-        "Decoding has no ceiling here (see decoding_speed.py): it is taken as measured. Least traffic of the name search: the table once",
-        "a batch, each cosine written and read once.",
+        "Decoding has no ceiling here (see decoding_speed.py); its measured time is used. The least traffic of the",
+        "name search: the table is read once per batch, each cosine is written once and read once.",
         "",
         *ceiling_rows(ceiling, medians[sizes[0]]),
         "",
-        "## Milliseconds an image",
+        "## Milliseconds per image",
     ]
     for size in sizes:
         decode_ms = medians[size]["decode"]
@@ -289,7 +298,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "--photos", type=Path, help="folder of JPEG files to take the content from (default: smooth noise)"
     )
     parser.add_argument("--n", type=int, default=128, help="files of each size (default: 128)")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds that count (default: 5)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds after the warm-up (default: 5)")
     parser.add_argument("--model", default="bundled", help="as for linnaea identify")
     parser.add_argument("--vocabulary", default="inat", help="as for linnaea identify")
     parser.add_argument("--names", default="full", choices=("full", "staged"), help="as for linnaea identify")
@@ -298,7 +307,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0 when the result is written."""
+    """Return 0 after the result is written."""
     argv = sys.argv[1:] if argv is None else argv
     options = parse(argv)
     from linnaea.identify.naming.namer import load_namer

@@ -1,12 +1,12 @@
-"""Whole `linnaea identify` commands of two checkouts in turns: seconds, CPU time, peak memory, and whether they answer alike.
+"""Compare whole `linnaea identify` commands of two checkouts in turns: time, CPU time, peak memory and answers.
 
     python benchmarks/random_checkpoint.py vit-l-14 CHECKPOINT --numpy && python benchmarks/random_table.py TABLE
     python benchmarks/identify_versions.py OTHER --photos JPGS --model CHECKPOINT --table TABLE
     python benchmarks/identify_versions.py OTHER --photos JPGS --photographs 300
 
-OTHER is a checkout of the version to compare with. Each run is the whole command in a process of its own, model and names
-loaded, whose time and peak of memory (mapped pages counted) the kernel keeps. One run of each comes first: it fills the
-caches. Without --table the bundled model chooses among the default vocabulary.
+OTHER is a checkout of the version to compare with. Each run is the whole command in its own process, which also loads
+the model and the names. Time and peak memory (with mapped pages) are those that the kernel records for the process. One
+run of each version comes first and fills the caches. Confidences are compared with the decimals of the output.
 """
 
 from __future__ import annotations
@@ -29,11 +29,10 @@ from hardware import describe_hardware, show_command, write_result
 HERE = Path(__file__).resolve().parent
 TABLE_STEM = "txt_emb_species"
 SUFFIXES = (".jpg", ".jpeg", ".png")
-LIMIT_S = 1800
 
 
 class Run(NamedTuple):
-    """What one command took: seconds, seconds of CPU, MiB at most."""
+    """The cost of one command: seconds, CPU seconds, peak MiB."""
 
     wall_s: float
     cpu_s: float
@@ -41,7 +40,7 @@ class Run(NamedTuple):
 
 
 def choose_photos(photos_dir: Path, n: int, folder_dir: Path) -> None:
-    """Copies `n` photographs below `photos_dir` into a folder, chosen at random with a fixed seed."""
+    """Copy `n` photographs below `photos_dir` into a folder, chosen at random with a fixed seed."""
     paths = sorted(path for path in photos_dir.rglob("*") if path.suffix.lower() in SUFFIXES)
     folder_dir.mkdir()
     for number, path in enumerate(random.Random(0).sample(paths, n)):
@@ -49,7 +48,7 @@ def choose_photos(photos_dir: Path, n: int, folder_dir: Path) -> None:
 
 
 def run_identify(checkout_dir: Path, arguments: list[str], out_path: Path, cache_dir: Path) -> Run:
-    """One command of a checkout."""
+    """Run one command of a checkout and return its cost."""
     out_path.unlink(missing_ok=True)
     command = [
         sys.executable,
@@ -70,12 +69,12 @@ def run_identify(checkout_dir: Path, arguments: list[str], out_path: Path, cache
     finally:
         process.returncode = 0
     if status:
-        raise RuntimeError(f"{' '.join(command)} ended with status {status}; its message stands above")
+        raise RuntimeError(f"{' '.join(command)} ended with status {status}; see its message above")
     return Run(time.perf_counter() - start_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
 def compare_answers(one_path: Path, other_path: Path) -> tuple[int, int, float]:
-    """Rows, rows with another name or rank, and the greatest difference of confidences."""
+    """Return the number of rows, of rows with another name or rank, and the largest difference of confidences."""
     with one_path.open(newline="") as one, other_path.open(newline="") as other:
         pairs = list(zip(csv.DictReader(one), csv.DictReader(other), strict=True))
     keys = ("file", "position", "status", "name", "rank")
@@ -85,18 +84,18 @@ def compare_answers(one_path: Path, other_path: Path) -> tuple[int, int, float]:
 
 
 def format_spread(values: list[float], form: str) -> str:
-    """The median, with the least and the greatest."""
+    """Return the median with minimum and maximum."""
     return "{} ({} to {})".format(*(form.format(f(values)) for f in (statistics.median, min, max)))
 
 
 def measure(options, work_dir: Path) -> list[str]:
-    """The lines of the result."""
+    """Return the lines of the result."""
     choose_photos(options.photos, options.photographs, work_dir / "photos")
     given = [str(work_dir / "photos"), "--model", options.model, "--runtime", options.runtime, "--names", "full"]
+    given += ["--vocabulary", f"{options.table / TABLE_STEM}.json" if options.table else options.vocabulary]
     given += ["--top", "5", "--min-confidence", "0", "--scoring", options.scoring]
     if options.table:
-        table = options.table / TABLE_STEM
-        given += ["--vocabulary", f"{table}.json", "--name-vectors", f"{table}.npy"]
+        given += ["--name-vectors", f"{options.table / TABLE_STEM}.npy"]
     checkouts = {"before": options.other.absolute(), "now": HERE.parent}
     runs: dict[str, list[Run]] = {name: [] for name in checkouts}
     for number in range(options.rounds + 1):
@@ -108,7 +107,7 @@ def measure(options, work_dir: Path) -> list[str]:
                 runs[name].append(run)
     n_rows, n_differing, gap = compare_answers(work_dir / "before.csv", work_dir / "now.csv")
     n = options.photographs
-    lines = ["| | seconds | CPU, ms a photograph | peak memory, MiB |", "| --- | --- | --- | --- |"]
+    lines = ["| | seconds | CPU, ms per photograph | peak memory, MiB |", "| --- | --- | --- | --- |"]
     for name, measured in runs.items():
         cells = [
             format_spread([run.wall_s for run in measured], "{:.2f}"),
@@ -126,33 +125,36 @@ def measure(options, work_dir: Path) -> list[str]:
     return lines
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("other", type=Path, metavar="OTHER", help="a checkout of the version to compare with")
-    parser.add_argument("--photos", type=Path, required=True, help="a folder of photographs to choose from")
+    parser.add_argument("--photos", type=Path, required=True, help="a folder from which photographs are chosen")
     parser.add_argument("--photographs", type=int, default=64)
     parser.add_argument("--model", default="bundled", help="as for linnaea identify")
+    parser.add_argument("--vocabulary", default="inat", help="as for linnaea identify, without --table")
     parser.add_argument("--table", type=Path, help=f"a folder with {TABLE_STEM}.npy and .json")
     parser.add_argument("--runtime", default="onnxruntime", help="as for linnaea identify")
     parser.add_argument("--scoring", default="exact", help="as for linnaea identify")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--cache", type=Path, help="a folder for caches that are kept (default: one that is removed)")
+    parser.add_argument("--cache", type=Path, help="folder for caches that are kept (default: a temporary folder)")
     parser.add_argument("--results", type=Path, default=HERE / "results")
-    options = parser.parse_args()
+    argv = sys.argv[1:] if argv is None else argv
+    options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as work:
         lines = measure(options, Path(work))
     head = [
-        f"# Whole identify runs of two versions: {Path(options.model).name}, {options.runtime}, {options.scoring} scoring",
+        f"# Whole identify runs of two versions: {Path(options.model).name}, {options.runtime}, {options.scoring}",
         "",
-        f"{describe_hardware()}; {options.photographs} photographs; medians of {options.rounds} rounds in turns, with the",
-        "least and the greatest.",
+        f"{describe_hardware()}; {options.photographs} photographs; medians of {options.rounds} rounds in turns,",
+        "with minimum and maximum.",
         "",
-        f"`{show_command('identify_versions', sys.argv[1:])}`",
+        f"`{show_command('identify_versions', argv)}`",
         "",
     ]
     write_result(options.results, "identify_versions", head + lines)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,12 +1,13 @@
-"""Do relatives as partial positives help? The level-aware loss against InfoNCE, on real photographs, from nothing.
+"""Do relatives as partial positives help? Compare the level-aware loss with InfoNCE on photographs.
 
-    python benchmarks/level_loss.py --work DIR               # goes on where it was stopped
-    python benchmarks/level_loss.py --work DIR --steps 20 --seeds 1      # does it run?
+    python benchmarks/level_loss.py --work DIR                           # continues after a stop
+    python benchmarks/level_loss.py --work DIR --steps 20 --seeds 1      # a quick test that it runs
 
-Two small towers see the photographs of the pack's species at 48 pixels, with whole lineages as names. Some species that have a
-relative of their genus among the others are left out of training. Each photograph kept aside is named among all species: is the
-name its own, of its genus, of its family? So is each photograph of a species left out. A seed draws the weights, the order, the
-crops and which species are left out; the losses of one seed share all of them, and are compared within it.
+Two small towers train from random weights on photographs of the pack's species at 48 pixels, with whole lineages as
+names. Some species are excluded from training; each of them has a relative of the same genus that is not. Each held-out
+photograph is named among all species: is the species right, the genus, the family? The same is asked for each
+photograph of an excluded species. A seed determines the weights, the order, the crops and the excluded species. All
+losses share the same seeds and are compared within a seed.
 """
 
 from __future__ import annotations
@@ -31,18 +32,18 @@ SIZE, BATCH, LEFT_OUT = 48, 128, 12
 RANKS = ("kingdom", "phylum", "class", "order", "family", "genus", "species")
 LOSSES = {
     "InfoNCE": (),
-    "genus .1, family .05": ("--loss", "levels", "--genus-share", "0.1", "--family-share", "0.05"),
-    "genus .2, family .1": ("--loss", "levels", "--genus-share", "0.2", "--family-share", "0.1"),
+    "genus 0.1, family 0.05": ("--loss", "levels", "--genus-share", "0.1", "--family-share", "0.05"),
+    "genus 0.2, family 0.1": ("--loss", "levels", "--genus-share", "0.2", "--family-share", "0.1"),
 }
 FIGURES = (
-    "species, kept aside",
+    "species, held out",
     "genus",
     "family",
-    "species, left out of training",
+    "species, excluded from training",
     "genus of those",
     "family of those",
 )
-# Two-sided 95 % points of Student's t by degrees of freedom.
+# Two-sided 95 % quantiles of Student's t by degrees of freedom.
 STUDENT = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 9: 2.26}
 TOWERS = {
     "model_cfg": {
@@ -68,17 +69,26 @@ HERE = Path(__file__).parent
 
 
 def levels() -> ClipRecipe:
-    """Small towers for the ablation of the level-aware loss."""
+    """Return small towers for the ablation of the level-aware loss."""
     return ClipRecipe(
-        name="levels", towers=HERE / "towers.json", crop=AugmentConfig(size={size}), batch={batch}, steps=600, warm_up=10,
+        name="levels",
+        towers=HERE / "towers.json",
+        crop=AugmentConfig(size={size}),
+        batch={batch},
+        steps=600,
+        warm_up=10,
         organisms=SamplesConfig(table=HERE / "labels-0.csv", split="train", types=("taxonomic",)),
-        learning_rate=1e-3, clip_norm=1.0, checkpoint_every=100, keep=1, n_threads=1,
+        learning_rate=1e-3,
+        clip_norm=1.0,
+        checkpoint_every=100,
+        keep=1,
+        n_threads=1,
     )
 '''
 
 
 def species_rows(pack: Path) -> list[dict]:
-    """The pack's photographs of whole species with genus and family, largest sets cut to 60 photographs a species."""
+    """Return the pack's photographs of whole species with genus and family, at most 60 photographs per species."""
     rows, count = [], {}
     with open(pack / "manifest.csv", newline="", encoding="utf-8") as handle:
         for row in csv.DictReader(handle):
@@ -91,7 +101,7 @@ def species_rows(pack: Path) -> list[dict]:
 
 
 def shrink(rows: list[dict], pack: Path, work: Path) -> None:
-    """Each photograph as a small PNG below `work`, once: decoding the originals would take most of the time."""
+    """Write each photograph once as a small PNG below `work`, because decoding the originals takes most of the time."""
     for row in rows:
         path = (work / "photos" / row["file"]).with_suffix(".png")
         if not path.exists():
@@ -102,7 +112,7 @@ def shrink(rows: list[dict], pack: Path, work: Path) -> None:
 
 
 def left_out(rows: list[dict], seed: int) -> set[str]:
-    """Species drawn by the seed, each with a relative of its genus that stays."""
+    """Return species drawn by the seed, each with a relative of its genus that stays in training."""
     by_genus: dict[str, list[str]] = {}
     for species in sorted({row["species"] for row in rows}):
         by_genus.setdefault(species.split()[0], []).append(species)
@@ -114,7 +124,7 @@ def left_out(rows: list[dict], seed: int) -> set[str]:
 
 
 def write_inputs(rows: list[dict], work: Path, seeds: int) -> None:
-    """Recipe, towers and a table for each seed."""
+    """Write the recipe, the towers and a table for each seed."""
     (work / "towers.json").write_text(json.dumps(TOWERS), encoding="utf-8")
     (work / "levels.py").write_text(RECIPE.format(size=SIZE, batch=BATCH), encoding="utf-8")
     for seed in range(seeds):
@@ -128,7 +138,7 @@ def write_inputs(rows: list[dict], work: Path, seeds: int) -> None:
 
 
 def train(work: Path, name: str, options: tuple[str, ...], seed: int, steps: int) -> Path:
-    """The folder of the trained model, made unless it is there."""
+    """Return the folder of the trained model; train the model if the folder is missing."""
     out = work / f"model-{list(LOSSES).index(name)}-{seed}-{steps}"
     if (out / "open_clip_config.json").is_file():
         return out
@@ -155,7 +165,7 @@ def train(work: Path, name: str, options: tuple[str, ...], seed: int, steps: int
 
 
 def figures(work: Path, folder: Path, seed: int) -> list[float]:
-    """Per cent of photographs whose likeliest name is right: see FIGURES."""
+    """Return the per cent of photographs whose likeliest name is right, for each of FIGURES."""
     from linnaea.embed.names.text_embedding import embed_texts
     from linnaea.model.core.preprocessing import preprocess_image
     from linnaea.model.loading import load_model
@@ -184,7 +194,7 @@ def figures(work: Path, folder: Path, seed: int) -> list[float]:
 
 
 def table(result: dict[str, np.ndarray]) -> list[str]:
-    """Rows of means over seeds, and of differences from the first loss with their 95 % intervals."""
+    """Return rows of means over seeds, and of differences from the first loss with their 95 % intervals."""
     lines = [f"| loss | {' | '.join(FIGURES)} |", "|" + " --- |" * (1 + len(FIGURES))]
     first = next(iter(result.values()))
     for name, runs_sf in result.items():
@@ -198,12 +208,12 @@ def table(result: dict[str, np.ndarray]) -> list[str]:
             else np.full(gap_sf.shape[1], np.inf)
         )
         cells = [f"{mean:+.1f} ± {width:.1f}" for mean, width in zip(gap_sf.mean(0), half, strict=True)]
-        lines.append(f"| {name}, less InfoNCE | " + " | ".join(cells) + " |")
+        lines.append(f"| {name}, minus InfoNCE | " + " | ".join(cells) + " |")
     return lines
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes the page."""
+    """Write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pack", type=Path, default=PACK, help="folder with manifest.csv")
     parser.add_argument("--work", type=Path, required=True, help="folder for photographs, models and tables")
@@ -228,9 +238,10 @@ def main(argv: list[str] | None = None) -> int:
         "",
         f"- hardware: {describe_hardware()}",
         f"- command: `{show_command('level_loss', sys.argv[1:] if argv is None else argv)}`",
-        f"- {len({row['species'] for row in rows})} species, {n_train:,} training photographs (those of {LEFT_OUT} species are left",
-        f"  out) at {SIZE} pixels, towers from nothing, {options.steps} steps of {BATCH} pairs, {options.seeds} seeds;",
-        "  per cent right among the names of all species; differences within a seed, 95 % intervals by Student",
+        f"- {len({row['species'] for row in rows})} species, {n_train:,} training photographs ({LEFT_OUT} species are",
+        f"  excluded) at {SIZE} pixels, towers from random weights, {options.steps} steps of {BATCH} pairs,",
+        f"  {options.seeds} seeds; per cent right among the names of all species; differences within a seed,",
+        "  95 % intervals by Student's t",
         "",
         *table({name: np.array(of) for name, of in runs.items()}),
     ]

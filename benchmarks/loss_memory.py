@@ -1,7 +1,7 @@
-"""Peak memory and time of the contrastive loss and its gradient against the batch: ours linear, open_clip's quadratic?
+"""Does the memory of the contrastive loss and its gradient grow linearly with the batch, and open_clip's by its square?
 
-Each measurement of memory is a process of its own on one rank; times are taken in one process, alternating. Both run in
-the peers' environment, thus on the same torch. Linux only.
+The script measures peak memory and time. Each measurement of memory is its own process on one rank; times are taken in
+one process, alternating. Both run in the peers' environment, with the same torch. Linux only.
 
     python benchmarks/loss_memory.py --peers DIR                # DIR as in benchmarks/peers.py; 3 minutes, 5 GB at most
     python benchmarks/loss_memory.py --peers DIR --largest 8192 # 1 minute, 1.3 GB at most
@@ -25,12 +25,12 @@ from peers import peer_python
 
 HERE = Path(__file__).resolve().parent
 SMALLEST, LARGEST, TIMED = 1024, 16384, (1024, 4096, 8192)
-OURS_ONLY = 2  # ours goes on to this many times the largest batch of both
+OURS_ONLY = 2  # ours continues to this many times the largest batch of both
 TRIES = 5
 
 
 def loss_of(which: str):
-    """A function from images, texts and scale to the loss."""
+    """Return a function from images, texts and scale to the loss."""
     if which == "ours":
         from linnaea.train.clip.losses import info_nce
 
@@ -41,7 +41,7 @@ def loss_of(which: str):
 
 
 def make_batch(n: int, dim: int):
-    """Unit rows of images and texts that want gradients, and a scale."""
+    """Return unit rows of images and texts that need gradients, and a scale."""
     import torch
 
     torch.manual_seed(0)
@@ -50,7 +50,7 @@ def make_batch(n: int, dim: int):
 
 
 def step_s(loss, batch) -> float:
-    """Seconds of the loss and its gradient."""
+    """Return the seconds of the loss and its gradient."""
     start = time.perf_counter()
     loss(*batch).backward()
     seconds = time.perf_counter() - start
@@ -60,23 +60,23 @@ def step_s(loss, batch) -> float:
 
 
 def resident_bytes(key: str) -> int:
-    """VmRSS, or VmHWM, the peak of it, of this process."""
+    """Return VmRSS of this process, or its peak VmHWM."""
     return 1024 * int(re.search(rf"^{key}:\s*(\d+)", Path("/proc/self/status").read_text(), re.MULTILINE)[1])
 
 
 def measure_memory(which: str, n: int, dim: int) -> dict:
-    """Bytes that a step needs beyond the vectors themselves, their gradients included."""
+    """Return the bytes that a step needs in addition to the vectors and their gradients."""
     loss = loss_of(which)
-    step_s(loss, make_batch(64, dim))  # what torch sets up once
+    step_s(loss, make_batch(64, dim))  # one-time allocations of torch
     batch = make_batch(n, dim)
     before = resident_bytes("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+    Path("/proc/self/clear_refs").write_text("5")  # reset the peak
     loss(*batch).backward()
     return {"bytes": resident_bytes("VmHWM") - before}
 
 
 def measure_times(n: int, dim: int) -> dict:
-    """Seconds of each try, alternating, and the largest difference between the two gradients."""
+    """Return the seconds of each try, alternating, and the largest difference between the two gradients."""
     losses, batch = {which: loss_of(which) for which in ("ours", "open_clip")}, make_batch(n, dim)
     grads = {}
     for which, loss in losses.items():
@@ -93,7 +93,7 @@ def measure_times(n: int, dim: int) -> dict:
 
 
 def run_worker(python: Path, *arguments) -> dict:
-    """What a measurement found in a process of its own."""
+    """Return the result of a measurement in its own process."""
     environment = os.environ | {"PYTHONPATH": str(HERE.parent / "src")}
     command = [str(python), str(Path(__file__).resolve()), "--worker", *map(str, arguments)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -103,7 +103,7 @@ def run_worker(python: Path, *arguments) -> dict:
 
 
 def slope(sizes: list[int], values: list[float]) -> float:
-    """The exponent of growth over the upper half of the sizes: 1 is linear, 2 is quadratic."""
+    """Return the exponent of growth over the upper half of the sizes: 1 is linear, 2 is quadratic."""
     middle = len(sizes) // 2
     return math.log(values[-1] / values[middle]) / math.log(sizes[-1] / sizes[middle])
 
@@ -119,7 +119,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0 when ours grows at most linearly and gradients agree to 1e-5."""
+    """Return 0 if the memory of ours grows at most linearly and the gradients agree to 1e-5."""
     argv = sys.argv[1:] if argv is None else argv
     options = parse(argv)
     if options.worker:
@@ -128,7 +128,7 @@ def main(argv: list[str] | None = None) -> int:
         print(json.dumps(found))
         return 0
     if not options.peers:
-        raise SystemExit("--peers DIR is missing: the peers' environment, which benchmarks/peers.py makes")
+        raise SystemExit("--peers DIR is missing: give the peers' environment, which benchmarks/peers.py makes")
     python = peer_python(options.peers.absolute())
     sizes = [n for k in range(20) if (n := SMALLEST << k) <= options.largest * OURS_ONLY]
     memory = {"ours": [], "open_clip": []}
@@ -145,7 +145,7 @@ def main(argv: list[str] | None = None) -> int:
         f"- config: one rank, float32, width {options.dim}; loss and gradients of images, texts and scale",
         "- ceiling: the vectors' gradients alone are linear in the batch; a matrix of logits is quadratic",
         "",
-        "| batch | the vectors, MB | ours, peak beyond them, MB | open_clip 3.3.0, MB |",
+        "| batch | the vectors, MB | ours, peak in addition, MB | open_clip 3.3.0, MB |",
         "| ---: | ---: | ---: | ---: |",
     ]
     for k, n in enumerate(sizes):

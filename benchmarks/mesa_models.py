@@ -1,9 +1,10 @@
-"""The peers of twin_speed.py: WolfSheep, Flocking and Segregation on Mesa 3.3, run by Mesa's own python, timed there.
+"""The peers of twin_speed.py: WolfSheep, Flocking and Segregation on Mesa 3.3, run and timed by Mesa's own Python.
 
-Written for this comparison from the published rules (ABMFrameworksComparison's configurations; rules in
-`linnaea.twin.reference_models.update_order`): all sheep, then all wolves, each in a fresh random order; grass returns by an event of Mesa's
-simulator; a flock on Mesa's continuous torus; a town on a grid with borders. Reads one JSON request a line, answers with
-one JSON line:
+These models are written for this comparison from the published rules (configurations of ABMFrameworksComparison, rules
+in `linnaea.twin.reference_models.update_order`). All sheep act, then all wolves, each group in a fresh random order.
+Grass grows back by an event of Mesa's simulator. The flock lives on Mesa's continuous torus, the town on a grid with
+borders. The script reads one JSON request per line and answers each with one JSON line:
+
 {"model": "WolfSheep", "steps": 100, "seed": 1, "settings": {...}} -> {"seconds": ..., "series": [...]}
 """
 
@@ -21,7 +22,7 @@ from mesa.experimental.devs import ABMSimulator
 
 
 class Grass(FixedAgent):
-    """The grass of a cell: there, or on its way back."""
+    """The grass of a cell: grown, or growing back."""
 
     def __init__(self, model, cell, countdown):
         super().__init__(model)
@@ -31,16 +32,16 @@ class Grass(FixedAgent):
             self.come_back(countdown)
 
     def come_back(self, delay):
-        """Regrow after a number of steps, by an event."""
+        """Grow back after a number of steps, by an event."""
         self.model.simulator.schedule_event_relative(self.grow, delay)
 
     def grow(self):
-        """There it is."""
+        """Set the grass to grown."""
         self.grown = True
 
 
 class Animal(CellAgent):
-    """Moves to a neighbouring cell, pays 1, feeds, then dies below 0 or splits by chance."""
+    """Move to a neighbouring cell, pay 1, feed, then die below 0 or split by chance."""
 
     def __init__(self, model, energy, cell):
         super().__init__(model)
@@ -48,7 +49,7 @@ class Animal(CellAgent):
         self.cell = cell
 
     def step(self):
-        """One step of an animal's life."""
+        """Do one step of an animal's life."""
         self.cell = self.cell.neighborhood.select_random_cell()
         self.energy -= 1
         self.feed()
@@ -60,14 +61,14 @@ class Animal(CellAgent):
 
 
 class Sheep(Animal):
-    """Eats the grass of its cell."""
+    """An animal that eats the grass of its cell."""
 
     def chance(self):
         """Of splitting."""
         return self.model.settings["sheep_reproduce"]
 
     def feed(self):
-        """Eats, if the grass is grown."""
+        """Eat the grass if it is grown."""
         grass = next(other for other in self.cell.agents if isinstance(other, Grass))
         if grass.grown:
             self.energy += self.model.settings["sheep_gain"]
@@ -76,14 +77,14 @@ class Sheep(Animal):
 
 
 class Wolf(Animal):
-    """Eats a random sheep of its cell."""
+    """An animal that eats a random sheep of its cell."""
 
     def chance(self):
         """Of splitting."""
         return self.model.settings["wolf_reproduce"]
 
     def feed(self):
-        """Eats, if a sheep is there."""
+        """Eat a sheep if there is one."""
         sheep = [other for other in self.cell.agents if isinstance(other, Sheep)]
         if sheep:
             self.energy += self.model.settings["wolf_gain"]
@@ -111,11 +112,11 @@ class WolfSheep(Model):
         self.series = [self.count()]
 
     def count(self):
-        """Sheep and wolves."""
+        """Return the numbers of sheep and wolves."""
         return [len(self.agents_by_type.get(kind, ())) for kind in (Sheep, Wolf)]
 
     def step(self):
-        """All sheep, then all wolves, in random order."""
+        """Let all sheep act, then all wolves, in random order."""
         self.agents_by_type[Sheep].shuffle_do("step")
         self.agents_by_type[Wolf].shuffle_do("step")
         self.series.append(self.count())
@@ -134,7 +135,7 @@ class Bird(ContinuousSpaceAgent):
         self.direction = direction
 
     def step(self):
-        """Turns by what it sees and flies on."""
+        """Turn by what the bird sees and fly on."""
         s = self.model.settings
         others, distances = self.get_neighbors_in_radius(radius=s["radius"])
         if others:
@@ -166,7 +167,7 @@ class Flocking(Model):
         self.series = []
 
     def step(self):
-        """All birds in random order."""
+        """Let all birds act in random order."""
         self.agents.shuffle_do("step")
         self.series.append(float(np.hypot(*np.mean([bird.direction for bird in self.agents], axis=0))))
 
@@ -177,7 +178,7 @@ class Flocking(Model):
 
 
 class Household(CellAgent):
-    """Content among enough of its own kind, else off to a random empty cell."""
+    """A household that stays if enough neighbours are of its kind, and else moves to a random empty cell."""
 
     def __init__(self, model, kind, cell):
         super().__init__(model)
@@ -185,12 +186,12 @@ class Household(CellAgent):
         self.cell = cell
 
     def neighbours(self):
-        """(of the same kind, all)."""
+        """Return the numbers of neighbours of the same kind and of all neighbours."""
         others = list(self.cell.get_neighborhood(radius=self.model.settings["radius"]).agents)
         return sum(other.kind == self.kind for other in others), len(others)
 
     def step(self):
-        """Stays or moves."""
+        """Stay or move."""
         if self.neighbours()[0] < self.model.settings["need"]:
             self.cell = self.model.grid.select_random_empty_cell()
 
@@ -209,7 +210,7 @@ class Segregation(Model):
         self.observe()
 
     def observe(self):
-        """Notes the share content and the mean share of neighbours alike, off the clock."""
+        """Record the share of content households and the mean share of like neighbours; the clock is stopped."""
         start = time.perf_counter()
         met = [household.neighbours() for household in self.agents]
         content = sum(same >= self.settings["need"] for same, _ in met) / len(met)
@@ -224,7 +225,7 @@ class Segregation(Model):
 
 
 def main() -> None:
-    """Answers requests until there are no more."""
+    """Answer requests until stdin ends."""
     kinds = {"WolfSheep": WolfSheep, "Flocking": Flocking, "Segregation": Segregation}
     for line in sys.stdin:
         request = json.loads(line)

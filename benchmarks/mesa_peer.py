@@ -1,8 +1,8 @@
-"""Mesa, the peer of twin_speed.py, in a virtual environment of its own.
+"""Mesa, the peer of twin_speed.py, in its own virtual environment.
 
-    python benchmarks/mesa_peer.py DIR              # makes DIR if need be and prints its python
+    python benchmarks/mesa_peer.py DIR              # makes DIR if it is missing and prints its Python
 
-Nothing of it enters the project's dependencies. 3.3.1 is the newest Mesa for Python 3.11.
+None of it becomes a dependency of the project. 3.3.1 is the newest Mesa for Python 3.11.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MODELS = Path(__file__).resolve().parent / "mesa_models.py"
 
 
 def mesa_python(folder: Path) -> Path:
-    """The python of Mesa's environment in `folder`, which is made if it is not there."""
+    """Return the Python of Mesa's environment in `folder`; make the environment if it is missing."""
     python, stamp = folder / "bin" / "python", folder / STAMP
     wanted = "\n".join(PACKAGES)
     if stamp.exists() and stamp.read_text() == wanted:
@@ -33,7 +33,7 @@ def mesa_python(folder: Path) -> Path:
 
 
 class Mesa:
-    """Mesa's models in a process of their own; a run returns its seconds, without founding, and its series."""
+    """Mesa's models in their own process; a run returns its seconds, without set-up, and its series."""
 
     def __init__(self, folder: Path):
         self.process = subprocess.Popen(
@@ -41,26 +41,26 @@ class Mesa:
         )
 
     def run(self, model: str, steps: int, seed: int, settings: dict) -> tuple[float, list]:
-        """(seconds, series) of a run."""
+        """Return (seconds, series) of a run."""
         request = {"model": model, "steps": steps, "seed": seed, "settings": settings}
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError("Mesa's process ended; its message stands above")
+            raise RuntimeError("Mesa's process ended; see its message above")
         answer = json.loads(line)
         return answer["seconds"], answer["series"]
 
     def close(self) -> None:
-        """Ends the process."""
+        """End the process."""
         self.process.stdin.close()
         self.process.wait()
 
 
 def main() -> None:
-    """The command: makes the environment and prints the path of its python."""
+    """Run the command: make the environment and print the path of its Python."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, metavar="DIR", help="where the environment is or shall be")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="folder of the environment, made if it is missing")
     print(mesa_python(parser.parse_args().folder.absolute()))
 
 

@@ -1,12 +1,12 @@
 """Which wrong lines would the tests miss? A mutation run over three areas, with cosmic-ray.
 
     make mutants                                   # the three areas, 30 mutants each
-    python benchmarks/mutants.py --n 5 --areas scoring        # a look
+    python benchmarks/mutants.py --n 5 --areas scoring        # a short run
 
 Each mutant changes one operator or number of one module in a copy of the checkout. The area's tests run on it. A mutant
-is killed when a test fails or when the tests take too long, and survives when all tests pass. Mutants are drawn at random
-with a seed: there are thousands of them, and each run of the twin's tests compiles kernels first. In the area of model
-constants only numbers change.
+is killed if a test fails or if the tests take too long, and survives if all tests pass. Mutants are drawn at random
+with a seed, because there are thousands of them and each run of the twin's tests compiles kernels first. In the area of
+model constants only numbers change.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Area:
-    """Modules that are mutated, the tests that must notice, and the only kind of mutation, if there is one."""
+    """Modules to mutate, the tests that must notice, and an optional restriction to one kind of mutation."""
 
     modules: tuple[str, ...]
     tests: tuple[str, ...]
@@ -54,7 +54,7 @@ AREAS = {
 
 
 def copy_checkout(target: Path) -> None:
-    """A copy of every tracked or new file of the checkout, without what git ignores."""
+    """Copy every tracked or new file of the checkout, without the files that git ignores."""
     shutil.rmtree(target, ignore_errors=True)
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout.decode()
@@ -76,7 +76,7 @@ def run(command: list[str], folder: Path, **options) -> subprocess.CompletedProc
 
 
 def write_config(folder: Path, area: Area, timeout_s: float) -> Path:
-    """The cosmic-ray configuration of an area."""
+    """Write the cosmic-ray configuration of an area; return its path."""
     tests = f"{sys.executable} -m pytest -x -q -p no:cacheprovider {' '.join(area.tests)}"
     lines = [
         "[cosmic-ray]",
@@ -93,7 +93,7 @@ def write_config(folder: Path, area: Area, timeout_s: float) -> Path:
 
 
 def draw_mutants(session: Path, area: Area, n: int, seed: int) -> int:
-    """Mark all but `n` mutants of the session as skipped; the number that there were to draw from."""
+    """Mark all but `n` mutants of the session as skipped; return the number of mutants before that."""
     from cosmic_ray.work_db import WorkDB, use_db
     from cosmic_ray.work_item import WorkerOutcome, WorkResult
 
@@ -109,7 +109,7 @@ def draw_mutants(session: Path, area: Area, n: int, seed: int) -> int:
 
 
 def read_outcomes(session: Path) -> tuple[Counter, list[str]]:
-    """How many mutants were killed and survived, and a line for each survivor."""
+    """Return how many mutants were killed and survived, and a line for each survivor."""
     from cosmic_ray.work_db import WorkDB, use_db
     from cosmic_ray.work_item import WorkerOutcome
 
@@ -137,12 +137,12 @@ def read_outcomes(session: Path) -> tuple[Counter, list[str]]:
 
 
 def mutate(name: str, area: Area, options: argparse.Namespace, work: Path) -> list[str]:
-    """The lines of an area's part of the page."""
+    """Return the lines of an area's part of the page."""
     folder = work / name.replace(" ", "_")
     copy_checkout(folder)
     plain = run([sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *area.tests], folder)
     if plain.returncode:
-        raise ValueError(f"{name}: the tests fail without a mutant; mend them first")
+        raise ValueError(f"{name}: the tests fail without a mutant; fix them first")
     config, session = write_config(folder, area, options.timeout), folder / "mutants.sqlite"
     cosmic_ray = [sys.executable, "-m", "cosmic_ray.cli"]
     run([*cosmic_ray, "init", str(config), str(session)], folder).check_returncode()
@@ -159,8 +159,8 @@ def mutate(name: str, area: Area, options: argparse.Namespace, work: Path) -> li
         ),
         "",
         (
-            f"{tried} of {n_possible:,} possible mutants tried, {counts['killed']} killed, {counts['survived']} survived, "
-            f"{tried - counts['killed'] - counts['survived']} not runnable."
+            f"{tried} of {n_possible:,} possible mutants tried, {counts['killed']} killed, "
+            f"{counts['survived']} survived, {tried - counts['killed'] - counts['survived']} could not run."
         ),
         "",
     ]
@@ -170,14 +170,14 @@ def mutate(name: str, area: Area, options: argparse.Namespace, work: Path) -> li
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0 when every area was run."""
+    """Return 0 after every area has run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=30, help="mutants of each area")
-    parser.add_argument("--seed", type=int, default=0, help="which mutants are drawn")
+    parser.add_argument("--seed", type=int, default=0, help="seed by which mutants are drawn")
     parser.add_argument("--timeout", type=float, default=600.0, help="seconds after which a mutant counts as killed")
     parser.add_argument("--areas", nargs="+", default=list(AREAS), choices=list(AREAS), help="which areas")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "mutants", help="folder for the copies")
-    parser.add_argument("--results", type=Path, help="folder for the result page; without it the page is printed")
+    parser.add_argument("--results", type=Path, help="folder for the result page (default: the page is printed)")
     options = parser.parse_args(argv)
     given = sys.argv[1:] if argv is None else argv
     lines = [

@@ -1,14 +1,14 @@
-"""Names a second through a checkpoint's text tower, against open_clip's encode_text, with the greatest difference of vectors.
+"""Compare names per second through a checkpoint's text tower with open_clip's encode_text, and their vectors.
 
     PEERS=$(python benchmarks/peers.py DIR)
     $PEERS benchmarks/random_checkpoint.py vit-l-14 CHECKPOINTS/vit-l-14
     python benchmarks/names_speed.py --peers DIR CHECKPOINTS/vit-l-14
 
-Both are open at once and take turns in every round. Names are whole genera drawn at random from the default vocabulary,
-written with their lineage. Ours embeds all of them, from text to vector; open_clip (eager, float32, batches, texts already
-tokenised) embeds a few of them, another few each round: its cost of a text is the same for all, 77 tokens. Then the same for an
-average over 80 sentences, of fewer names. The ceiling comes first: the distinct tokens, what each costs, and the fastest float32
-product on this machine.
+Both models are loaded at once and take turns in every round. Names are whole genera drawn at random from the default
+vocabulary, written with their lineage. Ours embeds all of them, from text to vector. open_clip (eager, float32, in
+batches, texts already tokenised) embeds a few of them, others in each round: its cost is the same for every text, 77
+tokens. Then both do the same with an average over 80 sentences, for fewer names. The page states the ceiling first: the
+distinct tokens, the cost of a token, and the fastest float32 product on this machine.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SEED = 0
 
 
 def serve(checkpoint: str) -> None:
-    """open_clip as a worker: a line with texts in, seconds out, the vectors in a file."""
+    """Run open_clip as a worker: it reads a line with texts, answers with seconds, and writes the vectors to a file."""
     import open_clip
     import torch
 
@@ -69,17 +69,17 @@ class Peer:
         )
 
     def encode(self, texts: list[str]) -> tuple[np.ndarray, float]:
-        """Unit vectors float32 [n, d], and the seconds that they took."""
+        """Return unit vectors float32 [n, d] and the seconds that they took."""
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "vectors.npy"
             print(json.dumps({"texts": texts, "out": str(out)}), file=self._process.stdin, flush=True)
             answer = self._process.stdout.readline()
             if not answer:
-                raise RuntimeError("open_clip ended; its message stands above")
+                raise RuntimeError("open_clip ended; see its message above")
             return np.load(out), json.loads(answer)["seconds"]
 
     def close(self) -> None:
-        """Ends the worker."""
+        """End the worker."""
         self._process.stdin.close()
         self._process.wait(timeout=60)
 
@@ -88,7 +88,7 @@ class Peer:
 
 
 def draw_names(n: int) -> tuple[list[str], int]:
-    """At least `n` names with their lineages, in the order of the tree, and the number of their genera."""
+    """Return at least `n` names with their lineages, in the order of the tree, and the number of their genera."""
     from linnaea.taxonomy.name_text import taxon_text
     from linnaea.taxonomy.vocabulary_factory import load_vocabulary
 
@@ -101,8 +101,8 @@ def draw_names(n: int) -> tuple[list[str], int]:
 
 
 def count_tokens(model, texts: list[str]) -> tuple[int, int, float]:
-    """Distinct tokens of the texts' trie, tokens that the packed rows hold, and the mean length of a text."""
-    from linnaea.model.runtimes.token_trie import _build
+    """Return the distinct tokens of the texts' trie, the tokens in the packed rows, and the mean length of a text."""
+    from linnaea.model.runtimes.token_trie import _build_trie
 
     ids = model.tokenizer.ids(sorted(texts))
     distinct, before = 0, []
@@ -111,11 +111,11 @@ def count_tokens(model, texts: list[str]) -> tuple[int, int, float]:
             (i for i, (a, b) in enumerate(zip(row, before, strict=False)) if a != b), min(len(row), len(before))
         )
         distinct, before = distinct + len(row) - shared, row
-    return distinct, len(_build(ids).tokens), statistics.mean(map(len, ids))
+    return distinct, len(_build_trie(ids).tokens), statistics.mean(map(len, ids))
 
 
 def compare(model, peer: Peer, texts: list[str], embed, n_peer: int, rounds: int) -> tuple[list, list, float]:
-    """Seconds a text of ours and of open_clip in each round, and the greatest difference of their vectors.
+    """Return seconds per text of ours and of open_clip in each round, and the largest difference of their vectors.
 
     `embed()` embeds all texts and returns the vectors [n, d] of the texts themselves, in their order.
     """
@@ -134,7 +134,7 @@ def compare(model, peer: Peer, texts: list[str], embed, n_peer: int, rounds: int
 
 
 def table_line(what: str, n: int, ours: list, theirs: list, worst: float) -> str:
-    """One line of the result's table."""
+    """Return one line of the result's table."""
     ratios = sorted(b / a for a, b in zip(ours, theirs, strict=True))
     speeds = f"{1 / statistics.median(ours):,.1f} | {1 / statistics.median(theirs):,.1f}"
     spread = f"**{statistics.median(ratios):.1f}** ({ratios[0]:.1f}–{ratios[-1]:.1f})"
@@ -142,7 +142,7 @@ def table_line(what: str, n: int, ours: list, theirs: list, worst: float) -> str
 
 
 def measure(arguments: argparse.Namespace) -> list[str]:
-    """The lines of the result."""
+    """Return the lines of the result."""
     from hardware import describe_hardware, measure_sgemm, show_command
     from linnaea.model.core.templates import IMAGENET_TEMPLATES
     from linnaea.model.loading import load_model
@@ -176,32 +176,37 @@ def measure(arguments: argparse.Namespace) -> list[str]:
         f"- {describe_hardware()}",
         f"- `{show_command('names_speed', sys.argv[1:])}`",
         (
-            f"- Ceiling: {len(texts):,} names of {n_genera:,} genera, {mean_length:.1f} tokens each, are {distinct / len(texts):.2f} "
-            f"distinct tokens a name where open_clip computes {context} ({context * len(texts) / distinct:.1f} times as many). A token "
-            f"costs {macs / 1e6:.0f} M multiply-adds; the fastest float32 product does {sgemm / 1e9:.0f} G/s: at most "
-            f"{1 / floor_s:,.0f} names/s, of which {100 * floor_s / statistics.median(one[0]):.0f} % are reached."
+            f"- Ceiling: {len(texts):,} names of {n_genera:,} genera, {mean_length:.1f} tokens each, have "
+            f"{distinct / len(texts):.2f} distinct tokens per name, where open_clip computes {context} "
+            f"({context * len(texts) / distinct:.1f} times as many). A token costs {macs / 1e6:.0f} M multiply-adds; "
+            f"the fastest float32 product does {sgemm / 1e9:.0f} G/s: at most {1 / floor_s:,.0f} names/s, of which "
+            f"{100 * floor_s / statistics.median(one[0]):.0f} % are reached."
         ),
-        f"- With the beginnings that each row repeats, {computed / len(texts):.2f} tokens a name are computed.",
-        f"- open_clip's own {context} tokens a text allow at most {sgemm / macs / context:.1f} texts/s by the same product.",
+        f"- With the beginnings that each row repeats, {computed / len(texts):.2f} tokens per name are computed.",
         (
-            f"- Medians of {arguments.rounds} and {arguments.template_rounds} rounds; ratios within a round. open_clip embeds "
-            f"{arguments.peer_texts} texts a round in batches of {BATCH}, float32, eager; its tokenising is not counted, ours is."
+            f"- open_clip's {context} tokens per text allow at most {sgemm / macs / context:.1f} texts/s "
+            "by the same product."
+        ),
+        (
+            f"- Medians of {arguments.rounds} and {arguments.template_rounds} rounds; ratios within a round. open_clip "
+            f"embeds {arguments.peer_texts} texts per round in batches of {BATCH}, float32, eager. The time of our "
+            f"tokenising is included, that of open_clip's is not."
         ),
         "",
-        "| texts | n | ours, texts/s | open_clip, texts/s | times as fast | greatest difference |",
+        "| texts | n | ours, texts/s | open_clip, texts/s | speed-up | largest difference |",
         "| --- | --- | --- | --- | --- | --- |",
         table_line(f"`{prompt}`, lineage", len(texts), *one),
         table_line(f"80 sentences of {len(few)} names", len(many), *eighty),
         "",
         (
-            f"A name averaged over 80 sentences takes {80e3 * statistics.median(eighty[0]):.0f} ms of ours, "
-            f"{80e3 * statistics.median(eighty[1]):.0f} ms of open_clip's."
+            f"A name averaged over 80 sentences takes {80e3 * statistics.median(eighty[0]):.0f} ms with ours and "
+            f"{80e3 * statistics.median(eighty[1]):.0f} ms with open_clip."
         ),
     ]
 
 
 def main() -> None:
-    """The command: writes a result file into --out."""
+    """Run the command: write a result file to --out."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
     parser.add_argument("--peers", type=Path, metavar="DIR", help="the environment that benchmarks/peers.py made")
@@ -216,7 +221,7 @@ def main() -> None:
     if arguments.serve:
         return serve(str(arguments.checkpoint))
     if arguments.peers is None:
-        parser.error("--peers is missing; make it with benchmarks/peers.py")
+        parser.error("--peers is missing; make the environment with benchmarks/peers.py")
     from hardware import write_result
 
     write_result(arguments.out, f"names_speed_{arguments.checkpoint.name}", measure(arguments))

@@ -1,9 +1,9 @@
-"""The peers that the benchmarks measure beside us, open_clip and pybioclip, in a virtual environment of their own.
+"""The peers of the benchmarks, open_clip and pybioclip, in their own virtual environment.
 
-    python benchmarks/peers.py DIR                  # makes DIR if need be (1.5 GB) and prints its python
+    python benchmarks/peers.py DIR                  # makes DIR if it is missing (1.5 GB) and prints its Python
 
-Nothing of it enters the project's dependencies. torch comes as pip is configured to give it; the processor's build is
-enough, and torchvision (installed without its dependencies) is taught to load beside it.
+None of it becomes a dependency of the project. torch comes from the source that pip is configured with. The build for
+processors is enough; a small module makes torchvision (installed without its dependencies) load beside it.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ TORCHVISION = "torchvision==0.28.0"  # the release that belongs to that torch
 PEERS = ("open_clip_torch==3.3.0", "pybioclip==2.1.6")
 STAMP = ".peers"
 
-# torchvision registers fake kernels for operators that its compiled part defines, and that part wants the CUDA build of
-# torch. With the two schemas defined first, its transforms, open_clip and pybioclip load without it.
-SITECUSTOMIZE = '''"""Lets torchvision load beside a torch without CUDA; see benchmarks/peers.py of Linnaea."""
+# torchvision registers fake kernels for operators of its compiled part, and that part needs the CUDA build of torch. If
+# the two schemas are defined first, its transforms, open_clip and pybioclip load without it.
+SITECUSTOMIZE = '''"""Let torchvision load beside a torch without CUDA; see benchmarks/peers.py of Linnaea."""
 import importlib.abc
 import sys
 
 
 class DefineOperators(importlib.abc.MetaPathFinder):
-    """Defines the schemas that torchvision's compiled part would, at the moment torchvision is first asked for."""
+    """Define the schemas of torchvision's compiled part when torchvision is first imported."""
 
     def find_spec(self, name, path=None, target=None):
         if name == "torchvision":
@@ -38,7 +38,7 @@ class DefineOperators(importlib.abc.MetaPathFinder):
                 self.library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
                 self.library.define(
                     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-                sys._torchvision_operators = self.library  # a Library that is collected takes its schemas along
+                sys._torchvision_operators = self.library  # a collected Library drops its schemas
         return None
 
 
@@ -47,7 +47,7 @@ sys.meta_path.insert(0, DefineOperators())
 
 
 def peer_python(folder: Path) -> Path:
-    """The python of the peers' environment in `folder`, which is made and checked if it is not there."""
+    """Return the Python of the peers' environment in `folder`; make and check the environment if it is missing."""
     python = folder / "bin" / "python"
     if (folder / STAMP).exists() and (folder / STAMP).read_text() == _wanted():
         return python
@@ -68,9 +68,9 @@ def _wanted() -> str:
 
 
 def main() -> None:
-    """The command: makes the environment and prints the path of its python."""
+    """Run the command: make the environment and print the path of its Python."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, metavar="DIR", help="where the environment is or shall be")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="folder of the environment, made if it is missing")
     print(peer_python(parser.parse_args().folder.absolute()))
 
 

@@ -1,13 +1,14 @@
-"""Are the names and probabilities of `linnaea.bioclip` those of pybioclip 2.1.6, for the same weights, names and photographs?
+"""Compare names and probabilities of `linnaea.bioclip` with pybioclip 2.1.6 on the same weights, names and photographs.
 
     PEERS=$(python benchmarks/peers.py DIR)
     $PEERS benchmarks/random_checkpoint.py vit-l-14 CHECKPOINT && python benchmarks/random_table.py TABLE
     python benchmarks/pybioclip_equality.py --peers DIR --model CHECKPOINT --table TABLE --photos PHOTOS
 
-Asks both the same questions in turn: every rank, a clade, labels, bins, the features. A row counts as the same where all names in
-it are equal. At the ranks either side's probabilities are also held against dense sums in float64: pybioclip adds hundreds of
-thousands of float32 numbers one by one and leaves out those under its `min_prob`. No speed is measured. Above species pybioclip walks through all taxa in Python, half a minute a photograph and rank:
-with 868,000 taxa `--n 2` takes six minutes on a quiet machine.
+The script asks both sides the same questions in turn: every rank, a clade, labels, bins, the features. A row counts as
+the same if all names in it are equal. At the ranks, the probabilities of both sides are also compared with dense sums
+in float64: pybioclip adds hundreds of thousands of float32 numbers one by one and omits those below its `min_prob`. The
+script does not measure speed. Above species pybioclip loops over all taxa in Python, half a minute per photograph and
+rank: with 868,000 taxa `--n 2` takes six minutes on an idle machine.
 """
 
 from __future__ import annotations
@@ -34,8 +35,10 @@ NEARLY_TIED = 1e-6
 
 
 def compare(ours: list[dict], theirs: list[dict]) -> dict:
-    """Rows, how many have the same names (those that swap places with a neighbour equally likely count), and the largest
-    difference of scores."""
+    """Return the number of rows, of rows with the same names, and the largest difference of scores.
+
+    Names that swap places with an equally likely neighbour count as the same.
+    """
     same, largest = 0, 0.0
     for mine, other in zip(ours, theirs, strict=True):
         assert list(mine) == list(other), (list(mine), list(other))
@@ -51,7 +54,7 @@ def compare(ours: list[dict], theirs: list[dict]) -> dict:
 
 
 def dense_sums(tree, photos: list[str], k: int) -> dict[str, np.ndarray]:
-    """The k largest probabilities float64 [b, k] of the taxa of every rank: one dense softmax, then its sums."""
+    """Return the k largest probabilities float64 [b, k] of every rank: one dense softmax, then its sums."""
     vectors_bd, taxa, block = tree.create_image_features(photos).astype(np.float64), tree.vocabulary.tree, 16384
     table_nd, scale = tree._table.vectors_nd, float(tree.model.card.logit_scale)
     starts = range(0, taxa.n_leaves, block)
@@ -68,12 +71,12 @@ def dense_sums(tree, photos: list[str], k: int) -> dict[str, np.ndarray]:
 
 
 def off_by(rows: list[dict], truth_bk: np.ndarray) -> float:
-    """The largest difference of the scores from those in float64, in the order of the rows."""
+    """Return the largest difference of the scores from those in float64, in the order of the rows."""
     return float(np.abs(np.array([row["score"] for row in rows]) - truth_bk.ravel()[: len(rows)]).max())
 
 
 def ask_both(peer: Peer, model: str, table: str, photos: list[str], ranks: list[str], k: int) -> dict[str, dict]:
-    """The comparison of every question."""
+    """Return the comparison of every question."""
     from linnaea.bioclip import CustomLabelsBinningClassifier, CustomLabelsClassifier, TreeOfLifeClassifier
     from linnaea.bioclip.ranks import Rank
 
@@ -108,10 +111,12 @@ def ask_both(peer: Peer, model: str, table: str, photos: list[str], ranks: list[
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--peers", type=Path, required=True, help="folder of the peers' environment, made if need be")
+    parser.add_argument(
+        "--peers", type=Path, required=True, help="folder of the peers' environment, made if it is missing"
+    )
     parser.add_argument("--model", required=True, help="an open_clip folder")
     parser.add_argument(
-        "--table", required=True, help="the folder of a table that random_table.py wrote, of that dimension"
+        "--table", required=True, help="folder of a table of that dimension, written by random_table.py"
     )
     parser.add_argument("--photos", type=Path, required=True, help="a folder of JPEG or PNG files")
     parser.add_argument("--n", type=int, default=8, help="number of photographs")
@@ -125,7 +130,10 @@ def main() -> None:
     lines = ["# Names and probabilities beside pybioclip 2.1.6", "", describe_hardware(), ""]
     lines += [f"    {show_command('pybioclip_equality', sys.argv[1:])}", ""]
     lines += [
-        f"{len(photos)} photographs, random weights, pybioclip's own pixels (squashed, in floats); full precision in both.",
+        (
+            f"{len(photos)} photographs, random weights, pybioclip's own pixels (squashed, in floats); "
+            "full precision on both sides."
+        ),
         "",
     ]
     lines += [

@@ -1,22 +1,22 @@
-"""pybioclip 2.1.6 as a worker in the peers' environment, offline, on a checkpoint folder and a name table made here.
+"""pybioclip 2.1.6 as a worker in the peers' environment, offline, on a local checkpoint folder and name table.
 
     from pybioclip_peer import Peer                                             # project's side; alternates with ours
     with Peer(PEERS_PYTHON, model=CHECKPOINT_DIR, table=TABLE_DIR) as peer:      # table=None: custom labels only
         answer = peer.ask("predict", images=[...], rank="species", k=5, batch_size=10)   # result, seconds, peak_rss_mb
 
-One request and one answer are one line of JSON each on the worker's stdin and stdout. Requests (`do` and its arguments):
+Requests and answers are single lines of JSON on the worker's stdin and stdout. Requests (`do` and its arguments):
 
 - `predict` images | folder, rank, k, min_prob, batch_size: pybioclip's own list of dicts.
-- `labels` images, labels, k, batch_size: a CustomLabelsClassifier is made (`made_s`) and predicts.
-- `bins` images, bins {label: bin}, k, batch_size: the same of a CustomLabelsBinningClassifier.
-- `restrict` rank, names | csv: create_taxa_filter and apply_filter; without arguments the filter is dropped.
+- `labels` images, labels, k, batch_size: makes a CustomLabelsClassifier (in `made_s`) and predicts.
+- `bins` images, bins {label: bin}, k, batch_size: the same with a CustomLabelsBinningClassifier.
+- `restrict` rank, names | csv: create_taxa_filter and apply_filter; without arguments it removes the filter.
 - `features` images, normalize: writes float32 [n, d] to `out`, a .npy file.
-- `score` vectors (a .npy of unit image vectors), rank, k, batch_size: what follows the image tower in `predict`.
+- `score` vectors (a .npy of unit image vectors), rank, k, batch_size: the part of `predict` after the image tower.
 - `preprocess` images: writes pybioclip's normalised pixels float32 [n, 3, 224, 224] to `out`.
-- `cli` argv: the command `bioclip` in this process; `result` is what it printed.
+- `cli` argv: the command `bioclip` in this process; `result` is its output.
 
-Every answer has `seconds` (of the work alone), `rss_mb`, and `peak_rss_mb` since the request came (Linux; mapped pages
-included). Start with `load_s` of the model and table in `peer.loaded`.
+Every answer has `seconds` (of the work alone), `rss_mb`, and `peak_rss_mb` since the request came (Linux, with mapped
+pages). `peer.loaded` has `load_s`, the seconds to load the model and the table.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 class Peer:
-    """The project's side: starts the worker, asks, and ends it. Raises RuntimeError with the worker's message."""
+    """The project's side: start the worker, ask, and end it. Raise RuntimeError with the worker's message."""
 
     def __init__(
         self,
@@ -58,12 +58,12 @@ class Peer:
         )
 
     def ask(self, do: str, **arguments) -> dict:
-        """The worker's answer."""
+        """Return the worker's answer."""
         self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"pybioclip's worker ended with {self._process.wait()} while it did {do!r}")
+            raise RuntimeError(f"pybioclip's worker ended with {self._process.wait()} during the request {do!r}")
         answer = json.loads(line)
         if "error" in answer:
             raise RuntimeError(f"pybioclip: {answer['error']}")
@@ -84,7 +84,7 @@ class Peer:
 
 
 def use_local(model: str, table: str | None) -> None:
-    """Replaces the hub from outside: every model is the folder `model`, every data file lies in the folder `table`."""
+    """Replace the hub: every model is the folder `model`, every data file lies in the folder `table`."""
     import bioclip.predict
     import open_clip
 
@@ -97,7 +97,7 @@ def use_local(model: str, table: str | None) -> None:
 
 
 class Worker:
-    """What the requests act on."""
+    """The state on which the requests act."""
 
     def __init__(self):
         self.classifier = None
@@ -218,7 +218,7 @@ class Worker:
 
 
 def _silent(done: int, total: int) -> None:
-    """A callback turns pybioclip's progress bar off."""
+    """Turn off pybioclip's progress bar by a callback."""
 
 
 def _images_in(folder: str) -> list[str]:
@@ -245,7 +245,7 @@ def _forget_peak() -> None:
 
 
 def serve() -> None:
-    """Answers requests until stdin ends. What others print goes to stderr, so that the answers stay alone on stdout."""
+    """Answer requests until stdin ends. Other output goes to stderr, so that stdout has only answers."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     worker = Worker()

@@ -1,12 +1,15 @@
-"""Checkpoints of the true architectures with random weights, in open_clip's hub format, for proofs without a download.
+"""Write checkpoints of the true architectures with random weights, in open_clip's hub format.
+
+They allow tests and measurements without a download.
 
     PEERS=$(python benchmarks/peers.py DIR)
     $PEERS benchmarks/random_checkpoint.py vit-l-14 OUT             # also vit-b-16, vit-h-14, tiny, tiny-quickgelu
     $PEERS benchmarks/random_checkpoint.py tiny OUT --second-projector --bin
 
-The weights are drawn by numpy, each tensor from its own name, so that the same model can be made without torch (see
-`write_checkpoint`); in the peers' environment open_clip itself builds the model, takes them and writes the folder.
-Their sizes are chosen so that different images and names get clearly different vectors, as trained weights give.
+numpy draws the weights of each tensor from the tensor's name, so that the same model can be made without torch (see
+`write_checkpoint`). In the peers' environment open_clip itself builds the model, takes the weights and writes the
+folder. The weights have such sizes that different images and names get clearly different vectors, as trained weights
+give.
 """
 
 from __future__ import annotations
@@ -23,14 +26,14 @@ import numpy as np
 CONFIG = "open_clip_config.json"
 WEIGHTS = "open_clip_model.safetensors"
 BIN = "open_clip_pytorch_model.bin"
-# What the hub's configs say; the tensors' names and shapes follow from it.
+# From the hub's configs; the tensors' names and shapes follow from it.
 PREPROCESS = {
     "mean": [0.48145466, 0.4578275, 0.40821073],
     "std": [0.26862954, 0.26130258, 0.27577711],
     "interpolation": "bicubic",
     "resize_mode": "shortest",
 }
-LOGIT_SCALE = math.log(100)  # where CLIP's training holds it
+LOGIT_SCALE = math.log(100)  # the limit in CLIP's training
 QUERY_KEY_GAIN = 1.5
 EMBEDDING_STD = 0.5
 
@@ -53,7 +56,7 @@ ARCHITECTURES = {
 
 
 def tensor_shapes(model_cfg: dict) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the tensors of an open_clip CLIP model of this config, in its own order."""
+    """Return names and shapes of the tensors of an open_clip CLIP model of this config, in its own order."""
     vision, text, dim = model_cfg["vision_cfg"], model_cfg["text_cfg"], model_cfg["embed_dim"]
     width, patch = vision["width"], vision["patch_size"]
     n_tokens = (vision["image_size"] // patch) ** 2 + 1
@@ -88,10 +91,11 @@ def _blocks(name: str, n_layers: int, width: int) -> dict[str, tuple[int, ...]]:
 
 
 def draw_tensor(name: str, shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
-    """float32: the weights of one tensor, from its name and the seed alone.
+    """Return the weights of one tensor as float32, drawn from its name and the seed alone.
 
-    No bias is zero and no norm is one, so that a forgotten one shows. Query and key weights are large enough for attention
-    to choose, and the branches large enough beside the residual stream for the pooled token to depend on its input.
+    No bias is zero and no norm is one, so that a forgotten one shows. Query and key weights are large enough for
+    attention to choose. The branches are large enough beside the residual stream that the pooled token depends on its
+    input.
     """
     if name == "logit_scale":
         return np.full(shape, LOGIT_SCALE, np.float32)
@@ -114,7 +118,7 @@ def draw_tensor(name: str, shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
 
 
 def write_checkpoint(folder: Path, model_cfg: dict, seed: int = 0) -> None:
-    """Writes the hub format with numpy alone: the same tensors that open_clip writes, a few at a time in memory."""
+    """Write the hub format with numpy alone: the same tensors that open_clip writes, a few at a time in memory."""
     folder.mkdir(parents=True, exist_ok=True)
     shapes = tensor_shapes(model_cfg)
     header, offset = {}, 0
@@ -137,9 +141,9 @@ def _write_config(folder: Path, model_cfg: dict) -> None:
 
 
 def write_by_open_clip(folder: Path, model_cfg: dict, seed: int = 0, *, as_bin: bool = False) -> None:
-    """Writes the hub format with open_clip's model, taking the same weights; proves that it reads the result.
+    """Write the hub format with open_clip's model and the same weights; prove that it reads the result.
 
-    The second projector is no part of open_clip: it is added to the tensors as BioCLIP 2's training code has it
+    open_clip has no second projector. It is added to the tensors as BioCLIP 2's training code does
     (`visual.continual_proj`, [width, dim]; `is_continual` in vision_cfg).
     """
     import open_clip
@@ -171,19 +175,19 @@ def _draw_all(model_cfg: dict, seed: int) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def with_second_projector(model_cfg: dict) -> dict:
-    """The config of the same model with BioCLIP 2's second projector."""
+    """Return the config of the same model with BioCLIP 2's second projector."""
     return {**model_cfg, "vision_cfg": {**model_cfg["vision_cfg"], "is_continual": True}}
 
 
 def main() -> None:
-    """The command: writes one checkpoint folder."""
+    """Run the command: write one checkpoint folder."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("architecture", choices=ARCHITECTURES)
     parser.add_argument("out", type=Path, metavar="OUT", help="the folder to write")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--second-projector", action="store_true", help="with BioCLIP 2's continual_proj")
-    parser.add_argument("--bin", action="store_true", help=f"write {BIN}, too")
-    parser.add_argument("--numpy", action="store_true", help="without open_clip: the same file from numpy alone")
+    parser.add_argument("--bin", action="store_true", help=f"also write {BIN}")
+    parser.add_argument("--numpy", action="store_true", help="write the same file with numpy alone, without open_clip")
     args = parser.parse_args()
     model_cfg = ARCHITECTURES[args.architecture]
     if args.second_projector:

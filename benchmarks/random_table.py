@@ -1,13 +1,15 @@
-"""A name table in pybioclip's published format: real lineages, random vectors with the structure of a tree.
+"""Write a name table in pybioclip's published format: real lineages, random vectors with the structure of a tree.
 
     python benchmarks/random_table.py DIR                           # 868,000 taxa x 768: 2.66 GB
     python benchmarks/random_table.py DIR --n 2000 --dim 48 --n-zero 5
-    python benchmarks/random_table.py DIR --near-uniform            # any two taxa have the cosine .99
+    python benchmarks/random_table.py DIR --near-uniform            # any two taxa have the cosine 0.99
 
-Writes `txt_emb_species.npy`, float32 [dim, n], unit columns, and `txt_emb_species.json`, n times [[seven ranks, the
-species as its epithet], common name]. Whole genera are drawn from the default vocabulary; columns stand in random order.
-The vector of a taxon is a weighted sum of one random direction for each of its ancestors and one of its own, so that taxa
-which share a rank have the cosine of COSINES on average. Shape suffixes: d dimensions, n taxa, k nodes.
+The script writes `txt_emb_species.npy`, float32 [dim, n] with unit columns, and `txt_emb_species.json`: n times [[seven
+ranks, with the epithet for the species], common name]. Whole genera are drawn from the default vocabulary; columns are
+in random order. The vector of a taxon is a weighted sum of one random direction for each of its ancestors and one of
+its own, so that taxa which share a rank have the cosine of COSINES on average.
+
+Shape suffixes: d dimensions, n taxa, k nodes.
 """
 
 from __future__ import annotations
@@ -24,15 +26,15 @@ from linnaea.taxonomy.vocabulary import Vocabulary
 from linnaea.taxonomy.vocabulary_factory import load_vocabulary
 
 NPY, JSON = "txt_emb_species.npy", "txt_emb_species.json"
-# Expected cosine of two taxa whose lowest common rank this is, kingdom to genus.
+# Expected cosine of two taxa by their lowest common rank, kingdom to genus.
 COSINES = (0.30, 0.40, 0.48, 0.55, 0.65, 0.80)
-# The same for any two taxa of a near-uniform table.
+# Expected cosine of any two taxa of a near-uniform table.
 NEAR_UNIFORM = 0.99
 BLOCK = 16384
 
 
 def choose_leaves(vocabulary: Vocabulary, n: int, rng: np.random.Generator) -> np.ndarray:
-    """`n` leaves in random order, drawn as whole genera (the last one perhaps cut)."""
+    """Return `n` leaves in random order, drawn as whole genera (the last genus may be incomplete)."""
     tree = vocabulary.tree
     genera = rng.permutation(tree.nodes_at("genus"))
     size = (tree.end_k - tree.start_k)[genera]
@@ -46,7 +48,7 @@ def choose_leaves(vocabulary: Vocabulary, n: int, rng: np.random.Generator) -> n
 def column_vectors(
     vocabulary: Vocabulary, leaves: np.ndarray, dim: int, rng: np.random.Generator, *, near_uniform: bool = False
 ):
-    """Yields (first column, unit vectors float32 [n, d]) of the leaves, a block at a time."""
+    """Yield (first column, unit vectors float32 [n, d]) of the leaves, one block at a time."""
     if near_uniform:
         common_d = rng.standard_normal(dim).astype(np.float32) * np.float32((NEAR_UNIFORM / dim) ** 0.5)
         for first in range(0, len(leaves), BLOCK):
@@ -79,7 +81,7 @@ def column_vectors(
 
 
 def write_table(folder: Path, n: int, dim: int, seed: int = 0, n_zero: int = 0, near_uniform: bool = False) -> None:
-    """Writes both files; the last `n_zero` columns are zero, as where a last batch was never embedded."""
+    """Write both files; the last `n_zero` columns are zero, as in a table whose last batch was never embedded."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     vocabulary = load_vocabulary()
@@ -98,7 +100,7 @@ def write_table(folder: Path, n: int, dim: int, seed: int = 0, n_zero: int = 0, 
 
 
 def main() -> None:
-    """The command: writes one table."""
+    """Run the command: write one table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path, metavar="DIR", help="the folder to write")
     parser.add_argument("--n", type=int, default=868_000, help="taxa")

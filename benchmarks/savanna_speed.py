@@ -1,10 +1,11 @@
-"""Steps a second and memory of the savanna with all its rules, one step an hour, from ten thousand animals to a million.
+"""Measure steps per second and memory of the savanna with all its rules, from ten thousand animals to a million.
 
     python benchmarks/savanna_speed.py
 
-Each size is a process of its own: the world is built at the densities of its file (so its area grows with the animals), some
-steps compile or load the kernels and fill the caches and are stated apart, then steps are timed one by one. Cost grows by the
-ratio of microseconds an animal. Memory is the peak of the whole process (Linux), building included.
+A step is one hour. Each size runs in its own process. The world is built at the densities of its file, so its area
+grows with the number of animals. The first steps compile or load the kernels and fill the caches; the page gives their
+time separately. Then steps are timed one by one. The page also gives microseconds per animal, which show how the cost
+grows. Memory is the peak of the whole process (Linux), building included.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ WARM_UP = 26
 
 
 def peak_mb() -> float:
-    """The most memory that this process has held, MB."""
+    """Return the peak memory of this process in MB."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM"):
             return int(line.split()[1]) / 1000
@@ -35,7 +36,7 @@ def peak_mb() -> float:
 
 
 def run(n_animals: int, n_steps: int) -> dict:
-    """Milliseconds of each step of one world, and what came before."""
+    """Return the milliseconds of each step of one world, and the figures of building and warm-up."""
     from linnaea.twin.assembly.world_builder import build_world
     from linnaea.twin.engine.step import step
 
@@ -64,7 +65,7 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--animals", type=int, nargs="*", default=list(SIZES))
-    parser.add_argument("--steps", type=int, default=96, help="timed steps, hours of the day in turn (default: 96)")
+    parser.add_argument("--steps", type=int, default=96, help="timed steps, one per hour of the day (default: 96)")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder for the result file")
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -91,10 +92,12 @@ def main() -> None:
 
 - hardware: {describe_hardware()}, {n_cores()} cores
 - made by: `{show_command("savanna_speed", sys.argv[1:])}`
-- {found["species"]} species of animals, all rules, one step an hour, {options.steps} steps, at the densities of the world's file
-- building and the first {WARM_UP} steps (loading compiled code, or compiling) are stated apart
+- {found["species"]} species of animals, all rules, one step per hour, {options.steps} steps, densities of\
+ the world's file
+- building and the first {WARM_UP} steps (loading compiled code, or compiling) are given separately
 
-| animals at the end | steps a second | ms a step, mean | median (quartiles) | µs an animal | peak memory, MB | building, s | first steps, s |
+| animals at the end | steps per second | ms per step, mean | median (quartiles) | µs per animal | peak memory, MB\
+ | building, s | first steps, s |
 | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"""
     write_result(options.results, "savanna_speed", head.split("\n") + lines)
 

@@ -1,11 +1,11 @@
-"""What `--decoding scaled` does to names: the same photographs decoded exactly and scaled, named by the bundled model.
+"""Measure how `--decoding scaled` changes names: the bundled model names photographs decoded exactly and scaled.
 
     python benchmarks/scaled_decoding.py --images DIR
 
-DIR holds labelled photographs and their `manifest.csv` (see bundled_model.py). They are enlarged to a short side of 1800
-pixels, which scaled decoding brings to 450: as near to its least of twice the model's 224 as it ever comes. Enlarged
-photographs lack a camera's finest detail, so they are measured as they are, and sharpened with noise in every pixel, of
-which a scaled decoding must lose most. Each is named among the labels of its own set.
+DIR holds labelled photographs and their `manifest.csv` (see bundled_model.py). They are enlarged to a short side of
+1800 pixels, which scaled decoding reduces to 450: this is as close as it comes to its minimum of twice the model's 224.
+Enlarged photographs lack the finest detail of a camera. Therefore they are tested in two forms: as they are, and
+sharpened with noise in every pixel, where scaled decoding loses most. Each is named among the labels of its own set.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CONTENTS = {"enlarged": "enlarged", "grain": "enlarged, sharpened, with noise"}
 
 
 def enlarge(source: Path, path: Path, grain: bool) -> None:
-    """Writes a photograph with a short side of SHORT pixels."""
+    """Write a photograph with a short side of SHORT pixels."""
     with Image.open(source) as opened:
         image = opened.convert("RGB")
     factor = SHORT / min(image.size)
@@ -45,7 +45,7 @@ def enlarge(source: Path, path: Path, grain: bool) -> None:
 
 
 def read_both(source: Path, grain: bool, folder: Path, preprocess) -> tuple[np.ndarray, np.ndarray]:
-    """The pixels of a photograph once enlarged, decoded exactly and scaled."""
+    """Return the pixels of an enlarged photograph, decoded exactly and scaled."""
     from linnaea.embed.images.pixel_reader import read_pixels
     from linnaea.records import ImageRecord
 
@@ -57,7 +57,11 @@ def read_both(source: Path, grain: bool, folder: Path, preprocess) -> tuple[np.n
 
 
 def name_set(model, everything, examples, exact: np.ndarray, scaled: np.ndarray) -> dict[str, float]:
-    """Percent right exactly and scaled, percent of equal names, the least and mean cosine, and the levels of difference."""
+    """Return the figures of a group of photographs.
+
+    These are: per cent right with exact and with scaled decoding, per cent of equal names, minimum and mean cosine, and
+    the difference in levels.
+    """
     from linnaea.embed.names.text_embedding import embed_texts
     from linnaea.evaluate.label_evaluation import make_label_texts
 
@@ -84,7 +88,7 @@ def name_set(model, everything, examples, exact: np.ndarray, scaled: np.ndarray)
 
 
 def measure(model, sets: dict[str, tuple[list, list]], images: Path, folder: Path) -> dict[str, dict[str, dict]]:
-    """The figures by content and set, and over all of them together."""
+    """Return the figures by content and set, and over all sets together."""
     results: dict[str, dict[str, dict]] = {}
     for content in CONTENTS:
         rows = results[content] = {}
@@ -102,29 +106,30 @@ def measure(model, sets: dict[str, tuple[list, list]], images: Path, folder: Pat
 
 
 def tables(results: dict[str, dict[str, dict]]) -> list[str]:
-    """A table for each content."""
+    """Return a table for each content."""
     lines = []
     for content, rows in results.items():
         lines += ["", f"## {CONTENTS[content]}".replace("## e", "## E"), ""]
         lines.append(
-            "| set | n | right, exact % | right, scaled % | same name % | gained | lost | mean cosine | least | levels apart |"
+            "| set | n | right, exact % | right, scaled % | same name % | gained | lost | mean cosine | minimum "
+            "| levels of difference |"
         )
         lines.append("| --- |" + " ---: |" * 9)
         lines += [
-            f"| {name} | {r['n']} | {r['exact']:.1f} | {r['scaled']:.1f} | {r['equal']:.1f} | {r['gained']} | {r['lost']} "
-            f"| {r['cosine']:.4f} | {r['least']:.4f} | {r['levels']:.2f} |"
+            f"| {name} | {r['n']} | {r['exact']:.1f} | {r['scaled']:.1f} | {r['equal']:.1f} | {r['gained']} "
+            f"| {r['lost']} | {r['cosine']:.4f} | {r['least']:.4f} | {r['levels']:.2f} |"
             for name, r in rows.items()
         ]
     return lines
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0 when the result is written."""
+    """Return 0 after the result is written."""
     argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--images", type=Path, required=True, help="folder of labelled photographs with manifest.csv")
     parser.add_argument("--model", default="bundled", help="as for linnaea identify")
-    parser.add_argument("--per-set", type=int, default=200, help="photographs of a set at most (default: 200)")
+    parser.add_argument("--per-set", type=int, default=200, help="largest number of photographs per set (default: 200)")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder for the result file")
     options = parser.parse_args(argv)
     from linnaea.evaluate.truth import read_examples, to_examples
@@ -142,12 +147,12 @@ def main(argv: list[str] | None = None) -> int:
             sets[name] = examples, [examples[i] for i in sorted(picked)]
         results = measure(model, sets, options.images, Path(folder))
     lines = [
-        "# What scaled decoding does to names",
+        "# How scaled decoding changes names",
         "",
         f"- hardware: {describe_hardware()}",
         f"- made by: `{show_command('scaled_decoding', argv)}`",
         f"- model: `{model.card.name}` ({model.card.hash}), input {model.card.preprocess.size} pixels",
-        f"- photographs: short side enlarged to {SHORT} pixels, JPEG quality {QUALITY}; scaled decoding gives {SHORT // 4}",
+        f"- photographs: short side enlarged to {SHORT} pixels, JPEG quality {QUALITY}; scaled decoding: {SHORT // 4}",
         *tables(results),
     ]
     write_result(options.results, "scaled_decoding", lines)

@@ -1,14 +1,16 @@
-"""What more photographs bring, at our size: 5, 10, 25, 50 and 100 % of the pack, three seeds, from nothing and from ImageNet.
+"""What do more photographs bring at our size? Train on 5, 10, 25, 50 and 100 % of the pack.
 
-    python benchmarks/scaling_study.py --work DIR            # goes on where it was stopped
-    python benchmarks/scaling_study.py --work DIR --crops 640 --shares .05 --seeds 1 --starts imagenet   # does it run?
+Each share has three seeds, and starts from random weights and from ImageNet.
 
-Every run sees the same number of crops of 64 pixels and no teacher; its filters of 5 x 5 stay as they came or were drawn; the
-smaller packs are parts of the larger ones. 20 bird and 2 butterfly species are left out of all. A run leaves
-`vectors-START-SHARE-SEED.npz` below `--work`: features of the photographs kept aside and of the left-out species. From these alone
-come the figures: naming by the nearest mean of the training classes, within each set (mean of the sets), and SimpleShot from five
-examples of each left-out species. The slope is percentage points a doubling of photographs; its 95 % interval is Student's over
-seeds and shares, and one that holds 0 is no trend.
+    python benchmarks/scaling_study.py --work DIR            # continues after a stop
+    python benchmarks/scaling_study.py --work DIR --crops 640 --shares .05 --seeds 1 --starts imagenet   # a quick test
+
+Every run sees the same number of crops of 64 pixels and has no teacher. Its filters of 5 x 5 are not trained. Smaller
+packs are parts of the larger ones. All runs exclude 20 bird and 2 butterfly species. A run leaves
+`vectors-START-SHARE-SEED.npz` below `--work`: features of the held-out photographs and of the excluded species. All
+figures come from these files: naming by the nearest mean of the training classes within each set (mean of the sets),
+and SimpleShot from five examples of each excluded species. The slope is percentage points per doubling of photographs.
+Its 95 % interval is by Student's t over seeds and shares; if the interval contains 0, there is no trend.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from hardware import describe_hardware, show_command, write_result
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARES, STARTS, SIZE = (0.05, 0.10, 0.25, 0.50, 1.00), ("nothing", "imagenet"), 64
-# Two-sided 95 % points of Student's t by degrees of freedom.
+# Two-sided 95 % quantiles of Student's t by degrees of freedom.
 STUDENT = {
     1: 12.71,
     2: 4.30,
@@ -46,7 +48,7 @@ STUDENT = {
 
 
 def part_of(labels: list, files: list[Path], share: float, seed: int) -> np.ndarray:
-    """Rows of the first `share` of each label's files in an order by hash: nested, and at least one a label."""
+    """Return the rows of the first `share` of each label's files, ordered by hash: nested, at least one per label."""
     by_label: dict = {}
     for row, label in enumerate(labels):
         by_label.setdefault(label, []).append(row)
@@ -60,10 +62,12 @@ def part_of(labels: list, files: list[Path], share: float, seed: int) -> np.ndar
 
 
 def start_from_nothing(trunk, pixels_bchw, seed: int) -> None:
-    """Random convolutions whose outputs on a batch have mean 0 and deviation 1 (Salimans & Kingma 2016, arXiv 1602.07868).
+    """Return random convolutions whose outputs on a batch have mean 0 and standard deviation 1.
 
-    What is added to a block's input starts at a tenth of that, so that the sums stay of one size.
+    The method is that of Salimans & Kingma 2016, arXiv 1602.07868. Residual branches start at a tenth of that, so that
+    the size of the sums does not grow.
     """
+
     import torch
 
     from linnaea.train.bundled.trunk.network import FoldedConv, InvertedResidual
@@ -96,7 +100,7 @@ class Pictures:
         self._read: dict[Path, np.ndarray] = {}
 
     def of(self, files: list[Path]) -> list[np.ndarray]:
-        """uint8 [h, w, 3] of each file."""
+        """Return uint8 [h, w, 3] of each file."""
         from linnaea.train.bundled.trunk.crops import read_pictures
 
         new = [file for file in files if file not in self._read]
@@ -105,7 +109,7 @@ class Pictures:
 
 
 def features_of(trunk, pictures: list[np.ndarray], preprocess) -> np.ndarray:
-    """Features float16 [n, 1280] of whole photographs."""
+    """Return features float16 [n, 1280] of whole photographs."""
     import torch
     from PIL import Image
 
@@ -124,7 +128,7 @@ def features_of(trunk, pictures: list[np.ndarray], preprocess) -> np.ndarray:
 
 
 def train_one(recipe, share: float, seed: int, start: str, n_crops: int, pictures: Pictures, path: Path) -> None:
-    """One run, whose vectors are written to `path`."""
+    """Do one run and write its vectors to `path`."""
     from linnaea.taxonomy.vocabulary_factory import load_vocabulary
     from linnaea.train.bundled.batches import TextSource
     from linnaea.train.bundled.labels import LabelBook, find_held_out, read_label_table
@@ -179,7 +183,10 @@ def train_one(recipe, share: float, seed: int, start: str, n_crops: int, picture
 
 
 def figures(path: Path) -> tuple[int, float, float]:
-    """Photographs trained on, mean over the sets of naming by the nearest training mean (%), and SimpleShot (%)."""
+    """Return the number of training photographs, naming accuracy by nearest training mean, and SimpleShot accuracy.
+
+    Both accuracies are in per cent; the first is a mean over the sets.
+    """
     from linnaea.evaluate.neighbours import simpleshot
 
     run = np.load(path)
@@ -203,7 +210,7 @@ def figures(path: Path) -> tuple[int, float, float]:
 
 
 def slope(doublings: np.ndarray, values: np.ndarray) -> tuple[float, float]:
-    """Least-squares slope and half its 95 % interval; infinite for two points or fewer."""
+    """Return the least-squares slope and half its 95 % interval; infinite for two points or fewer."""
     x = doublings - doublings.mean()
     b = float((x * values).sum() / (x**2).sum())
     rest = values - values.mean() - b * x
@@ -217,7 +224,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--work", type=Path, required=True, help="folder for the vectors, outside the checkout")
     parser.add_argument("--images", type=Path, default=ROOT.parent / "shared" / "data" / "images")
-    parser.add_argument("--crops", type=int, default=32_000, help="crops that each run sees")
+    parser.add_argument("--crops", type=int, default=32_000, help="number of crops in each run")
     parser.add_argument("--shares", type=float, nargs="+", default=SHARES)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--starts", nargs="+", choices=STARTS, default=STARTS)
@@ -232,31 +239,31 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     found: dict[str, list[tuple[float, int, int, float, float]]] = {start: [] for start in options.starts}
     pictures = Pictures()
-    # seeds outermost: a study that is cut short has every share and start
+    # seeds outermost: a study that stops early has every share and start
     for seed, start, share in product(range(options.seeds), options.starts, options.shares):
         path = options.work / f"vectors-{start}-{share:g}-{seed}.npz"
         if not path.exists():
             print(path.name, flush=True)
             train_one(recipe, share, seed, start, options.crops, pictures, path)
         found[start].append((share, seed, *figures(path)))
-    lines = ["# What more photographs bring, at our size", ""]
+    lines = ["# What more photographs bring at our size", ""]
     lines += [f"- hardware: {describe_hardware()}", f"- made by: `{show_command('scaling_study', sys.argv[1:])}`"]
-    lines += [f"- crops a run: {options.crops:,}, of {SIZE} pixels a side; no teacher; {options.seeds} seeds", ""]
+    lines += [f"- crops per run: {options.crops:,}, of {SIZE} pixels a side; no teacher; {options.seeds} seeds", ""]
     lines += [
         "## The slope",
         "",
-        "| start | measured | points a doubling of photographs (95 %) | |",
+        "| start | measured | points per doubling of photographs (95 %) | |",
         "| --- | --- | --- | --- |",
     ]
     for start, values in found.items():
         share, _, _, own, few = np.array(values).T
-        for title, y in (("naming, mean of the sets", own), ("left-out species, 5 examples", few)):
+        for title, y in (("naming, mean of the sets", own), ("excluded species, 5 examples", few)):
             b, half = slope(np.log2(share), y)
             said = "no trend" if abs(b) <= half else ""
             lines.append(f"| {start} | {title} | {b:+.2f} ({b - half:+.2f} to {b + half:+.2f}) | {said} |")
-    lines += ["", "## The runs: mean of the seeds (least, greatest)", ""]
+    lines += ["", "## The runs: mean of the seeds (minimum, maximum)", ""]
     lines += [
-        "| start | share | photographs | naming, mean of the sets % | left-out species, 5 examples % |",
+        "| start | share | photographs | naming, mean of the sets % | excluded species, 5 examples % |",
         "| --- | --- | --- | --- | --- |",
     ]
     for start, values in found.items():

@@ -1,16 +1,19 @@
-"""From the vectors of images to names among 868,000 taxa: milliseconds, errors and what a clade costs, beside pybioclip.
+"""Compare scoring of image vectors among 868,000 taxa with pybioclip: time, errors, and the cost of a clade.
 
     PEERS=$(python benchmarks/peers.py DIR)
     $PEERS benchmarks/random_checkpoint.py vit-l-14 CHECKPOINT
     python benchmarks/random_table.py TABLE && python benchmarks/random_table.py UNIFORM --near-uniform
     python benchmarks/scoring_speed.py --peers DIR --model CHECKPOINT --table TABLE --near-uniform UNIFORM
 
-pybioclip (a process in the peers' environment) and ours (this process) hold the same table and answer for the same image vectors,
-in turns in every round, from vectors to rows with names, both for the one rank that is asked for. Image vectors of the structured table lie near taxa of it: COSINE to their
-own, the rest random (and HARD, where most of the mass lies elsewhere); those of the near-uniform one are random. The temperature is the checkpoint's, 1/100 as in BioCLIP 2.
-Errors are against a dense float64 softmax over all taxa: of every rank in the five and in the hundred likeliest taxa, the images in
-one batch and one by one, and of the five likeliest species alone, one by one, which is what `batch 1` times. The cache is empty at
-the beginning (4 GB of disk with 868,000 taxa).
+pybioclip (a process in the peers' environment) and ours (this process) hold the same table and answer for the same
+image vectors, in turns in every round, from vectors to rows with names, both for one rank. Image vectors of the
+structured table lie near taxa of it: they have the cosine COSINE to their own taxon and are random otherwise (or the
+cosine HARD, where most of the mass lies elsewhere). Those of the near-uniform table are random. The temperature is the
+checkpoint's, 1/100 as in BioCLIP 2.
+
+Errors are against a dense float64 softmax over all taxa: for every rank in the five and in the hundred likeliest taxa,
+with the images in one batch and one by one; and for the five likeliest species alone, one by one, which is what
+`batch 1` times. The cache is empty at the start (4 GB of disk with 868,000 taxa).
 
 Shape suffixes: b images, c columns of the table, n leaves, d vector dimensions.
 """
@@ -41,7 +44,7 @@ K = 5
 # Number of taxa of each rank that are compared with float64; ranks above genus have few more.
 MANY = 100
 CLADE = ("class", "Aves")
-# What is asked of a scorer whose errors are measured: ranks, answers, details, images at once (0: all). The last is what is timed.
+# Requests whose errors are measured: ranks, answers, details, images at once (0: all). The last request is also timed.
 ASKED = {
     "every rank, one batch": (None, MANY, True, 0),
     "every rank, one by one": (None, MANY, True, 1),
@@ -50,7 +53,7 @@ ASKED = {
 
 
 def image_vectors(table: Path, n: int, seed: int, cosine: float) -> np.ndarray:
-    """Unit vectors float32 [b, d] with that cosine to random columns of the table; 0: of random direction."""
+    """Return unit vectors float32 [b, d] with that cosine to random columns of the table (0: random directions)."""
     matrix_dc = np.load(table / NPY, mmap_mode="r")
     rng = np.random.default_rng(seed)
     noise_bd = rng.standard_normal((n, matrix_dc.shape[0]))
@@ -64,7 +67,10 @@ def image_vectors(table: Path, n: int, seed: int, cosine: float) -> np.ndarray:
 
 
 class Ours:
-    """Our classifier on a table, its scoring changed at will. `first_s` is how long it took with an empty cache, `load_s` then."""
+    """Our classifier on a table, with exchangeable scoring.
+
+    `first_s` is the loading time with an empty cache, `load_s` the loading time after that.
+    """
 
     def __init__(self, model: Path, table: Path):
         from linnaea.bioclip import TreeOfLifeClassifier
@@ -82,7 +88,7 @@ class Ours:
         self.scale = float(scale)
 
     def seconds(self, way: str, vectors_bd: np.ndarray, rank: str, batch: int) -> float:
-        """Seconds from vectors to rows with names."""
+        """Return the seconds from vectors to rows with names."""
         from linnaea.bioclip.ranks import Rank
 
         self.classifier._scorer = self.scorers[way]
@@ -93,7 +99,7 @@ class Ours:
         return time.perf_counter() - start
 
     def clade_s(self) -> tuple[float, int]:
-        """Seconds until a scorer of one clade stands, and its candidates."""
+        """Return the seconds until a scorer of one clade is ready, and its candidates."""
         from linnaea.search.scorer import Scorer
 
         start = time.perf_counter()
@@ -103,7 +109,7 @@ class Ours:
 
 
 def dense_masses(ours: Ours, vectors_bd: np.ndarray):
-    """Yields for each image float64 [k], the mass below each taxon by one dense softmax."""
+    """Yield for each image float64 [k]: the mass below each taxon by one dense softmax."""
     tree, block = ours.tree, 16384
     logit_bn = np.empty((len(vectors_bd), tree.n_leaves))
     for first in range(0, tree.n_leaves, block):
@@ -116,7 +122,7 @@ def dense_masses(ours: Ours, vectors_bd: np.ndarray):
 
 
 def answers(scorer, vectors_bd: np.ndarray, asked: str) -> tuple[np.ndarray, np.ndarray]:
-    """Taxa int32 and probabilities float64, both [b, r, k], as `ASKED` says."""
+    """Return taxa int32 and probabilities float64, both [b, r, k], for a request of `ASKED`."""
     ranks, top, details, batch = ASKED[asked]
     parts = [
         vectors_bd[i : i + (batch or len(vectors_bd))] for i in range(0, len(vectors_bd), batch or len(vectors_bd))
@@ -127,8 +133,11 @@ def answers(scorer, vectors_bd: np.ndarray, asked: str) -> tuple[np.ndarray, np.
 
 
 def dense_errors(ours: Ours, vectors_bd: np.ndarray) -> dict[tuple[str, str], dict]:
-    """For each way and question the largest error of a probability against float64, the share of the five likeliest species kept,
-    how the images went and what the fast way left unread."""
+    """Return the errors of each way and question.
+
+    These are: the largest error of a probability against float64, the share of the five likeliest species that are
+    kept, how the images were scored, and what the fast way did not read.
+    """
     from linnaea.records import RANKS
 
     tree, found, said = ours.tree, {}, {}
@@ -163,7 +172,7 @@ def dense_errors(ours: Ours, vectors_bd: np.ndarray) -> dict[tuple[str, str], di
 
 
 def alternate(peer: Peer, ours: Ours, table: Path, folder: Path, case: dict, rounds: int) -> dict[str, list[float]]:
-    """Milliseconds an image of each side, round by round; ours answer for more images, being quicker."""
+    """Return milliseconds per image of each side by round; ours answer for more images, because they are faster."""
     vectors_bd = image_vectors(table, case["n"], seed=1, cosine=case["cosine"])
     few = folder / "few.npy"
     np.save(few, vectors_bd[: case["n_peer"]])
@@ -174,21 +183,21 @@ def alternate(peer: Peer, ours: Ours, table: Path, folder: Path, case: dict, rou
         answer = peer.ask("score", vectors=str(few), rank=case["rank"], k=K, batch_size=case["batch"])
         ms["pybioclip"].append(1000 * answer["seconds"] / case["n_peer"])
         for way in ("exact", "fast"):
-            # what stood idle while the other side worked is brought back, as between images of one run
+            # load what was idle while the other side worked, as between images of one run
             ours.seconds(way, vectors_bd[: case["batch"]], case["rank"], case["batch"])
             ms[way].append(1000 * ours.seconds(way, vectors_bd, case["rank"], case["batch"]) / case["n"])
     return ms
 
 
 def spread(values: list[float], form: str = "{:.1f}") -> str:
-    """The median, with the least and the greatest."""
+    """Return the median with minimum and maximum."""
     low, middle, high = (form.format(f(values)) for f in (min, statistics.median, max))
     return f"{middle} ({low} … {high})"
 
 
 def timings(peer: Peer, ours: Ours, table: Path, cases: list[dict], rounds: int) -> list[str]:
-    """A table of the cases."""
-    lines = ["| case | pybioclip, ms an image | exact, ms | times | fast, ms | times | how the fast one went |"]
+    """Return a table of the cases."""
+    lines = ["| case | pybioclip, ms per image | exact, ms | speed-up | fast, ms | speed-up | how fast scoring went |"]
     lines.append("| --- | ---: | ---: | ---: | ---: | ---: | --- |")
     with tempfile.TemporaryDirectory() as folder:
         for case in cases:
@@ -205,12 +214,15 @@ def timings(peer: Peer, ours: Ours, table: Path, cases: list[dict], rounds: int)
 
 
 def error_lines(ours: Ours, table: Path, n: int, cosine: float) -> list[str]:
-    """What both ways' answers are worth, as a table."""
+    """Return a table of the errors of both ways."""
     lines = [
         "",
         f"{n} images against dense float64, largest error of a probability:",
         "",
-        f"| way | asked | {K} likeliest | {MANY} likeliest | {K} likeliest species kept | how the images went | unread at most |",
+        (
+            f"| way | asked | {K} likeliest | {MANY} likeliest | {K} likeliest species kept | way of scoring "
+            "| largest unread mass |"
+        ),
         "| --- | --- | ---: | ---: | ---: | --- | ---: |",
     ]
     for (way, asked), values in dense_errors(ours, image_vectors(table, n, seed=2, cosine=cosine)).items():
@@ -222,7 +234,7 @@ def error_lines(ours: Ours, table: Path, n: int, cosine: float) -> list[str]:
 
 
 def measure(options) -> list[str]:
-    """The lines of the result."""
+    """Return the lines of the result."""
     python = peer_python(options.peers.absolute())
     with Peer(python, model=options.model, table=None) as peer:
         bare_s = peer.loaded["load_s"]
@@ -246,12 +258,13 @@ def measure(options) -> list[str]:
     text = f"""
 Restricted to {CLADE[1]} ({clade[0][1]:,} taxa): {spread(clade_ms)} ms; pybioclip {restrict_s} s.
 
-Loading names, vectors and model: {ours.load_s:.2f} s (the first time, with an empty cache, {ours.first_s:.0f} s); pybioclip
-{peer_load_s:.1f} s, of which the model alone {bare_s:.1f} s.
+Loading names, vectors and model: {ours.load_s:.2f} s (the first time, with an empty cache, {ours.first_s:.0f} s);\
+ pybioclip {peer_load_s:.1f} s, of which the model alone {bare_s:.1f} s.
 
-The least that an exact score of one image costs is {4000 * n_values / gb_s / 1e9:.0f} ms, to read the float32 table once at the {gb_s:.1f} GB/s of a
-copy here; the least that an image of a large batch costs is {1000 * n_values / sgemm:.1f} ms, for {n_values / 1e9:.2f} G multiply-adds at the {sgemm / 1e9:.0f} G/s of
-the fastest product.
+The lower limit for an exact score of one image is {4000 * n_values / gb_s / 1e9:.0f} ms: reading the float32 table\
+ once at the {gb_s:.1f} GB/s of a copy here. The lower limit for an image of a large batch is\
+ {1000 * n_values / sgemm:.1f} ms: {n_values / 1e9:.2f} G multiply-adds at the {sgemm / 1e9:.0f} G/s of the fastest\
+ product.
 
 ## Near-uniform
 """
@@ -269,10 +282,12 @@ the fastest product.
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peers", type=Path, required=True, help="folder of the peers' environment, made if need be")
+    parser.add_argument(
+        "--peers", type=Path, required=True, help="folder of the peers' environment, made if it is missing"
+    )
     parser.add_argument("--model", type=Path, required=True, help="a checkpoint in open_clip's hub format")
-    parser.add_argument("--table", type=Path, required=True, help="the folder that random_table.py wrote")
-    parser.add_argument("--near-uniform", type=Path, required=True, help="the one that it wrote with --near-uniform")
+    parser.add_argument("--table", type=Path, required=True, help="folder of a table that random_table.py wrote")
+    parser.add_argument("--near-uniform", type=Path, required=True, help="folder that it wrote with --near-uniform")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--images", type=int, default=128, help="images whose errors are measured (default: 128)")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder for the result file")
@@ -280,12 +295,13 @@ def main() -> None:
     n = np.load(options.table / NPY, mmap_mode="r").shape
     text = f"""# Scoring among all taxa, beside pybioclip
 
-- hardware: {describe_hardware()}, all {n_cores()} cores on either side
+- hardware: {describe_hardware()}, all {n_cores()} cores on both sides
 - made by: `{show_command("scoring_speed", sys.argv[1:])}`
-- {n[1]:,} taxa, {n[0]} dimensions, random vectors: taxa of a genus have the cosine .80, of a family .65, of a kingdom .30; an
-  image has the cosine {COSINE} with its own taxon, {HARD} in the hard case. Near-uniform: any two taxa .99, images at random
-- medians of {options.rounds} rounds in turns; ratios with the least and the greatest; either side answers for the one rank of the
-  case, errors are of what their tables say was asked
+- {n[1]:,} taxa, {n[0]} dimensions, random vectors: taxa of a genus have the cosine 0.80, of a family 0.65, of a kingdom
+  0.30; an image has the cosine {COSINE} with its own taxon, {HARD} in the hard case. Near-uniform: any two taxa 0.99,
+  images at random
+- medians of {options.rounds} rounds in turns; ratios with minimum and maximum; both sides answer for one rank, that
+  of the case; each table of errors states its requests
 """
     head = text.split("\n")
     with tempfile.TemporaryDirectory() as cache:

@@ -1,16 +1,18 @@
-"""One training step beside open_clip's: both towers, the loss, the gradients, AdamW, on the same torch in one process.
+"""Compare one training step with open_clip's: both towers, the loss, the gradients, AdamW; same torch, one process.
 
-    python benchmarks/step_speed.py --peers DIR                            # DIR as in benchmarks/peers.py; 5 minutes, 17 GB
-    python benchmarks/step_speed.py --peers DIR --precision bf16           # products in bfloat16, both
-    python benchmarks/step_speed.py --peers DIR --checkpointing            # activations computed again, both
+    python benchmarks/step_speed.py --peers DIR                     # DIR as in benchmarks/peers.py; 5 minutes, 17 GB
+    python benchmarks/step_speed.py --peers DIR --precision bf16    # products in bfloat16 on both sides
+    python benchmarks/step_speed.py --peers DIR --checkpointing     # activations recomputed on both sides
     python benchmarks/step_speed.py --device cuda --precision bf16 --checkpointing --models ViT-L-14 --batch 2816 \\
-        --replay 320                                                       # a GPU, in an environment with open_clip
+        --replay 320                                                # a GPU, in an environment with open_clip
 
-Both have the same weights, images and texts (names of drawn species in the five text types) and take turns; open_clip with
-its model, its ClipLoss and the AdamW of its training script, ours with the fused one. Ratios are taken within a turn, and each
-turn has other texts, as a training has. The operations of both are counted by torch on the batch before the first turn. The time that `linnaea train --plan` gives is printed
-beside the measured one. On a GPU the batch is lowered until both fit, a large bf16 product gives the ceiling, and four times
-the largest batch goes through gradient caching.
+Both sides have the same weights, images and texts (names of random species in the five text types) and take turns.
+open_clip uses its model, its ClipLoss and the AdamW of its training script; ours uses the fused AdamW. Ratios are taken
+within a turn, and each turn has other texts, as training has. torch counts the operations of both on the batch before
+the first turn. The page shows the time that `linnaea train --plan` predicts beside the measured one.
+
+On a GPU the batch is reduced until both fit, a large bf16 product gives the ceiling, and a batch of four times the
+largest size goes through gradient caching.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ PRODUCT_SIDE = {"cpu": 2048, "cuda": 8192}
 
 
 def towers_path(name: str) -> Path:
-    """The shape of both towers, and how pixels are scaled."""
+    """The shape of both towers, and the scaling of pixels."""
     return HERE.parent / "recipes" / "towers" / f"{name.lower()}.json"
 
 
@@ -60,7 +62,7 @@ class Theirs:
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, weight_decay=0.2)
 
     def forward(self, images_bhwc, texts, pairs: int):
-        """The loss; replayed pairs are those past `pairs`."""
+        """Return the loss; the pairs after the first `pairs` are replayed ones."""
         pixels = (images_bhwc.permute(0, 3, 1, 2).float() - self.mean) / self.std
         image, text, scale = self.model(pixels, texts)[:3]
         loss = self.loss(image[:pairs], text[:pairs], scale)
@@ -68,7 +70,7 @@ class Theirs:
 
     @staticmethod
     def texts(ids: list[list[int]], pairs: int, device: str):
-        """Token ids [b, 77], padded."""
+        """Return token ids [b, 77], padded."""
         import torch
 
         padded = torch.zeros(len(ids), 77, dtype=torch.long)
@@ -94,24 +96,24 @@ class Ours:
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, weight_decay=0.2, fused=True)
 
     def forward(self, images_bhwc, texts, pairs: int):
-        """The loss; replayed pairs are those past `pairs`."""
+        """Return the loss; the pairs after the first `pairs` are replayed ones."""
         return self.loss(*self.encode((images_bhwc, texts, pairs)))
 
     def encode(self, batch):
-        """Vectors and scale."""
+        """Return vectors and scale."""
         images, (own, replayed), pairs = batch
         return self.model(images[:pairs], own, (images[pairs:], replayed) if replayed else None)
 
     @staticmethod
     def loss(*vectors):
-        """InfoNCE, of organisms and of replayed pairs where there are any."""
+        """Return InfoNCE of organisms and, if there are any, of replayed pairs."""
         from linnaea.train.clip.losses import info_nce, replay_loss
 
         return (info_nce if len(vectors) == 3 else replay_loss)(*vectors)
 
     @staticmethod
     def texts(ids: list[list[int]], pairs: int, device: str):
-        """Packed texts, of organisms and of replayed pairs."""
+        """Return packed texts of organisms and of replayed pairs."""
         from linnaea.train.clip.towers import pack_texts
 
         replayed = pack_texts(ids[pairs:]).to(device) if len(ids) > pairs else None
@@ -119,14 +121,14 @@ class Ours:
 
 
 def autocast(device: str, precision: str):
-    """The context in which products are in bfloat16, or none."""
+    """Return the context in which products are in bfloat16, or an empty context."""
     import torch
 
     return torch.autocast(device, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
 def synchronize(device: str) -> None:
-    """Waits for the GPU."""
+    """Wait for the GPU."""
     if device == "cuda":
         import torch
 
@@ -134,7 +136,10 @@ def synchronize(device: str) -> None:
 
 
 def step(side, ids, images, pairs: int, device: str, precision: str) -> tuple[float, float, float]:
-    """Seconds of loss and gradients, seconds of the optimizer, and the loss; texts are padded or packed within."""
+    """Return seconds of loss and gradients, seconds of the optimizer, and the loss.
+
+    The first time includes padding or packing the texts.
+    """
     synchronize(device)
     start = time.perf_counter()
     with autocast(device, precision):
@@ -149,7 +154,7 @@ def step(side, ids, images, pairs: int, device: str, precision: str) -> tuple[fl
 
 
 def count_flops(name: str, ids: list[list[int]], pairs: int, size: int, checkpointing: bool) -> dict[str, int]:
-    """Operations of both sides' step without optimizer, as torch counts them; nothing is computed."""
+    """Return the operations of a step of both sides without optimizer, as torch counts them; nothing is computed."""
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -163,7 +168,7 @@ def count_flops(name: str, ids: list[list[int]], pairs: int, size: int, checkpoi
         }
         images = torch.zeros(len(ids), size, size, 3, dtype=torch.uint8)
         for who, side in sides.items():
-            # attention in its plain form is two products, and four for the gradients; sums in place are unknown to torch
+            # Plain attention is two products, and four for the gradients. torch does not count sums in place.
             in_place = {torch.ops.aten.addmm_: lambda _total, *factors, **_more: mm_flop(*factors)}
             with FlopCounterMode(display=False, custom_mapping=in_place) as counter, sdpa_kernel(SDPBackend.MATH):
                 side.forward(images, texts[who], pairs).backward()
@@ -172,7 +177,7 @@ def count_flops(name: str, ids: list[list[int]], pairs: int, size: int, checkpoi
 
 
 def product_rate(device: str, precision: str) -> float:
-    """Operations a second of the fastest of some large products."""
+    """Return operations per second of the fastest of some large products."""
     import torch
 
     side = PRODUCT_SIDE[device]
@@ -188,7 +193,7 @@ def product_rate(device: str, precision: str) -> float:
 
 
 def make_images(n: int, size: int, device: str):
-    """uint8 [n, size, size, 3], drawn."""
+    """Return random images uint8 [n, size, size, 3]."""
     import torch
 
     return torch.randint(0, 256, (n, size, size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)).to(
@@ -197,7 +202,7 @@ def make_images(n: int, size: int, device: str):
 
 
 def compile_both(theirs: Theirs, ours: Ours) -> None:
-    """Compiles the blocks of both: all of open_clip's, whose shapes never change, ours as training does."""
+    """Compile the blocks of both: all of open_clip's, whose shapes never change, and ours as training does."""
     from linnaea.train.clip.training_model import compile_towers
 
     for transformer in (theirs.model.visual.transformer, theirs.model.transformer):
@@ -207,7 +212,7 @@ def compile_both(theirs: Theirs, ours: Ours) -> None:
 
 
 def measure(request: dict) -> dict:
-    """Times of both sides in turns, at the largest batch that both fit."""
+    """Return the times of both sides in turns, at the largest batch that both fit."""
     import torch
 
     device, precision, name = request["device"], request["precision"], request["name"]
@@ -255,7 +260,7 @@ def measure(request: dict) -> dict:
 
 
 def measure_cached(ours: Ours, ids, pairs: int, size: int, device: str, precision: str) -> dict:
-    """Pairs a second of a batch of organisms four times as large, through gradient caching."""
+    """Return pairs per second of a batch of organisms four times as large, through gradient caching."""
     from linnaea.train.clip.gradient_caching import cached_backward
 
     parts = []
@@ -267,7 +272,7 @@ def measure_cached(ours: Ours, ids, pairs: int, size: int, device: str, precisio
         images, drawn = part
         with autocast(device, precision):
             image, text, scale = ours.model(images.to(device), ours.texts(drawn, len(drawn), device)[0])
-            # the second projector has no replay here, and is touched by nothing
+            # without replay the second projector gets no gradient here
             return image.float(), text.float(), scale
 
     seconds = []
@@ -286,7 +291,7 @@ def measure_cached(ours: Ours, ids, pairs: int, size: int, device: str, precisio
 
 
 def run_worker(python: Path, request: dict) -> dict:
-    """What a measurement found in a process of its own."""
+    """Return the result of a measurement in its own process."""
     environment = os.environ | {"PYTHONPATH": str(HERE.parent / "src"), "HF_HUB_OFFLINE": "1"}
     command = [str(python), str(Path(__file__).resolve()), "--worker"]
     done = subprocess.run(
@@ -298,7 +303,7 @@ def run_worker(python: Path, request: dict) -> dict:
 
 
 def draw_ids(n: int) -> list[list[int]]:
-    """Token ids of names of drawn species, in the five text types."""
+    """Return token ids of names of random species, in the five text types."""
     from linnaea.model.core.tokenizer import ClipTokenizer
     from linnaea.train.clip.planning.plan import draw_texts
     from linnaea.train.clip.recipe import SamplesConfig
@@ -307,7 +312,7 @@ def draw_ids(n: int) -> list[list[int]]:
 
 
 def planned(name: str, found: dict, options) -> tuple[float, float]:
-    """Operations and seconds of the step as `linnaea train --plan` has them."""
+    """Return operations and seconds of the step as `linnaea train --plan` predicts them."""
     from linnaea.train.clip.planning.accelerators import ACCELERATORS
     from linnaea.train.clip.planning.cost_model import Sequences, count_step_flops
     from linnaea.train.clip.planning.plan import plan_run
@@ -334,12 +339,12 @@ def planned(name: str, found: dict, options) -> tuple[float, float]:
 
 
 def spread(values: list[float]) -> str:
-    """The median with the least and the greatest."""
+    """Return the median with minimum and maximum."""
     return f"{statistics.median(values):.3f} ({min(values):.3f}–{max(values):.3f})"
 
 
 def table(name: str, found: dict, options) -> tuple[list[str], float]:
-    """The lines of one model, and the median ratio."""
+    """Return the lines on one model, and the median ratio."""
     both = {who: [sum(pair) for pair in pairs] for who, pairs in found["times"].items()}
     gradients = {who: [pair[0] for pair in pairs] for who, pairs in found["times"].items()}
     ratios = [a / b for a, b in zip(both["theirs"], both["ours"], strict=True)]
@@ -354,8 +359,8 @@ def table(name: str, found: dict, options) -> tuple[list[str], float]:
         lines.append(f"| {label} | {spread(of['theirs'])} | {spread(of['ours'])} |")
     rates = {who: n / statistics.median(times) for who, times in both.items()}
     lines += [
-        f"| pairs a second | {rates['theirs']:.2f} | {rates['ours']:.2f} |",
-        f"| TFLOP, nothing computed again | {plain['theirs'] / 1e12:.4f} | {plain['ours'] / 1e12:.4f} |",
+        f"| pairs per second | {rates['theirs']:.2f} | {rates['ours']:.2f} |",
+        f"| TFLOP without recomputation | {plain['theirs'] / 1e12:.4f} | {plain['ours'] / 1e12:.4f} |",
         f"| TFLOP of the measured step | {flops['theirs'] / 1e12:.4f} | {flops['ours'] / 1e12:.4f} |",
         "| useful share of the largest product | "
         + " | ".join(
@@ -365,14 +370,14 @@ def table(name: str, found: dict, options) -> tuple[list[str], float]:
         f"| loss before the first step | {found['first_loss']['theirs']:.5f} | {found['first_loss']['ours']:.5f} |",
         "",
         f"open_clip / ours, whole step: **{spread(ratios)}**; loss and gradients alone: {spread(bare)}.",
-        f"Operations removed: {removed:.1%}; texts have {statistics.mean(found['lengths']):.1f} tokens of 77 in the mean.",
+        f"Operations removed: {removed:.1%}; mean length of a text: {statistics.mean(found['lengths']):.1f} of 77 tokens.",
         f"Planned {computed / 1e12:.4f} TFLOP, counted {flops['ours'] / 1e12:.4f}.",
         f"Planned {seconds:.2f} s, measured {ours_s:.2f} s.",
     ]
     if "cached" in found:
         pairs, cached_s = found["cached"]["pairs"], found["cached"]["seconds"]
         lines.append(
-            f"{pairs:,} pairs through gradient caching: {cached_s:.2f} s a step, {pairs / cached_s:,.0f} a second."
+            f"{pairs:,} pairs through gradient caching: {cached_s:.2f} s per step, {pairs / cached_s:,.0f} per second."
         )
     return lines, statistics.median(ratios)
 
@@ -380,28 +385,30 @@ def table(name: str, found: dict, options) -> tuple[list[str], float]:
 def parse(argv: list[str]) -> argparse.Namespace:
     """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peers", type=Path, help="the peers' environment; without it open_clip is looked for here")
+    parser.add_argument(
+        "--peers", type=Path, help="folder of the peers' environment (default: open_clip of this environment)"
+    )
     parser.add_argument("--models", default=",".join(MODELS), help="open_clip's names, joined by commas")
     parser.add_argument("--batch", type=int, default=0, help="pairs (default: 8 for ViT-B-16, 4 for ViT-L-14)")
-    parser.add_argument("--replay", type=int, default=0, help="replayed pairs on top of them")
+    parser.add_argument("--replay", type=int, default=0, help="number of replayed pairs in addition")
     parser.add_argument("--tries", type=int, default=6, help="turns")
     parser.add_argument("--device", default="cpu", choices=tuple(PRODUCT_SIDE))
     parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
-    parser.add_argument("--checkpointing", action="store_true", help="both compute their activations again")
-    parser.add_argument("--compile", action="store_true", help="both have their blocks compiled")
+    parser.add_argument("--checkpointing", action="store_true", help="both sides recompute their activations")
+    parser.add_argument("--compile", action="store_true", help="both sides compile their blocks")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder for the result file")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
 
 def result_name(options: argparse.Namespace) -> str:
-    """What a result file is called by: all that two runs on one machine and day may differ in."""
+    """Return the name of a result file; it contains the options in which two runs on one machine and day may differ."""
     switches = [name for name in ("checkpointing", "compile") if getattr(options, name)]
     return "_".join(["step_speed", options.precision, *switches])
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0 when the models were measured and both sides had the same loss."""
+    """Return 0 if the models were measured and both sides had the same loss."""
     argv = sys.argv[1:] if argv is None else argv
     options = parse(argv)
     if options.worker:
@@ -422,17 +429,20 @@ def main(argv: list[str] | None = None) -> int:
         lines += table(name, found, options)[0]
         losses = found["first_loss"]
         agree &= abs(losses["ours"] - losses["theirs"]) < (1e-4 if options.precision == "fp32" else 0.05)
-    kept = "activations computed again" if options.checkpointing else "all activations kept"
+    kept = "activations recomputed" if options.checkpointing else "all activations kept"
     form = "compiled" if options.compile else "eager"
-    turns = f"{options.tries} turns, medians with the least and the greatest"
+    turns = f"{options.tries} turns, medians with minimum and maximum"
     head = [
         "# A training step beside open_clip's",
         "",
         f"- hardware: {describe_hardware()}{', ' + found['gpu'] if 'gpu' in found else ''}",
         f"- made by: `{show_command('step_speed', argv)}`",
         f"- config: {options.device}, {options.precision}, {kept}, {form}; {found['threads']} threads; {turns}",
-        f"- ceiling: a product of {PRODUCT_SIDE[options.device]}³ in {options.precision}, {found['rate'] / 1e12:.3f} TFLOP/s",
-        "- useful: what the result needs, without padding, without what is computed again, the same for both sides",
+        (
+            f"- ceiling: a product of {PRODUCT_SIDE[options.device]}³ in {options.precision}, "
+            f"{found['rate'] / 1e12:.3f} TFLOP/s"
+        ),
+        "- useful: what the result needs, without padding and recomputation, the same for both sides",
     ]
     write_result(options.results, result_name(options), head + lines)
     return 0 if agree else 1

@@ -1,10 +1,11 @@
-"""Can a teacher's class rows stand for photographs? Species named from rows alone, which no photograph of theirs has helped.
+"""Can a teacher's class rows replace photographs? Species without training photographs are named from rows alone.
 
     python benchmarks/teacher_rows.py
 
-The bird classifier's features are mapped to the trunk's on the training photographs of about half of CUB's species. Validation
-photographs of 40 other species are then named by the nearest class mean (linear discriminant, shared covariance), where those 40
-means come from the teacher's rows alone: among the 40 (chance .025), and among all species that the teacher covers.
+The bird classifier's features are mapped to the trunk's on the training photographs of about half of CUB's species.
+Then validation photographs of 40 other species are named by the nearest class mean (linear discriminant, shared
+covariance). The means of those 40 come from the teacher's rows alone. Photographs are named among the 40 (chance 0.025)
+and among all species that the teacher covers.
 """
 
 from __future__ import annotations
@@ -74,11 +75,11 @@ def main() -> None:
     seen = np.flatnonzero(is_val & np.isin(node, covered) & ~np.isin(node, held_out))
     centre = features[fit].mean(0)
     print(
-        f"{len(covered)} species covered, {len(unseen)} photographs of the {N_HELD_OUT} held out, {len(seen)} of the others"
+        f"{len(covered)} species covered, {len(unseen)} photographs of the {N_HELD_OUT} held out, "
+        f"{len(seen)} of the others"
     )
-    print(
-        "| ridge | gain | held out, among 40 | held out, among all | others, among all |\n| --- | --- | --- | --- | --- |"
-    )
+    print("| ridge | gain | held out, among 40 | held out, among all | others, among all |")
+    print("| --- | --- | --- | --- | --- |")
     for ridge in (0.1, 0.3, 1.0, 3.0):
         mapped = map_class_means(net.weight_ct, teacher_nt, features[fit], ridge=ridge)
         for gain in (1.0, 1.5, 2.0):
@@ -87,7 +88,8 @@ def main() -> None:
             means = np.stack([(own | real)[k] for k in covered.tolist()])
             alone = accuracy(unseen, held_out, np.stack([own[k] for k in held_out.tolist()]))
             print(
-                f"| {ridge} | {gain} | {alone:.3f} | {accuracy(unseen, covered, means):.3f} | {accuracy(seen, covered, means):.3f} |"
+                f"| {ridge} | {gain} | {alone:.3f} | {accuracy(unseen, covered, means):.3f} "
+                f"| {accuracy(seen, covered, means):.3f} |"
             )
 
 

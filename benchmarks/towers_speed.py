@@ -1,14 +1,14 @@
-"""Images a second of the image tower in each runtime, against open_clip's own in torch, with the agreement beside each.
+"""Compare images per second of the image tower in each runtime with open_clip's own in torch, with the agreement.
 
     PEERS=$(python benchmarks/peers.py DIR)
     $PEERS benchmarks/random_checkpoint.py vit-l-14 CHECKPOINTS/vit-l-14        # and vit-b-16
     python benchmarks/towers_speed.py --peers DIR CHECKPOINTS/vit-b-16 CHECKPOINTS/vit-l-14
 
-Everybody is open at once and they take turns in every round: open_clip in the peers' environment (eager, float32, its default
-threads), then each runtime of ours, 8 images and 1 image. Speeds are medians over the rounds; a ratio is taken within a round,
-its median given with the least and the greatest. Agreement is the centred cosine of 32 images' vectors with open_clip's, mean
-and least. The 8-bit forms are calibrated on 32 other images. What one round costs is stated first: the arithmetic, and the
-fastest float32 product on this machine.
+All are loaded at once and take turns in every round: first open_clip in the peers' environment (eager, float32, its
+default threads), then each of our runtimes, with 8 images and with 1 image. Speeds are medians over the rounds. Each
+ratio is taken within a round; the page gives its median with minimum and maximum. Agreement is the centred cosine of 32
+images' vectors with open_clip's, mean and minimum. The 8-bit forms are calibrated on 32 other images. The page states
+first what one round costs: the arithmetic, and the fastest float32 product on this machine.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ REPEATS = {8: 1, 1: 3}
 
 
 def serve(checkpoint: str) -> None:
-    """open_clip as a worker: a line with the path of normalised images [n, 3, h, w] and a batch size in, seconds out."""
+    """Run open_clip as a worker.
+
+    It reads a line with the path of normalised images [n, 3, h, w] and a batch size, and answers with seconds.
+    """
     import open_clip
     import torch
 
@@ -74,7 +77,7 @@ class Peer:
         self._card, self._folder = card, folder
 
     def encode(self, images_bhwc: np.ndarray, batch: int) -> tuple[np.ndarray, list[float]]:
-        """Vectors, and the seconds of each batch; normalisation is done here, before."""
+        """Return the vectors and the seconds of each batch; images are normalised before."""
         mean, std = (np.array(x, np.float32) for x in (self._card.preprocess.mean, self._card.preprocess.std))
         np.save(self._folder / "in.npy", ((images_bhwc / np.float32(255) - mean) / std).transpose(0, 3, 1, 2))
         request = {"images": str(self._folder / "in.npy"), "out": str(self._folder / "out.npy"), "batch": batch}
@@ -90,11 +93,11 @@ class Peer:
         self._process.wait()
 
 
-# --- Ours
+# --- The project's side
 
 
 def make_images(n: int, size: int, seed: int) -> np.ndarray:
-    """uint8 [n, size, size, 3]: smooth noise of several scales, each image with its own colour and contrast."""
+    """Return images uint8 [n, size, size, 3]: smooth noise of several scales, each with its own colour and contrast."""
     from PIL import Image
 
     rng = np.random.default_rng(seed)
@@ -109,7 +112,10 @@ def make_images(n: int, size: int, seed: int) -> np.ndarray:
 
 
 def count_operations(config) -> float:
-    """Multiply-adds of the tower for one image, the last block's class token alone counted where only it is needed."""
+    """Return multiply-adds of the tower for one image.
+
+    If only the class token of the last block is needed, only its operations are counted.
+    """
     t, w, hidden = config.n_tokens, config.width, config.width * config.mlp_ratio
     block = t * w * (3 * w) + 2 * t * t * w + t * w * w + 2 * t * w * hidden
     last = t * w * (3 * w) + 2 * t * w + w * w + 2 * w * hidden
@@ -117,7 +123,7 @@ def count_operations(config) -> float:
 
 
 def seconds_of(tower, images: np.ndarray, repeats: int) -> float:
-    """Seconds of the fastest of some runs over the images at once."""
+    """Return the seconds of the fastest of some runs over all images at once."""
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -127,7 +133,7 @@ def seconds_of(tower, images: np.ndarray, repeats: int) -> float:
 
 
 def measure(checkpoint: Path, python: Path, runtimes: list[str], rounds: int) -> list[str]:
-    """The lines of the result for one checkpoint."""
+    """Return the lines of the result for one checkpoint."""
     from linnaea.model.loading import load_model
     from linnaea.model.runtimes.encoder_factory import open_image_encoder
 
@@ -156,20 +162,20 @@ def measure(checkpoint: Path, python: Path, runtimes: list[str], rounds: int) ->
     return [
         *table(checkpoint.name, runtimes, speeds, cosines, open_s),
         "",
-        f"{operations:.1f} G multiply-adds an image.",
+        f"{operations:.1f} G multiply-adds per image.",
     ]
 
 
 def cosine_rows(vectors_bd: np.ndarray, other_bd: np.ndarray) -> np.ndarray:
-    """The cosine of each pair of rows, each set's mean taken off first."""
+    """Return the cosine of each pair of rows, after subtracting the mean of each set."""
     a, b = (x - x.mean(0) for x in (vectors_bd.astype(np.float64), other_bd.astype(np.float64)))
     return (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
 
 
 def table(title: str, runtimes: list[str], speeds: dict, cosines: dict, open_s: dict) -> list[str]:
-    """Markdown: a row for the peer and each runtime."""
-    heads = [f"{unit}, batch {b}" for b in BATCHES for unit in ("images/s", "times open_clip")]
-    lines = [f"## {title}", "", f"| runtime | {' | '.join(heads)} | centred cosine, mean and least | opens in |"]
+    """Return a Markdown table with a row for the peer and each runtime."""
+    heads = [f"{unit}, batch {b}" for b in BATCHES for unit in ("images/s", "speed-up over open_clip")]
+    lines = [f"## {title}", "", f"| runtime | {' | '.join(heads)} | centred cosine, mean and minimum | loading |"]
     lines.append("| --- |" + " --- |" * (len(heads) + 2))
     for name in (PEER, *runtimes):
         cells = [f"{name}"]
@@ -191,7 +197,7 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoints", type=Path, nargs="*", help="folders in open_clip's hub format")
-    parser.add_argument("--peers", type=Path, help="the peers' environment")
+    parser.add_argument("--peers", type=Path, help="folder of the peers' environment")
     parser.add_argument("--runtimes", default=",".join(RUNTIMES))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--results", type=Path, default=HERE / "results")
@@ -209,14 +215,14 @@ def main() -> None:
     python = peer_python(options.peers.absolute())
     engines = sorted({engine_version(runtime) for runtime in runtimes})
     lines = [
-        "# The image tower in every runtime, against open_clip",
+        "# The image tower in every runtime, compared with open_clip",
         "",
         f"{describe_hardware()}; {', '.join(engines)}; random weights.",
-        f"Medians of {options.rounds} rounds in turns; ratios with the least and the greatest.",
+        f"Medians of {options.rounds} rounds in turns; ratios with minimum and maximum.",
         "",
         f"`{show_command('towers_speed', sys.argv[1:])}`",
         "",
-        f"Fastest float32 product here: {measure_sgemm() / 1e9:.0f} G multiply-adds a second on all cores.",
+        f"Fastest float32 product here: {measure_sgemm() / 1e9:.0f} G multiply-adds per second on all cores.",
     ]
     with tempfile.TemporaryDirectory() as cache:
         os.environ["LINNAEA_CACHE"] = cache

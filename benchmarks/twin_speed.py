@@ -1,12 +1,15 @@
-"""WolfSheep, Flocking and Schelling beside Mesa, populations first; then how long a step of many birds takes.
+"""Compare WolfSheep, Flocking and Schelling with Mesa, first their populations, then speed; time a step of many birds.
 
     python benchmarks/twin_speed.py --mesa DIR
 
-Mesa (version in mesa_peer.py) runs the same rules (mesa_models.py) in a process of its own, in turns with ours; a run
-is 100 steps (20 of Schelling's), founding not counted for Mesa and counted for ours; compiling is not counted, and
-reported. The configurations are those of ABMFrameworksComparison. Three of ours: in Mesa's order (agents act one after
-another in a random order) and synchronous, both compiled whole (`linnaea.twin.reference_models.update_order`), and, for the flock, the general loop with its rules
-(`linnaea.twin.engine.world`, synchronous). Ratios are medians of rounds, with the least and greatest; DIR is made when missing.
+Mesa (version in mesa_peer.py) runs the same rules (mesa_models.py) in its own process, in turns with ours. A run is 100
+steps (20 of Schelling's). Set-up counts for ours but not for Mesa. Compiling is not counted, and reported. The
+configurations are those of ABMFrameworksComparison.
+
+There are three ways of ours: in Mesa's order (agents act one after another in a random order) and synchronous, both
+compiled whole (`linnaea.twin.reference_models.update_order`); and, for the flock, the general loop with its rules
+(`linnaea.twin.engine.world`, synchronous). Ratios are medians of rounds, with minimum and maximum. DIR is made if it is
+missing.
 """
 
 from __future__ import annotations
@@ -42,7 +45,7 @@ from linnaea.twin.rules.motion import Move
 IMPORT_S = time.perf_counter() - import_start
 STEPS, TOWN_STEPS = 100, 20
 WARMING_STEPS = 5
-# Untimed, of every configuration, so that means of populations are known well on both sides.
+# Untimed runs of each configuration, so that both sides' means of populations are known well.
 MESA_RUNS, OUR_RUNS = 30, 200
 SMALL_SHEEP = WolfSheep(side=25, n_sheep=60, n_wolves=40, sheep_reproduce=0.2, wolf_reproduce=0.1, regrowth=20)
 CONFIGURATIONS = {
@@ -54,7 +57,7 @@ CONFIGURATIONS = {
     "Schelling large": Segregation(),
 }
 Model = WolfSheep | Flocking | Segregation
-# In `populations`, of all configurations: sheep and wolves at 4 steps, order at 3, two shares at 3.
+# Values in `populations` of all configurations: sheep and wolves at 4 steps, order at 3, two shares at 3.
 VALUES = 2 * (8 + 3 + 6)
 TARGETS = {
     ("WolfSheep large", "sequential"): 150,
@@ -65,7 +68,7 @@ TARGETS = {
 
 
 def timed(work: Callable[[], object]) -> tuple[float, object]:
-    """(seconds, result), the collector of garbage held off."""
+    """Return (seconds, result), with the garbage collector off."""
     gc.collect()
     gc.disable()
     start = time.perf_counter()
@@ -76,7 +79,7 @@ def timed(work: Callable[[], object]) -> tuple[float, object]:
 
 
 def flock_world(flock: Flocking) -> World:
-    """The same flock in the general loop."""
+    """Return the same flock in the general loop."""
     rules = [
         Flock(
             radius_m=flock.radius,
@@ -96,7 +99,7 @@ def flock_world(flock: Flocking) -> World:
 
 
 def loop_series(flock: Flocking) -> np.ndarray:
-    """The order parameter after each step of the general loop."""
+    """Return the order parameter after each step of the general loop."""
     world = flock_world(flock)
     series = []
     for _ in range(STEPS):
@@ -106,53 +109,56 @@ def loop_series(flock: Flocking) -> np.ndarray:
 
 
 def loop_run(flock: Flocking) -> None:
-    """A run of the general loop."""
+    """Do a run of the general loop."""
     world = flock_world(flock)
     for _ in range(STEPS):
         step(world)
 
 
 def steps_of(model: Model) -> int:
-    """Steps of a run."""
+    """Return the number of steps of a run."""
     return TOWN_STEPS if isinstance(model, Segregation) else STEPS
 
 
 def series_of(model: Model, result: object) -> np.ndarray:
-    """Sheep and wolves, or shares content and alike [steps + 1, 2], or the order parameter [steps]."""
+    """Return sheep and wolves, or shares content and alike [steps + 1, 2], or the order parameter [steps]."""
     return np.asarray(result[1] if isinstance(model, Flocking) else result, float)
 
 
 def settings_of(model: Model) -> dict:
-    """What Mesa's model is told."""
+    """Return the settings for Mesa's model."""
     return {name: value for name, value in asdict(model).items() if name not in ("order", "seed")}
 
 
 def differences(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    """z values [...] of the difference of two means over runs [r, ...], ours less theirs, in standard errors of both."""
+    """Return z values [...] of the difference of two means over runs [r, ...].
+
+    The difference is ours minus theirs, in units of the standard error of the difference.
+    """
     error = np.sqrt(ours.var(0, ddof=1) / len(ours) + theirs.var(0, ddof=1) / len(theirs))
     return (ours.mean(0) - theirs.mean(0)) / np.maximum(error, 1e-9)
 
 
 def by_chance(n: int) -> float:
-    """The |z| that the greatest of `n` independent z values passes in one case of 20 where nothing differs."""
+    """Return the |z| that the largest of `n` independent z values exceeds in one case of 20 under no difference."""
     return statistics.NormalDist().inv_cdf(1 - (1 - 0.95 ** (1 / n)) / 2)
 
 
 def at(model: Model, series: np.ndarray) -> np.ndarray:
-    """The series at steps far enough apart to be compared."""
+    """Return the series at steps far enough apart to be compared."""
     rows = {WolfSheep: [10, 20, 50, -1], Flocking: [9, 49, -1], Segregation: [1, 3, -1]}[type(model)]
     return series[:, rows]
 
 
 def ways_of(model: Model) -> dict[str, Callable[[int], object]]:
-    """Our ways of a run that the page compares, by a seed."""
+    """Return our ways of a run that the page compares, each as a function of a seed."""
     return {
         order: lambda seed, order=order: replace(model, order=order, seed=seed).run(steps_of(model)) for order in ORDERS
     }
 
 
 def populations(name: str, model: Model, mesa: Mesa) -> list[str]:
-    """Lines of the table of populations for one configuration, of runs that nobody times."""
+    """Return lines of the table of populations for one configuration, from untimed runs."""
     kind, steps, settings = type(model).__name__, steps_of(model), settings_of(model)
     theirs = at(model, np.array([mesa.run(kind, steps, seed, settings)[1] for seed in range(MESA_RUNS)], float))
     series = {way: lambda seed, run=run: series_of(model, run(seed)) for way, run in ways_of(model).items()}
@@ -171,8 +177,11 @@ def populations(name: str, model: Model, mesa: Mesa) -> list[str]:
 
 
 def speeds(name: str, model: Model, folder: Path, rounds: int, repeats: int) -> list[str]:
-    """Lines of the table of speeds for one configuration, in turns with Mesa, which gets a new process each time: its collector of garbage,
-    which is on, as Mesa's users have it, takes twice as long or none at all after many runs in one."""
+    """Return lines of the table of speeds for one configuration, in turns with Mesa.
+
+    Mesa gets a new process each time. Its garbage collector is on, as Mesa's users have it; after many runs in one
+    process it takes twice as long or no time at all.
+    """
     runs = ways_of(model)
     if isinstance(model, Flocking):
         runs["loop"] = lambda seed: loop_run(replace(model, seed=seed))
@@ -200,18 +209,19 @@ def speeds(name: str, model: Model, folder: Path, rounds: int, repeats: int) -> 
 
 
 def boids(n: int, steps: int) -> str:
-    """A line on a step of `n` birds at a density of 1 in 2 square metres, radius 5."""
+    """Return a line on a step of `n` birds at a density of 1 in 2 square metres, radius 5."""
     flock = Flocking(side=float(np.sqrt(2.0 * n)), n_birds=n, radius=5.0)
     world = flock_world(flock)
     for _ in range(3):
         step(world)
     times = [timed(lambda: step(world))[0] for _ in range(steps)]
     quarters = [1e3 * q for q in np.quantile(times, [0.25, 0.75])]
-    return f"| {n:,} | {1e3 * statistics.median(times):.1f} | {quarters[0]:.1f}–{quarters[1]:.1f} | {min(times) * 1e3:.1f} |"
+    middle, least = 1e3 * statistics.median(times), 1e3 * min(times)
+    return f"| {n:,} | {middle:.1f} | {quarters[0]:.1f}–{quarters[1]:.1f} | {least:.1f} |"
 
 
 def compile_all() -> float:
-    """Seconds until every way has run once."""
+    """Return the seconds until every way has run once."""
     start = time.perf_counter()
     for model in (SMALL_SHEEP, CONFIGURATIONS["Flocking small"], CONFIGURATIONS["Schelling small"]):
         for order in ORDERS:
@@ -221,16 +231,20 @@ def compile_all() -> float:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measures and writes the page."""
+    """Measure and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mesa", type=Path, required=True, metavar="DIR", help="Mesa's environment, made when missing")
+    parser.add_argument(
+        "--mesa", type=Path, required=True, metavar="DIR", help="folder of Mesa's environment, made if it is missing"
+    )
     parser.add_argument(
         "--rounds", type=int, default=7, help="timed runs of Mesa for each configuration; 0: populations alone"
     )
     parser.add_argument("--repeats", type=int, default=9, help="runs of ours in each round")
-    parser.add_argument("--only", help="configurations whose name holds this")
-    parser.add_argument("--birds", type=int, nargs="*", default=[80_000, 1_000_000], help="sizes of the step's timing")
-    parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of the page")
+    parser.add_argument("--only", help="only configurations whose name contains this")
+    parser.add_argument(
+        "--birds", type=int, nargs="*", default=[80_000, 1_000_000], help="flock sizes for the timed step"
+    )
+    parser.add_argument("--results", type=Path, default=HERE / "results", help="folder for the result page")
     options = parser.parse_args(argv)
     compiling_s = compile_all()
     mesa = Mesa(options.mesa)
@@ -244,40 +258,45 @@ def main(argv: list[str] | None = None) -> int:
     ]
     mesa.close()
     lines = [
-        f"# Wolves and sheep, flocks and towns beside {MESA.replace('==', ' ')}",
+        f"# Wolves and sheep, flocks and towns, compared with {MESA.replace('==', ' ')}",
         "",
         f"- hardware: {describe_hardware()}",
         f"- command: `{show_command('twin_speed', sys.argv[1:] if argv is None else argv)}`",
-        f"- importing {IMPORT_S:.1f} s, first calls of all ways (compiling, or reading what was compiled before) {compiling_s:.1f} s",
+        (
+            f"- imports {IMPORT_S:.1f} s; first calls of all ways (compiling, or reading compiled code) "
+            f"{compiling_s:.1f} s"
+        ),
         f"- a run is {STEPS} steps, of a town {TOWN_STEPS}; the classic models run on one thread, as Mesa does",
-        f"- each timed run of Mesa is the second of a process ({WARMING_STEPS} steps before it), its collector of garbage on",
-        "- the general loop takes all threads for more than some thousand animals, else one",
+        f"- each timed run of Mesa is the second of a process (after {WARMING_STEPS} steps), with garbage collection",
+        "- the general loop uses all threads for more than some thousand animals, else one",
         "",
         "## Populations",
         "",
-        f"Means over {MESA_RUNS} runs of Mesa and {OUR_RUNS} of ours, none of them timed. WolfSheep: sheep / wolves after 10, 20, 50, 100 steps; Flocking: order parameter after 10, 50, 100;",
-        "Schelling: share content / share of neighbours alike after 1, 3, 20. Mesa's animals act one after another, so only",
-        "`sequential` is the same process: in a synchronous town all who are uneasy leave at once, and in a synchronous flock",
-        "nobody follows a turn that was taken in the same step.",
-        "z is ours less Mesa's in standard errors. Of many z values some are large: the last column is what the greatest one of",
-        "a row passes by chance alone in one row of 20; of all the values of the sequential rows of a whole page together the",
-        f"greatest passes {by_chance(VALUES):.1f} on one page of 20 (values of one row hang together, so it is less often).",
+        f"Means over {MESA_RUNS} runs of Mesa and {OUR_RUNS} of ours, all untimed. WolfSheep: sheep / wolves after",
+        "10, 20, 50, 100 steps; Flocking: order parameter after 10, 50, 100; Schelling: share content / share of like",
+        "neighbours after 1, 3, 20. Mesa's animals act one after another, so only `sequential` is the same process: in a",
+        "synchronous town all households that are not content leave at once, and in a synchronous flock no bird follows",
+        "a turn of the same step.",
+        "z is ours minus Mesa's in standard errors. Of many z values some are large. The last column is the value that",
+        "the largest of a row exceeds by chance alone in one row of 20. The largest of all values of the sequential rows",
+        f"of a page exceeds {by_chance(VALUES):.1f} on one page of 20 (less often, because values of one row are",
+        "correlated).",
         "",
-        "| configuration | order | Mesa | ours | z | greatest | by chance |",
+        "| configuration | order | Mesa | ours | z | largest | by chance |",
         "| --- | --- | --- | --- | --- | --- | --- |",
         *compared,
         "",
         "## Speed",
         "",
-        "| configuration | way | Mesa, ms a run | ours, ms a run | times as fast | least–greatest | target |",
+        "| configuration | way | Mesa, ms per run | ours, ms per run | speed-up | minimum–maximum | target |",
         "| --- | --- | --- | --- | --- | --- | --- |",
         *timings,
         "",
-        "## A step of many birds",
+        "## One step of many birds",
         "",
         "The general loop, torus, radius 5, one bird in 2 m². Targets: 80,000 ≤ 40 ms, 1,000,000 ≤ 1,000 ms.",
         "",
-        "| birds | ms a step, median | quartiles | least |",
+        "| birds | ms per step, median | quartiles | minimum |",
         "| --- | --- | --- | --- |",
         *(boids(n, 30 if n < 500_000 else 9) for n in options.birds),
     ]

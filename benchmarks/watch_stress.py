@@ -1,10 +1,10 @@
-"""A folder under a watch while everything happens to it: is every photograph named once, and is the memory flat?
+"""Stress a watched folder: is every photograph named exactly once, and is the memory flat?
 
-A writer makes photographs (whole, or piece by piece with pauses longer than the watch's interval), rewrites, replaces,
-renames, cuts and deletes them, and takes whole folders away and brings them back, while `linnaea identify --watch` runs
-as a subprocess. Then, with the writer still at work, the watch is killed (SIGKILL) and started again a few times. When all
-is still, it is ended (SIGTERM), and its table is compared with what one run of `linnaea identify` says of every content
-that was ever written, kept aside for that. Linux only.
+A writer makes photographs (whole, or piece by piece with pauses longer than the watch's interval). It rewrites,
+replaces, renames, cuts and deletes them, and takes whole folders away and brings them back. Meanwhile
+`linnaea identify --watch` runs as a subprocess. Then, with the writer still at work, the watch is killed (SIGKILL) and
+started again a few times. When nothing changes any more, it gets SIGTERM. Its table is then compared with the answers
+of one run of `linnaea identify` for every content that was ever written; the script keeps copies for that. Linux only.
 
     python benchmarks/watch_stress.py                           # 20 minutes, the bundled model
     python benchmarks/watch_stress.py --minutes 2 --model placeholder
@@ -40,9 +40,9 @@ HERE = Path(__file__).resolve().parent
 COMPARED = ("status", "reason", "rank", "name", "confidence", "similarity")
 # Decimals in which the same image may differ from one batch to another.
 TOLERANCE = 0.0002
-# What stood so long before it went must have been named; two looks, and a queue in front of a busy model.
+# A photograph that stood this long before it vanished must have been named: two polls, and a queue for a busy model.
 LONG_S = 30.0
-# Until a cut photograph gets its row: the watch's patience, a look, and the next time that the table is written.
+# Time until a cut photograph gets its row: the watch's patience, a poll, and the next time that the table is written.
 PATIENCE_S = 60.0 + 15.0
 SAMPLE_S, CHECK_S = 1.0, 5.0
 LEAST_FILES, MOST_FILES = 40, 400
@@ -51,13 +51,14 @@ RESTING = 0.1
 N_BLOCKS = 16
 MOST_SLOPE = 10.0
 MOST_PEAK = 1.05
-# 100 MB an hour on the 1.3 GB that the bundled model's watch holds are 1.4 % from the first third of 16 minutes to the last.
+# The bundled model's watch holds 1.3 GB; growth of 100 MB per hour is 1.4 % of that from the first third of 16 minutes
+# to the last.
 MOST_MEDIAN = 1.01
 
 
 @dataclass
 class PathHistory:
-    """What the writer did with one path: the content there now (None: gone or unfinished) since when, and all it had."""
+    """The history of one path: the present content (None: gone or unfinished), since when, and all earlier contents."""
 
     content: str | None = None
     since: float = 0.0
@@ -67,7 +68,7 @@ class PathHistory:
 
 @dataclass
 class Writer:
-    """Does things to `folder` at random; every content is kept in `archive` under its hash. Times are monotonic."""
+    """Does random operations in `folder`; every content is kept in `archive` under its hash. Times are monotonic."""
 
     folder: Path
     archive: Path
@@ -82,7 +83,7 @@ class Writer:
     _n: int = 0
 
     def step(self, *, start_new: bool = True) -> bool:
-        """Goes on with what is due; False when nothing is under way any more."""
+        """Continue the operations that are due; return False if none is under way any more."""
         now = time.monotonic()
         while self._queue and self._queue[0][0] <= now:
             _due, _n, action = heapq.heappop(self._queue)
@@ -118,10 +119,10 @@ class Writer:
         self.done[action.__name__] += 1
         return action()
 
-    # --- What it can do; each yields the pauses in it, in seconds.
+    # --- The operations; each yields its pauses in seconds.
 
     def create_whole(self):
-        """As programs do that know of watchers: under another name first."""
+        """Write under another name first, as programs do that know of watchers."""
         path, data = self._new_path(), self._new_content()
         hidden = self.chance.choice([f".{path.name}", f"{path.name}.part", f"~{path.name}"])
         aside = path.with_name(hidden)
@@ -134,7 +135,7 @@ class Writer:
         self._settle(path, data)
 
     def create_in_pieces(self):
-        """As cameras and cables do: under its name, with pauses."""
+        """Write under the final name with pauses, as cameras and cables do."""
         yield from self._write_in_pieces(self._new_path())
 
     def rewrite_in_pieces(self):
@@ -142,7 +143,7 @@ class Writer:
             yield from self._write_in_pieces(path)
 
     def replace(self):
-        """By another in one stroke."""
+        """Replace by another file in one operation."""
         if path := self._any_path():
             data, aside = self._new_content(), path.with_name(f".{path.name}.new")
             aside.write_bytes(data)
@@ -165,7 +166,7 @@ class Writer:
         yield from ()
 
     def cut(self):
-        """A transfer that never ends."""
+        """Begin a transfer that never ends."""
         path, data = self._new_path(), self._new_content()
         data = data[: int(len(data) * self.chance.uniform(0.1, 0.9))]
         path.write_bytes(data)
@@ -174,7 +175,7 @@ class Writer:
         yield from ()
 
     def take_away(self):
-        """A folder goes and comes back, as a card does."""
+        """Remove a folder and bring it back, like a memory card."""
         folders = [path for path in self.folder.iterdir() if path.is_dir()]
         folder = self.chance.choice(folders)
         if any(path.is_relative_to(folder) for path in self.busy):
@@ -239,27 +240,27 @@ class Writer:
 
 @dataclass
 class Memory:
-    """Resident memory of a process over time: seconds, all of it, and the anonymous part, in bytes."""
+    """Resident memory of a process over time: seconds, total, and the anonymous part, in bytes."""
 
     course: list[tuple[float, int, int]] = field(default_factory=list)
 
     def sample(self, pid: int, seconds: float) -> None:
-        """Adds what the kernel says now."""
+        """Add the kernel's present figures."""
         text = Path(f"/proc/{pid}/status").read_text()
         rss, anonymous = (int(re.search(rf"^{key}:\s*(\d+)", text, re.MULTILINE)[1]) for key in ("VmRSS", "RssAnon"))
         self.course.append((seconds, rss * 1024, anonymous * 1024))
 
     def _resting(self) -> np.ndarray:
-        """The lowest decile of each column of `course` in each of N_BLOCKS spans after the warm-up, [spans, 3]."""
+        """Return [spans, 3]: the lowest decile of each column of `course` in N_BLOCKS spans after the warm-up."""
         end = self.course[-1][0]
         edges = np.linspace(WARM_UP * end, end, N_BLOCKS + 1)
         spans = [[row for row in self.course if a <= row[0] < b] for a, b in itertools.pairwise(edges)]
         return np.array([np.quantile(np.array(span), RESTING, axis=0) for span in spans if span]).reshape(-1, 3)
 
     def slope(self, column: int) -> tuple[float, float]:
-        """MB an hour after the warm-up, and twice its standard error, of what N_BLOCKS spans hold between photographs.
+        """Return the slope in MB per hour after the warm-up and twice its standard error, over N_BLOCKS spans.
 
-        That is their lowest decile: while an image is scored, memory comes and goes.
+        It is the slope of memory between photographs, which is the lowest decile of a span: while an image is scored, memory comes and goes.
         """
         points = self._resting()
         if len(points) < 4:
@@ -271,8 +272,10 @@ class Memory:
         return float(line[0]), float(2 * error)
 
     def thirds(self, column: int) -> tuple[float, float]:
-        """Bytes between photographs in the first and in the last third of what follows the warm-up: medians of their spans' lowest
-        deciles, as in `slope`."""
+        """Return bytes between photographs in the first and in the last third after the warm-up.
+
+        They are medians of the spans' lowest deciles, as in `slope`.
+        """
         points = self._resting()
         third = len(points) // 3
         if not third:
@@ -280,7 +283,7 @@ class Memory:
         return float(np.median(points[:third, column])), float(np.median(points[-third:, column]))
 
     def least_told(self) -> float:
-        """MB an hour: a steadier growth of what stays than this passes the limit between the thirds, whatever the noise of the slope."""
+        """Return the smallest steady growth in MB per hour that exceeds the limit between the thirds, for any noise."""
         first, _ = self.thirds(2)
         hours = 2 / 3 * (1 - WARM_UP) * self.course[-1][0] / 3600
         return (MOST_MEDIAN - 1) * first / 1e6 / hours
@@ -292,7 +295,7 @@ class Memory:
         return within and not last > MOST_MEDIAN * first and peaks[1] <= MOST_PEAK * peaks[0]
 
     def peaks(self) -> tuple[int, int]:
-        """The most resident bytes in the two halves of what follows the warm-up."""
+        """Return the largest resident bytes in the two halves after the warm-up."""
         end = self.course[-1][0]
         middle = (1 + WARM_UP) / 2 * end
         first = [rss for seconds, rss, _anonymous in self.course if WARM_UP * end <= seconds < middle]
@@ -307,28 +310,28 @@ class Watched:
         self.process: subprocess.Popen | None = None
 
     def start(self) -> None:
-        """Starts it, or starts it again."""
+        """Start the watch, or start it again."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(self.command, env=self.environment, stderr=log)
 
     def check(self) -> None:
-        """Raises RuntimeError where it has ended."""
+        """Raise RuntimeError if the watch has ended."""
         if self.process.poll() is not None:
             raise RuntimeError(f"the watch ended with {self.process.returncode}: {self.log.read_text()[-2000:]}")
 
     def stop(self, number: int) -> int:
-        """Its exit code after a signal."""
+        """Send a signal and return the exit code."""
         self.process.send_signal(number)
         return self.process.wait()
 
     def cpu_s(self) -> float:
-        """Processor time that it has used."""
+        """Return the processor time used so far."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def read_table(path: Path) -> dict[str, dict]:
-    """Rows by file. Raises AssertionError where a file has two."""
+    """Return rows by file. Raise AssertionError if a file has two."""
     with path.open(newline="", encoding="utf-8") as handle:
         rows = list(csv.DictReader(handle))
     by_file = {row["file"]: row for row in rows}
@@ -337,7 +340,7 @@ def read_table(path: Path) -> dict[str, dict]:
 
 
 def is_same(row: dict, expected: dict) -> bool:
-    """Whether two rows say the same, but for what the last decimals may differ in."""
+    """Return whether two rows agree, except for the last decimals."""
     for column in COMPARED:
         if row[column] != expected[column]:
             if column not in ("confidence", "similarity") or "" in (row[column], expected[column]):
@@ -348,7 +351,7 @@ def is_same(row: dict, expected: dict) -> bool:
 
 
 def compare(table: dict[str, dict], writer: Writer, expected: dict[str, dict], gone_s: dict[Path, float]) -> Counter:
-    """How many paths are right, and what is wrong with the others; `gone_s`: when a path lost its last content."""
+    """Count the paths that are right, and the kinds of error of the others; `gone_s`: when a path lost its content."""
     verdict: Counter = Counter()
     for path, record in writer.paths.items():
         row = table.get(str(path))
@@ -375,7 +378,7 @@ def compare(table: dict[str, dict], writer: Writer, expected: dict[str, dict], g
 
 @dataclass
 class Run:
-    """The measurement: how it went from phase to phase."""
+    """The measurement, phase by phase."""
 
     watched: Watched
     writer: Writer
@@ -386,7 +389,7 @@ class Run:
     next_check: float = 0.0
 
     def work(self, duration_s: float, *, measure: bool, start_new: bool = True) -> None:
-        """Writes for a while, checks the table now and then, and measures memory."""
+        """Write for a while, check the table now and then, and measure memory."""
         start = time.monotonic()
         next_sample = start
         while (now := time.monotonic()) - start < duration_s:
@@ -407,7 +410,7 @@ class Run:
             time.sleep(0.01)
 
     def finish(self) -> None:
-        """Until nothing is under way any more."""
+        """Wait until no operation is under way any more."""
         while self.writer.step(start_new=False):
             self.work(0.05, measure=False, start_new=False)
 
@@ -415,9 +418,11 @@ class Run:
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--minutes", type=float, default=20.0, help="how long memory is measured (default: 20)")
-    parser.add_argument("--kills", type=int, default=6, help="kills after that (default: 6)")
-    parser.add_argument("--rate", type=float, default=2.0, help="things that the writer begins a second (default: 2)")
-    parser.add_argument("--seed", type=int, default=1, help="of what it does (default: 1)")
+    parser.add_argument("--kills", type=int, default=6, help="number of kills after that (default: 6)")
+    parser.add_argument(
+        "--rate", type=float, default=2.0, help="operations that the writer begins per second (default: 2)"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="seed of the writer's operations (default: 1)")
     parser.add_argument("--model", default="bundled", help="as for linnaea identify")
     parser.add_argument("--vocabulary", default="inat", help="as for linnaea identify")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder for the result file")
@@ -425,7 +430,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0 when every photograph has its one right row and the memory did not grow."""
+    """Return 0 if every photograph has exactly one correct row and the memory did not grow."""
     argv = sys.argv[1:] if argv is None else argv
     options = parse(argv)
     source = str(HERE.parent / "src")
@@ -468,31 +473,46 @@ def main(argv: list[str] | None = None) -> int:
     course = np.array(run.memory.course)
     total_slope, total_error = run.memory.slope(1)
     lines = [
-        "# A folder under a watch",
+        "# Stress of a watched folder",
         "",
         f"- hardware: {describe_hardware()}",
         f"- made by: `{show_command('watch_stress', argv)}`",
-        f"- config: {options.minutes:g} minutes, then {options.kills} kills; {options.rate:g} things begun a second",
-        f"- command measured: `python -m linnaea identify DIR --out x.csv --watch --resume {' '.join(map(shown, given))}`",
-        f"- flat: the slope is within two standard errors of 0 or under {MOST_SLOPE:g} MB an hour, the median between photographs",
-        f"  grows by {MOST_MEDIAN - 1:.0%} at most from the first third to the last, and the second half peaks at most",
-        f"  {MOST_PEAK - 1:.0%} above the first",
+        f"- config: {options.minutes:g} minutes, then {options.kills} kills; {options.rate:g} operations per second",
+        (
+            "- command measured: `python -m linnaea identify DIR --out x.csv --watch --resume "
+            f"{' '.join(map(shown, given))}`"
+        ),
+        f"- flat: the slope is within two standard errors of 0 or below {MOST_SLOPE:g} MB per hour, the median between",
+        f"  photographs grows by {MOST_MEDIAN - 1:.0%} at most from the first third to the last, and the peak of the",
+        f"  second half is at most {MOST_PEAK - 1:.0%} above that of the first",
         "",
         "| measure | value |",
         "| --- | ---: |",
-        f"| slope of anonymous memory between photographs, after the first {WARM_UP:.0%} | {slope:+.1f} ± {error:.1f} MB an hour |",
-        f"| anonymous memory between photographs, median of the first third after that, of the last | {first / 1e6:,.1f} MB, {last / 1e6:,.1f} MB |",
-        f"| a steady growth that would have been told by that | {run.memory.least_told():,.0f} MB an hour and more |",
-        f"| most resident memory in the first half after that, in the second | {peaks[0] / 1e6:,.0f} MB, {peaks[1] / 1e6:,.0f} MB |",
-        f"| slope of resident memory, mapped pages included | {total_slope:+.1f} ± {total_error:.1f} MB an hour |",
-        f"| resident memory, median, most | {np.median(course[:, 1]) / 1e6:,.0f} MB, {course[:, 1].max() / 1e6:,.0f} MB |",
+        (
+            f"| slope of anonymous memory between photographs, after the first {WARM_UP:.0%} "
+            f"| {slope:+.1f} ± {error:.1f} MB per hour |"
+        ),
+        (
+            "| anonymous memory between photographs, median of the first third after that, of the last "
+            f"| {first / 1e6:,.1f} MB, {last / 1e6:,.1f} MB |"
+        ),
+        f"| smallest steady growth that this would detect | {run.memory.least_told():,.0f} MB per hour |",
+        (
+            "| peak resident memory in the first half after that, in the second "
+            f"| {peaks[0] / 1e6:,.0f} MB, {peaks[1] / 1e6:,.0f} MB |"
+        ),
+        f"| slope of resident memory, mapped pages included | {total_slope:+.1f} ± {total_error:.1f} MB per hour |",
+        (
+            "| resident memory, median, maximum "
+            f"| {np.median(course[:, 1]) / 1e6:,.0f} MB, {course[:, 1].max() / 1e6:,.0f} MB |"
+        ),
         f"| processor time while nothing changes, of one core | {idle:.1%} |",
         f"| contents written | {len(expected):,} |",
         f"| paths | {len(writer.paths):,} |",
         *(f"| … {kind} | {n:,} |" for kind, n in sorted(verdict.items())),
-        f"| times that the table was read meanwhile, and found whole without doubles | {run.n_checks:,} |",
+        f"| checks of the table during the run, each complete and without doubles | {run.n_checks:,} |",
         f"| exit codes of the watches | {' '.join(map(str, codes))} |",
-        f"| what kills left beside the table | {', '.join(left) or 'nothing'} |",
+        f"| files that kills left beside the table | {', '.join(left) or 'none'} |",
         f"| journal | {journal_mb:.1f} MB |",
         f"| its last line | {said.split(' → ')[0]} |",
         f"| verdict | {'kept' if good else 'NOT kept'} |",
@@ -508,7 +528,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def measure(run: Run, options: argparse.Namespace, chance: random.Random) -> list[int]:
-    """The long part, the kills and the end; the exit codes of the watches that were killed."""
+    """Run the long part, the kills and the end; return the exit codes of the watches that were killed."""
     print("writing before the watch begins", file=sys.stderr)
     run.work(20 / options.rate, measure=False)
     run.watched.start()
@@ -533,16 +553,16 @@ def measure(run: Run, options: argparse.Namespace, chance: random.Random) -> lis
 
 
 def idle_share(watched: Watched, duration_s: float = 15.0) -> float:
-    """Processor time over time while nothing changes."""
+    """Return the processor time over time while nothing changes."""
     before = watched.cpu_s()
     time.sleep(duration_s)
     return (watched.cpu_s() - before) / duration_s
 
 
 def course_rows(course: np.ndarray, n_rows: int = 10) -> list[str]:
-    """A table of the memory between photographs, and the most, in equal spans of the run."""
+    """Return a table of the memory between photographs and of the maximum, in equal spans of the run."""
     rows = [
-        "| until, s | anonymous, between, MB | resident, between, MB | resident, most, MB |",
+        "| until, s | anonymous, between, MB | resident, between, MB | resident, maximum, MB |",
         "| ---: | ---: | ---: | ---: |",
     ]
     end = course[-1, 0]

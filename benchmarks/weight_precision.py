@@ -1,9 +1,10 @@
-"""What does a file of 8 bits a weight cost? Top-1 among each set's own names with the image tower's weights as stored and rounded.
+"""What does a file with 8 bits per weight cost? Compare top-1 with the stored and with rounded image tower weights.
 
     python benchmarks/weight_precision.py --model src/linnaea/model/bundled
 
-Each output channel of a convolution or matrix has its own scale; biases and arithmetic stay as they are, so that only the file would
-shrink. `--whole` names the same model exported with weights in float32, for the loss of float16.
+Top-1 is among each set's own names. Each output channel of a convolution or matrix has its own scale. Biases and
+arithmetic do not change, so that only the file would shrink. `--whole` also names with the same model exported with
+float32 weights, to show the loss by float16.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from linnaea.taxonomy.vocabulary_factory import load_vocabulary
 
 
 def rounded_to_8_bits(weight: np.ndarray) -> np.ndarray:
-    """A kernel [out, in, h, w] or matrix [in, out] as 127 steps either way of each output channel's greatest weight."""
+    """Round a kernel [out, in, h, w] or matrix [in, out] to 127 steps on each side of zero per output channel."""
     axes = tuple(range(1, weight.ndim)) if weight.ndim == 4 else (0,)
     step = np.abs(weight.astype(np.float32)).max(axis=axes, keepdims=True) / 127
     return (np.round(weight / np.maximum(step, 1e-12)) * step).astype(weight.dtype)
 
 
 def round_folder(source: Path, target: Path) -> int:
-    """Copies a model folder with rounded image weights; returns the bytes that these would take."""
+    """Copy a model folder with rounded image weights; return the bytes that these would take."""
     import onnx
     from onnx import numpy_helper
 
@@ -66,7 +67,7 @@ def main() -> None:
         models = {kind: load_model(str(path)) for kind, path in kinds.items()}
         stored = (options.model / "image.onnx").stat().st_size
         print(f"image.onnx {stored / 1e6:.1f} MB; with 8 bits a weight about {n_bytes / 1e6:.1f} MB")
-        print("| set | n | " + " | ".join(f"{kind} %" for kind in kinds) + " | least cosine to the first |")
+        print("| set | n | " + " | ".join(f"{kind} %" for kind in kinds) + " | minimum cosine to the first |")
         print("| --- | --- |" + " --- |" * (len(kinds) + 1))
         vocabulary = load_vocabulary("inat")
         for name in sets:
