@@ -1,10 +1,11 @@
-"""Textbook results from the program's animals: expected, obtained, tolerance, one line each.
+"""Compare the program's animals with textbook results: expected, obtained, tolerance, one line each.
 
     python benchmarks/validation/agents.py
 
-Every line is a configuration of shipped rules, run by the shipped loop (`linnaea.twin.engine.world`); nothing is computed beside it
-but the value to compare with. Most are rules for populations in the textbook's sense; those that the worlds of
-`linnaea twin run` are made of stand in the lines that say so (`world_rules.py`). Exits with 1 where a result is outside its tolerance.
+Every line is a configuration of the program's rules, run by the program's loop (`linnaea.twin.engine.world`). Only the
+expected value is computed here. Most rules are for populations as textbooks describe them. Lines on the rules of the
+worlds of `linnaea twin run` say so; they are in `world_rules.py`. The exit code is 1 if a result is outside its
+tolerance.
 """
 
 from __future__ import annotations
@@ -49,17 +50,17 @@ from linnaea.twin.rules.mortality import BackgroundMortality, death_rate
 from linnaea.twin.rules.motion import Move, Walk
 from linnaea.twin.rules.reproduction import FEMALE, MALE, GiveBirth, Mate
 
-# All at one place: where everyone meets everyone, places mean nothing.
+# All animals at one place: everyone meets everyone, so places have no effect.
 NOWHERE = Space(width_m=1, height_m=1)
 
 
 def run_of(rules: Sequence[Rule], *, space: Space = NOWHERE, **settings) -> World:
-    """An empty world of these rules."""
+    """Return an empty world with these rules."""
     return World(space=space, rules=list(rules), **({"capacity": 4096} | settings))
 
 
 def scattered(world: World, count: int, **values) -> np.ndarray:
-    """Puts `count` animals at uniform places with headings of any direction; their slots."""
+    """Put `count` animals at uniform places with random headings; return their slots."""
     rng = np.random.default_rng([world.seed, count])
     angle = rng.uniform(0, 2 * np.pi, count)
     x, y = rng.uniform(0, world.space.width_m, count), rng.uniform(0, world.space.height_m, count)
@@ -67,7 +68,7 @@ def scattered(world: World, count: int, **values) -> np.ndarray:
 
 
 def logistic_growth(n_seeds: int = 40) -> Iterator[Result]:
-    """The mean of stochastic populations against the logistic curve."""
+    """Compare the mean of stochastic populations with the logistic curve."""
     start, capacity, rate, dt = 50, 500, 0.7, 0.02
     hours = (2, 4, 6, 10)
     counts = np.zeros((n_seeds, len(hours)))
@@ -86,7 +87,7 @@ def logistic_growth(n_seeds: int = 40) -> Iterator[Result]:
 
 
 def functional_responses(n_predators: int = 400, steps: int = 2500) -> Iterator[Result]:
-    """Attack rate and handling time refitted from what predators ate, at seven densities."""
+    """Refit attack rate and handling time from the meals of predators at seven densities."""
     from scipy.optimize import curve_fit
 
     side, strike, handling, full = 100.0, 0.2, 60.0, 0.6
@@ -115,7 +116,7 @@ def functional_responses(n_predators: int = 400, steps: int = 2500) -> Iterator[
 def eaten_per_hour(
     n_predators: int, n_prey: int, side: float, strike: float, handling: float, steps: int, **settings
 ) -> float:
-    """Prey that a predator eats in an hour among `n_prey`, which are replaced when eaten."""
+    """Return the prey that a predator eats in an hour among `n_prey`, which are replaced when eaten."""
     rules = [
         Walk(speed_m_h=side / 3, species=1),
         Hunt(predator=1, prey=(0,), radius_m=strike, **settings),
@@ -134,7 +135,7 @@ def eaten_per_hour(
 
 
 def epidemics(n: int = 20_000, ratios: Sequence[float] = (1.5, 2.0, 3.0)) -> Iterator[Result]:
-    """An infection among animals that all meet, against the final size and peak of the equations."""
+    """Compare an infection among animals that all meet with the final size and the peak of the equations."""
     table = {1.5: (0.582812, 0.063023), 2.0: (0.796812, 0.153426), 3.0: (0.940480, 0.300463)}
     recovery = 0.01
     for ratio in ratios:
@@ -155,7 +156,7 @@ def epidemics(n: int = 20_000, ratios: Sequence[float] = (1.5, 2.0, 3.0)) -> Ite
 
 
 def extinction(n_lines: int = 10_000) -> Iterator[Result]:
-    """The share of families of three that die out when births are twice as likely as deaths."""
+    """Compute the share of families of three that die out when births are twice as likely as deaths."""
     rules = [BirthDeath(birth_per_h=1.0, death_per_h=0.5), DeliverLitters()]
     world = run_of(rules, capacity=1 << 16, dt_h=0.5)
     world.agents.add(3 * n_lines, herd=np.repeat(np.arange(n_lines), 3))
@@ -163,28 +164,28 @@ def extinction(n_lines: int = 10_000) -> Iterator[Result]:
     while len(world.agents):
         advance(world, 2)
         live = world.agents.slots()
-        # A family of 40 dies out once in 2^40.
+        # A family of 40 dies out with probability 2^-40.
         safe |= np.bincount(world.agents.herd[live], minlength=n_lines) >= 40
         world.agents.remove(live[safe[world.agents.herd[live]]])
     error = math.sqrt(0.125 * 0.875 / n_lines)
-    claim = f"birth–death extinction, b = 1, d = .5, n = 3 ({n_lines:,} families; tolerance 3 s.e.)"
+    claim = f"birth–death extinction, b = 1, d = 0.5, n = 3 ({n_lines:,} families; tolerance 3 s.e.)"
     yield Result(claim=claim, expected=0.125, obtained=1 - safe.mean(), tolerance=3 * error)
 
 
 def random_walk(n: int = 100_000) -> Iterator[Result]:
-    """How far correlated random walkers get."""
+    """Compute the squared displacement of correlated random walkers."""
     space = Space(width_m=4000, height_m=4000, cell_m=100)
     world = run_of([Walk(speed_m_h=1.0, mean_cosine=0.6, exponential=True), Move()], space=space, capacity=n, seed=1)
     world.agents.add(n, x=2000.0, y=2000.0)
     advance(world, 100)
     a = world.agents
     squared = (a.x[:n].astype(float) - 2000) ** 2 + (a.y[:n].astype(float) - 2000) ** 2
-    claim = "correlated random walk, c = .6, 100 exponential steps, mean squared displacement"
+    claim = "correlated random walk, c = 0.6, 100 exponential steps, mean squared displacement"
     yield Result(claim=claim, expected=492.5, obtained=squared.mean(), tolerance=0.02 * 492.5)
 
 
 def alignment(widths: Sequence[int] = (1, 2, 3, 4, 5), n_seeds: int = 4, steps: int = 4000) -> Iterator[Result]:
-    """The order of Vicsek's particles under noise."""
+    """Compute the order of Vicsek's particles under noise."""
     table = {1: 0.951, 2: 0.814, 3: 0.602, 4: 0.320, 5: 0.123}
     for width in widths:
         orders: list[float] = []
@@ -194,12 +195,12 @@ def alignment(widths: Sequence[int] = (1, 2, 3, 4, 5), n_seeds: int = 4, steps: 
             scattered(world, 100)
             advance(world, 1000)
             advance(world, steps, each=lambda world, orders=orders: orders.append(compute_order_parameter(world)))
-        claim = f"Vicsek, N = 100, L = 5, v = .03, noise width {width}, order"
+        claim = f"Vicsek, N = 100, L = 5, v = 0.03, noise width {width}, order"
         yield Result(claim=claim, expected=table[width], obtained=float(np.mean(orders)), tolerance=0.03)
 
 
 def free_distribution(n: int = 3000) -> Iterator[Result]:
-    """Foragers over patches of unlike richness."""
+    """Distribute foragers over patches of unequal richness."""
     from scipy.stats import chi2
 
     supply = np.array([[1.0, 2.0, 3.0, 4.0], [6.0, 8.0, 1.5, 12.0], [2.5, 5.0, 10.0, 20.0]])
@@ -221,7 +222,7 @@ def free_distribution(n: int = 3000) -> Iterator[Result]:
 
 
 def marginal_value(hours: float = 5_000) -> Iterator[Result]:
-    """The stay in a patch that gains most, gain t / (t + 4), travel 9."""
+    """Find the stay in a patch with the largest gain rate: gain t / (t + 4), travel 9."""
     stay = np.arange(1.0, 14.01, 0.25)
     for dt in (1.0, 0.3):
         world = run_of([ForagePatches(half_h=4.0, travel_h=9.0)], traits=("stay_h",), dt_h=dt)
@@ -233,10 +234,10 @@ def marginal_value(hours: float = 5_000) -> Iterator[Result]:
 
 
 def metabolic_scaling(days: int = 30, area_share: float = 0.05) -> Iterator[Result]:
-    """What a grown animal of the savanna respires, against its mass: Kleiber's slope lies in the interval.
+    """Fit the respiration of grown animals of the savanna to their mass; Kleiber's slope must lie in the interval.
 
-    The young are left out: a mean mass of all ages to the power .75 is not the mean of the powers, which moves the slope by
-    .001, about as wide as the interval.
+    The young are left out: a mean mass of all ages to the power 0.75 is not the mean of the powers. This moves the
+    slope by 0.001, about the width of the interval.
     """
     world = build_world("savanna", seed=1, area_share=area_share, dt_h=24.0)
     animals, mass, respired = np.zeros((3, len(world.species)))
@@ -258,7 +259,7 @@ def metabolic_scaling(days: int = 30, area_share: float = 0.05) -> Iterator[Resu
 
 
 def generations(capacity: int = 15_000, settle: int = 40, last: int = 60, n_seeds: int = 8) -> Iterator[Result]:
-    """Ricker: generations that do not overlap rest, or turn in twos and fours, about the map's own numbers."""
+    """Ricker: non-overlapping generations rest, or alternate between two or four numbers, as the map does."""
     for rate, period in ((1.8, 1), (2.3, 2), (2.6, 4)):
         share = np.zeros((n_seeds, last))
         for seed in range(n_seeds):
@@ -268,21 +269,21 @@ def generations(capacity: int = 15_000, settle: int = 40, last: int = 60, n_seed
             for row in range(last):
                 advance(world, 1)
                 share[seed, row] = len(world.agents) / capacity
-        # Once around the cycle numbers are the same but for chance, which is far below a tenth of the capacity.
+        # After one cycle numbers are the same except for chance, which is far below a tenth of the capacity.
         apart = [float(np.sqrt(np.mean((share[:, lag:] - share[:, :-lag]) ** 2))) for lag in range(1, 9)]
         found = next((lag for lag, value in enumerate(apart, 1) if value < 0.1), 0)
         claim = f"Ricker, r = {rate:g}, animals around {capacity:,}:"
-        yield Result(claim=f"{claim} generations until numbers are back", expected=period, obtained=found, tolerance=0)
+        yield Result(claim=f"{claim} generations until numbers repeat", expected=period, obtained=found, tolerance=0)
         phases = np.sort([[one[k::period].mean() for k in range(period)] for one in share], axis=1)
         for k, expected in enumerate(np.sort(find_map_cycle(make_ricker(rate), period)[:, 0])):
             yield mean_over(f"{claim} number as a share, {k + 1} of {period}", float(expected), phases[:, k])
 
 
 def invasions(numbers: Sequence[int] = (100, 1000), dt: float = 0.1, n_seeds: int = 6) -> Iterator[Result]:
-    """Fisher's wave of animals that walk and breed, times 12 to 30.
+    """Measure Fisher's wave of animals that walk and breed, times 12 to 30.
 
-    Finite numbers slow it: it runs between the front of densities, and that of densities which grow only where at least
-    one animal stands to a length of √(D/r).
+    Finite numbers slow the wave. Its speed lies between that of densities, and that of densities which grow only where
+    there is at least one animal per length of √(D/r).
     """
     since, until = 12.0, 30.0
     fastest, speeds = front_of_densities(dt, since, until), []
@@ -303,24 +304,20 @@ def invasions(numbers: Sequence[int] = (100, 1000), dt: float = 0.1, n_seeds: in
             front_of_densities(dt, since, until, 1 / number),
             float(np.std(found, ddof=1)) / math.sqrt(n_seeds),
         )
-        claim = (
-            f"Fisher's wave, {number:,} animals a length, {n_seeds} seeds: speed between {slowest:.3f} (cut off at one)"
-        )
+        claim = f"Fisher's wave, {number:,} animals per length, {n_seeds} seeds: speed"
         yield Result(
-            claim=f"{claim} and {fastest:.3f} (densities), or 3 s.e. off",
+            claim=f"{claim} between {slowest:.3f} (cut off at one) and {fastest:.3f} (densities), or 3 s.e. off",
             expected=(slowest + fastest) / 2,
             obtained=float(np.mean(found)),
             tolerance=(fastest - slowest) / 2 + 3 * error,
         )
         speeds.append(float(np.mean(found)))
-    claim = (
-        f"Fisher's wave: times that it is faster with more animals ({', '.join(f'{speed:.3f}' for speed in speeds)})"
-    )
+    claim = f"Fisher's wave: how often more animals are faster ({', '.join(f'{speed:.3f}' for speed in speeds)})"
     yield Result(claim=claim, expected=len(speeds) - 1, obtained=int((np.diff(speeds) > 0).sum()), tolerance=0)
 
 
 def front_of_densities(dt: float, since: float, until: float, least: float = 0.0) -> float:
-    """Speed of Fisher's wave in the same steps of walking and breeding, of densities that grow where above `least`."""
+    """Return the speed of Fisher's wave in the same steps of walking and breeding; densities above `least` grow."""
     x = np.arange(0.05, 80, 0.1)
     ways = 2 * math.sqrt(dt) * np.cos(np.pi * (np.arange(16) + 0.5) / 16)
     density, grown = (x < 5).astype(float), []
@@ -332,7 +329,7 @@ def front_of_densities(dt: float, since: float, until: float, least: float = 0.0
 
 
 def patches(n_seeds: int = 8, dt: float = 0.01) -> Iterator[Result]:
-    """Levins: the share of patches that are taken, when young go anywhere; and the species of an island."""
+    """Levins: the occupied share of patches when young go anywhere; island biogeography: the species of an island."""
     colonise, die, n = 0.5, 0.2, 1600
     rules = [BirthDeath(birth_per_h=colonise, death_per_h=die), DeliverLitters(), Settle()]
     taken = []
@@ -348,11 +345,11 @@ def patches(n_seeds: int = 8, dt: float = 0.01) -> Iterator[Result]:
     for seed in range(n_seeds):
         world = run_of(rules, space=Space(width_m=6, height_m=6, cell_m=1), seed=seed, dt_h=5 * dt, species=species)
         found.append(mean_number(world, 60, 60) / islands)
-    yield mean_over("island biogeography, species an island, IP/(I + E)", pool * arrive / (arrive + vanish), found)
+    yield mean_over("island biogeography, species per island, IP/(I + E)", pool * arrive / (arrive + vanish), found)
 
 
 def mean_number(world: World, settle_h: float, hours: float) -> float:
-    """Mean number of animals over some hours, after others."""
+    """Return the mean number of animals over some hours, after a number of other hours."""
     advance(world, round(settle_h / world.dt_h))
     numbers: list[int] = []
     advance(world, round(hours / world.dt_h), each=lambda world: numbers.append(len(world.agents)))
@@ -373,17 +370,17 @@ def ages(n_seeds: int = 12, start: int = 3000, years: int = 12) -> Iterator[Resu
             advance(world, years)
             found.append((len(world.agents) / numbers.sum()) ** (1 / years))
         yield mean_over(
-            f"Leslie, {name}, animals: growth a year, dominant eigenvalue", compute_growth_factor(matrix), found
+            f"Leslie, {name}, animals: growth per year, dominant eigenvalue", compute_growth_factor(matrix), found
         )
 
 
 def life_histories(
     n_seeds: int = 12, start: int = 2000, steps: int = 72, dt: float = HOURS_A_YEAR / 24
 ) -> Iterator[Result]:
-    """Rabbits that age, mate, bear and die by the rules of the bundled worlds, always fed: they grow as those rates say."""
+    """Rabbits that age, mate, bear and die by the rules of the bundled worlds, always fed, grow as those rates say."""
     built = build_world("tutorial", n_animals=50)
     kind = built.species.index("rabbit")
-    # Young come at any time of the year, to any burrow, an hour after mating.
+    # Young arrive at any time of the year, in any burrow, an hour after mating.
     p = built.parameters
     p.life.birth_season[:], p.groups.resident[:], p.life.gestation_h[:] = True, False, 1.0
     p.life.conceive_per_h[kind] = 2 / HOURS_A_YEAR
@@ -414,12 +411,12 @@ def life_histories(
             world.agents.add(len(born), species=kind, sex=sex, born_h=born, mass=1.0, energy=1e9)
         advance(world, steps, each=lambda world: world.agents.energy.fill(1e9))
         found.append((len(world.agents) / (2 * len(born))) ** (HOURS_A_YEAR / (steps * dt)))
-    claim = f"rabbits that age, mate, bear and die by the worlds' rules: growth a year, dominant eigenvalue of {len(age)} ages"
+    claim = f"rabbits that age, mate, bear and die by the worlds' rules: growth per year, eigenvalue of {len(age)} ages"
     yield mean_over(claim, compute_growth_factor(matrix) ** (HOURS_A_YEAR / dt), found)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes the page; 1 where a line does not hold."""
+    """Write the page; return 1 if a line does not hold."""
     options = page_options(__doc__).parse_args(argv)
     parts = (
         logistic_growth(),
@@ -443,7 +440,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     results = [result for part in parts for result in part]
     return write_page(
-        "agents", "Agents: what is known, and what the program's animals do", results, options.results, argv
+        "agents", "Agents: the known results, and those of the program's animals", results, options.results, argv
     )
 
 

@@ -1,27 +1,28 @@
-"""Twin experiments: a known world is counted with all errors of the field; what does assimilation make of the counts?
+"""Run twin experiments: a known world is counted with all errors of field work; how good is the assimilation?
 
     python benchmarks/validation/assimilation.py --work build/assimilation
 
-A true run is drawn, its animals are counted by imperfect sensors, the ensemble is given the counts and nothing else,
-and its intervals are compared with the truth; the same ensemble without counts is the free run. Three kinds of truth:
+A true run is drawn. Imperfect sensors count its animals. The ensemble gets the counts and nothing else, and its
+intervals are compared with the truth. The same ensemble without counts is the free run. There are three kinds of truth:
 
-- *map*: a run of the food web's map with a start, parameters and noise of its own, drawn as the members' are; counts are
-  drawn with unknown detection, confusion among species, unidentified animals and clumping;
-- *map, one parameter wrong*: in the truth one species loses twice as much as in the tables (e^0.7, 3.5 standard deviations
-  of the prior), once where the filter may learn it and once where all members hold the tables' value for known;
-- *animals*: the world of single animals of `linnaea twin observe`, with camera traps, flights and collars in it, whose
-  tables are written and read again. The map knows neither seasons nor places nor single animals, and what the filter is
-  told of each sensor's detection of each species is wrong by chance: everything is a little wrong.
+- *map*: a run of the food web's map with its own start, parameters and noise, drawn like those of the members; counts
+  are drawn with unknown detection, confusion among species, unidentified animals and clumping;
+- *map, one parameter wrong*: in the truth one species loses twice as much as in the tables (e^0.7, 3.5 standard
+  deviations of the prior), once so that the filter may learn it and once with the tables' value fixed in all members;
+- *animals*: the world of single animals of `linnaea twin observe`, with camera traps, flights and collars, whose tables
+  are written and read again. The map knows neither seasons nor places nor single animals, and the filter's values for
+  each sensor's detection of each species have random errors: everything is slightly wrong.
 
-With `--work`, what is done is kept there and the same command goes on where it was stopped; other code or options begin
-anew. Exits with 1 where a measure is missed.
+With `--work`, finished experiments are stored there, and the same command continues after a stop. Other code or options
+start again. The exit code is 1 if a measure is missed.
 """
 
 from __future__ import annotations
 
 import os
 
-# Arrays are small: threads that wait for each other cost more than they help. Only where this is the program (and not a test of it).
+# Arrays are small: threads that wait for each other cost more than they help. Set this only if this file is the
+# program, not in a test of it.
 if __name__ == "__main__":
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
     os.environ.setdefault("NUMBA_NUM_THREADS", "1")
@@ -73,23 +74,23 @@ class Job:
     """Experiments of one seed that share a truth."""
 
     truth: str
-    "as the page calls it"
+    "name on the page"
     seed: int
-    "of truth and filter"
+    "seed of truth and filter"
     animals: int = 0
-    "of a world of single animals; 0: a truth of the map"
+    "number of animals in a world of single animals; 0: a truth of the map"
     case: Mapping = field(default_factory=dict)
     "arguments of `map_experiment`"
 
     def run(self, months: int, size: int) -> dict[str, Score]:
-        """The scores by what the filter was told."""
+        """Return the scores, by the information that the filter had."""
         if self.animals:
             return animal_experiment(self.seed, months, size, self.animals)
         return map_experiment(self.seed, months, size, **self.case)
 
 
 def all_jobs(options) -> list[Job]:
-    """Everything that the page is made of."""
+    """Return all experiments of the page."""
     cases: list[Mapping] = [{"world": world} for world in ("tutorial", "savanna", "island", "galapagos")]
     cases.append({"world": "savanna", "share": 1 / 3})
     for world, wrong in WRONG_LOSSES.items():
@@ -107,14 +108,14 @@ def all_jobs(options) -> list[Job]:
 
 
 def code_key() -> str:
-    """What names the code that results come from: a hash of this script and of every module of the project it uses."""
+    """Return an identity of the code behind the results: a hash of this script and of all project modules it uses."""
     modules = [str(getattr(one, "__file__", "")) for name, one in sys.modules.items() if name.startswith("linnaea")]
     paths = sorted({__file__, assimilation_truths.__file__, *(path for path in modules if path.endswith(".py"))})
     return hash_bytes(*[Path(path).read_text(encoding="utf-8") for path in paths])
 
 
 def run_job(job: Job, months: int, size: int, work: Path | None, key: str) -> tuple[dict[str, Score], float]:
-    """Scores and seconds of processor time; read from the work folder where they are there."""
+    """Return scores and seconds of processor time; read them from the work folder if they are there."""
     path = work / f"{hash_bytes(key, json.dumps([asdict(job), months, size], sort_keys=True))}.json" if work else None
     if path and path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))
@@ -134,7 +135,7 @@ def run_job(job: Job, months: int, size: int, work: Path | None, key: str) -> tu
 
 
 def run_all(jobs: Sequence[Job], options) -> list[tuple[dict[str, Score], float]]:
-    """What became of each job, in order."""
+    """Return the result of each job, in order."""
     key = code_key()
     if options.work:
         options.work.mkdir(parents=True, exist_ok=True)
@@ -156,13 +157,13 @@ def run_all(jobs: Sequence[Job], options) -> list[tuple[dict[str, Score], float]
 
 
 def say(number: int, n_jobs: int) -> None:
-    """Now and then, how far it is."""
+    """Report the progress now and then."""
     if number % max(1, n_jobs // 20) == 0 or number == n_jobs:
         print(f"{number} of {n_jobs} experiments", file=sys.stderr, flush=True)
 
 
 def line(truth: str, what: str, scores: list[Score]) -> tuple[str, bool]:
-    """A row of the table, and whether the measures are met where they are asked for."""
+    """Return a row of the table, and whether it meets its measures, if it has any."""
     mean = {key: float(np.mean([getattr(one, key) for one in scores])) for key in Score.__dataclass_fields__}
     error = (
         float(np.std([one.held for one in scores], ddof=1) / len(scores) ** 0.5) if len(scores) > 1 else float("nan")
@@ -170,18 +171,18 @@ def line(truth: str, what: str, scores: list[Score]) -> tuple[str, bool]:
     gains = [1 - mean["crps"] / mean["free"], 1 - mean["crps_log"] / mean["free_log"]]
     better = sum(one.crps < one.free for one in scores)
     fine = LEAST <= mean["held"] <= MOST and min(gains) >= GAIN
-    # What nobody counts cannot gain, and is shown to say so.
+    # Species that nobody counts cannot gain; the row shows this.
     measured = what != NEVER_COUNTED
     row = (
         f"| {truth} | {what} | {len(scores)} | {mean['held']:.1%} ± {error:.1%} | {mean['held_ahead']:.1%} | "
-        f"{mean['held_free']:.1%} | {mean['crps']:.3f} | {mean['free']:.3f} | {gains[0]:.0%} | {gains[1]:.0%} | {better} | "
-        f"{mean['surprise']:.2f} | {mean['noise']:.2f} | {('yes' if fine else 'NO') if measured else '–'} |"
+        f"{mean['held_free']:.1%} | {mean['crps']:.3f} | {mean['free']:.3f} | {gains[0]:.0%} | {gains[1]:.0%} | "
+        f"{better} | {mean['surprise']:.2f} | {mean['noise']:.2f} | {('yes' if fine else 'NO') if measured else '–'} |"
     )
     return row, fine or not measured
 
 
 def table(jobs: Sequence[Job], done) -> list[tuple[str, bool]]:
-    """The rows of the page, in the order of the jobs."""
+    """Return the rows of the page, in the order of the jobs."""
     by_row: dict[tuple[str, str], list[Score]] = {}
     for job, (scores, _) in zip(jobs, done, strict=True):
         for what, one in scores.items():
@@ -190,47 +191,49 @@ def table(jobs: Sequence[Job], done) -> list[tuple[str, bool]]:
 
 
 def page(options, command: str, seconds: float, rows: list[tuple[str, bool]]) -> list[str]:
-    """The lines of the page."""
+    """Return the lines of the page."""
     last = options.first_seed + max(options.seeds, options.animal_seeds) - 1
     return [
         "# Assimilation: twin experiments",
         "",
         f"- hardware: {describe_hardware()}; {seconds:.0f} s of one core, compiling included",
         f"- command: `{command}`",
-        f"- {options.ensemble} members a level of noise, seeds {options.first_seed} to {last},",
+        f"- {options.ensemble} members per level of noise, seeds {options.first_seed} to {last},",
         f"  counts of {options.months} months (of worlds of animals: {options.animal_months})",
-        f"- spread before the first count: start {SPREAD.start}, parameters {SPREAD.parameter}, noise {SPREAD.noise}, detection",
-        f"  {FILTER.detection} (standard deviations of logarithms); the noise {', '.join(f'{one:g}' for one in NOISE_LEVELS)} times",
-        "  as large, weighed by what it forecast, in the filter; once as large in the truth and in the free run; the same for",
-        "  every row",
-        f"- expected: 90 % intervals hold the truth in {LEAST:.0%}–{MOST:.0%} of species and months (± standard error over seeds);",
-        f"  CRPS at least {GAIN:.0%} below the free run's, of densities (as shares of the usual ones) and of their logarithms",
-        "- *a month ahead*: intervals of the forecast before that month's counts; *surprise*: mean squared difference of",
-        "  counts and forecasts in units of what the ensemble and the counts' own scatter allow, 1 if all is right; *noise*:",
-        "  how many times the configured noise the counts spoke for in the end",
+        f"- spread before the first count: start {SPREAD.start}, parameters {SPREAD.parameter}, noise {SPREAD.noise},",
+        f"  detection {FILTER.detection} (standard deviations of logarithms); the filter's members have noise that is",
+        f"  {', '.join(f'{one:g}' for one in NOISE_LEVELS)} times as large, weighted by their forecasts; the truth and",
+        "  the free run have it once as large; the same for every row",
+        f"- expected: 90 % intervals contain the truth in {LEAST:.0%}–{MOST:.0%} of species and months",
+        f"  (± standard error over seeds); CRPS at least {GAIN:.0%} below the free run's, for densities (as shares of",
+        "  the usual ones) and for their logarithms",
+        "- *a month ahead*: intervals of the forecast before that month's counts; *surprise*: mean squared difference",
+        "  of counts and forecasts in units of the expected variance (of ensemble and counts), 1 if all is right;",
+        "  *noise*: the mean multiple of the configured noise after the last counts",
         "",
         f"| {' | '.join(HEADER)} |",
         "|" + " --- |" * len(HEADER),
         *[row for row, _ in rows],
         "",
-        "What these figures do not say: in the rows of the map the filter's model is the truth's, but for the parameter named.",
-        "The rows of animals are the harder test, and they are simulated, too; no real population was forecast here.",
+        "Limits of these figures: in the rows of the map the filter's model is the model of the truth, except for the",
+        "named parameter. The rows of animals are the harder test, but they are simulated as well; no real population",
+        "was forecast.",
     ]
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes the page: 0, 1 where a measure is missed."""
+    """Write the page; return 0, or 1 if a measure is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=24, help="truths of the map in each row")
-    parser.add_argument("--first-seed", type=int, default=0, help="of the seeds, which follow each other")
+    parser.add_argument("--first-seed", type=int, default=0, help="first of the consecutive seeds")
     parser.add_argument("--months", type=int, default=24, help="months of counts")
     parser.add_argument("--ensemble", type=int, default=200, help="members of each level of noise")
     parser.add_argument("--animal-seeds", type=int, default=24, help="worlds of single animals; 0 leaves them out")
-    parser.add_argument("--animal-months", type=int, default=8, help="months that they are watched")
+    parser.add_argument("--animal-months", type=int, default=8, help="months of observation of these worlds")
     parser.add_argument("--animals", type=int, default=300, help="animals at the start")
-    parser.add_argument("--processes", type=int, default=n_cores(), help="at a time")
-    parser.add_argument("--work", type=Path, help="folder for what is done, from which the same command goes on")
-    parser.add_argument("--results", type=Path, default=HERE.parent / "results", help="folder of the page")
+    parser.add_argument("--processes", type=int, default=n_cores(), help="processes at a time")
+    parser.add_argument("--work", type=Path, help="folder for finished experiments; the same command continues from it")
+    parser.add_argument("--results", type=Path, default=HERE.parent / "results", help="folder for the result page")
     options = parser.parse_args(argv)
     jobs = all_jobs(options)
     done = run_all(jobs, options)

@@ -1,6 +1,6 @@
-"""Truths for the twin experiments of `assimilation.py`, the counts of them, and how far intervals hold them.
+"""Make truths for the twin experiments of `assimilation.py` and counts of them, and score the intervals.
 
-Legend: s species, w months, m members, r reported names.
+Shape suffixes: s species, w months, m members, r reported names.
 """
 
 from __future__ import annotations
@@ -47,23 +47,23 @@ class Score:
     """One experiment of one seed: means over species and months."""
 
     crps: float
-    "of densities divided by the usual ones"
+    "CRPS of densities divided by the usual ones"
     crps_log: float
-    "of the logarithms of densities"
+    "CRPS of the logarithms of densities"
     free: float
-    "of the free run"
+    "CRPS of the free run's densities"
     free_log: float
-    "the same of logarithms"
+    "CRPS of the logarithms of the free run's densities"
     held: float
     "share of the truth within the 90 % intervals"
     held_ahead: float
-    "the same of the forecasts, a month ahead"
+    "the same for forecasts a month ahead"
     held_free: float
-    "the same of the free run"
+    "the same for the free run"
     surprise: float
     "mean squared standardised difference of counts and forecasts"
     noise: float
-    "mean multiple of the noise that the counts spoke for in the end"
+    "mean multiple of the configured noise after the last counts"
 
 
 def score(
@@ -73,11 +73,11 @@ def score(
     usual_s: np.ndarray,
     which: np.ndarray | slice = slice(None),
 ) -> Score:
-    """The ensemble and the free run against the truth [s, w], over the species `which`."""
+    """Score the ensemble and the free run against the truth [s, w], over the species `which`."""
     rows, truth_sw, usual_s = [], truth_sw[which], usual_s[which]
     for run in (done.after_wsm, done.before_wsm, free.after_wsm):
         members = np.maximum(run[: truth_sw.shape[1]].transpose(1, 2, 0)[which], 1e-9)
-        # A true number of none is not to weigh infinitely.
+        # A true number of 0 must not weigh infinitely.
         floor_s = usual_s * 1e-3
         rows.append(
             [
@@ -108,7 +108,7 @@ def score(
 def drawn_counts(
     truth: DiscreteModelMembers, usual_s: np.ndarray, months: int, counted_s: np.ndarray, rng
 ) -> tuple[list, np.ndarray]:
-    """Counts of each month of the species that are counted at all, and the true densities [s, w] of all."""
+    """Return the counts of each month of the counted species, and the true densities [s, w] of all species."""
     n = len(truth.animals)
     effort_s = rng.uniform(5, 100, n) / usual_s * counted_s
     k_s = rng.uniform(2, 30, n)
@@ -132,10 +132,10 @@ def drawn_counts(
 def told_and_free(
     members, windows, edges_h: np.ndarray, groups, web, seed: int, offset: Mapping[str, float | None]
 ) -> tuple[AssimilationResult, AssimilationResult]:
-    """The ensemble that is told the counts, and one that is told nothing; `members(levels)` makes them.
+    """Return the ensemble that gets the counts, and one that gets none; `members(levels)` makes them.
 
-    `offset` moves a parameter of every member, or with None sets it to the tables' value for all. The free run has the
-    one noise of the configuration: among levels of noise only counts could choose.
+    `offset` moves a parameter of every member; None sets it to the tables' value in all members. The free run has only
+    the configured noise, because only counts could choose among levels of noise.
     """
     runs = []
     for told, levels in ((windows, NOISE_LEVELS), ([()] * len(windows), (1.0,))):
@@ -150,9 +150,10 @@ def told_and_free(
 def map_experiment(
     seed: int, months: int, size: int, world: str, wrong: str = "", known: bool = False, share: float = 1.0
 ) -> dict[str, Score]:
-    """One truth of the map; `wrong` is the parameter that the tables have wrong, `known` whether no member doubts it.
+    """Do one truth of the map; `wrong` is the parameter that is wrong in the tables.
 
-    A `share` of the species is counted at all; those never counted are scored, too.
+    `known` fixes the tables' value of that parameter in all members. Only a `share` of the species is counted; those
+    that are never counted are scored as well.
     """
     web = load_bundled_web(world, load_bundled_species())
     truth = DiscreteModelMembers(web, 1, SPREAD, seed=10_000 + seed)
@@ -178,7 +179,7 @@ def map_experiment(
 
 
 def field_survey(world) -> Survey:
-    """Twenty cameras, four flight lines every second month, three collars."""
+    """Place twenty cameras, four flight lines every second month and three collars."""
     x, y = (np.arange(1, 6) / 6 * world.space.width_m, np.arange(1, 5) / 5 * world.space.height_m)
     mixed = Confusion(
         true=("rabbit", "red fox"),
@@ -204,7 +205,7 @@ def field_survey(world) -> Survey:
 
 
 def misjudged(survey: Survey, factor: float) -> Survey:
-    """The survey with the detection of all its sensors misjudged by a factor."""
+    """Return the survey with the detection of all its sensors misjudged by a factor."""
     camera, flight = survey.cameras[0], survey.counts[0]
     detection = replace(camera.detection, sigma_m=factor * camera.detection.sigma_m)
     flight = replace(flight, available=min(factor * flight.available, 1.0))
@@ -212,7 +213,10 @@ def misjudged(survey: Survey, factor: float) -> Survey:
 
 
 def told_roughly(windows: Sequence[Sequence[Count]], seed: int) -> list[tuple[Count, ...]]:
-    """The counts, with what each sensor detects of each species told wrong by a factor drawn from the filter's prior."""
+    """Return the counts with errors in each sensor's detection of each species.
+
+    The errors are factors drawn from the filter's prior.
+    """
     rng, wrong = np.random.default_rng(seed), {}
     for group in sorted({one.group for counts in windows for one in counts}):
         wrong[group] = np.exp(FILTER.detection * rng.standard_normal(len(windows[0][0].per_density_s)))
@@ -222,7 +226,7 @@ def told_roughly(windows: Sequence[Sequence[Count]], seed: int) -> list[tuple[Co
 
 
 def watched_animals(seed: int, months: int, n_animals: int, folder: Path) -> tuple[Survey, np.ndarray, float]:
-    """A world of single animals lives and its sensors' tables are written: survey, true densities [s, w], its km²."""
+    """Let a world of single animals live and write its sensors' tables; return survey, true densities [s, w], km²."""
     data = load_world("tutorial")
     world = build_world(data, seed=seed, n_animals=n_animals)
     survey = field_survey(world)
@@ -238,9 +242,9 @@ def watched_animals(seed: int, months: int, n_animals: int, folder: Path) -> tup
 
 
 def judge_animals(survey: Survey, truth_sw, area_km2: float, folder: Path, seed: int, size: int) -> dict[str, Score]:
-    """What the filter makes of the tables: as they are, with the foxes' loss wrong, with both sensors misjudged alike.
+    """Filter the tables: as they are, with the foxes' loss wrong, and with both sensors misjudged alike.
 
-    Nobody knows exactly how well sensors see: in the first two, what is told of each is wrong by chance.
+    Nobody knows exactly how well sensors see: in the first two cases the detection of each has a random error.
     """
     data = load_world("tutorial")
     species = select_animals(data)
@@ -267,7 +271,7 @@ def judge_animals(survey: Survey, truth_sw, area_km2: float, folder: Path, seed:
 
 
 def animal_experiment(seed: int, months: int, size: int, n_animals: int) -> dict[str, Score]:
-    """One world of single animals, watched and judged."""
+    """Do one world of single animals: observe and score it."""
     with tempfile.TemporaryDirectory() as folder:
         survey, truth_sw, area_km2 = watched_animals(seed, months, n_animals, Path(folder))
         return judge_animals(survey, truth_sw, area_km2, Path(folder), seed, size)

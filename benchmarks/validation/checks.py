@@ -1,4 +1,4 @@
-"""Lines of validation pages: a claim, the value it should have, the value it has, how far apart they may be."""
+"""Lines of validation pages: a claim, the expected value, the obtained value, the tolerance."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hardware import describe_hardware, show_command, write_result
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One line: a claim, the value it should have and has, how far apart they may be."""
+    """One line: a claim, its expected and obtained value, and the tolerance between them."""
 
     claim: str
     expected: float
@@ -28,26 +28,26 @@ class Result:
 
     @property
     def holds(self) -> bool:
-        """Whether the value is as near as it must."""
+        """Whether the value is within the tolerance."""
         return abs(self.obtained - self.expected) <= self.tolerance
 
     def text(self) -> str:
-        """As a row of the page's table."""
+        """Return the line as a row of the page's table."""
         holds = "yes" if self.holds else "no"
         return f"| {self.claim} | {self.expected:.7g} | {self.obtained:.7g} | {self.tolerance:.2g} | {holds} |"
 
 
 def mean_over(claim: str, expected: float, obtained: Sequence[float]) -> Result:
-    """The line of a mean over seeds, which may be off by three standard errors."""
+    """Return the line of a mean over seeds, with a tolerance of three standard errors."""
     error = float(np.std(obtained, ddof=1)) / math.sqrt(len(obtained))
     claim = f"{claim} ({len(obtained)} seeds; tolerance 3 s.e.)"
     return Result(claim=claim, expected=expected, obtained=float(np.mean(obtained)), tolerance=3 * error)
 
 
 def page_options(description: str) -> argparse.ArgumentParser:
-    """A parser of the one option that every page has, its folder."""
+    """Return a parser with the option that every page has, its folder."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, default=HERE.parent / "results", help="folder of the page")
+    parser.add_argument("--results", type=Path, default=HERE.parent / "results", help="folder for the result page")
     return parser
 
 
@@ -59,7 +59,7 @@ def write_page(
     argv: Sequence[str] | None,
     notes: Sequence[str] = (),
 ) -> int:
-    """Writes the page of the script `name`; 1 where a line does not hold, else 0."""
+    """Write the page of the script `name`; return 1 if a line does not hold, else 0."""
     results = list(results)
     lines = [
         f"# {title}",

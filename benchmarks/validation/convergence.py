@@ -1,12 +1,12 @@
-"""The animals approach the equations of the same food web: with numbers, with mixing, with shorter steps.
+"""Do the animals approach the equations of the same food web, with numbers, with mixing, with shorter steps?
 
     python benchmarks/validation/convergence.py
 
-One `MeanFieldModel` is solved as equations (`linnaea.twin.meanfield.equations`) and simulated as individuals by the shipped loop and
-rules (`linnaea.twin.reference_models.meanfield_as_agents`). The gap is the root mean square, over time and nodes, of the difference of densities
-as a share of the node's mean. Chance alone makes it fall with the square root of the numbers; what is left when it does
-not is the difference between animals and equations. Cycles are followed once around, competitors to the end. Exits with
-1 where a line is outside its tolerance.
+One `MeanFieldModel` is solved as equations (`linnaea.twin.meanfield.equations`) and simulated as individuals by the
+program's loop and rules (`linnaea.twin.reference_models.meanfield_as_agents`). The gap is the root mean square, over
+time and nodes, of the difference of densities as a share of the node's mean. If chance is the only cause, the gap falls
+with the square root of the numbers; what remains otherwise is a difference between animals and equations. Cycles are
+compared over one turn, competitors at the end. The exit code is 1 if a line is outside its tolerance.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from linnaea.twin.meanfield.textbook import (
 )
 from linnaea.twin.reference_models.meanfield_as_agents import build_agent_world, compute_densities
 
-# Small prey: handling one is short against all lives.
+# Small prey: its handling time is short against all lifetimes.
 HARES = {"hare": 0.1}
 STEP = 0.04
 UNTIL = 20.0
@@ -53,7 +53,7 @@ def gap(
     mixing: float = 1 / 3,
     seeds: int = 1,
 ) -> float:
-    """Root mean square difference of animals and equations, as a share of means, over time, nodes and seeds."""
+    """Return the root mean square difference of animals and equations, as a share of means, over all values."""
     every = max(1, round(0.4 / step))
     times = np.arange(1, int(UNTIL / (every * step)) + 1) * every * step
     exact = integrate(model, float(times[-1]), times).state_tsc[:, : len(model.nodes), 0]
@@ -69,12 +69,12 @@ def gap(
 
 
 def means(model: MeanFieldModel) -> np.ndarray:
-    """Mean density of each node over the run, by the equations [n]."""
+    """Return the mean density [n] of each node over the run, by the equations."""
     return integrate(model, UNTIL).state_tsc[:, : len(model.nodes), 0].mean(0)
 
 
 def two_hares() -> MeanFieldModel:
-    """A lynx that prefers one of two hares: a web of three with two links."""
+    """Return a lynx that prefers one of two hares: a web of three nodes with two links."""
     growth = {"brown hare": 1.0, "white hare": 1.4}
     hares = [Node(name=name, start=0.5, growth=rate, capacity=1.5) for name, rate in growth.items()]
     links = [
@@ -85,7 +85,7 @@ def two_hares() -> MeanFieldModel:
 
 
 def numbers(areas: Sequence[float] = (120, 480, 1920), seeds: int = 6) -> Iterator[Result]:
-    """The gap as the area, and so the numbers, grow; its slope on a double logarithmic scale is -1/2."""
+    """Compute the gap for growing areas, and so numbers; its slope on a double logarithmic scale is -1/2."""
     webs = {
         "hare and lynx": (make_rosenzweig_macarthur(1.5), HARES),
         "two hares and a lynx": (two_hares(), {"brown hare": 0.1, "white hare": 0.1}),
@@ -99,31 +99,31 @@ def numbers(areas: Sequence[float] = (120, 480, 1920), seeds: int = 6) -> Iterat
         claim = f"{name}: gap {shown} at areas {sizes}: slope of its logarithm on the area's"
         yield Result(claim=claim, expected=-0.5, obtained=slope, tolerance=0.2)
         rarest = float((means(model) / [mass.get(one, 1.0) for one in model.names]).min())
-        claim = f"{name}: gap at the largest area, tolerance 3 s.e. of the rarest's number"
+        claim = f"{name}: gap at the largest area, tolerance 3 s.e. of the rarest node's number"
         yield Result(claim=claim, expected=0, obtained=found[-1], tolerance=3 / float(np.sqrt(rarest * areas[-1])))
 
 
 def mixing(shares: Sequence[float] = (0.003, 0.01, 0.03, 1 / 3), area: float = 960, seeds: int = 2) -> Iterator[Result]:
-    """The gap as individuals go farther in a step."""
+    """Compute the gap for individuals that go farther in a step."""
     found = [gap(make_rosenzweig_macarthur(1.5), area, mass=HARES, seeds=seeds, mixing=share) for share in shares]
     shown = ", ".join(f"{100 * value:.1f} %" for value in found)
     ways = ", ".join(f"{share:.3g}" for share in shares)
     falls = sum(after < before for before, after in pairwise(found))
-    claim = f"hare and lynx, mixing: gap {shown} with steps of {ways} of the side: times it falls"
+    claim = f"hare and lynx, mixing: gap {shown} with steps of {ways} of the side: factor of decrease"
     yield Result(claim=claim, expected=len(shares) - 1, obtained=falls, tolerance=0)
 
 
 def steps(lengths: Sequence[float] = (0.6, 0.2, 0.04), area: float = 960, seeds: int = 2) -> Iterator[Result]:
-    """The gap as the step gets shorter, to that of chance."""
+    """Compute the gap for shorter steps, down to that of chance."""
     found = [gap(make_rosenzweig_macarthur(1.5), area, mass=HARES, seeds=seeds, step=step) for step in lengths]
     shown = ", ".join(f"{100 * value:.1f} %" for value in found)
     falls = sum(after < before for before, after in pairwise(found))
-    claim = f"hare and lynx, steps of {', '.join(f'{step:g}' for step in lengths)}: gap {shown}: times it falls"
+    claim = f"hare and lynx, steps of {', '.join(f'{step:g}' for step in lengths)}: gap {shown}: factor of decrease"
     yield Result(claim=claim, expected=len(lengths) - 1, obtained=falls, tolerance=0)
 
 
 def cascade(n_seeds: int = 5, area: float = 400, until: float = 80.0, step: float = 0.1) -> Iterator[Result]:
-    """A top predator thins the middle of a chain and thickens its foot, animals as equations, in every seed."""
+    """Test that a top predator thins the middle of a chain and thickens its foot, in every seed."""
     right, names = 0, ["level1", "level2", "level3"]
     for seed in range(n_seeds):
         means = []
@@ -143,14 +143,14 @@ def cascade(n_seeds: int = 5, area: float = 400, until: float = 80.0, step: floa
 
 
 def starting_at(model: MeanFieldModel, density: Mapping[str, float]) -> MeanFieldModel:
-    """The same model from other densities."""
+    """Return the same model with other initial densities."""
     return replace(model, nodes=tuple(replace(node, start=float(density[node.name])) for node in model.nodes))
 
 
 def first_turn(world: World, middle: np.ndarray) -> tuple[float, np.ndarray]:
-    """Time in which two densities turn once around a middle [2], and themselves after every step until then [t, 2].
+    """Return the period [2] of two densities around a middle, and the densities [t, 2] after every step until then.
 
-    The time is not a number where one of the two dies out.
+    The period is NaN if one of the two dies out.
     """
     rows, turned = [compute_densities(world)], 0.0
     while True:
@@ -166,7 +166,7 @@ def first_turn(world: World, middle: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 def circles(n_seeds: int = 8) -> Iterator[Result]:
-    """Lotka–Volterra: individuals go around in the equations' time, and on average stand where these rest."""
+    """Lotka–Volterra: individuals cycle with the equations' period; their mean is the equations' equilibrium."""
     fur = make_lotka_volterra(33.956, 5.933, 0.55, 0.028, 0.024, 0.80)
     for name, model, middle, period, area, step in (
         ("from (2, 1)", make_lotka_volterra(2, 1), (1.0, 1.0), 6.60848, 1500, 0.0025),
@@ -182,7 +182,7 @@ def circles(n_seeds: int = 8) -> Iterator[Result]:
 
 
 def enrichment(n_seeds: int = 8) -> Iterator[Result]:
-    """Rosenzweig–MacArthur: below the Hopf bifurcation animals come to rest, beyond it they keep to the cycle."""
+    """Rosenzweig–MacArthur: below the Hopf bifurcation animals come to rest, beyond it they stay in the cycle."""
     poor = starting_at(make_rosenzweig_macarthur(1.5), {"hare": 1.2, "lynx": 0.9})
     every, times = 5, np.arange(1, 301) * 0.2
     exact = integrate(poor, 60.0, times).get_density("hare")
@@ -195,7 +195,7 @@ def enrichment(n_seeds: int = 8) -> Iterator[Result]:
     low = int(exact.argmin())
     claim = "Rosenzweig–MacArthur, capacity 1.5, animals: prey"
     yield mean_over(f"{claim} at its first low, time {times[low]:.3g}", float(exact[low]), prey[:, low])
-    yield mean_over(f"{claim} in balance, times 40 to 60", 2 / 3, prey[:, times > 40].mean(1))
+    yield mean_over(f"{claim} at equilibrium, times 40 to 60", 2 / 3, prey[:, times > 40].mean(1))
     rich, found = make_rosenzweig_macarthur(3.0), []
     rest = find_equilibrium(rich)
     trajectory, _ = integrate_to_attractor(rich, 600, 60)
@@ -206,13 +206,13 @@ def enrichment(n_seeds: int = 8) -> Iterator[Result]:
         )
         time, rows = first_turn(world, np.array(list(rest.values())))
         found.append((time, *(extreme(rows[:, 0], sign, round(1.5 / world.dt_h)) for sign in (1, -1))))
-    expected = {"period": 24.9463, "least prey": 0.0916, "greatest prey": 2.1167}
+    expected = {"period": 24.9463, "minimum prey": 0.0916, "maximum prey": 2.1167}
     for (what, value), obtained in zip(expected.items(), zip(*found, strict=True), strict=True):
         yield mean_over(f"Rosenzweig–MacArthur, capacity 3, animals: {what}", value, obtained)
 
 
 def extreme(value_t: np.ndarray, sign: int, half: int) -> float:
-    """The least (sign 1) or greatest (-1) of noisy positive values: of a parabola through the logarithms near it."""
+    """Return the minimum (sign 1) or maximum (-1) of noisy positive values, by a parabola through their logarithms."""
     at = int(np.argmin(sign * value_t))
     near = np.arange(max(at - half, 0), min(at + half, len(value_t) - 1) + 1)
     curve, slope, level = np.polyfit(near - at, np.log(value_t[near]), 2)
@@ -220,7 +220,7 @@ def extreme(value_t: np.ndarray, sign: int, half: int) -> float:
 
 
 def competitors(n_seeds: int = 10, area: float = 50.0, dt: float = 0.1, until: float = 120.0) -> Iterator[Result]:
-    """Tilman: of three grazers with rates of any kind the one with the lowest R* is left, and the grass at its R*."""
+    """Tilman: of three grazers with any kind of rates the one with the lowest R* remains, and the grass at its R*."""
     efficiency, mass, right, grass = 0.5, {"grass": 0.02, "g0": 0.1, "g1": 0.1, "g2": 0.1}, 0, []
     for seed in range(n_seeds):
         rng = np.random.default_rng(seed)
@@ -233,13 +233,13 @@ def competitors(n_seeds: int = 10, area: float = 50.0, dt: float = 0.1, until: f
         advance(world, round(0.25 * until / dt), each=lambda world, rows=rows: rows.append(compute_densities(world)))
         right += int(np.argmax(rows[-1][1:])) == int(np.argmin(needs))
         grass.append(float(np.mean(rows, axis=0)[0]))
-    claim = f"Tilman, three grazers with R* .2, .26, .34: the lowest wins, of {n_seeds} seeds"
+    claim = f"Tilman, three grazers with R* 0.2, 0.26, 0.34: the lowest wins, of {n_seeds} seeds"
     yield Result(claim=claim, expected=n_seeds, obtained=right, tolerance=0)
-    yield mean_over("Tilman, grass left over by them", 0.2, grass)
+    yield mean_over("Tilman, grass that remains", 0.2, grass)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes the page; 1 where a line does not hold."""
+    """Write the page; return 1 if a line does not hold."""
     options = page_options(__doc__).parse_args(argv)
     parts = (numbers(), mixing(), steps(), cascade(), circles(), enrichment(), competitors())
     results = [result for part in parts for result in part]

@@ -1,8 +1,9 @@
-"""Do droughts choose among beaks on the galapagos, as in 1977 on Daphne Major, and do the young inherit it?
+"""Do droughts select beaks on the galapagos, as in 1977 on Daphne Major, and do the young inherit the change?
 
-Pairs of runs with and without a drought that share their random numbers. Of the medium ground finches that live when it
-begins: how many are left when it ends, how much deeper their beaks are than all had (selection differential S), and how
-much deeper those of the young are that are born after it (response R), both in standard deviations.
+Pairs of runs with and without a drought share their random numbers. For the medium ground finches that are alive when
+it begins, the page gives: how many are left when it ends; how much deeper their beaks are than all had been (selection
+differential S); and how much deeper the beaks of the young born after it are (response R). S and R are in standard
+deviations.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ FINCH = 0
 
 
 def beaks(world: World) -> tuple[np.ndarray, np.ndarray]:
-    """Ids [n] and beak depths [n] (mm) of the living medium ground finches."""
+    """Return ids [n] and beak depths [n] (mm) of the living medium ground finches."""
     a = world.agents
     slots = a.slots()[a.species[a.slots()] == FINCH]
     return a.id[slots], a.traits[slots, 0].astype(float)
@@ -36,7 +37,10 @@ def beaks(world: World) -> tuple[np.ndarray, np.ndarray]:
 def selection(
     seed: int, dt_h: float, rain: float, start_y: float, end_y: float, until_y: float
 ) -> tuple[int, int, float, float]:
-    """(finches when the drought begins, of them alive at its end, S, R in standard deviations); rain 1 is no drought."""
+    """Return (finches when the drought begins, those of them alive at its end, S, R).
+
+    S and R are in standard deviations; rain 1 means no drought.
+    """
     world = build_world("galapagos", seed=seed, dt_h=dt_h)
     dry = Drought(start_h=start_y * HOURS_A_YEAR, end_h=end_y * HOURS_A_YEAR, rain=rain)
     world.add_rule(Intervene(interventions=(dry,)))
@@ -55,12 +59,12 @@ def selection(
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes the page."""
+    """Write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5, help="pairs of runs, at least 2")
-    parser.add_argument("--dt-h", type=float, default=6.0, help="hours a step")
-    parser.add_argument("--rain", type=float, default=0.1, help="share of the usual")
-    parser.add_argument("--results", type=Path, default=HERE.parent / "results", help="folder of the page")
+    parser.add_argument("--dt-h", type=float, default=6.0, help="hours per step")
+    parser.add_argument("--rain", type=float, default=0.1, help="rain of the drought as a share of the usual rain")
+    parser.add_argument("--results", type=Path, default=HERE.parent / "results", help="folder for the result page")
     options = parser.parse_args(argv)
     if options.seeds < 2:
         parser.error(f"--seeds {options.seeds}: one pair has no standard error; give 2 or more")
@@ -77,9 +81,11 @@ def main(argv: list[str] | None = None) -> int:
         "",
         f"- hardware: {describe_hardware()}",
         f"- command: `{show_command('validation/finch_drought', sys.argv[1:] if argv is None else argv)}`",
-        f"- world galapagos, steps of {options.dt_h:g} h; {options.rain:g} of the usual rain from year 3.4 to 5.0, the young measured in 6.5",
-        "- S: how much deeper the beaks of those left are; R: those of the young born after it; in standard deviations before it",
-        "- how strongly a drought chooses was adjusted with what is known of 1977 in view; this page is no forecast",
+        f"- world galapagos, steps of {options.dt_h:g} h; {options.rain:g} of the usual rain from year 3.4 to 5.0,",
+        "  the young are measured in year 6.5",
+        "- S: how much deeper the beaks of the survivors are; R: those of the young born after it; in standard",
+        "  deviations before it",
+        "- the strength of selection by a drought was adjusted with knowledge of 1977; this page is not a forecast",
         "",
         "| seed | finches, drought | S | R | finches, usual rain | S | R |",
         "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",

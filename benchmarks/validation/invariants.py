@@ -1,9 +1,9 @@
-"""What must hold in every run of a world with all its rules: balances, and answers that hang on nothing they must not.
+"""Check what must hold in every run of a world with all its rules: balances, and independence of slots, threads, stops.
 
     python benchmarks/validation/invariants.py
 
-Every line is a bundled world run by the shipped loop. Exits with 1 where a line does not hold. Convergence in the step
-and with numbers is in `convergence.py`, on the grid of a front in `mean_field.py`.
+Every line is a bundled world run by the program's loop. The exit code is 1 if a line does not hold. `convergence.py`
+tests convergence with the step and with numbers, `mean_field.py` with the grid of a front.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from linnaea.twin.engine.world import CAUSE, World
 from linnaea.twin.rules.energy_budget import balance_kj, total_kj
 from linnaea.twin.scenarios.interventions import Intervene, Poaching
 
-# Enough animals of the savanna that kernels take all threads.
+# Enough animals of the savanna that kernels use all threads.
 SHARE = 0.04
 
 
 def by_key(world: World) -> dict[str, np.ndarray]:
-    """Every property of the live animals in the order of their keys, the layers, the rules' own arrays, the tallies."""
+    """Return all properties of the live animals in the order of their keys, and layers, rules' arrays and tallies."""
     a = world.agents
     slots = a.slots()
     slots = slots[np.argsort(a.key[slots], kind="stable")]
@@ -44,14 +44,14 @@ def by_key(world: World) -> dict[str, np.ndarray]:
 
 
 def differing(one: World, other: World) -> list[str]:
-    """Names of what is not the same to the last bit."""
+    """Return the names of the arrays that are not the same to the last bit."""
     ours, theirs = by_key(one), by_key(other)
     same = (np.array_equal(ours[name], theirs[name], equal_nan=ours[name].dtype.kind == "f") for name in ours)
     return [name for name, is_same in zip(ours, same, strict=True) if not is_same]
 
 
 def kept(name: str, steps: int, **options) -> Iterator[Result]:
-    """Numbers and energy over a run."""
+    """Check numbers and energy over a run."""
     world = build_world(name, **options)
     start, energy = world.counts(), total_kj(world)
     advance(world, steps)
@@ -68,7 +68,10 @@ def kept(name: str, steps: int, **options) -> Iterator[Result]:
 
 
 def pair(claim: str, change: Callable[[World, int], None], steps: int = 60, **options) -> Result:
-    """Arrays in which a savanna and one that is changed on the way without consequence differ: none."""
+    """Count the arrays that differ between a savanna and one with a change that must have no consequence.
+
+    The expected count is 0.
+    """
     plain, other = (build_world("savanna", seed=4, area_share=SHARE, dt_h=6.0, **options) for _ in range(2))
     for turn in range(steps):
         change(other, turn)
@@ -81,18 +84,18 @@ def pair(claim: str, change: Callable[[World, int], None], steps: int = 60, **op
 
 
 def shuffled(world: World, turn: int) -> None:
-    """The animals stand in other slots."""
+    """Move the animals to other slots."""
     if turn % 7 == 3:
         world.agents.sort(np.random.default_rng(turn).permutation(world.agents.slots()))
 
 
 def one_thread(world: World, turn: int) -> None:
-    """The kernels take one thread."""
+    """Let the kernels use one thread."""
     world.threads = 1
 
 
 def resumed(world: World, turn: int) -> None:
-    """The state goes to disk and comes back."""
+    """Write the state to disk and read it back."""
     if turn == 30:
         with tempfile.TemporaryDirectory() as folder:
             save_checkpoint(world, Path(folder) / "kept")
@@ -100,7 +103,7 @@ def resumed(world: World, turn: int) -> None:
 
 
 def no_look_ahead(steps: int = 30) -> Result:
-    """Rules that change a state while animals decide: the strict loop stops at the first."""
+    """Find rules that change a state while animals decide; the strict loop stops at the first."""
     world = build_world("savanna", seed=4, area_share=0.004, dt_h=6.0, strict=True)
     try:
         advance(world, steps)
@@ -112,13 +115,13 @@ def no_look_ahead(steps: int = 30) -> Result:
 
 
 def poached(share: float = 0.3, n: int = 20_000, days: int = 60) -> Iterator[Result]:
-    """A year of poaching by a scenario among animals that do nothing else; the landscape's hook among living rabbits."""
+    """Poach for a year: by a scenario, among animals that do nothing else; by the landscape, among living rabbits."""
     rules = [Intervene(interventions=(Poaching(start_h=0, species=("animal",), share_per_year=share),))]
     still = World(space=Space(width_m=1000, height_m=1000), rules=rules, dt_h=24.0, capacity=n)
     still.agents.add(n)
     advance(still, 365)
     left = (1 - share) ** (365 / 365.25)
-    claim = f"poaching of {share:.0%} a year, by a scenario: share alive after 365 days, tolerance 4 s.e."
+    claim = f"poaching of {share:.0%} per year, by a scenario: share alive after 365 days, tolerance 4 s.e."
     error = 4 * float(np.sqrt(left * (1 - left) / n))
     yield Result(claim=claim, expected=left, obtained=len(still.agents) / n, tolerance=error)
     world = build_world("tutorial", seed=3, dt_h=24.0, area_share=4.0)
@@ -129,12 +132,12 @@ def poached(share: float = 0.3, n: int = 20_000, days: int = 60) -> Iterator[Res
         expected += float(world.counts()[row]) * -np.expm1(-24 * rate)
         step(world)
     got = int(world.tallies.died[row, CAUSE["poaching"]])
-    claim = f"poaching of {share:.0%} a year, by the landscape's hook: rabbits poached in {days} days, tolerance 4 s.e."
+    claim = f"poaching of {share:.0%} per year, by the landscape: rabbits poached in {days} days, tolerance 4 s.e."
     yield Result(claim=claim, expected=expected, obtained=got, tolerance=4 * float(np.sqrt(expected)))
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes the page; 1 where a line does not hold."""
+    """Write the page; return 1 if a line does not hold."""
     options = page_options(__doc__).parse_args(argv)
     worlds = {"savanna": (0.02, 6.0), "island": (0.3, None), "galapagos": (0.3, 6.0), "post": (0.3, None)}
     worlds["tutorial"] = (1.0, 6.0)

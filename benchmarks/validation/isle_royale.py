@@ -1,14 +1,14 @@
-"""Wolves and moose of Isle Royale: fitted to 1959–1995, forecast 1996–2019, scored against a random walk.
+"""Fit wolves and moose of Isle Royale to 1959–1995, forecast 1996–2019, and score against a random walk.
 
     python benchmarks/validation/isle_royale.py --counts FILE
 
-FILE is a table with the columns year, wolves, moose and predation rate below one line of headings; it is read from
-where it lies and no part of it is in the project. The model is the program's own mean-field system as a yearly map:
-moose with logistic growth, wolves that eat them with saturation and interference, noise on both. Its parameters are the
-mode of their posterior for 1959–1995 (the changes of the counts from year to year, and the predation rates), and are
-drawn around it for the forecast. The random walk is that of the logarithms, without drift, its step from the same
-years. Both start from the counts of 1995 and see nothing after it. Priors and structure were written down before the
-forecast was first scored.
+FILE is a table with the columns year, wolves, moose and predation rate below one line of headings. The script reads it
+in its place; no part of it is in the project. The model is the program's mean-field system as a yearly map: moose with
+logistic growth, wolves that eat them with saturation and interference, noise on both. The parameters are the mode of
+their posterior for 1959–1995 (from the yearly changes of the counts and from the predation rates); the forecast draws
+them around that mode. The random walk is that of the logarithms, without drift; its step comes from the same years.
+Both start from the counts of 1995 and see no later data. Priors and structure were written down before the forecast was
+first scored.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from linnaea.twin.meanfield.model import Link, MeanFieldModel, Node
 
 COUNTS = HERE.parents[2] / "shared/data/ecology/isle_royale_wolf_moose.csv"
 LAST_FITTED = 1995
-# Median and s.d. of the logarithm. Rates from general knowledge of large herbivores and wolves, wide enough to be wrong.
+# Median and s.d. of the logarithm. The rates come from general knowledge of large herbivores and wolves; they are wide
+# enough to be wrong.
 PRIORS = {
     "growth": (0.25, 0.5),
     "capacity": (2500.0, 0.7),
@@ -49,20 +50,20 @@ PRIORS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """The table: years [t], animals [2, t] (moose, wolves), and kills a wolf and year [t], nan where not known."""
+    """The table: years [t], animals [2, t] (moose, wolves), and kills per wolf and year [t], NaN where unknown."""
 
     year_t: np.ndarray
     animals_2t: np.ndarray
     kills_t: np.ndarray
 
     def until(self, last: int) -> Counts:
-        """The years up to and with `last`."""
+        """Return the years up to and including `last`."""
         keep = self.year_t <= last
         return Counts(year_t=self.year_t[keep], animals_2t=self.animals_2t[:, keep], kills_t=self.kills_t[keep])
 
 
 def read_counts(path: Path) -> Counts:
-    """The counts of a file."""
+    """Read the counts of a file."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no counts; give --counts FILE with year, wolves, moose, predation rate")
     with path.open(encoding="utf-8-sig") as file:
@@ -86,7 +87,7 @@ def read_counts(path: Path) -> Counts:
 
 
 def make_model(value: dict[str, float], moose: float = 0.0, wolves: float = 0.0, noisy: bool = True) -> MeanFieldModel:
-    """The island as a yearly map, in animals."""
+    """Return the island as a yearly map, in animals."""
     share = 1.0 if noisy else 0.0
     link = Link(
         predator="wolf",
@@ -115,7 +116,7 @@ def make_model(value: dict[str, float], moose: float = 0.0, wolves: float = 0.0,
 
 
 def misfit(log_value: np.ndarray, counts: Counts) -> float:
-    """Minus the logarithm of the posterior, of the parameters' logarithms in the order of `PRIORS`."""
+    """Return minus the logarithm of the posterior, from the parameters' logarithms in the order of `PRIORS`."""
     with np.errstate(over="ignore"):
         value = dict(zip(PRIORS, np.exp(log_value), strict=True))
     if not all(1e-12 < one < 1e12 for one in value.values()):
@@ -135,7 +136,7 @@ def misfit(log_value: np.ndarray, counts: Counts) -> float:
 
 
 def fit(counts: Counts) -> tuple[np.ndarray, np.ndarray]:
-    """Mode of the parameters' logarithms [p], and their covariance [p, p] from the curvature there."""
+    """Return the mode of the parameters' logarithms [p] and their covariance [p, p] from the curvature there."""
     from scipy.optimize import minimize
 
     middle, wide = np.array([(math.log(median), spread) for median, spread in PRIORS.values()]).T
@@ -165,7 +166,7 @@ def fit(counts: Counts) -> tuple[np.ndarray, np.ndarray]:
 
 
 def forecast(mode, covariance, animals_2, years: int, n_draws: int, n_each: int, seed: int) -> np.ndarray:
-    """Members [m, 2, years] of the model from these animals on."""
+    """Return members [m, 2, years] of the model, starting from these animals."""
     rng = np.random.default_rng(seed)
     parts = []
     for draw, log_value in enumerate(rng.multivariate_normal(mode, covariance, n_draws)):
@@ -176,7 +177,7 @@ def forecast(mode, covariance, animals_2, years: int, n_draws: int, n_each: int,
 
 
 def walk(counts: Counts, animals_2, years: int, n_members: int, seed: int) -> np.ndarray:
-    """Members [m, 2, years] of a random walk of the logarithms whose step is that of the counts."""
+    """Return members [m, 2, years] of a random walk of the logarithms with the step of the counts."""
     rng = np.random.default_rng(seed)
     step_2 = np.sqrt((np.diff(np.log(counts.animals_2t), axis=1) ** 2).mean(1))
     steps = rng.normal(size=(n_members, 2, years)) * step_2[:, None]
@@ -184,7 +185,7 @@ def walk(counts: Counts, animals_2, years: int, n_members: int, seed: int) -> np
 
 
 def score_rows(what: str, ours, walks, truth_2t: np.ndarray) -> list[str]:
-    """Lines of a table: CRPS of model and random walk, their ratio, coverage of the 90 % intervals."""
+    """Return lines of a table: CRPS of model and random walk, their ratio, coverage of the 90 % intervals."""
     lines = []
     for index, name in enumerate(("moose", "wolves")):
         for unit, change in (("animals", lambda x: x), ("logarithm", lambda x: np.log(np.maximum(x, 0.5)))):
@@ -198,7 +199,7 @@ def score_rows(what: str, ours, walks, truth_2t: np.ndarray) -> list[str]:
 
 
 def one_step(mode, covariance, counts: Counts, fitted: Counts, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Members [m, 2, t] a year ahead, each from the count before it, of the model and of the random walk."""
+    """Return members [m, 2, t] of model and random walk a year ahead, each starting from the count before it."""
     late = np.flatnonzero(counts.year_t > LAST_FITTED)
     before = [counts.animals_2t[:, index - 1] for index in late]
     ours = [forecast(mode, covariance, animals, 1, n // 10, 10, seed + i) for i, animals in enumerate(before)]
@@ -207,12 +208,12 @@ def one_step(mode, covariance, counts: Counts, fitted: Counts, n: int, seed: int
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes the page."""
+    """Write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--counts", type=Path, default=COUNTS, help="the table of counts")
+    parser.add_argument("--counts", type=Path, default=COUNTS, help="table of counts")
     parser.add_argument("--draws", type=int, default=400, help="parameter draws of the forecast, with ten members each")
-    parser.add_argument("--seed", type=int, default=1, help="of the draws")
-    parser.add_argument("--results", type=Path, default=HERE.parent / "results", help="folder of the page")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the draws")
+    parser.add_argument("--results", type=Path, default=HERE.parent / "results", help="folder for the result page")
     options = parser.parse_args(argv)
     counts = read_counts(options.counts)
     fitted = counts.until(LAST_FITTED)
@@ -222,7 +223,7 @@ def main(argv: list[str] | None = None) -> int:
     ours = forecast(mode, covariance, fitted.animals_2t[:, -1], years, options.draws, 10, options.seed)
     walks = walk(fitted, fitted.animals_2t[:, -1], years, len(ours), options.seed)
     rows = score_rows(f"{first}–{last} from {LAST_FITTED}", ours, walks, truth_2t)
-    rows += score_rows("the same, 2019 left out", ours[:, :, :-1], walks[:, :, :-1], truth_2t[:, :-1])
+    rows += score_rows("the same, without 2019", ours[:, :, :-1], walks[:, :, :-1], truth_2t[:, :-1])
     rows += score_rows(
         "a year ahead, each year", *one_step(mode, covariance, counts, fitted, 1000, options.seed), truth_2t
     )
@@ -232,14 +233,17 @@ def main(argv: list[str] | None = None) -> int:
         "",
         f"- hardware: {describe_hardware()}",
         f"- command: `{show_command('validation/isle_royale', sys.argv[1:] if argv is None else argv)}`",
-        f"- counts: read from `{options.counts.name}` ({counts.year_t[0]}–{last}; wolves, moose, predation rate), a copy of the",
+        (
+            f"- counts: read from `{options.counts.name}` ({counts.year_t[0]}–{last}; wolves, moose, predation rate), "
+            "a copy of the"
+        ),
         "  long-term study's table; the file and its values are not part of the project",
         f"- fitted to {fitted.year_t[0]}–{LAST_FITTED} only: {fitted.animals_2t.shape[1] - 1} changes of both counts,",
         f"  {int(np.isfinite(fitted.kills_t).sum())} predation rates",
         f"- {len(ours)} members: {options.draws} draws of the parameters with ten runs each; as many random walks",
-        "- 2019 follows the release of wolves brought from elsewhere, which no model of the island alone can know",
+        "- 2019 follows the release of wolves from elsewhere, which no model of the island alone can know",
         "",
-        "| forecast | of | CRPS, model | CRPS, random walk | ratio | 90 % interval holds, model | random walk |",
+        "| forecast | of | CRPS, model | CRPS, random walk | ratio | 90 % interval contains, model | random walk |",
         "| --- | --- | --- | --- | --- | --- | --- |",
         *rows,
         "",

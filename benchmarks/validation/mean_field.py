@@ -1,9 +1,9 @@
-"""Textbook results from the program's own equations: expected, obtained, tolerance, one line each.
+"""Compare the program's equations with textbook results: expected, obtained, tolerance, one line each.
 
     python benchmarks/validation/mean_field.py
 
-Every line is a configuration of `linnaea.twin.meanfield.equations`, integrated or iterated by the program; nothing is computed
-beside it but the value to compare with. Exits with 1 where a result is outside its tolerance.
+Every line is a configuration of `linnaea.twin.meanfield.equations`, integrated or iterated by the program. Only the
+expected value is computed here. The exit code is 1 if a result is outside its tolerance.
 """
 
 from __future__ import annotations
@@ -53,15 +53,15 @@ from linnaea.twin.reference_models.metapopulation import make_island, make_levin
 
 
 def growth() -> Iterator[Result]:
-    """Logistic growth."""
+    """Compare logistic growth."""
     trajectory = integrate(make_logistic(), 20)
     exact = 3 / (1 + (3 - 0.1) / 0.1 * np.exp(-0.7 * trajectory.time_t))
     worst = float(np.abs(trajectory.get_density("grass") / exact - 1).max())
-    yield Result(claim="logistic growth, greatest relative error", expected=0, obtained=worst, tolerance=1e-6)
+    yield Result(claim="logistic growth, largest relative error", expected=0, obtained=worst, tolerance=1e-6)
 
 
 def circles() -> Iterator[Result]:
-    """Lotka–Volterra."""
+    """Compare Lotka–Volterra."""
     for start, period in ((1.0001, 2 * math.pi), (2.0, 6.60848), (5.0, 8.96586)):
         trajectory = integrate(make_lotka_volterra(start, 1), 40)
         x, y = trajectory.get_density("hare"), trajectory.get_density("lynx")
@@ -77,16 +77,16 @@ def circles() -> Iterator[Result]:
 
 
 def enrichment() -> Iterator[Result]:
-    """Rosenzweig–MacArthur."""
+    """Compare Rosenzweig–MacArthur."""
     at = find_equilibrium(make_rosenzweig_macarthur(2.0))["hare"]
-    yield Result(claim="Rosenzweig–MacArthur, prey in balance", expected=2 / 3, obtained=at, tolerance=1e-9)
+    yield Result(claim="Rosenzweig–MacArthur, prey at equilibrium", expected=2 / 3, obtained=at, tolerance=1e-9)
     turn = find_stability_change(make_rosenzweig_macarthur, 1.5, 3.0)
     yield Result(
         claim="Rosenzweig–MacArthur, capacity of the Hopf bifurcation", expected=7 / 3, obtained=turn, tolerance=1e-6
     )
     for capacity, *ends in ((3.0, 0.0916, 2.1167), (5.0, 0.00104, 4.611)):
         found = integrate_to_attractor(make_rosenzweig_macarthur(capacity), 600, 60)[1]["hare"]
-        for what, expected, obtained in zip(("least", "greatest"), ends, found, strict=True):
+        for what, expected, obtained in zip(("minimum", "maximum"), ends, found, strict=True):
             yield Result(
                 claim=f"Rosenzweig–MacArthur, capacity {capacity:g}, {what} prey",
                 expected=expected,
@@ -96,7 +96,7 @@ def enrichment() -> Iterator[Result]:
 
 
 def responses() -> Iterator[Result]:
-    """Holling's second and third type: their curve in the middle and the limits at both ends."""
+    """Compare Holling's second and third type: their curve in the middle and the limits at both ends."""
     attack, handling = 2.0, 0.5
     nodes = (Node(name="prey", start=1.0), Node(name="eater", start=1.0))
     for hill, name in ((1, "II"), (2, "III")):
@@ -113,7 +113,7 @@ def responses() -> Iterator[Result]:
 
 
 def maps() -> Iterator[Result]:
-    """Ricker's map."""
+    """Compare Ricker's map."""
     for period, low, high, expected in ((1, 1.5, 2.2, 2.0), (2, 2.2, 2.6, 2.5264), (4, 2.55, 2.67, 2.6563)):
         at = find_period_doubling(make_ricker, period, low, high)
         yield Result(
@@ -125,7 +125,7 @@ def maps() -> Iterator[Result]:
 
 
 def epidemics() -> Iterator[Result]:
-    """Final sizes and peaks."""
+    """Compare final sizes and peaks."""
     for number, size, peak in ((1.5, 0.582812, 0.063023), (2.0, 0.796812, 0.153426), (3.0, 0.940480, 0.300463)):
         trajectory = integrate(make_epidemic(number), 150)
         got = float(trajectory.get_density("zebra", "immune")[-1]), find_extremes(trajectory, "zebra", "ill")[1]
@@ -134,7 +134,7 @@ def epidemics() -> Iterator[Result]:
 
 
 def fronts() -> Iterator[Result]:
-    """Fisher's wave, on finer and finer lines."""
+    """Compare Fisher's wave, on finer and finer lines."""
     for spacing in (0.5, 0.25, 0.125):
         trajectory = integrate(make_invasion(spacing), 70, np.linspace(0, 70, 71))
         speed = measure_front_speed(trajectory, "rabbit", 0.5, since=40)
@@ -144,7 +144,7 @@ def fronts() -> Iterator[Result]:
 
 
 def winners(n_seeds: int) -> Iterator[Result]:
-    """Tilman's competition and the trophic cascade, over seeds."""
+    """Compare Tilman's competition and the trophic cascade, over seeds."""
     right = cascades = 0
     for seed in range(n_seeds):
         rng = np.random.default_rng(seed)
@@ -161,7 +161,7 @@ def winners(n_seeds: int) -> Iterator[Result]:
 
 
 def patches() -> Iterator[Result]:
-    """Levins and the species of an island."""
+    """Compare Levins and the species of an island."""
     share = float(integrate(make_levins(0.5, 0.2), 200).get_density("occupied")[-1])
     yield Result(claim="Levins, occupied share, 1 − e/c", expected=0.6, obtained=share, tolerance=1e-8)
     number = float(integrate(make_island(100, 4.0, 6.0), 300).get_density("species")[-1])
@@ -169,7 +169,7 @@ def patches() -> Iterator[Result]:
 
 
 def life_tables() -> Iterator[Result]:
-    """The dominant eigenvalue against Euler's equation, of every bundled animal with a yearly table and young."""
+    """Compare the dominant eigenvalue with Euler's equation, for every bundled animal with a yearly table and young."""
     worst = 0.0
     for species in load_bundled_species().values():
         if species.basal or species.life_span_y < 2 or not species.births_per_y:
@@ -179,12 +179,12 @@ def life_tables() -> Iterator[Result]:
         lived = np.concatenate([[1], np.cumprod(survival)])
         worst = max(worst, abs(float((fertility * lived * factor ** -np.arange(1.0, len(lived) + 1)).sum()) - 1))
     yield Result(
-        claim="Leslie matrices, greatest residual of Euler's equation", expected=0, obtained=worst, tolerance=1e-10
+        claim="Leslie matrices, largest residual of Euler's equation", expected=0, obtained=worst, tolerance=1e-10
     )
 
 
 def scaling(n_species: int = 60) -> Iterator[Result]:
-    """Kleiber and Damuth: the middle of the 95 % interval, which may be off by half of its width."""
+    """Compare Kleiber and Damuth: the middle of the 95 % interval, with half of its width as tolerance."""
     rng = np.random.default_rng(1)
     masses, food, density = 10 ** rng.uniform(-2, 3.5, n_species), [], []
     for mass in masses:
@@ -199,7 +199,7 @@ def scaling(n_species: int = 60) -> Iterator[Result]:
         food.append(compute_flows(model, biomass)["grazer", "grass"] / density[-1])
     for claim, expected, values in (
         ("Kleiber, food of an animal", 0.75, food),
-        ("Damuth, animals an area", -0.75, density),
+        ("Damuth, animals per area", -0.75, density),
     ):
         fit = fit_power_law(masses, values)
         yield Result(
@@ -211,12 +211,12 @@ def scaling(n_species: int = 60) -> Iterator[Result]:
 
 
 def balance() -> Iterator[Result]:
-    """The bundled webs: at rest at their usual densities."""
+    """Check that the bundled webs rest at their usual densities."""
     for world in ("savanna", "island", "galapagos", "post", "tutorial"):
         rates = Rates(build_balanced_model(load_bundled_web(world, load_bundled_species())))
         worst = float(np.abs(rates(rates.make_start()) / rates.make_start()).max())
         yield Result(
-            claim=f"{world}: greatest relative change a year at the usual densities",
+            claim=f"{world}: largest relative change per year at the usual densities",
             expected=0,
             obtained=worst,
             tolerance=1e-7,
@@ -224,9 +224,9 @@ def balance() -> Iterator[Result]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes the page; 1 where a line does not hold."""
+    """Write the page; return 1 if a line does not hold."""
     parser = page_options(__doc__)
-    parser.add_argument("--seeds", type=int, default=50, help="seeds of the lines that must hold for every one")
+    parser.add_argument("--seeds", type=int, default=50, help="seeds of the lines that must hold for every seed")
     options = parser.parse_args(argv)
     parts = (
         growth(),
@@ -242,7 +242,11 @@ def main(argv: list[str] | None = None) -> int:
     )
     results = [result for part in (*parts, scaling(), balance()) for result in part]
     return write_page(
-        "mean_field", "Mean field: what is known, and what the program's equations give", results, options.results, argv
+        "mean_field",
+        "Mean field: the known results, and those of the program's equations",
+        results,
+        options.results,
+        argv,
     )
 
 

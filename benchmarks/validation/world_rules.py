@@ -1,7 +1,7 @@
-"""Textbook results from the very rules of `linnaea twin run`, in worlds that `build_world` made; lines of agents.py's page.
+"""Compare the rules of `linnaea twin run` with textbook results, in worlds of `build_world`; lines of agents.py's page.
 
-Where a line is about some of the rules, the world's others are switched off (`only`): its animals, parameters, landscape
-and the loop are what every run has.
+If a line is about some of the rules, all other rules of the world are switched off (`only`). Its animals, parameters,
+landscape and loop are those of every run.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ OWN = "the worlds' own rules: "
 
 
 def only(world: World, *names: str) -> World:
-    """The world with those of its rules that have these names, as they are; all others are switched off."""
+    """Return the world with only the rules of these names, unchanged; all others are switched off."""
     world.rules[:] = [rule for rule in world.rules if type(rule).__name__ in names]
     world.by_phase = {phase: [rule for rule in world.rules if rule.phase == phase] for phase in PHASES}
     return world
 
 
 def scatter(world: World, slots: np.ndarray, rng: np.random.Generator) -> None:
-    """These animals stand anywhere on the ground."""
+    """Put these animals at random places on the ground."""
     world.agents.x[slots] = rng.uniform(0, world.space.width_m, len(slots))
     world.agents.y[slots] = rng.uniform(0, world.space.height_m, len(slots))
 
 
 def grazing(days: int = 2, area_share: float = 2.0) -> Iterator[Result]:
-    """Rabbits that roam and graze among so much clover everywhere: Holling's second type, refitted to what they took.
+    """Refit Holling's second type to the intake of rabbits that roam and graze among equal clover everywhere.
 
-    Herds, activity and whatever tells one animal's appetite from another's are as a run has them: the mean is over all.
+    Herds, activity and differences of appetite among animals are as in a run; the mean is over all animals.
     """
     from scipy.optimize import curve_fit
 
@@ -59,7 +59,7 @@ def grazing(days: int = 2, area_share: float = 2.0) -> Iterator[Result]:
     amounts = half_kj * np.array([0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0])
 
     def as_before(world: World) -> None:
-        """The same food in every cell, and nobody full."""
+        """Put the same food in every cell, and empty all stomachs."""
         world.arrays.food[...] = amounts[len(taken)]
         a.energy[rabbits] = 0.2 * p.bodies.store_kj_kg[kind] * a.mass[rabbits]
 
@@ -75,7 +75,7 @@ def grazing(days: int = 2, area_share: float = 2.0) -> Iterator[Result]:
     usual = float(p.bodies.most_kj_h[kind]) * float(p.bodies.adult_kg[kind]) ** 0.75 / float(p.foods.efficiency[0])
     expected = usual * (1 - watching) / float(p.diet.usual_feeding[kind])
     claim = f"{OWN}Graze and Eat, {len(rabbits):,} rabbits, Holling II refitted to intake at seven amounts of clover,"
-    yield Result(claim=f"{claim} most, kJ an hour", expected=expected, obtained=float(most), tolerance=0.05 * expected)
+    yield Result(claim=f"{claim} maximum, kJ/h", expected=expected, obtained=float(most), tolerance=0.05 * expected)
     per_kg_km2 = float(p.foods.kj_kg[0] * p.cell_km2)
     yield Result(
         claim=f"{claim} half saturation, kg/km²",
@@ -88,9 +88,9 @@ def grazing(days: int = 2, area_share: float = 2.0) -> Iterator[Result]:
 def kills(
     densities: tuple[float, ...] = (5.0, 10.0, 20.0), days: int = 60, area_share: float = 16.0
 ) -> Iterator[Result]:
-    """Foxes that are always hungry and idle, each alone, among few rabbits: kills as the attack rate says.
+    """Count the kills of hungry, idle foxes, each alone among few rabbits, and compare with the attack rate.
 
-    Rabbits are grown, well fed, of one herd, and stand anywhere anew in every step; those that are killed are replaced.
+    Rabbits are grown, well fed, of one herd, and get new random places in every step; killed ones are replaced.
     """
     world = only(
         build_world("tutorial", seed=1, area_share=area_share),
@@ -108,7 +108,7 @@ def kills(
     area_km2 = world.space.width_m * world.space.height_m / 1e6
 
     def as_before(world: World) -> None:
-        """A number of rabbits anywhere; the foxes are hungry and have digested their last meal."""
+        """Put a number of rabbits at random places; the foxes are hungry and have digested their last meal."""
         now = world.agents
         there = now.slots()[now.species[now.slots()] == prey]
         now.remove(there[number:])
@@ -140,7 +140,7 @@ def kills(
         seen = float(weight) * number / area_km2
         total, sought, a_day = total + found, sought + hours * seen, hours / 24
         yield Result(
-            claim=f"{claim}, {density:g} a km²: kills of one a day (tolerance 3 s.e.)",
+            claim=f"{claim}, {density:g} per km²: kills per fox and day (tolerance 3 s.e.)",
             expected=24 * attack * seen,
             obtained=found / a_day,
             tolerance=3 * math.sqrt(24 * attack * seen / a_day),
@@ -154,12 +154,15 @@ def kills(
 
 
 def care_of(world: World) -> float:
-    """How far a herd's eyes lower a hunter's success, of the world's own rule."""
+    """Return how far a herd's eyes lower a hunter's success, by the world's own rule."""
     return next(rule.care for rule in world.rules if type(rule).__name__ == "SearchPrey")
 
 
 def hunters_apart(world: World, kind: int) -> int:
-    """Puts grown hunters so far from each other and the border that none sees a rival or less ground; how many: others go."""
+    """Put grown hunters so far from each other and the border that none sees a rival or less ground.
+
+    Return their number; the other hunters are removed.
+    """
     a, reach = world.agents, float(world.parameters.hunting.search_m[kind])
     there = a.slots()[a.species[a.slots()] == kind]
     axes = [np.arange(1.05 * reach, side - reach, 2.05 * reach) for side in (world.space.width_m, world.space.height_m)]
@@ -171,12 +174,13 @@ def hunters_apart(world: World, kind: int) -> int:
 
 
 def contagion(n: int = 5_000, first: float = 0.1, n_seeds: int = 30) -> Iterator[Result]:
-    """Rabbits that stand anywhere anew in every step: the final size that SIR has for the R0 of the first ill ones.
+    """Compare the final size of an outbreak with that of SIR for the R0 of the first ill rabbits.
 
-    R0 is what those that were ill at first infect, counted in the same run: who has several carriers about is shared among
-    them, and the susceptible who are gone by then are made up for. One run has it to 5 %, as few cause many and many
-    none, and so the size to .02; only the mean over runs is compared. In long steps several carriers may infect one animal once,
-    which lowers that R0 (by a half of what a step infects).
+    Rabbits get new random places in every step. R0 is the number that the first ill rabbits infect, counted in the same
+    run. An infection with several possible carriers is shared among them, and susceptible rabbits that are gone by then
+    are compensated for. One run gives R0 to 5 %, because few rabbits cause many infections and many cause none, and so
+    the size to 0.02; only the mean over runs is compared. In long steps several carriers may infect one animal once,
+    which lowers that R0 (by half of what a step infects).
     """
     sizes, expected, ratios = [], [], []
     for seed in range(n_seeds):
@@ -185,7 +189,7 @@ def contagion(n: int = 5_000, first: float = 0.1, n_seeds: int = 30) -> Iterator
         ratios.append(ratio)
         expected.append(final_size(ratio, first))
     off = np.array(sizes) - np.array(expected)
-    claim = f"{OWN}CountContacts and ProgressDisease, {n:,} well-mixed rabbits, final size of SIR for the R0 measured in the same run"
+    claim = f"{OWN}CountContacts and ProgressDisease, {n:,} well-mixed rabbits, final size of SIR for the R0 of the run"
     yield Result(
         claim=f"{claim}, {np.mean(ratios):.2f} ({n_seeds} seeds; tolerance 3 s.e.)",
         expected=float(np.mean(expected)),
@@ -197,14 +201,14 @@ def contagion(n: int = 5_000, first: float = 0.1, n_seeds: int = 30) -> Iterator
 def outbreak(
     n: int, first: float, seed: int, illness_d: float = 3.0, infections_per_h: float = 0.018
 ) -> tuple[float, float]:
-    """(share ever ill, R0 of the first ill ones) of one outbreak among rabbits that all mix."""
+    """Return (share ever ill, R0 of the first ill rabbits) of one outbreak among well-mixed rabbits."""
     from scipy.spatial import cKDTree
 
     world = only(build_world("tutorial", seed=seed, n_animals=n, dt_h=2.0), "CountContacts", "ProgressDisease")
     a, rng, radius = world.agents, np.random.default_rng(seed), world.rules[0].radius_m
     a.remove(a.slots()[a.species[a.slots()] != world.species.index("rabbit")])
     rabbits = a.slots()
-    world.resort_every = 0  # Slots stay, so that who was ill at first is known.
+    world.resort_every = 0  # Slots stay, so that the first ill rabbits are known.
     set_disease(world, {"rabbit": 1.0}, infection_per_h=infections_per_h, illness_d=illness_d, lethality=0.0)
     primary = np.zeros(len(a.health), bool)
     primary[rng.choice(rabbits, round(first * len(rabbits)), replace=False)] = True
@@ -225,17 +229,17 @@ def outbreak(
 
 
 def final_size(ratio: float, first: float) -> float:
-    """The share that is ever ill where a share is at first: z = 1 − (1 − first) exp(−R0 z)."""
+    """Return the share that is ever ill, from the share ill at first: z = 1 − (1 − first) exp(−R0 z)."""
     from scipy.optimize import brentq
 
     return float(brentq(lambda z: z - 1 + (1 - first) * math.exp(-ratio * z), first, 1.0))
 
 
 def cascade(n_seeds: int = 6, years: float = 2.0, area_share: float = 0.5) -> Iterator[Result]:
-    """The tutorial without its foxes against the same seeds with them: more rabbits, less clover, in every pair.
+    """Compare the tutorial without its foxes and with them on the same seeds: more rabbits, less clover, in every pair.
 
-    Two years are early: later the clover holds the rabbits back, and a pair may have no more of them than with foxes (in the
-    second half of three years on .3 of the ground 5 of 6 pairs had more, 6 of 6 less clover).
+    Two years are early. Later the clover limits the rabbits, and a pair may have no more of them than with foxes (in
+    the second half of three years on 0.3 of the ground 5 of 6 pairs had more rabbits, 6 of 6 less clover).
     """
     gone = parse_scenario({"version": 1, "intervention": [{"kind": "remove", "species": "red fox", "from_day": 0}]})
     more, less, ratios = 0, 0, []
@@ -254,7 +258,7 @@ def cascade(n_seeds: int = 6, years: float = 2.0, area_share: float = 0.5) -> It
         ratios.append(means[1] / means[0])
         more, less = more + int(ratios[-1][0] > 1), less + int(ratios[-1][1] < 1)
     rabbits, clover = np.mean(ratios, axis=0)
-    claim = f"{OWN}all of the tutorial's, foxes removed, mean of the second half of {years:g} years, of {n_seeds} paired seeds with"
+    claim = f"{OWN}all of the tutorial's, foxes removed, second half of {years:g} years, {n_seeds} paired seeds:"
     yield Result(
         claim=f"{claim} more rabbits (on average {rabbits:.2f} times)", expected=n_seeds, obtained=more, tolerance=0
     )

@@ -1,11 +1,11 @@
-"""Do the bundled worlds keep their species? Each for years, several seeds, and how many of each there were.
+"""Do the bundled worlds keep their species? Run each for years with several seeds, and report the numbers.
 
     python benchmarks/validation/worlds_live.py --work DIR
 
-Nothing is compared with nature: the page says what a user of these worlds gets. DIR keeps what each seed gave, so that the same command
-goes on after a stop. Half an hour on two cores.
+Nothing is compared with nature: the page shows what a user of these worlds gets. DIR keeps the result of each seed, so
+that the same command continues after a stop. It takes half an hour on two cores.
 
-Legend: k records, s species.
+Shape suffixes: k records, s species.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from linnaea.twin.rules.vegetation import food_kg_km2
 
 @dataclass(frozen=True, kw_only=True)
 class Lived:
-    """How a world is run: years, share of its ground, hours of a step, seeds, and years between two counts."""
+    """How a world is run: years, share of its ground, hours per step, seeds, and years between two counts."""
 
     years: float
     area: float = 1.0
@@ -51,7 +51,10 @@ RUNS = {
 
 
 def live(name: str, run: Lived, seed: int) -> dict:
-    """One seed: `species`, `start` [s], `counts` [k, s], and of each plant its least and most, kg/km2, over the ground's mean."""
+    """Run one seed; return `species`, `start` [s], `counts` [k, s], and the range of each plant.
+
+    The range is the minimum and maximum in kg/km² of the mean over the ground.
+    """
     world = build_world(name, seed=seed, area_share=run.area, dt_h=float(run.step_h))
     start, counts, plants = world.counts().tolist(), [], {}
     foods = [
@@ -76,7 +79,7 @@ def live(name: str, run: Lived, seed: int) -> dict:
 
 
 def lived(work: Path, name: str, seed: int) -> dict:
-    """What `live` gives, from `work` where it is there already."""
+    """Return the result of `live`, from `work` if it is there already."""
     path = work / f"{name}-{seed}.json"
     if not path.exists():
         print(f"{name}, seed {seed}", flush=True)
@@ -85,12 +88,12 @@ def lived(work: Path, name: str, seed: int) -> dict:
 
 
 def rows(name: str, found: list[dict]) -> list[str]:
-    """Lines of a world's table: of each species start, least and most over all seeds, and how often it was gone."""
+    """Return lines of a world's table: start, minimum and maximum of each species, and how often it was gone."""
     start = np.array(found[0]["start"])
     counts = np.concatenate([np.array(one["counts"]) for one in found])
     ends = np.array([one["counts"][-1] for one in found])
     lines = [
-        "| species | at the start | least | most | at the ends | counts at which it was gone |",
+        "| species | at the start | minimum | maximum | at the ends | counts at which it was gone |",
         "| --- | ---: | ---: | ---: | --- | ---: |",
     ]
     for s, species in enumerate(found[0]["species"]):
@@ -100,7 +103,8 @@ def rows(name: str, found: list[dict]) -> list[str]:
             f"{', '.join(f'{n:,}' for n in ends[:, s])} | {gone:,} of {len(counts):,} |"
         )
     plants = ", ".join(
-        f"{food} {min(one['plants'][food][0] for one in found):,.3g} to {max(one['plants'][food][1] for one in found):,.3g}"
+        f"{food} {min(one['plants'][food][0] for one in found):,.3g} "
+        f"to {max(one['plants'][food][1] for one in found):,.3g}"
         for food in found[0]["plants"]
     )
     lines += ["", f"Plants, kg/km², mean of the ground: {plants}."] if plants else []
@@ -109,11 +113,11 @@ def rows(name: str, found: list[dict]) -> list[str]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs what is missing and writes the page."""
+    """Run what is missing and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="folder of what each seed gave")
-    parser.add_argument("--only", choices=list(list_bundled_worlds()), help="one world; without a page")
-    parser.add_argument("--results", type=Path, default=HERE.parent / "results", help="folder of the page")
+    parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="folder for the results of each seed")
+    parser.add_argument("--only", choices=list(list_bundled_worlds()), help="run one world and write no page")
+    parser.add_argument("--results", type=Path, default=HERE.parent / "results", help="folder for the result page")
     options = parser.parse_args(argv)
     options.work.mkdir(parents=True, exist_ok=True)
     lines = [
@@ -121,7 +125,7 @@ def main(argv: list[str] | None = None) -> int:
         "",
         f"- hardware: {describe_hardware()}",
         f"- command: `{show_command('validation/worlds_live', sys.argv[1:] if argv is None else argv)}`",
-        "- newcomers from outside as each world's file has them; counts at even times, from the first such time on",
+        "- newcomers from outside as in each world's file; counts at even times, from the first such time on",
         "",
     ]
     for name, run in RUNS.items():
