@@ -63,7 +63,7 @@ def rss_mb() -> float:
 
 
 def ours(folder: str, images: np.ndarray, texts: list[str], photos: list[str]) -> dict:
-    """Our answers."""
+    """Return our answers."""
     from linnaea.embed.images.pixel_reader import read_pixels
     from linnaea.model.loading import load_model
     from linnaea.records import ImageRecord

@@ -187,7 +187,7 @@ def measure(options, folder: Path) -> list[str]:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     if sys.argv[1:] == ["--serve"]:
         serve()
         return

@@ -282,7 +282,7 @@ def report(options, argv, load_s: float, namer, model, ceiling: Ceiling, whole, 
     for size in sizes:
         decode_ms = medians[size]["decode"]
         least = decode_ms + ceiling.tower_ms + ceiling.search_ms
-        lines += ["", f"### {size[0]} x {size[1]}", "", "| | median | least … greatest |", "| --- | ---: | ---: |"]
+        lines += ["", f"### {size[0]} x {size[1]}", "", "| | median | minimum … maximum |", "| --- | ---: | ---: |"]
         lines.append(f"| **whole run** | {spread(whole[size])} |")
         lines += [f"| {title} | {spread(parts[size, part])} |" for part, title in PARTS.items()]
         lines.append(f"| sum of the parts | {sum(medians[size].values()):.2f} | |")

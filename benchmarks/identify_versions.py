@@ -126,7 +126,7 @@ def measure(options, work_dir: Path) -> list[str]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("other", type=Path, metavar="OTHER", help="a checkout of the version to compare with")
     parser.add_argument("--photos", type=Path, required=True, help="a folder from which photographs are chosen")

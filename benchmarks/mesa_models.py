@@ -64,7 +64,7 @@ class Sheep(Animal):
     """An animal that eats the grass of its cell."""
 
     def chance(self):
-        """Of splitting."""
+        """Return the probability of splitting."""
         return self.model.settings["sheep_reproduce"]
 
     def feed(self):
@@ -80,7 +80,7 @@ class Wolf(Animal):
     """An animal that eats a random sheep of its cell."""
 
     def chance(self):
-        """Of splitting."""
+        """Return the probability of splitting."""
         return self.model.settings["wolf_reproduce"]
 
     def feed(self):
@@ -127,7 +127,7 @@ class WolfSheep(Model):
 
 
 class Bird(ContinuousSpaceAgent):
-    """A boid."""
+    """One bird of a flock."""
 
     def __init__(self, model, space, position, direction):
         super().__init__(space, model)

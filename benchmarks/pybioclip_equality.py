@@ -109,7 +109,7 @@ def ask_both(peer: Peer, model: str, table: str, photos: list[str], ranks: list[
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--peers", type=Path, required=True, help="folder of the peers' environment, made if it is missing"

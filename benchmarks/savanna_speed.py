@@ -62,7 +62,7 @@ def run(n_animals: int, n_steps: int) -> dict:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--animals", type=int, nargs="*", default=list(SIZES))
     parser.add_argument("--steps", type=int, default=96, help="timed steps, one per hour of the day (default: 96)")

@@ -280,7 +280,7 @@ The lower limit for an exact score of one image is {4000 * n_values / gb_s / 1e9
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--peers", type=Path, required=True, help="folder of the peers' environment, made if it is missing"

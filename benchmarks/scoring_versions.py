@@ -139,7 +139,7 @@ def measure(options, work_dir: Path) -> list[str]:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("other", type=Path, metavar="OTHER", help="a checkout of the version to compare with")
     parser.add_argument("--model", type=Path, required=True, help="a checkpoint in open_clip's hub format")

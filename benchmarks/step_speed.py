@@ -370,7 +370,7 @@ def table(name: str, found: dict, options) -> tuple[list[str], float]:
         f"| loss before the first step | {found['first_loss']['theirs']:.5f} | {found['first_loss']['ours']:.5f} |",
         "",
         f"open_clip / ours, whole step: **{spread(ratios)}**; loss and gradients alone: {spread(bare)}.",
-        f"Operations removed: {removed:.1%}; mean length of a text: {statistics.mean(found['lengths']):.1f} of 77 tokens.",
+        f"Operations removed: {removed:.1%}; tokens per text: {statistics.mean(found['lengths']):.1f} of 77.",
         f"Planned {computed / 1e12:.4f} TFLOP, counted {flops['ours'] / 1e12:.4f}.",
         f"Planned {seconds:.2f} s, measured {ours_s:.2f} s.",
     ]
@@ -383,7 +383,7 @@ def table(name: str, found: dict, options) -> tuple[list[str], float]:
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    """The options."""
+    """Return the options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--peers", type=Path, help="folder of the peers' environment (default: open_clip of this environment)"

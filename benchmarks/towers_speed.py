@@ -194,7 +194,7 @@ def table(title: str, runtimes: list[str], speeds: dict, cosines: dict, open_s: 
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoints", type=Path, nargs="*", help="folders in open_clip's hub format")
     parser.add_argument("--peers", type=Path, help="folder of the peers' environment")

@@ -260,7 +260,8 @@ class Memory:
     def slope(self, column: int) -> tuple[float, float]:
         """Return the slope in MB per hour after the warm-up and twice its standard error, over N_BLOCKS spans.
 
-        It is the slope of memory between photographs, which is the lowest decile of a span: while an image is scored, memory comes and goes.
+        It is the slope of memory between photographs, which is the lowest decile of a span: while an
+        image is scored, memory comes and goes.
         """
         points = self._resting()
         if len(points) < 4:
