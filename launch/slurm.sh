@@ -1,12 +1,12 @@
 #!/bin/bash
-# Trains a recipe on a Slurm cluster. From the root of the checkout, with linnaea[train] in the environment:
+# Train a recipe on a Slurm cluster. Run it from the root of the checkout, with linnaea[train] in the environment:
 #
 #     sbatch launch/slurm.sh RECIPE --out DIR                       # 4 nodes of 8 GPUs
 #     sbatch --nodes 1 --gpus-per-node 4 launch/slurm.sh RECIPE --out DIR
 #
-# What follows the recipe goes to `linnaea train`. DIR must be seen by all nodes. The job goes on from its newest checkpoint
-# whenever it starts: after the time limit (five minutes before which it queues itself again), after a lost node, or when
-# it is submitted once more.
+# The arguments after the recipe are passed to `linnaea train`. All nodes must see DIR. The job continues from its newest
+# checkpoint whenever it starts: after the time limit (it queues itself again five minutes before), after a lost node, or
+# when it is submitted again.
 
 #SBATCH --job-name=linnaea-train
 #SBATCH --nodes=4
@@ -29,11 +29,11 @@ fi
 gpus=${SLURM_GPUS_ON_NODE:-${SLURM_GPUS_PER_NODE:-8}}
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 port=$((20000 + SLURM_JOB_ID % 20000))
-# torch's own threads; images are decoded by the recipe's n_threads
+# threads of torch; the recipe's n_threads decode images
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-4}
 
-# the signal comes to this script alone (B:), and `wait` lets it through
-trap 'echo "time is nearly up: queued again"; scontrol requeue "$SLURM_JOB_ID"' USR1
+# the signal is sent only to this script (B:), and it interrupts `wait`
+trap 'echo "the time limit is near: queued again"; scontrol requeue "$SLURM_JOB_ID"' USR1
 
 srun --kill-on-bad-exit=1 torchrun \
     --nnodes="$SLURM_JOB_NUM_NODES" \

@@ -140,3 +140,26 @@ def test_the_arithmetic_of_a_tower_is_counted_from_its_graph(script, tmp_path):
 def test_a_compiled_step_does_not_write_over_the_result_of_a_plain_one(script, arguments, name):
     module = script("step_speed")
     assert module.result_name(module.parse(arguments)) == name
+
+
+def test_two_versions_are_compared_run_by_run_and_row_by_row(script, vocabulary, tmp_path):
+    photos, results = tmp_path / "photos", tmp_path / "results"
+    photos.mkdir()
+    for name in ("Animalia", "Plantae", "Rosa"):
+        Image.fromarray(PlaceholderModel().paint(name)).save(photos / f"{name}.png")
+    given = [str(SCRIPTS.parent), "--photos", str(photos), "--photographs", "3", "--rounds", "1"]
+    given += ["--model", "placeholder", "--vocabulary", str(vocabulary), "--results", str(results)]
+    assert script("identify_versions").main(given) == 0
+    text = result_of(results, "identify_versions")
+    assert "0 with another name or rank; confidences differ by at most 0.0e+00" in text
+    assert "| now / before | **" in text
+    assert str(tmp_path) not in text
+
+
+def test_answers_that_differ_are_counted(script, tmp_path):
+    head = "file,position,status,name,rank,confidence\n"
+    (tmp_path / "one.csv").write_text(f"{head}a.jpg,1,identified,Rosa,genus,0.9\nb.jpg,1,unreadable,,,\n")
+    (tmp_path / "two.csv").write_text(f"{head}a.jpg,1,identified,Felis,genus,0.8\nb.jpg,1,unreadable,,,\n")
+    n_rows, n_differing, gap = script("identify_versions").compare_answers(tmp_path / "one.csv", tmp_path / "two.csv")
+    assert (n_rows, n_differing) == (2, 1)
+    assert gap == pytest.approx(0.1)
