@@ -208,7 +208,7 @@ def main() -> None:
         table_n = np.load(options.table / NPY, mmap_mode="r").shape[1]
         lines = measure(options, Path(work) / "photos")
     head = [
-        "# From a folder of photographs to species, beside pybioclip",
+        "# From a folder of photographs to species, compared with pybioclip",
         "",
         f"{describe_hardware()}; {options.model.name} with random weights, {table_n:,} taxa.",
         f"{options.photographs} JPEG files of {SIZE[0]} × {SIZE[1]}.",

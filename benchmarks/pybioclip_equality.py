@@ -127,7 +127,7 @@ def main() -> None:
     photos = sorted(str(path) for path in args.photos.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)[: args.n]
     with Peer(peer_python(args.peers.absolute()), model=args.model, table=args.table) as peer:
         found = ask_both(peer, args.model, args.table, photos, args.ranks, args.k)
-    lines = ["# Names and probabilities beside pybioclip 2.1.6", "", describe_hardware(), ""]
+    lines = ["# Names and probabilities, compared with pybioclip 2.1.6", "", describe_hardware(), ""]
     lines += [f"    {show_command('pybioclip_equality', sys.argv[1:])}", ""]
     lines += [
         (

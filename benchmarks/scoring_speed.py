@@ -293,7 +293,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder for the result file")
     options = parser.parse_args()
     n = np.load(options.table / NPY, mmap_mode="r").shape
-    text = f"""# Scoring among all taxa, beside pybioclip
+    text = f"""# Scoring among all taxa, compared with pybioclip
 
 - hardware: {describe_hardware()}, all {n_cores()} cores on both sides
 - made by: `{show_command("scoring_speed", sys.argv[1:])}`

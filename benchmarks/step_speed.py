@@ -9,7 +9,7 @@
 Both sides have the same weights, images and texts (names of random species in the five text types) and take turns.
 open_clip uses its model, its ClipLoss and the AdamW of its training script; ours uses the fused AdamW. Ratios are taken
 within a turn, and each turn has other texts, as training has. torch counts the operations of both on the batch before
-the first turn. The page shows the time that `linnaea train --plan` predicts beside the measured one.
+the first turn. The page shows the time that `linnaea train --plan` predicts next to the measured one.
 
 On a GPU the batch is reduced until both fit, a large bf16 product gives the ceiling, and a batch of four times the
 largest size goes through gradient caching.
@@ -433,7 +433,7 @@ def main(argv: list[str] | None = None) -> int:
     form = "compiled" if options.compile else "eager"
     turns = f"{options.tries} turns, medians with minimum and maximum"
     head = [
-        "# A training step beside open_clip's",
+        "# A training step, compared with open_clip's",
         "",
         f"- hardware: {describe_hardware()}{', ' + found['gpu'] if 'gpu' in found else ''}",
         f"- made by: `{show_command('step_speed', argv)}`",

@@ -1,4 +1,4 @@
-"""The benchmark scripts start, and a tiny run of each writes a result that says what it must."""
+"""The benchmark scripts start, and a tiny run of each writes a complete result."""
 
 import os
 import sys
@@ -17,7 +17,7 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 @pytest.fixture
 def script(monkeypatch, tmp_path):
-    """Imports a script as if it were run from its folder, with a cache of its own."""
+    """Return a function that imports a script as if it ran from its folder, with a cache of its own."""
     monkeypatch.syspath_prepend(str(SCRIPTS))
     monkeypatch.setenv("LINNAEA_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(sys, "path", [*sys.path])
@@ -35,7 +35,8 @@ def vocabulary(tmp_path):
 
 def result_of(folder, what):
     (path,) = folder.iterdir()
-    assert path.name.startswith(f"{what}_") and path.suffix == ".md"
+    assert path.name.startswith(f"{what}_")
+    assert path.suffix == ".md"
     return path.read_text(encoding="utf-8")
 
 
@@ -54,8 +55,10 @@ def test_memory_is_measured_and_rows_are_counted(script, vocabulary, tmp_path):
     assert script("identify_memory").main([*given, "--results", str(results)]) == 0
     text = result_of(results, "identify_memory")
     assert "| rows written | 12 of 12 |" in text
-    assert "| exit code | 0 |" in text and "kept" in text
-    assert f"--vocabulary {vocabulary.name}" in text and str(tmp_path) not in text
+    assert "| exit code | 0 |" in text
+    assert "kept" in text
+    assert f"--vocabulary {vocabulary.name}" in text
+    assert str(tmp_path) not in text
 
 
 def test_the_images_are_all_different(script, tmp_path):
@@ -71,7 +74,8 @@ def test_the_memory_of_a_child_counts(script):
     child = "import time; held = bytearray(80_000_000); time.sleep(0.6)"
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
     code, _seconds, peaks = module.watch([sys.executable, "-c", parent], dict(os.environ))
-    assert code == 0 and peaks.n_processes == 2
+    assert code == 0
+    assert peaks.n_processes == 2
     assert peaks.tree >= peaks.high_water > 80e6
 
 
@@ -86,10 +90,13 @@ def test_speed_is_measured_whole_and_in_parts(script, vocabulary, tmp_path, monk
     given += ["--photos", str(tmp_path / "photos"), "--results", str(results)]
     assert module.main(given) == 0
     text = result_of(results, "identify_speed")
-    assert "### 50 x 40" in text and "### 80 x 60" in text
+    assert "### 50 x 40" in text
+    assert "### 80 x 60" in text
     assert all(f"| {title} | " in text for title in ("**whole run**", *module.PARTS.values()))
-    assert "2 candidates, full table" in text and "| name search | 0 M multiply-adds" in text
-    assert "--photos photos" in text and str(tmp_path) not in text
+    assert "2 candidates, full table" in text
+    assert "| name search | 0 M multiply-adds" in text
+    assert "--photos photos" in text
+    assert str(tmp_path) not in text
 
 
 def test_the_ceiling_is_the_longer_of_arithmetic_and_traffic(script):

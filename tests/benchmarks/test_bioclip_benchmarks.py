@@ -1,4 +1,4 @@
-"""The benchmarks beside pybioclip and open_clip measure what they say, on tiny models and tables."""
+"""The benchmarks with pybioclip and open_clip measure what they claim, on tiny models and tables."""
 
 import os
 import sys
@@ -16,7 +16,7 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 @pytest.fixture
 def script(monkeypatch, tmp_path):
-    """Imports a script as if it were run from its folder, with a cache of its own."""
+    """Return a function that imports a script as if it ran from its folder, with a cache of its own."""
     monkeypatch.syspath_prepend(str(SCRIPTS))
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setenv("LINNAEA_CACHE", str(tmp_path / "cache"))
@@ -25,14 +25,14 @@ def script(monkeypatch, tmp_path):
 
 @pytest.fixture
 def made(script, tmp_path):
-    """The folder with a tiny `model`, a `table` and `photos`."""
+    """Return the folder with a tiny `model`, a `table` and `photos`."""
     script("golden_pybioclip").make_inputs(tmp_path / "made")
     return tmp_path / "made"
 
 
 @pytest.fixture
 def ours(script, made, monkeypatch):
-    """The scorers of scoring_speed.py on the tiny table, as if it were a large one."""
+    """Return the scorers of scoring_speed.py on the tiny table, with the settings of a large one."""
     pytest.importorskip("faiss")
     from linnaea.search import scorer
 
@@ -90,7 +90,8 @@ def test_the_first_load_of_the_scoring_benchmark_finds_an_empty_cache(script, ma
     given |= {"--results": tmp_path / "results"}
     monkeypatch.setattr(sys, "argv", ["x", *(str(word) for pair in given.items() for word in pair)])
     module.main()
-    assert seen["before"] == [] and seen["after"]
+    assert seen["before"] == []
+    assert seen["after"]
 
 
 def test_a_folder_is_named_among_the_published_vectors_as_they_are(script, made):
@@ -98,9 +99,11 @@ def test_a_folder_is_named_among_the_published_vectors_as_they_are(script, made)
     worker = module.Worker()
     worker.load(str(made / "model"), str(made / "table"), "onnxruntime")
     table = worker.namer.scorer.table
-    assert table.kind == "published" and table.vectors_nd.dtype == np.float32
+    assert table.kind == "published"
+    assert table.vectors_nd.dtype == np.float32
     named = worker.predict(str(made / "photos"))["best"]
-    assert len(named) == len(list((made / "photos").iterdir())) and all(named.values())
+    assert len(named) == len(list((made / "photos").iterdir()))
+    assert all(named.values())
 
 
 def test_either_projector_of_a_checkpoint_is_given_to_open_clip_as_its_only_one(script, tmp_path):
@@ -117,7 +120,7 @@ def test_either_projector_of_a_checkpoint_is_given_to_open_clip_as_its_only_one(
             assert "is_continual" not in (theirs / "open_clip_config.json").read_text()
             wanted = load_model(f"{tmp_path / 'two'}{suffix}").encode_images(images)
             np.testing.assert_array_equal(load_model(str(theirs)).encode_images(images), wanted)
-            with pytest.raises(ValueError, match="one image projector only"):
+            with pytest.raises(ValueError, match="has only one image projector"):
                 load_model(f"{theirs}#second")
 
 

@@ -1,4 +1,4 @@
-"""The two scripts about decoding start, and the one with a peer writes its result around a peer that is Pillow."""
+"""The two scripts about decoding start, and the one with a peer writes its result with Pillow as the peer."""
 
 import os
 import sys
@@ -19,7 +19,7 @@ def script(monkeypatch):
 
 
 class PillowPeer:
-    """Takes no time, and gives what open_clip's transform gives before it makes a tensor."""
+    """A peer that takes no time and returns what open_clip's transform gives before it makes a tensor."""
 
     def __init__(self, python, folder):
         pass
@@ -64,5 +64,6 @@ def test_ways_of_decoding_are_compared_with_the_peer(script, monkeypatch, tmp_pa
     greatest = [
         int(line.split("|")[5]) for line in text.splitlines() if line.startswith("| linnaea, exact | ") and "(" in line
     ]
-    assert len(greatest) == 2 and max(greatest) <= 1
+    assert len(greatest) == 2
+    assert max(greatest) <= 1
     assert cores is None or os.sched_getaffinity(0) == cores

@@ -1,4 +1,4 @@
-"""The random checkpoints and name tables that stand for those of the hub."""
+"""Random checkpoints and name tables that replace those of the hub."""
 
 import json
 import math
@@ -13,12 +13,12 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 @pytest.fixture
 def script(monkeypatch):
-    """Imports a script as if it were run from its folder."""
+    """Return a function that imports a script as if it ran from its folder."""
     monkeypatch.syspath_prepend(str(SCRIPTS))
     return lambda name: __import__(name)
 
 
-@pytest.mark.parametrize(("name", "millions"), (("vit-b-16", 149.62), ("vit-l-14", 427.62), ("vit-h-14", 986.11)))
+@pytest.mark.parametrize(("name", "millions"), [("vit-b-16", 149.62), ("vit-l-14", 427.62), ("vit-h-14", 986.11)])
 def test_the_architectures_have_the_published_numbers_of_parameters(script, name, millions):
     random_checkpoint = script("random_checkpoint")
     shapes = random_checkpoint.tensor_shapes(random_checkpoint.ARCHITECTURES[name])
@@ -45,7 +45,9 @@ def test_a_random_table_has_unit_columns_and_the_stated_cosine_between_species_o
     random_table.write_table(tmp_path, 600, 64, n_zero=3)
     matrix_dn = np.load(tmp_path / random_table.NPY)
     names = json.loads((tmp_path / random_table.JSON).read_text(encoding="utf-8"))
-    assert matrix_dn.shape == (64, 600) and matrix_dn.dtype == np.float32 and len(names) == 600
+    assert matrix_dn.shape == (64, 600)
+    assert matrix_dn.dtype == np.float32
+    assert len(names) == 600
     assert all(len(lineage) == 7 and " " not in lineage[6].split("-")[0] for lineage, _ in names)
     np.testing.assert_allclose(np.linalg.norm(matrix_dn[:, :-3], axis=0), 1, atol=1e-5)
     assert not matrix_dn[:, -3:].any()

@@ -14,13 +14,14 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 @pytest.fixture
 def script(monkeypatch):
-    """Imports a script as if it were run from its folder."""
+    """Return a function that imports a script as if it ran from its folder."""
     monkeypatch.setattr(sys, "path", [str(SCRIPTS / "validation"), str(SCRIPTS), *sys.path])
     return lambda name: __import__(name)
 
 
 @pytest.mark.parametrize(
-    "name, line", [("agents", "validation/agents.py"), ("twin_speed", "twin_speed.py"), ("cuda_flock", "cuda_flock.py")]
+    ("name", "line"),
+    [("agents", "validation/agents.py"), ("twin_speed", "twin_speed.py"), ("cuda_flock", "cuda_flock.py")],
 )
 def test_a_script_has_its_help_and_its_line(script, name, line, capsys):
     with pytest.raises(SystemExit) as stop:
@@ -31,7 +32,7 @@ def test_a_script_has_its_help_and_its_line(script, name, line, capsys):
 
 
 @pytest.mark.parametrize(
-    "part, settings",
+    ("part", "settings"),
     [
         ("extinction", {"n_lines": 1500}),
         ("random_walk", {"n": 20_000}),
@@ -54,7 +55,7 @@ def test_the_animals_give_what_the_textbook_says(script, part, settings):
 
 
 def test_predators_eat_what_the_disc_equation_says(script):
-    """400 m², 200 prey, a strike of .3 m, 20 hours of handling: 1.9 kills in 100 hours of a predator."""
+    """400 m², 200 prey, a strike of 0.3 m, 20 hours of handling: 1.9 kills in 100 hours of a predator."""
     attack, prey, handling = np.pi * 0.3**2, 200 / 400, 20.0
     expected = attack * prey / (1 + attack * prey * handling)
     got = script("agents").eaten_per_hour(300, 200, 20.0, 0.3, handling, 300)
@@ -78,7 +79,7 @@ def test_the_final_size_of_an_epidemic_is_the_root_of_its_equation(script):
 
 
 class Recorded:
-    """In Mesa's place: our own sequential runs under other seeds, moved by so much."""
+    """A replacement of Mesa: our own sequential runs with other seeds, shifted by a constant."""
 
     def __init__(self, model, moved):
         self.model, self.moved, self.runs = model, moved, 0

@@ -1,4 +1,4 @@
-"""The twin experiments of assimilation: a page is written, and a stopped run goes on without doing anything twice."""
+"""The twin experiments of assimilation: a page is written, and a stopped run continues without repeating anything."""
 
 import sys
 from pathlib import Path
@@ -12,14 +12,14 @@ SMALL = ["--seeds", "2", "--months", "2", "--ensemble", "12", "--animal-seeds", 
 
 @pytest.fixture
 def script(monkeypatch):
-    """The script as if it were run from its folder."""
+    """Return the script, imported as if it were run from its folder."""
     monkeypatch.setattr(sys, "path", [str(SCRIPTS / "validation"), str(SCRIPTS), *sys.path])
     return __import__("assimilation")
 
 
 @pytest.fixture
 def few(script, monkeypatch):
-    """Experiments of the smallest world only."""
+    """Restrict the script to experiments of the smallest world."""
     every = script.all_jobs
     monkeypatch.setattr(script, "all_jobs", lambda o: [job for job in every(o) if job.case.get("world") == "tutorial"])
 
@@ -31,7 +31,8 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_page(script, few, tmp_path
         return [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
 
     whole = table("whole")
-    assert sum("| map, tutorial | loss of red fox doubled" in line for line in whole) == 2 and len(whole) == 5
+    assert sum("| map, tutorial | loss of red fox doubled" in line for line in whole) == 2
+    assert len(whole) == 5
     work, ran = ["--work", str(tmp_path / "work")], []
     run = script.Job.run
 
@@ -47,7 +48,8 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_page(script, few, tmp_path
     assert table("resumed", *work) == whole
     # Two before the stop, the third that was stopped, then it again and the three that were left.
     assert len(ran) == 7
-    assert table("again", *work) == whole and len(ran) == 7
+    assert table("again", *work) == whole
+    assert len(ran) == 7
     table("other", *work, "--first-seed", "5")
     assert len(ran) == 13
 

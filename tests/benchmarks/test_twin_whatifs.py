@@ -1,4 +1,4 @@
-"""The what-ifs of the Serengeti, the approach of the animals to the equations, the invariants, on small numbers."""
+"""The what-ifs of the Serengeti, convergence of animals to equations, and invariants, with small numbers."""
 
 import sys
 from pathlib import Path
@@ -16,7 +16,7 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 @pytest.fixture
 def script(monkeypatch):
-    """Imports a script as if it were run from its folder."""
+    """Return a function that imports a script as if it ran from its folder."""
     monkeypatch.setattr(sys, "path", [str(SCRIPTS / "validation"), str(SCRIPTS), *sys.path])
     return lambda name: __import__(name)
 
@@ -25,7 +25,8 @@ def script(monkeypatch):
 def test_a_script_has_its_help_and_its_line(script, name, capsys):
     with pytest.raises(SystemExit) as stop:
         script(name).main(["--help"])
-    assert stop.value.code == 0 and "--results" in capsys.readouterr().out
+    assert stop.value.code == 0
+    assert "--results" in capsys.readouterr().out
     assert f"`validation/{name}.py`" in (SCRIPTS / "README.md").read_text(encoding="utf-8")
 
 
@@ -36,7 +37,9 @@ def test_what_lives_in_a_world_is_told_over_all_seeds_and_kept(script, tmp_path,
     )
     assert live.main(["--work", str(tmp_path), "--only", "tutorial"]) == 0
     page = capsys.readouterr().out
-    assert "of 12 |" in page and "| rabbit | 90 |" in page and "clover" in page
+    assert "of 12 |" in page
+    assert "| rabbit | 90 |" in page
+    assert "clover" in page
     monkeypatch.setattr(live, "live", None)  # what is there is not run again
     assert live.main(["--work", str(tmp_path), "--only", "tutorial"]) == 0
     assert capsys.readouterr().out == page.split("\n", 2)[2]
@@ -54,17 +57,21 @@ def test_the_scenarios_are_files_that_the_command_reads(script, tmp_path):
         found[name] = read_scenario(path).interventions
     (fence,) = found["fence"]
     (x0, y0), (x1, y1) = fence.place.points_m
-    assert (x0, y0, y1) == pytest.approx((0, 6000, 6000)) and 11_999 < x1 < 12_000
+    assert (x0, y0, y1) == pytest.approx((0, 6000, 6000))
+    assert 11_999 < x1 < 12_000
     assert [one.kind for one in found["ill"]] == ["remove", "disease", "disease", "disease"]
     assert [one.kind for one in found["well"]] == ["remove"]
-    assert found["well"][0] == found["ill"][0] and found["well"][0].share == pytest.approx(1 - 260 / 1400, abs=1e-4)
+    assert found["well"][0] == found["ill"][0]
+    assert found["well"][0].share == pytest.approx(1 - 260 / 1400, abs=1e-4)
 
 
 def test_a_line_says_whether_sign_and_size_are_as_expected(script):
     line = script("serengeti").Line(
         claim="herd", sign=-1, size="about −33 %", found=compare_paired([90, 110, 100], [70, 72, 68])
     )
-    assert "100 → 70" in line.text() and "-30 %" in line.text() and line.text().endswith("| yes, beyond chance |")
+    assert "100 → 70" in line.text()
+    assert "-30 %" in line.text()
+    assert line.text().endswith("| yes, beyond chance |")
     none = script("serengeti").Line(claim="fires", sign=-1, size="", found=compare_paired([0, 0], [0, 0]))
     assert "| – | no, within chance |" in none.text()
 
@@ -89,9 +96,11 @@ def test_the_page_is_written_as_it_comes_and_the_runs_are_kept(script, tmp_path,
     assert script("serengeti").main(command) == 0
     (page,) = (tmp_path / "results").iterdir()
     text = page.read_text(encoding="utf-8")
-    assert text.count("| yes, ") + text.count("| no, ") == 5 and str(tmp_path) not in text
+    assert text.count("| yes, ") + text.count("| no, ") == 5
+    assert str(tmp_path) not in text
     said = capsys.readouterr().out
-    assert script("serengeti").main(command) == 0 and page.read_text(encoding="utf-8") == text
+    assert script("serengeti").main(command) == 0
+    assert page.read_text(encoding="utf-8") == text
     assert "compil" not in capsys.readouterr().out, said
 
 
@@ -105,15 +114,17 @@ def test_a_fenced_run_is_its_baseline_until_the_fence_stands(script, tmp_path):
         serengeti.run(parse, name, 1.1, text) for name, text in (("a", ""), ("b", serengeti.barrier(side, side)))
     )
     before = base.time_y < 1
-    assert before.any() and np.array_equal(base.records["counts"][:, before], fenced.records["counts"][:, before])
+    assert before.any()
+    assert np.array_equal(base.records["counts"][:, before], fenced.records["counts"][:, before])
 
 
 def test_animals_approach_the_equations_as_numbers_grow_and_as_they_mix(script):
     page = script("convergence")
-    web, mass = page.rosenzweig_macarthur(1.5), page.HARES
+    web, mass = page.make_rosenzweig_macarthur(1.5), page.HARES
     few, many = page.gap(web, 40, mass=mass, seeds=3), page.gap(web, 640, mass=mass, seeds=2)
     # Sixteen times the numbers: a quarter of the gap, but for chance.
-    assert many < 0.12 and few > 1.8 * many
+    assert many < 0.12
+    assert few > 1.8 * many
     unmixed = page.gap(web, 640, mass=mass, mixing=0.003)
     assert unmixed > 4 * many
 

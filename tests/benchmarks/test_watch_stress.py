@@ -1,4 +1,4 @@
-"""What the stress of a watch counts as right, lost, wrong and double."""
+"""What the stress test of a watch counts as right, lost, wrong and double."""
 
 import random
 import sys
@@ -73,19 +73,20 @@ def test_two_rows_of_one_file_are_found(stress, tmp_path):
 
 
 def test_the_slope_is_that_of_what_stays(stress):
-    """100 MB that come and go on 500 MB that grow by 60 MB an hour."""
+    """100 MB that come and go on 500 MB that grow by 60 MB per hour."""
     memory = stress.Memory()
     for second in range(1200):
         size = int(500e6 + 60e6 * second / 3600 + 100e6 * (second % 3 == 0))
         memory.course.append((float(second), size, size))
     slope, error = memory.slope(2)
-    assert slope == pytest.approx(60, abs=2) and error < 3
+    assert slope == pytest.approx(60, abs=2)
+    assert error < 3
     first, second = memory.peaks()
     assert 600e6 < first < second < 621e6
 
 
 def course(stress, mb_an_hour):
-    """1.3 GB that grow so, over 20 minutes; for a third of them a large image is held, as an allocator may."""
+    """1.3 GB that grow at this rate over 20 minutes; for a third of them an allocator holds a large image."""
     memory = stress.Memory()
     for second in range(1200):
         size = int(1300e6 + mb_an_hour * 1e6 * second / 3600 + 40e6 * (560 <= second < 880) + 20e6 * (second % 3 == 0))
@@ -97,18 +98,21 @@ def test_a_steady_growth_that_slope_and_peaks_let_pass_is_found_between_the_thir
     growing = course(stress, 100)
     slope, error = growing.slope(2)
     first, second = growing.peaks()
-    assert slope - error < 0 and second <= stress.MOST_PEAK * first
+    assert slope - error < 0
+    assert second <= stress.MOST_PEAK * first
     begun, ended = growing.thirds(2)
     assert (ended - begun) / 1e6 == pytest.approx(100 * 640 / 3600, abs=1)
     assert not growing.is_flat()
     # 13 MB between thirds that lie 640 s apart
-    assert growing.least_told() == pytest.approx(13 / (640 / 3600), rel=0.05) and growing.least_told() < 100
+    assert growing.least_told() == pytest.approx(13 / (640 / 3600), rel=0.05)
+    assert growing.least_told() < 100
     slower = course(stress, 0.5 * growing.least_told())
     assert slower.thirds(2)[1] < stress.MOST_MEDIAN * slower.thirds(2)[0]
 
 
 def test_memory_that_stays_or_shrinks_is_flat_and_a_jump_of_the_peak_is_not(stress):
-    assert course(stress, 0).is_flat() and course(stress, -100).is_flat()
+    assert course(stress, 0).is_flat()
+    assert course(stress, -100).is_flat()
     peaked = course(stress, 0)
     seconds, resident, anonymous = peaked.course[900]
     peaked.course[900] = (seconds, resident + 200_000_000, anonymous)
