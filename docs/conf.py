@@ -16,6 +16,7 @@ include_patterns = [
     "index.md",
     "*.md",
     "docs/*.md",
+    "examples/*.md",
     "benchmarks/README.md",
     "benchmarks/results/*.md",
     "src/linnaea/model/bundled/*.md",

@@ -10,13 +10,9 @@ import numpy as np
 import linnaea
 
 
-def main(folder: str = "build/demo/photos", n_pairs: int = 5) -> None:
+def main(folder: str = "build/demo/photos", n_pairs: str = "5") -> None:
     """Print the pairs of photographs with the highest cosine similarity."""
-    files, vectors = [], []
-    for record, vector_d in linnaea.embed_photos([folder]):
-        files.append(record.file)
-        vectors.append(vector_d)
-    vectors_nd = np.array(vectors, np.float32)
+    files, vectors_nd = linnaea.embed_photos(folder)
     cosine_nn = vectors_nd @ vectors_nd.T
     first, second = np.triu_indices(len(files), k=1)
     for pair in np.argsort(-cosine_nn[first, second])[: int(n_pairs)]:

@@ -1,6 +1,6 @@
 """Linnaea: open software for the living world, from photographs to names, populations and a simulated ecosystem.
 
-The functions below are the Python face of the package. They load on first use, so `import linnaea` stays light:
+The functions below are the Python face of the package. They load on first use, so `import linnaea` stays light::
 
     import linnaea
 
@@ -9,7 +9,7 @@ The functions below are the Python face of the package. They load on first use, 
 
 `linnaea.identify`, `linnaea.embed` and the other rooms are packages, and a package and a function cannot share a name.
 Therefore the functions here have longer names: `identify_photos` is `linnaea.identify.identify`, `embed_photos` is
-`linnaea.embed.embed`, `run_world` is `linnaea.twin.run` and `compare_runs` is `linnaea.twin.compare`.
+`linnaea.embed.embed`, `learn_labels` is `linnaea.identify.learn`, `run_world` is `linnaea.twin.run` and `compare_runs` is `linnaea.twin.compare`.
 """
 
 __version__ = "0.1.0"
@@ -20,7 +20,7 @@ _EXPORTS = {
     "compare_runs": ("linnaea.twin", "compare"),
     "embed_photos": ("linnaea.embed", "embed"),
     "identify_photos": ("linnaea.identify", "identify"),
-    "learn_labels": ("linnaea.identify.commands.learn", "learn_labels"),
+    "learn_labels": ("linnaea.identify", "learn"),
     "load_model": ("linnaea.model.loading", "load_model"),
     "load_vocabulary": ("linnaea.taxonomy.vocabulary_factory", "load_vocabulary"),
     "run_world": ("linnaea.twin", "run"),
