@@ -92,7 +92,7 @@ def test_slots_may_be_shuffled_without_changing_anything():
 
 
 def test_threads_change_nothing():
-    # The world says how many threads a step takes; below so many animals it takes one in any case.
+    # The world says how many threads a step takes; in a small world it takes one in any case.
     code = (
         "import hashlib, numba, sys;"
         "from linnaea.twin.assembly.world_builder import build_world; from linnaea.twin.engine.step import SMALL_WORLD, step;"

@@ -10,12 +10,12 @@ from linnaea import cli
 from linnaea.twin.assembly.parameters import (
     compute_defaults,
     describe_out_of_range,
+    get_grade,
     get_value,
-    grade_of,
-    parameter_names,
+    list_parameters,
     read_range,
     read_setting,
-    with_values,
+    replace_values,
 )
 from linnaea.twin.commands.calibrate import ObservedCount, compute_distance, read_observations
 from linnaea.twin.commands.sensitivity import analyse, sample_points
@@ -49,9 +49,9 @@ def test_worlds_are_listed_and_shown(capsys):
     assert "Oryctolagus cuniculus" in capsys.readouterr().out
     assert call("worlds", "tutorial", "--parameters") == 0
     data, listed = load_world("tutorial"), capsys.readouterr().out.splitlines()
-    own, grade = data.settings.catch_margin, grade_of(data, "settings.catch_margin")
+    own, grade = data.settings.catch_margin, get_grade(data, "settings.catch_margin")
     assert f"settings.catch_margin\t{own:g}\t{grade}" in listed
-    assert len(listed) == len(parameter_names(data))
+    assert len(listed) == len(list_parameters(data))
 
 
 def test_a_run_and_a_comparison_end_with_their_answer(tmp_path, capsys):
@@ -219,7 +219,7 @@ def test_values_in_use_are_shown_where_a_world_computes_them(capsys):
         (["run", "tutorial", "--scenario", "none.toml"], "no scenario file"),
         (["compare", "nowhere", "nothing"], "nowhere: no run"),
         (["sensitivity", "tutorial"], "nothing to vary"),
-        (["sensitivity", "tutorial", "--parameter", "settings.catch_margin=3:2"], "is no range"),
+        (["sensitivity", "tutorial", "--parameter", "settings.catch_margin=3:2"], "must be a range"),
         (["sensitivity", "tutorial", "--parameter", "a=1:2", "--method", "sobol", "--samples", "6"], "no power of 2"),
         (["sensitivity", "tutorial", "--parameter", "a=1:2", "--method", "pawn", "--samples", "49"], "50 or more"),
         (["calibrate", "tutorial", "none.csv", "--parameter", "settings.catch_margin=1:3"], "no observations"),
@@ -257,15 +257,15 @@ def test_a_paired_difference_has_students_interval():
 
 def test_values_are_found_set_and_graded_by_name():
     data = load_world("tutorial")
-    changed = with_values(
+    changed = replace_values(
         data, [("settings.catch_margin", 1.75), ("species.rabbit.litter_size", 5), ("animals.rabbit.count", 90)]
     )
     assert get_value(changed, "settings.catch_margin") == 1.75
     assert changed.web.species["rabbit"].litter_size == 5
     assert changed.animals["rabbit"].count == 90
     assert get_value(data, "settings.catch_margin") == data.settings.catch_margin != 1.75
-    assert grade_of(changed, "species.rabbit.litter_size").startswith("unverified set by hand")
-    assert all(np.isnan(v) or np.isfinite(v) for v in (get_value(data, name) for name in parameter_names(data)))
+    assert get_grade(changed, "species.rabbit.litter_size").startswith("unverified set by hand")
+    assert all(np.isnan(v) or np.isfinite(v) for v in (get_value(data, name) for name in list_parameters(data)))
     assert read_setting("a.b=1e3") == ("a.b", 1000)
     assert read_range("a.b=1:2.5") == ("a.b", 1, 2.5)
 

@@ -1,7 +1,7 @@
 """Single values of a world by their dotted names, to change, vary and fit them.
 
-`settings.catch_margin`, `landscape.rain_noise`, `ground.dt_h`, `animals.wildebeest.count`, `foods.clover.reserve`,
-`species.wildebeest.yearly_survival`. In the place of a species' name its scientific name may stand.
+Examples: `settings.catch_margin`, `landscape.rain_noise`, `ground.dt_h`, `animals.wildebeest.count`,
+`foods.clover.reserve`, `species.wildebeest.yearly_survival`. A scientific name may replace a species' name.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _numbers(config: object) -> list[str]:
     ]
 
 
-def parameter_names(data: WorldData) -> list[str]:
+def list_parameters(data: WorldData) -> list[str]:
     """The names of all single numbers of a world that may be varied."""
     names = [f"{table}.{name}" for table in _PLAIN for name in _numbers(getattr(data, table))]
     names += [f"animals.{one}.{name}" for one in select_animals(data) for name in _numbers(Animal())]
@@ -44,9 +44,9 @@ def parameter_names(data: WorldData) -> list[str]:
     return names
 
 
-def full_name(data: WorldData, name: str) -> str:
-    """The name as `parameter_names` has it. ValueError with the nearest names for one that is not there."""
-    known = parameter_names(data)
+def resolve_parameter(data: WorldData, name: str) -> str:
+    """The name as in `list_parameters`. Raise ValueError with the nearest names for an unknown one."""
+    known = list_parameters(data)
     if name in known:
         return name
     table, _, rest = name.partition(".")
@@ -59,8 +59,8 @@ def full_name(data: WorldData, name: str) -> str:
 
 
 def get_value(data: WorldData, name: str) -> float:
-    """The value of a name; nan where it is computed. ValueError with the nearest names for one that is not there."""
-    name = full_name(data, name)
+    """The value of a name, nan if it is computed. Raise ValueError with the nearest names for an unknown one."""
+    name = resolve_parameter(data, name)
     table, rest = name.split(".", 1)
     if table in _PLAIN:
         return float(getattr(getattr(data, table), rest))
@@ -71,7 +71,7 @@ def get_value(data: WorldData, name: str) -> float:
     return float(getattr(kind, field))
 
 
-# What a value is computed from, a field of the species table, when the world's file leaves it out.
+# The field of the species table from which a value is computed when the world's file leaves it out.
 _FROM = {
     "count": "density_per_km2",
     "range_km": "home_range_km2",
@@ -82,7 +82,7 @@ _FROM = {
 
 
 def compute_defaults(data: WorldData) -> dict[str, tuple[float, str]]:
-    """(value, grade) in use of every name whose own value is nan."""
+    """(value, grade) of every name that the world's file leaves out."""
     import numpy as np
 
     from linnaea.twin.assembly.rule_parameters import make_parameters
@@ -102,7 +102,7 @@ def compute_defaults(data: WorldData) -> dict[str, tuple[float, str]]:
     }
     rows = {"animals": list(select_animals(data)), "foods": list(select_foods(data))}
     values = {}
-    for name in parameter_names(data):
+    for name in list_parameters(data):
         if math.isnan(get_value(data, name)):
             table, rest = name.split(".", 1)
             one, field = rest.rsplit(".", 1)
@@ -115,28 +115,28 @@ def compute_defaults(data: WorldData) -> dict[str, tuple[float, str]]:
     return values
 
 
-def value_in_use(data: WorldData, name: str) -> float:
-    """The value of a name, computed or not."""
-    name = full_name(data, name)
+def get_value_in_use(data: WorldData, name: str) -> float:
+    """The value of a name, computed if the world's file leaves it out."""
+    name = resolve_parameter(data, name)
     value = get_value(data, name)
     return compute_defaults(data)[name][0] if math.isnan(value) else value
 
 
 def describe_out_of_range(data: WorldData, ranges: Iterable[tuple[str, float, float]]) -> list[str]:
     """A line for every range that does not hold the world's own value."""
-    told = []
+    lines = []
     for name, low, high in ranges:
-        own = value_in_use(data, name)
+        own = get_value_in_use(data, name)
         if not low <= own <= high:
-            told.append(
+            lines.append(
                 f"the range of {name}, {low:g} to {high:g}, does not hold the value of world {data.name!r}, {own:g}"
             )
-    return told
+    return lines
 
 
-def grade_of(data: WorldData, name: str) -> str:
-    """How well a value is known, as the world's file or table says."""
-    name = full_name(data, name)
+def get_grade(data: WorldData, name: str) -> str:
+    """How well a value is known, from the world's file or table."""
+    name = resolve_parameter(data, name)
     table, rest = name.split(".", 1)
     if table == "species":
         one, field = rest.rsplit(".", 1)
@@ -144,15 +144,15 @@ def grade_of(data: WorldData, name: str) -> str:
     return data.grades.get(name, data.grade)
 
 
-def with_values(data: WorldData, values: Iterable[tuple[str, float]]) -> WorldData:
-    """The world with other values. ValueError for an unknown name or an impossible value."""
+def replace_values(data: WorldData, values: Iterable[tuple[str, float]]) -> WorldData:
+    """The world with other values. Raise ValueError for an unknown name or an impossible value."""
     for name, value in values:
         data = _with_value(data, name, value)
     return data
 
 
 def _with_value(data: WorldData, name: str, value: float) -> WorldData:
-    name = full_name(data, name)
+    name = resolve_parameter(data, name)
     present = get_value(data, name)
     table, rest = name.split(".", 1)
     check_number(table, rest.rsplit(".", 1)[-1], value, name)
@@ -182,19 +182,19 @@ def _as(like: object, value: float) -> float | int:
 
 
 def read_setting(text: str) -> tuple[str, float]:
-    """(name, value) of "name=value"; ValueError when it is not of that form."""
+    """(name, value) of "name=value". Raise ValueError for another form."""
     name, equals, number = text.partition("=")
     try:
         value = float(number)
     except ValueError:
         value = math.nan
     if not equals or not math.isfinite(value):
-        raise ValueError(f"{text!r} sets nothing; write NAME=NUMBER, e.g. settings.catch_margin=5")
+        raise ValueError(f"{text!r} sets nothing; write NAME=NUMBER, for example settings.catch_margin=5")
     return name.strip(), value
 
 
 def read_range(text: str) -> tuple[str, float, float]:
-    """(name, low, high) of "name=low:high"; ValueError when it is not of that form."""
+    """(name, low, high) of "name=low:high". Raise ValueError for another form."""
     name, equals, span = text.partition("=")
     low, colon, high = span.partition(":")
     try:
@@ -202,5 +202,5 @@ def read_range(text: str) -> tuple[str, float, float]:
     except ValueError:
         ends = math.nan, math.nan
     if not equals or not colon or not (math.isfinite(ends[0]) and math.isfinite(ends[1]) and ends[0] < ends[1]):
-        raise ValueError(f"{text!r} is no range; write NAME=LOW:HIGH, e.g. settings.catch_margin=4:8")
+        raise ValueError(f"{text!r} must be a range; write NAME=LOW:HIGH, for example settings.catch_margin=4:8")
     return name.strip(), *ends

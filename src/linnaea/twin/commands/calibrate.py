@@ -111,7 +111,7 @@ def main(config: CalibrateConfig) -> int:
     """Fits, prints prior and posterior of each parameter, writes the particles; exit code 0."""
     import numpy as np
 
-    from linnaea.twin.assembly.parameters import describe_out_of_range, full_name, read_range
+    from linnaea.twin.assembly.parameters import describe_out_of_range, read_range, resolve_parameter
     from linnaea.twin.commands.run import TwinRunConfig, log_small_groups, make_plan, say
     from linnaea.twin.data.world_data import map_scientific_names, select_animals
     from linnaea.twin.data.world_file import load_world
@@ -122,7 +122,7 @@ def main(config: CalibrateConfig) -> int:
 
     data = load_world(config.world)
     species = tuple(select_animals(data))
-    ranges = [(full_name(data, name), low, high) for name, low, high in map(read_range, config.parameter)]
+    ranges = [(resolve_parameter(data, name), low, high) for name, low, high in map(read_range, config.parameter)]
     observed, left_out = read_observations(config.observations, species, map_scientific_names(data))
     for line in describe_out_of_range(data, ranges):
         say(line)

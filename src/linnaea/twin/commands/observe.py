@@ -59,7 +59,7 @@ def main(config: ObserveConfig) -> int:
         if one.step % a_day == 0:
             truth.append({"day": one.now_h / 24} | dict(zip(one.species, map(int, one.counts()), strict=True)))
 
-    advance(world, max(1, round(config.years * HOURS_A_YEAR / world.dt_h)), each=note, report=say)
+    advance(world, max(1, round(config.years * HOURS_A_YEAR / world.dt_h)), each=note)
     scientific = {name: one.scientific_name for name, one in data.web.species.items()}
     published = DatasetMetadata(
         title=f"Linnaea's simulated {data.name}", scientific=scientific, georeference=survey.georeference

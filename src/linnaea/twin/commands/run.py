@@ -78,7 +78,7 @@ def say(line: str) -> None:
 def make_plan(config: TwinRunConfig):
     """The Plan of what was asked, checked against the world; with --resume what was not asked is that of the run there."""
     from linnaea.store import hash_files
-    from linnaea.twin.assembly.parameters import full_name, read_setting, with_values
+    from linnaea.twin.assembly.parameters import read_setting, replace_values, resolve_parameter
     from linnaea.twin.assembly.world_builder import check_size
     from linnaea.twin.data.world_file import load_world
     from linnaea.twin.engine.agents import HOURS_A_YEAR
@@ -86,10 +86,10 @@ def make_plan(config: TwinRunConfig):
     from linnaea.twin.scenarios.scenario_file import format_duration, read_scenario
 
     data = load_world(config.world)
-    settings = tuple((full_name(data, name), value) for name, value in map(read_setting, config.set))
+    settings = tuple((resolve_parameter(data, name), value) for name, value in map(read_setting, config.set))
     if config.step_h is not None:
         settings = (*[one for one in settings if one[0] != "ground.dt_h"], ("ground.dt_h", config.step_h))
-    data = with_values(data, settings)
+    data = replace_values(data, settings)
     kept = read_plan(config.out) if config.resume else None
     hours = 24 * config.days if config.days is not None else HOURS_A_YEAR * (config.years or 5.0)
     if kept and config.days is None and config.years is None:

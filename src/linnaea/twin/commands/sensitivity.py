@@ -128,7 +128,7 @@ def main(config: SensitivityConfig) -> int:
     import polars as pl
 
     from linnaea.store import atomic_path
-    from linnaea.twin.assembly.parameters import describe_out_of_range, full_name, grade_of, read_range
+    from linnaea.twin.assembly.parameters import describe_out_of_range, get_grade, read_range, resolve_parameter
     from linnaea.twin.commands.run import TwinRunConfig, log_small_groups, make_plan, say
     from linnaea.twin.data.world_data import select_animals
     from linnaea.twin.data.world_file import load_world
@@ -136,7 +136,7 @@ def main(config: SensitivityConfig) -> int:
     from linnaea.twin.runs.design_points import run_points
 
     data = load_world(config.world)
-    ranges = [(full_name(data, name), low, high) for name, low, high in map(read_range, config.parameter)]
+    ranges = [(resolve_parameter(data, name), low, high) for name, low, high in map(read_range, config.parameter)]
     for line in describe_out_of_range(data, ranges):
         say(line)
     problem = {"num_vars": len(ranges), "names": [r[0] for r in ranges], "bounds": [list(r[1:]) for r in ranges]}
@@ -171,7 +171,7 @@ def main(config: SensitivityConfig) -> int:
         for number, name in enumerate(problem["names"]):
             row = {"species": species, "parameter": name, "low": ranges[number][1], "high": ranges[number][2]}
             rows.append(
-                row | {key: values[number] for key, values in indices.items()} | {"grade": grade_of(data, name)}
+                row | {key: values[number] for key, values in indices.items()} | {"grade": get_grade(data, name)}
             )
     key, beside = FIGURES[config.method][:2]
     frame = pl.DataFrame(rows).sort(["species", key], descending=[False, True], maintain_order=True)

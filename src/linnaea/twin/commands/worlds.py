@@ -38,7 +38,7 @@ def main(config: WorldsConfig) -> int:
 
 def show_world(config: WorldsConfig) -> None:
     """Prints one world."""
-    from linnaea.twin.assembly.parameters import compute_defaults, get_value, grade_of, parameter_names
+    from linnaea.twin.assembly.parameters import compute_defaults, get_grade, get_value, list_parameters
     from linnaea.twin.data.world_data import compute_start_counts, select_foods
     from linnaea.twin.data.world_file import copy_world, load_world
 
@@ -57,8 +57,8 @@ def show_world(config: WorldsConfig) -> None:
             temporary.write_text(describe_world(config.world), encoding="utf-8")
     if config.parameters:
         filled = compute_defaults(data)
-        for name in parameter_names(data):
-            value, grade = filled.get(name) or (get_value(data, name), grade_of(data, name))
+        for name in list_parameters(data):
+            value, grade = filled.get(name) or (get_value(data, name), get_grade(data, name))
             print(f"{name}\t{value:g}\t{grade}")
         return
     ground = data.ground

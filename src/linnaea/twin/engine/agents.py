@@ -4,8 +4,8 @@ Shape suffixes: n slots, t heritable traits.
 
 - A slot is live or free. Capacity is fixed until it is full, then it doubles; kernels take the arrays anew each step.
 - `id` counts up from 1 and is never used again. `key` names the animal to the random numbers: founders count up as
-  well, a young's key is made from its parent's (`rng.child_key`), so that deaths elsewhere do not shift it. Match
-  animals of two runs by `key`, refer to them in tables by `id`.
+  well, and the key of a young is made from its parent's (`rng.child_key`), so that deaths elsewhere do not shift it.
+  Match animals of two runs by `key`; refer to them in tables by `id`.
 - The order of slots carries no meaning, and no result may depend on it.
 - *State* columns are the animal. *Proposal* columns live for one step: they are blanked in the phase `index`, written
   in `decide` and read from `resolve` on.

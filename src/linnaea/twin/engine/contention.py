@@ -1,4 +1,4 @@
-"""Who gets what, when several want the same: the second of the two phases, propose and resolve.
+"""Contention: who gets what when several animals claim the same.
 
 Shape suffixes: n slots, t targets (slots of prey, or cells of a layer).
 """
@@ -31,7 +31,7 @@ def _resolve_claims(target, live, key, n, seed, step, best):
 
 
 def resolve_claims(world: World, target: np.ndarray, n_targets: int) -> np.ndarray:
-    """The slot that wins each target, -1 where nobody wanted it: int64 [t].
+    """The slot that wins each target, -1 for a target that none claimed: int64 [t].
 
     `target` [n]: what each slot claims, -1 for nothing. The highest random priority of the step wins.
     """

@@ -1,4 +1,4 @@
-"""Random numbers that are a function of who asks for what and when: Philox 4x32 with 10 rounds.
+"""Counter-based random numbers, a function of who asks for what and when: Philox 4x32 with 10 rounds.
 
 A number is named by (seed; step, stream, key, draw): the world's seed, the step, the random process, the animal's key
 (`Agents.key`) and a counter within the process. It does not depend on threads, on the order of animals or on what other
@@ -18,7 +18,7 @@ import numpy as np
 
 from linnaea.twin.engine.jit import scalar
 
-# Streams. The numbers are part of the file format of results: a change makes other worlds from the same seed.
+# Streams. The numbers are part of the file format of results: with others, the same seed gives another world.
 FOUNDING = 1
 PLACING = 2
 MOVEMENT = 3

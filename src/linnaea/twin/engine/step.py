@@ -21,6 +21,7 @@ Rules decide on the state of phase 3, so that no animal sees what another has de
 from __future__ import annotations
 
 import inspect
+import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -33,7 +34,10 @@ from linnaea.twin.engine.jit import forget_stale_code, mark_compiled, needs_comp
 from linnaea.twin.engine.neighbours import CellIndex
 from linnaea.twin.engine.world import PHASES, Rule, World
 
+logger = logging.getLogger(__name__)
+
 SMALL_WORLD = 4096
+"animals below which a step takes one thread, which is then faster"
 # Steps between NaN checks.
 CHECK_EVERY = 16
 
@@ -82,18 +86,12 @@ def step(world: World, steer: Mapping[int, Steer] | None = None) -> None:
     world.step += 1
 
 
-def advance(
-    world: World,
-    steps: int,
-    *,
-    each: Callable[[World], None] | None = None,
-    report: Callable[[str], None] | None = None,
-) -> None:
-    """Goes `steps` steps on and calls `each` after every one; calls `report` if the first one has to be compiled."""
+def advance(world: World, steps: int, *, each: Callable[[World], None] | None = None) -> None:
+    """Goes `steps` steps on and calls `each` after every one; logs a notice if the first one has to be compiled."""
     files = {inspect.getfile(part) for part in (CellIndex, *map(type, world.rules))}
     cold = steps > 0 and needs_compilation(files)
-    if cold and report:
-        report("compiling the rules: once, up to a minute …")
+    if cold:
+        logger.info("compiling the rules: once, up to a minute …")
     for _ in range(steps):
         step(world)
         if cold:
@@ -125,7 +123,7 @@ def _bury(world: World) -> None:
     agents = world.agents
     dead = np.flatnonzero((agents.dying[: agents.n] > 0) & agents.live[: agents.n])
     if len(dead):
-        np.add.at(world.tallies["died"], (agents.species[dead], agents.dying[dead]), 1)
+        np.add.at(world.tallies.died, (agents.species[dead], agents.dying[dead]), 1)
         agents.remove(dead)
 
 

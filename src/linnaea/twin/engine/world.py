@@ -203,7 +203,7 @@ class World:
         """
         agents = self.agents
         slots, mothers = agents.reproduce(parents, litters, self.step, (self.step + 1) * self.dt_h)
-        np.add.at(self.tallies["born"], agents.species[slots], 1)
+        np.add.at(self.tallies.born, agents.species[slots], 1)
         return slots, mothers
 
     def fingerprint(self) -> str:

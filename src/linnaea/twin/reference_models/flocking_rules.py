@@ -31,12 +31,12 @@ def gather(order, values, out):
 
 
 @folding
-def _add_run(xs, ys, us, vs, lo, hi, x, y, width, height, radius2, near2, sums):
-    """Adds to `sums` what an animal at (x, y) sees in one run: count, offsets, near offsets, headings."""
+def _add_run(xs, ys, us, vs, run, x, y, width, height, radius2, near2, sums):
+    """Adds to `sums` what an animal at (x, y) sees in one run (first, last + 1): count, offsets, near offsets, headings."""
     half_w, half_h = np.float32(0.5) * width, np.float32(0.5) * height
     zero, one = np.float32(0), np.float32(1)
     n = cx = cy = sx = sy = mx = my = zero
-    for k in range(lo, hi):
+    for k in range(run[0], run[1]):
         dx, dy = xs[k] - x, ys[k] - y
         dx = dx - (width if dx > half_w else zero) + (width if dx < -half_w else zero)
         dy = dy - (height if dy > half_h else zero) + (height if dy < -half_h else zero)
@@ -79,53 +79,14 @@ def _sum_runs(order, cell_of, start, xs, ys, us, vs, grid, radius, near, sums):
             base = (row_j % n_rows) * n_columns
             # A row's run is one stretch, or two where it crosses the border.
             lo, hi = max(x_lo, 0), min(x_hi, n_columns - 1)
-            _add_run(
-                xs,
-                ys,
-                us,
-                vs,
-                start[base + lo],
-                start[base + hi + 1],
-                xs[k],
-                ys[k],
-                width32,
-                height32,
-                radius2,
-                near2,
-                sums[k],
-            )
+            here = start[base + lo], start[base + hi + 1]
+            _add_run(xs, ys, us, vs, here, xs[k], ys[k], width32, height32, radius2, near2, sums[k])
             if x_lo < 0:
-                _add_run(
-                    xs,
-                    ys,
-                    us,
-                    vs,
-                    start[base + x_lo + n_columns],
-                    start[base + n_columns],
-                    xs[k],
-                    ys[k],
-                    width32,
-                    height32,
-                    radius2,
-                    near2,
-                    sums[k],
-                )
+                west = start[base + x_lo + n_columns], start[base + n_columns]
+                _add_run(xs, ys, us, vs, west, xs[k], ys[k], width32, height32, radius2, near2, sums[k])
             if x_hi >= n_columns:
-                _add_run(
-                    xs,
-                    ys,
-                    us,
-                    vs,
-                    start[base],
-                    start[base + x_hi - n_columns + 1],
-                    xs[k],
-                    ys[k],
-                    width32,
-                    height32,
-                    radius2,
-                    near2,
-                    sums[k],
-                )
+                east = start[base], start[base + x_hi - n_columns + 1]
+                _add_run(xs, ys, us, vs, east, xs[k], ys[k], width32, height32, radius2, near2, sums[k])
 
 
 def sum_neighbours(world: World, radius_m: float, near_m: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -16,7 +16,7 @@ import numpy as np
 from linnaea.pages.chart import format_short
 from linnaea.pages.elements import render_answer, render_figures, render_section, render_table
 from linnaea.pages.page import render_header, write_page
-from linnaea.twin.assembly.parameters import get_value, grade_of
+from linnaea.twin.assembly.parameters import get_grade, get_value
 from linnaea.twin.data.world_data import WorldData
 from linnaea.twin.reports.run_sections import render_unverified
 from linnaea.twin.reports.study_charts import (
@@ -148,7 +148,7 @@ def write_calibration(
         )
         now = "computed" if math.isnan(present) else f"{present:g}"
         rows.append(
-            (name, now, grade_of(data, name), f"{low:g} to {high:g}", f"{middle:.4g}", f"{first:.4g} to {last:.4g}")
+            (name, now, get_grade(data, name), f"{low:g} to {high:g}", f"{middle:.4g}", f"{first:.4g} to {last:.4g}")
         )
     distances = ", ".join(f"{value:.3g}" for value in posterior.tolerances)
     about = (

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from linnaea.store import hash_bytes, read_manifest, write_artifact, write_json
-from linnaea.twin.assembly.parameters import with_values
+from linnaea.twin.assembly.parameters import replace_values
 from linnaea.twin.assembly.world_builder import build_world
 from linnaea.twin.data.world_data import WorldData, map_scientific_names
 from linnaea.twin.data.world_file import load_world
@@ -99,7 +99,7 @@ def choose_record_interval(data: WorldData, hours: float) -> float:
 
 def build_member(plan: RunPlan, folder: Path, member: int, threads: int = 0) -> tuple[World, Record]:
     """A member's world, ready to begin, with its scenario and its recorder."""
-    data = with_values(load_world(plan.world), plan.settings)
+    data = replace_values(load_world(plan.world), plan.settings)
     world = build_world(data, seed=derive_member_seed(plan.seed, member), area_share=plan.area_share)
     world.threads = threads
     record = Record(every_h=plan.every_h, frames=member == 0, followed=plan.followed)

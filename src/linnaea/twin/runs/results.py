@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from linnaea.store import read_manifest
-from linnaea.twin.assembly.parameters import with_values
+from linnaea.twin.assembly.parameters import replace_values
 from linnaea.twin.data.world_data import WorldData, select_animals, select_foods
 from linnaea.twin.data.world_file import load_world
 from linnaea.twin.engine.agents import HOURS_A_YEAR
@@ -93,7 +93,7 @@ def load_run(folder: Path | str) -> Run:
         raise ValueError(
             f"{folder}: no member wrote anything down; the first said: {next(iter(failures.values()), 'nothing')}"
         )
-    data = with_values(load_world(plan.world), plan.settings)
+    data = replace_values(load_world(plan.world), plan.settings)
     if hash_world(data) != plan.world_hash:
         raise ValueError(
             f"{folder} was made with other data of world {plan.world!r}; run it again, or read it with the "
