@@ -78,7 +78,7 @@ def test_the_fit_finds_the_rates_that_made_the_counts(script):
     truth |= {"growth": 0.35, "capacity": 1800.0}
     animals_2t = isle.iterate(isle.make_model(truth, 900.0, 15.0), 300, 1, 1).state_tsc[:, :, 0].T
     error_t = np.exp(np.random.default_rng(1).normal(0, 0.1, animals_2t.shape[1]))
-    kills_t = isle.Rates(isle.make_model(truth)).eaten(animals_2t)[0] / animals_2t[1] * error_t
+    kills_t = isle.Rates(isle.make_model(truth)).compute_feeding(animals_2t)[0] / animals_2t[1] * error_t
     counts = isle.Counts(year_t=np.arange(animals_2t.shape[1]), animals_2t=animals_2t, kills_t=kills_t)
     mode, covariance = isle.fit(counts)
     away = (mode - np.log([truth[name] for name in isle.PRIORS])) / np.sqrt(np.diag(covariance))
