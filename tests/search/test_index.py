@@ -1,8 +1,13 @@
 """One contract for exact and approximate indexes, and the products below them."""
 
+import importlib
+import sys
+
 import numpy as np
 import pytest
+from PIL import Image
 
+from linnaea import cli
 from linnaea.search import cosine_blocks
 from linnaea.search.cosine_blocks import decode_float16, multiply_blocks
 from linnaea.search.faiss_index import FaissIndex, load_faiss_index
@@ -107,3 +112,23 @@ def test_the_threads_of_blas_are_as_before_after_a_product(vectors):
     before = blas_threads()
     multiply_blocks(vectors, vectors[:2])
     assert blas_threads() == before
+
+
+@pytest.mark.parametrize("room", ["linnaea.search", "linnaea.embed.names"])
+def test_every_public_name_of_a_room_can_be_imported(room):
+    module = importlib.import_module(room)
+    for name in module.__all__:
+        assert getattr(module, name).__name__ == name
+    with pytest.raises(AttributeError, match="nothing"):
+        module.nothing  # noqa: B018
+
+
+def test_fast_scoring_without_faiss_names_the_extra(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    monkeypatch.setattr("linnaea.search.scorer.FEW_CANDIDATES", 0)
+    monkeypatch.setenv("LINNAEA_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "v.csv").write_text("genus,species\nRosa,Rosa canina\nRosa,Rosa gallica\n", encoding="utf-8")
+    Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
+    given = ["identify", str(tmp_path / "a.png"), "--model", "placeholder", "--vocabulary", str(tmp_path / "v.csv")]
+    assert cli.main([*given, "--names", "full", "--scoring", "fast"]) != 0
+    assert "pip install 'linnaea[search]'" in capsys.readouterr().err

@@ -248,6 +248,7 @@ def test_the_estimate_of_unread_mass_is_near_the_truth(world, monkeypatch):
     monkeypatch.setattr(scorer, "FEW_CANDIDATES", 0)
     monkeypatch.setattr(sampled_softmax, "N_NEAREST", 200)
     monkeypatch.setattr(sampled_softmax, "N_SAMPLED", 800)
+    monkeypatch.setattr(sampled_softmax, "MAX_STANDARD_ERROR", 0.05)
     fast = Scorer(tree, VectorTable(vectors_nd), 30.0, scoring="fast")
     exact = Scorer(tree, VectorTable(vectors_nd), 30.0)
     approximate, truth = fast.score(images_bd), exact.score(images_bd)

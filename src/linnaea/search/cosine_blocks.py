@@ -30,7 +30,7 @@ EXPONENT_SHIFT = np.float32(2.0**112)
 FLOAT16_BITS = np.int32(-0x80000000 | 0x0FFFE000)
 MANTISSA_SHIFT = 13
 
-_blas_lock = threading.Lock()
+_blas_lock = threading.RLock()
 
 
 def count_threads() -> int:
@@ -76,11 +76,11 @@ def multiply_blocks(
             # BLAS is faster with the long side first: 91 against 57 GFLOP/s per core for 32 images.
             out_bm[:, part] = (rows_md.astype(np.float32, copy=False) @ image_db).T
             if number % BLOCKS_BETWEEN_RELEASES == BLOCKS_BETWEEN_RELEASES - 1:
-                _release_pages(vectors_nd)
+                release_pages(vectors_nd)
 
-    with _one_blas_thread(), ThreadPoolExecutor(n_threads) as pool:
+    with one_blas_thread(), ThreadPoolExecutor(n_threads) as pool:
         list(pool.map(multiply_every, range(n_threads)))
-    _release_pages(vectors_nd)
+    release_pages(vectors_nd)
     return out_bm
 
 
@@ -90,7 +90,8 @@ def _take_rows(vectors_nd: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     return vectors_nd[first:last] if last - first == len(chosen) else np.take(vectors_nd, chosen, axis=0)
 
 
-def _release_pages(mapped_nd: np.ndarray) -> None:
+def release_pages(mapped_nd: np.ndarray) -> None:
+    """Release the pages of a mapped file, which count as memory of the process. Other arrays stay as they are."""
     mapping = getattr(mapped_nd, "_mmap", None)
     if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
         mapping.madvise(mmap.MADV_DONTNEED)
@@ -104,7 +105,11 @@ def _blas_controller():
 
 
 @contextmanager
-def _one_blas_thread() -> Iterator[None]:
-    """Products on the thread that calls them: BLAS threads below a pool of threads take a third more time."""
+def one_blas_thread() -> Iterator[None]:
+    """Compute products on the thread that calls them.
+
+    BLAS threads below a pool of threads take a third more time, and waking them for a short product takes longer than
+    the product. The setting is global, so one thread at a time may change it.
+    """
     with _blas_lock, _blas_controller().limit(limits=1, user_api="blas"):
         yield

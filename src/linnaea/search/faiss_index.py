@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from linnaea.search.cosine_blocks import release_pages
 from linnaea.store import default_cache_dir, hash_bytes, read_manifest, write_artifact
 
 logger = logging.getLogger(__name__)
@@ -24,8 +25,9 @@ INDEX_FILE = "index.faiss"
 # Vectors per list on average, unless that gives more than MAX_LISTS lists.
 LIST_SIZE = 256
 MAX_LISTS = 2048
-# Lists that a query reads.
-N_PROBES = 64
+# Lists that a query reads at least, and vectors that it reads at least for each one that it returns.
+MIN_PROBES = 64
+READ_PER_NEIGHBOUR = 8
 # Vectors per list that k-means is trained on.
 TRAINING_PER_LIST = 64
 TRAINING_ITERATIONS = 8
@@ -58,7 +60,7 @@ class FaissIndex:
         index.train(vectors_nd[training].astype(np.float32))
         for start in range(0, n, BLOCK):
             index.add(vectors_nd[start : start + BLOCK].astype(np.float32))
-        index.nprobe = min(n_lists, N_PROBES)
+            release_pages(vectors_nd)
         return cls(index)
 
     @classmethod
@@ -76,7 +78,12 @@ class FaissIndex:
 
     def search(self, queries_bd: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """See `Index.search`."""
-        scores_bk, ids_bk = self._index.search(np.ascontiguousarray(queries_bd, np.float32), k)
+        import faiss
+
+        list_size = max(1, self._index.ntotal // self._index.nlist)
+        n_probes = min(self._index.nlist, max(MIN_PROBES, READ_PER_NEIGHBOUR * k // list_size))
+        parameters = faiss.SearchParametersIVF(nprobe=n_probes)
+        scores_bk, ids_bk = self._index.search(np.ascontiguousarray(queries_bd, np.float32), k, params=parameters)
         scores_bk[ids_bk < 0] = -np.inf
         return ids_bk, scores_bk
 

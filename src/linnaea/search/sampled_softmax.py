@@ -1,10 +1,11 @@
 """The approximate method: the nearest leaves from an index, all others estimated from a sample.
 
-1. The index finds the N_NEAREST leaves of an image; their masses are exact (to float16). 2. The mass of all others is
+1. The index finds the nearest leaves of an image; their masses are exact (to float16). 2. The mass of all others is
 estimated from every step-th leaf: a systematic sample in the order of the tree, in which each leaf stands for its
 neighbours. 3. The estimate plus three standard errors is the share of `unread` mass, which bounds the error of every
-probability as far as the index found the nearest leaves. An image is left to the exact method if this share is above
-MAX_UNREAD, or if a sampled leaf is as good as the best that the index found, which shows that the index missed some.
+probability as far as the index found the nearest leaves. An image is left to the exact method if this share or its
+standard error is too large, or if a sampled leaf is as good as the best that the index found, which shows that the
+index missed some.
 
 Shape suffixes: b images, n leaves, h nearest leaves, j sampled leaves, f negative prompts, d vector dimensions.
 """
@@ -13,13 +14,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from linnaea.search.cosine_blocks import multiply_blocks
 from linnaea.search.index import Index
 from linnaea.search.rank_intervals import RankIntervals, largest_first
 
-N_NEAREST = 2048
-N_SAMPLED = 8192
-STANDARD_ERRORS = 3.0
+N_NEAREST = 4096
+N_SAMPLED = 32768
+N_STANDARD_ERRORS = 3.0
+# Shares of the total mass.
 MAX_UNREAD = 0.5
+MAX_STANDARD_ERROR = 0.005
 # Ranks with at most this many taxa are summed completely, larger ranks only where a nearest leaf lies.
 MAX_TAXA = 16384
 
@@ -39,21 +43,22 @@ class SampledSoftmax:
     def score(self, vectors_bd: np.ndarray, negative_logit_bf: np.ndarray, k: int) -> list[SampledResult | None]:
         """The probabilities of each image, None if the exact method must compute them."""
         ids_bh, cosine_bh = self.index.search(vectors_bd, min(N_NEAREST, len(self.vectors_nd)))
-        sampled_bj = vectors_bd @ self._sampled_jd.T
+        sampled_bj = multiply_blocks(self._sampled_jd, vectors_bd)
         results = []
         for image, ids_h in enumerate(ids_bh):
             found = np.flatnonzero(ids_h >= 0)
             order = found[np.argsort(ids_h[found])]
-            result = SampledResult(
-                self,
-                vectors_bd[image],
-                ids_h[order],
-                cosine_bh[image, order],
-                sampled_bj[image],
-                negative_logit_bf[image],
-            )
+            known = (ids_h[order], cosine_bh[image, order], sampled_bj[image], negative_logit_bf[image])
+            result = SampledResult(self, vectors_bd[image], *known)
             results.append(result if result.is_reliable(k) else None)
         return results
+
+    def find_sampled(self, position_h: np.ndarray) -> np.ndarray:
+        """Bool [j]: which sampled leaves are among the given leaves."""
+        stratum_h = np.minimum(position_h // self.step, len(self.sampled_j) - 1)
+        is_found_j = np.zeros(len(self.sampled_j), bool)
+        is_found_j[stratum_h[self.sampled_j[stratum_h] == position_h]] = True
+        return is_found_j
 
 
 class SampledResult:
@@ -70,7 +75,7 @@ class SampledResult:
     ):
         self._softmax, self._image_d = softmax, image_d
         self._position_h, self._cosine_h, self._sampled_cosine_j = position_h, cosine_h, sampled_cosine_j
-        scale, is_read_j = softmax.logit_scale, np.isin(softmax.sampled_j, position_h)
+        scale, is_read_j = softmax.logit_scale, softmax.find_sampled(position_h)
         logit_h, logit_j = scale * cosine_h.astype(np.float64), scale * sampled_cosine_j.astype(np.float64)
         largest = max(float(array.max(initial=-np.inf)) for array in (logit_h, logit_j, negative_logit_f))
         mass_h, mass_j = np.exp(logit_h - largest), np.where(is_read_j, 0.0, np.exp(logit_j - largest))
@@ -80,8 +85,9 @@ class SampledResult:
 
         self.no_organism_mass = float(negative_mass_f.sum())
         self.total = float(mass_h.sum() + stratum_mass_j.sum()) + self.no_organism_mass
-        standard_error = float(np.sqrt(np.square(stratum_mass_j).sum()))
-        self.unread = (float(stratum_mass_j.sum()) + STANDARD_ERRORS * standard_error) / self.total
+        # The mass of a stratum is that of one leaf times its size: the leaves are as good as independent.
+        self._standard_error = float(np.sqrt(np.square(stratum_mass_j).sum())) / self.total
+        self.unread = float(stratum_mass_j.sum()) / self.total + N_STANDARD_ERRORS * self._standard_error
         weighted = mass_h @ (logit_h - largest) + stratum_mass_j @ (logit_j - largest)
         weighted += negative_mass_f @ (negative_logit_f - largest)
         self.entropy = max(0.0, float(np.log(self.total) - weighted / self.total))
@@ -93,7 +99,9 @@ class SampledResult:
 
     def is_reliable(self, k: int) -> bool:
         """Whether the k best leaves are known and little mass is unread."""
-        if len(self._logit_h) < min(k, len(self._softmax.vectors_nd)) or self.unread > MAX_UNREAD:
+        if len(self._logit_h) < min(k, len(self._softmax.vectors_nd)):
+            return False
+        if self.unread > MAX_UNREAD or self._standard_error > MAX_STANDARD_ERROR:
             return False
         kth = np.partition(self._logit_h, -k)[-k] if len(self._logit_h) >= k else -np.inf
         return self._best_unread < kth

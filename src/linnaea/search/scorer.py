@@ -20,7 +20,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from linnaea.records import RANKS
-from linnaea.search.cosine_blocks import count_threads
+from linnaea.search.cosine_blocks import count_threads, one_blas_thread
 from linnaea.search.index import MAX_BATCH, Index
 from linnaea.search.rank_intervals import largest_first, rank_intervals
 from linnaea.search.sampled_softmax import SampledSoftmax
@@ -213,7 +213,17 @@ class Scorer:
         if not b:
             return out
         options = QueryOptions(top, details, tuple(sorted(RANKS.index(rank) for rank in ranks)))
-        vectors_bd = np.ascontiguousarray(image_vectors_bd, np.float32)
+        with one_blas_thread():
+            self._score_into(out, np.ascontiguousarray(image_vectors_bd, np.float32), options)
+        out.node_br[:] = out.top_node_brk[:, :, 0]
+        out.probability_br[:] = out.top_probability_brk[:, :, 0]
+        out.second_br[:] = out.top_probability_brk[:, :, 1]
+        out.similarity_br[:] = out.top_similarity_brk[:, :, 0]
+        return out
+
+    def _score_into(self, out: Scores, vectors_bd: np.ndarray, options: QueryOptions) -> None:
+        """Score each image by the approximate method, if it is asked for and reliable, else by the exact method."""
+        b = len(vectors_bd)
         negative_bf = np.zeros((b, 0), np.float32)
         if self._negative_fd is not None:
             negative_bf = vectors_bd @ self._negative_fd.T
@@ -224,11 +234,6 @@ class Scorer:
             images = self._score_sampled(vectors_bd, negative_bf, out, options)
         for start in range(0, len(images), MAX_BATCH):
             self._score_exact(images[start : start + MAX_BATCH], vectors_bd, negative_bf, out, options)
-        out.node_br[:] = out.top_node_brk[:, :, 0]
-        out.probability_br[:] = out.top_probability_brk[:, :, 0]
-        out.second_br[:] = out.top_probability_brk[:, :, 1]
-        out.similarity_br[:] = out.top_similarity_brk[:, :, 0]
-        return out
 
     def _score_sampled(
         self, vectors_bd: np.ndarray, negative_bf: np.ndarray, out: Scores, options: QueryOptions

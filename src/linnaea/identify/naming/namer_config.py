@@ -44,7 +44,7 @@ class NamerConfig:
     "vectors of the names made elsewhere: pybioclip's txt_emb_*.npy (its .json beside it), or what `linnaea names "
     "--out` wrote"
     scoring: str = field(default="exact", metadata={"choices": SCORING})
-    "`exact` scores every name; `fast` scores the likeliest clades, estimates the others and writes to the manifest "
+    "`exact` scores every name; `fast` scores the nearest names, estimates the others and writes to the manifest "
     "how much it left out"
 
     def __post_init__(self):
