@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def random_model_dir(tmp_path_factory):
-    """A packaged model whose image tower is a tiny linear map and whose text tower has random weights."""
+    """A model folder with a tiny linear map as image encoder and a text encoder with random weights."""
     return make_random_model(tmp_path_factory.mktemp("random-model"))
 
 

@@ -1,4 +1,4 @@
-"""A transformer image tower with random weights in a safetensors file: true structure, no meaning."""
+"""A transformer image encoder with random weights in a safetensors file: true structure, no meaning."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from linnaea.model.graphs.vision_transformer import VisionConfig, expected_weigh
 from linnaea.model.runtimes.image_encoders import TransformerSource
 
 
-def make_transformer(directory, *, seed: int = 0, change=None, name: str = "tower", **fields) -> TransformerSource:
-    """A tower of three blocks. `change(weights)` may alter the arrays before they are written."""
+def make_transformer(directory, *, seed: int = 0, change=None, name: str = "encoder", **fields) -> TransformerSource:
+    """An encoder of three blocks. `change(weights)` may alter the arrays before they are written."""
     shape_fields = {"size": 32, "patch": 8, "width": 64, "n_layers": 3, "n_heads": 2, "dim": 24}
     config = VisionConfig(**shape_fields | fields)
     rng = np.random.default_rng(seed)

@@ -49,7 +49,7 @@ STAGES = {
     "identify": Stage(
         module="linnaea.identify.commands.identify",
         config="IdentifyConfig",
-        help="name what is in photographs, at the rank that holds",
+        help="identify the organisms in photographs, at the deepest reliable rank",
     ),
     "learn": Stage(
         module="linnaea.identify.commands.learn",
@@ -62,19 +62,19 @@ STAGES = {
     "names": Stage(
         module="linnaea.embed.names.precomputed_names",
         config="NamesConfig",
-        help="turn every name of a vocabulary into a vector ahead of time",
+        help="embed all names of a vocabulary ahead of time",
     ),
     "taxon": Stage(
         module="linnaea.taxonomy.taxon_command",
         config="TaxonConfig",
-        help="look a name up: lineage, rank, synonyms",
+        help="look up a name: lineage, rank, synonyms",
         complete=add_bundled_names,
     ),
     "train": Stage(module="linnaea.train.commands.train", config="TrainConfig", help="train a model from a recipe"),
     "evaluate zeroshot": Stage(
         module="linnaea.evaluate.zeroshot",
         config="ZeroshotConfig",
-        help="measure naming without examples on labelled photos",
+        help="measure zero-shot accuracy on labelled photographs",
     ),
     "twin run": Stage(
         module="linnaea.twin.commands.run",
@@ -84,7 +84,7 @@ STAGES = {
     "twin compare": Stage(
         module="linnaea.twin.commands.compare",
         config="CompareConfig",
-        help="say what an intervention changes, with intervals",
+        help="compare runs: the effect of an intervention, with intervals",
     ),
     "twin worlds": Stage(
         module="linnaea.twin.commands.worlds", config="WorldsConfig", help="list the worlds, or show one"
@@ -92,17 +92,17 @@ STAGES = {
     "twin sensitivity": Stage(
         module="linnaea.twin.commands.sensitivity",
         config="SensitivityConfig",
-        help="find out which values move the outcome",
+        help="find out which parameters change the outcome",
     ),
     "twin calibrate": Stage(
         module="linnaea.twin.commands.calibrate",
         config="CalibrateConfig",
-        help="fit values of a world to counts",
+        help="fit parameters of a world to counts",
     ),
     "twin observe": Stage(
         module="linnaea.twin.commands.observe",
         config="ObserveConfig",
-        help="watch a world with camera traps, counts and collars",
+        help="observe a world with simulated camera traps, counts and collars",
     ),
     "twin assimilate": Stage(
         module="linnaea.twin.commands.assimilate",
@@ -112,7 +112,7 @@ STAGES = {
     "bioclip predict": Stage(
         module="linnaea.bioclip.commands",
         config="PredictConfig",
-        help="name photographs with pybioclip's options and table",
+        help="identify photographs with pybioclip's options and table",
     ),
     "bioclip embed": Stage(
         module="linnaea.bioclip.commands",

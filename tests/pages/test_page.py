@@ -75,6 +75,10 @@ def test_a_page_that_fails_leaves_the_old_one(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_numbers_stand_to_the_right_and_texts_where_asked():
+    assert "<td>1</td><td class=left>b</td>" in render_table(("x", "y"), [("1", "b")], text_columns=[1])
+
+
 def test_a_section_without_a_body_is_left_out():
     assert render_section("Health", "") == ""
     assert render_figures([]) == ""

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linnaea.records import RANKS
-from linnaea.taxonomy.name_suggestions import edit_distances
+from linnaea.taxonomy.name_suggestions import edit_distances, tolerance_for
 from linnaea.taxonomy.sources import TaxonomySource
 from linnaea.taxonomy.strings import Strings
 from linnaea.taxonomy.vocabulary_factory import build_vocabulary
@@ -142,6 +142,27 @@ def test_what_is_no_name_gives_a_reason_and_nothing_else(vocabulary, text):
     assert resolution.reason
 
 
+def test_a_longer_word_may_have_more_edits_up_to_three():
+    lengths = {3: 0, 4: 1, 7: 1, 8: 2, 11: 2, 12: 3, 30: 3}
+    assert {n: tolerance_for("x" * n) for n in lengths} == lengths
+
+
+def test_kin_in_the_family_is_nearer_than_kin_in_the_order(vocabulary):
+    index = vocabulary.name_index
+    scores = index.near_misses.find("coccothraustes vespertina", index.scientific.nodes("Coccothraustes"))
+    by_name = {index.tree.name(node): score for node, score in scores.items()}
+    assert (by_name["Hesperiphona vespertina"], by_name["Vespertia vespertina"]) == (1, 3)
+    # another ending of the epithet costs half an edit
+    scores = index.near_misses.find("coccothraustes vespertinus", index.scientific.nodes("Coccothraustes"))
+    assert scores[vocabulary.resolve_one("Hesperiphona vespertina").node] == pytest.approx(1.5)
+
+
+def test_at_most_five_near_misses_are_suggested():
+    names = [f"Felis cat{letter}s" for letter in "abcdefgh"]
+    source = TaxonomySource(kind="table", rows={"genus": ["Felis"] * 8, "species": names})
+    assert len(build_vocabulary(source, "cats").resolve("Felis catzs").suggestions) == 5
+
+
 def test_rank_and_clade_narrow_a_name(vocabulary):
     assert found(vocabulary.resolve("Felidae", rank="family")) == ["Felidae"]
     elsewhere = vocabulary.resolve("Felis catus", within=["Aves", "Plantae"])
@@ -166,6 +187,12 @@ def test_the_models_common_names_come_first_and_leave_the_vocabulary_as_it_was(v
     assert vocabulary.common_name(0) == ""
     assert named.hash == vocabulary.hash
     assert named.common_names_hash != vocabulary.common_names_hash
+
+
+def test_a_common_name_of_a_higher_taxon_is_found_and_not_shown(vocabulary):
+    named = vocabulary.with_common_names({"small cats": "genus:Felis"})
+    assert found(named.resolve("small cats")) == ["Felis"]
+    assert named.common_name(named.resolve_one("Felis").node) == ""
 
 
 def test_leaves_of_clades_and_of_lists(vocabulary, tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from html import escape
 
 ROUND_FACTORS = (1.0, 2.0, 5.0)
@@ -34,15 +34,27 @@ def render_wide_figure(picture: str) -> str:
     return f"<figure><div class=scroll>{picture}</div></figure>" if picture else ""
 
 
-def render_table(head: Iterable[str], rows: Iterable[Iterable[str]], classes: Iterable[str] | None = None) -> str:
-    """A table of plain texts. `classes` are the CSS classes of its rows."""
+def render_table(
+    head: Iterable[str],
+    rows: Iterable[Iterable[str]],
+    classes: Iterable[str] | None = None,
+    *,
+    text_columns: Collection[int] = (),
+) -> str:
+    """A table of plain texts, the first column to the left, the others to the right as numbers need.
+
+    `classes` are the CSS classes of its rows; `text_columns` are further columns that stand to the left.
+    """
     rows = list(rows)
     marks = list(classes) if classes else [""] * len(rows)
+    left = {column: " class=left" for column in text_columns}
     body = "".join(
-        f"<tr class='{mark}'>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
+        f"<tr class='{mark}'>"
+        + "".join(f"<td{left.get(column, '')}>{escape(cell)}</td>" for column, cell in enumerate(row))
+        + "</tr>"
         for row, mark in zip(rows, marks, strict=True)
     )
-    cells = "".join(f"<th scope=col>{escape(cell)}</th>" for cell in head)
+    cells = "".join(f"<th scope=col{left.get(column, '')}>{escape(cell)}</th>" for column, cell in enumerate(head))
     return f"<div class=scroll><table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>"
 
 

@@ -51,7 +51,7 @@ figcaption{font-size:.85rem;color:var(--soft)}
 .scroll{overflow-x:auto}.scroll>svg{min-width:720px}
 table{border-collapse:collapse;background:var(--card);width:100%;font-variant-numeric:tabular-nums}
 th,td{padding:6px 10px;border-bottom:1px solid var(--line);text-align:right;font-weight:400}
-td{white-space:nowrap}th:first-child,td:first-child{text-align:left}thead th{font-weight:600}
+td{white-space:nowrap}th:first-child,td:first-child,.left{text-align:left}thead th{font-weight:600}
 .sure{font-weight:600}.sure td{font-weight:600}
 .answer{font-size:1.08rem;background:var(--card);border-left:5px solid var(--blue);border-radius:0 10px 10px 0;
 padding:4px 18px}

@@ -1,4 +1,4 @@
-"""The text tower as a graph: prefixes are exact, and the graph is what the torch tower computes."""
+"""The text encoder as a graph: prefixes are exact, and the graph computes what the torch module computes."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_what_follows_the_end_of_text_token_is_never_read(model):
     np.testing.assert_allclose(long, model.encode_texts(["Rosa canina"]), atol=2e-6)
 
 
-def test_the_graph_computes_what_the_torch_tower_does():
+def test_the_graph_computes_what_the_torch_module_does():
     torch = pytest.importorskip("torch")
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnx")
@@ -74,8 +74,8 @@ def test_the_graph_computes_what_the_torch_tower_does():
 
     torch.manual_seed(0)
     config = TextConfig(n_tokens=60, context=20, width=24, n_layers=3, n_heads=3, dim=12)
-    tower = TextTransformer(config).eval()
-    graph = build_text_graph(tower.export_weights(), config, half=False)
+    module = TextTransformer(config).eval()
+    graph = build_text_graph(module.export_weights(), config, half=False)
     session = onnxruntime.InferenceSession(graph.SerializeToString())
     rng = np.random.default_rng(0)
     tokens, length = rng.integers(60, size=(9, 13)), rng.integers(1, 14, size=9)
@@ -89,7 +89,7 @@ def test_the_graph_computes_what_the_torch_tower_does():
     }
     vectors = session.run(["vectors"], feeds | {"prefix_length": np.zeros(1, np.int64)})[0]
     with torch.no_grad():
-        expected = tower(torch.from_numpy(tokens), torch.from_numpy(length)).numpy()
+        expected = module(torch.from_numpy(tokens), torch.from_numpy(length)).numpy()
     np.testing.assert_allclose(vectors, expected, atol=1e-5)
 
 

@@ -122,6 +122,14 @@ def test_a_fast_form_passes_with_99_names_of_100_and_a_cosine_of_995_thousandths
     assert Verdict(**facts, **speed, same_names=same_names, cosine=cosine).passes is passes
 
 
+def test_auto_stays_with_full_precision_where_the_fast_form_is_slower(setting, monkeypatch):
+    _source, _encoders, _opened, said, settle = setting
+    clock = iter(np.cumsum([0, 1, 0, 9, 0, 1, 0, 1]).tolist())  # full precision takes 1 s, the fast form 9 s
+    monkeypatch.setattr(runtime_check.time, "perf_counter", lambda: next(clock))
+    assert settle("auto")[0] == "onnxruntime"
+    assert said.messages[-1] == "runtime: onnxruntime (no faster runtime passed its check)"
+
+
 def test_a_short_run_is_not_worth_a_check(setting):
     source, _encoders, opened, said, settle = setting
     assert settle("auto", n_images=LEAST_RUN - 1)[0] == "onnxruntime"

@@ -24,7 +24,7 @@ TEMPLATES = ("{}", "a photo of {}.", "{} in the wild.", "a bad photo of the {}")
 
 
 class ClipLike:
-    """CLIP's tokens and context on a tiny tower with random weights."""
+    """CLIP's tokens and context on a tiny encoder with random weights."""
 
     def __init__(self, activation: str = "gelu"):
         import onnxruntime
@@ -54,7 +54,7 @@ def one_by_one(model, texts):
     return np.concatenate([model.encode_texts([text]) for text in texts])
 
 
-def causal_tower(model, tokens):
+def causal_encoder(model, tokens):
     """The vector of one token list, computed in numpy, position by position: the oracle of the graph."""
     from math import erf
 
@@ -86,8 +86,8 @@ def causal_tower(model, tokens):
     return out / np.linalg.norm(out)
 
 
-def test_packed_texts_have_the_vectors_of_a_plain_causal_tower(model):
-    expected = np.stack([causal_tower(model, ids) for ids in model.tokenizer.ids(NAMES)])
+def test_packed_texts_have_the_vectors_of_a_plain_causal_encoder(model):
+    expected = np.stack([causal_encoder(model, ids) for ids in model.tokenizer.ids(NAMES)])
     np.testing.assert_allclose(model.encode_texts(NAMES), expected, atol=1e-5)
 
 

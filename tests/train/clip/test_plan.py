@@ -360,7 +360,7 @@ def test_the_ray_script_hands_on_what_it_does_not_know():
     script = load(ROOT / "launch" / "ray_train.py")
     options, arguments = script.parse(["--workers", "32", "bioclip2_vitl14", "--out", "model", "--batch", "64"])
     assert (options.workers, options.cpu_only) == (32, False)
-    handed = script.command(arguments)
+    handed = script.make_command(arguments)
     assert handed == ["train", "bioclip2_vitl14", "--out", "model", "--batch", "64", "--resume"]
     assert {"--out", "--resume"} <= options_of_train()
 
@@ -368,7 +368,7 @@ def test_the_ray_script_hands_on_what_it_does_not_know():
 def test_the_ray_script_without_a_recipe_says_so(capsys):
     with pytest.raises(SystemExit):
         load(ROOT / "launch" / "ray_train.py").parse(["--workers", "2"])
-    assert "which recipe?" in capsys.readouterr().err
+    assert "the recipe is missing" in capsys.readouterr().err
 
 
 def test_the_tables_of_the_training_document_are_current():

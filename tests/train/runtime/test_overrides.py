@@ -1,5 +1,7 @@
 """Fields of a recipe from the command line: every type read, every mistake named."""
 
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -152,3 +154,32 @@ def test_what_is_suggested_is_named_once_and_is_not_what_was_asked_for():
         set_fields(Made(), ["bacth=3"], options=["batch"])
     with pytest.raises(ValueError, match=r"did you mean --out\?$"):
         set_fields(Made(), ["outs=3"], options=["outs", "out"])
+
+
+def test_the_public_names_of_train_are_there_and_import_nothing_before_they_are_used():
+    import linnaea.train as room
+
+    for name in room.__all__:
+        assert getattr(room, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'find_recipes'"):
+        _ = room.find_recipes
+    code = "import sys, linnaea.train; print('torch' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_every_recipe_that_comes_along_has_the_interface_of_a_recipe(root):
+    from linnaea.train import find_recipe
+
+    for name in ("smoke", "bioclip2_vitl14", "bundled"):
+        recipe = find_recipe(name, root / "recipes")
+        given = recipe.general_settings(images_dir=None, steps=70_000, seed=3)
+        assert [text.rpartition(".")[2] for text in given] == ["steps=70000", "seed=3"]
+        assert set_fields(recipe, given) != recipe
+        assert all(callable(getattr(recipe, method)) for method in ("plan", "run"))
+
+
+def test_a_folder_without_recipes_says_so(tmp_path):
+    from linnaea.train import find_recipe
+
+    with pytest.raises(ValueError, match=r"unknown recipe 'x' in .* \(--recipes names another folder\); it holds no"):
+        find_recipe("x", tmp_path)

@@ -235,23 +235,29 @@ def _write_artifact(config, data, survey, found, counts, done, rejected) -> None
 def _show_summary(done, counts, found, rejected, config) -> None:
     import numpy as np
 
+    from linnaea.terminal import format_table
+
     n_visits, n_counted = len(found.visits), sum(one.count for one in found.sightings)
     first = f" (first: {': '.join(rejected[0])})" if rejected else ""
     print(f"{n_visits} visits, {n_counted} animals reported, {len(rejected)} rows left out{first}")
     for note in counts.notes:
         print(note)
     last = len(counts.windows) - 1
-    print(f"{'animals a km² at the last count':<34}{'median':>12}{'90 % interval':>28}{'before any count':>20}")
+    rows = []
     for s, name in enumerate(done.animals):
         low, middle, high = np.quantile(done.after_wsm[last, s], (0.05, 0.5, 0.95))
         first = np.median(done.before_wsm[0, s])
-        print(f"{name:<34}{middle:>12.4g}{f'{low:.4g} – {high:.4g}':>28}{first:>20.4g}")
+        rows.append((name, f"{middle:.4g}", f"{low:.4g} – {high:.4g}", f"{first:.4g}"))
+    head = ("animals per km² at the last count", "median", "90 % interval", "before any count")
+    print("\n".join(format_table(head, rows, "lrrr")))
     if len(done.edges_h) - 1 > last + 1:
         days = float(done.edges_h[-1] - done.edges_h[last + 1]) / 24
-        print(f"{f'the forecast, {days:g} days later':<34}{'median':>12}{'90 % interval':>28}")
+        rows = []
         for s, name in enumerate(done.animals):
             low, middle, high = np.quantile(done.before_wsm[-1, s], (0.05, 0.5, 0.95))
-            print(f"{name:<34}{middle:>12.4g}{f'{low:.4g} – {high:.4g}':>28}")
+            rows.append((name, f"{middle:.4g}", f"{low:.4g} – {high:.4g}"))
+        head = (f"the forecast, {days:g} days later", "median", "90 % interval")
+        print("\n".join(format_table(head, rows, "lrr")))
     noise = float(done.weight_wl[-1] @ done.levels)
     if len(done.levels) > 1:
         weighed = f"{min(done.levels):g} to {max(done.levels):g} times were weighed"

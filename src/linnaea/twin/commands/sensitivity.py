@@ -128,6 +128,7 @@ def main(config: SensitivityConfig) -> int:
     import polars as pl
 
     from linnaea.store import atomic_path
+    from linnaea.terminal import format_table
     from linnaea.twin.assembly.parameters import describe_out_of_range, get_grade, read_range, resolve_parameter
     from linnaea.twin.commands.run import TwinRunConfig, log_small_groups, make_plan, say
     from linnaea.twin.data.world_data import select_animals
@@ -182,10 +183,11 @@ def main(config: SensitivityConfig) -> int:
     write_sensitivity(config.out, data, columns, frame.to_dicts(), about)
     print(f"{len(points)} points; {MEANINGS[config.method]}")
     sign = "±" if beside.endswith("_conf") else "beside"
-    for row in frame.iter_rows(named=True):
-        print(
-            f"  {row['species']:<24} {row['parameter']:<44} {row[key]:>10.3g} {sign} {row[beside]:.2g}   {row['grade']}"
-        )
+    table = [
+        (row["species"], row["parameter"], f"{row[key]:.3g}", f"{sign} {row[beside]:.2g}", row["grade"])
+        for row in frame.iter_rows(named=True)
+    ]
+    print("\n".join(format_table(("species", "parameter", key, "", "grade"), table, "llrll", indent=2)))
     print(
         f"written to {config.out}: sensitivity.csv, report.html; what was not varied keeps its {len(data.unmeasured())} unverified values"
     )

@@ -167,11 +167,11 @@ def _put_maps(file, run: Run) -> None:
     width, height = _put_ground(file, run, shape)
     cell_km2 = width * height / 1e6 / (shape[0] * shape[1])
     density = run.records["map"] / cell_km2
-    attributes = {"units": "km-2", "coordinates": "species_name"}
-    dims = ("species", "y", "x")
-    _put(file, "density", ("member", *dims), density, "f4", long_name="animals, mean over the records", **attributes)
+    units, labels = {"units": "km-2"}, {"coordinates": "species_name"}
+    dims = ("member", "species", "y", "x")
+    _put(file, "density", dims, density, "f4", **units, long_name="animals, mean over the records", **labels)
     if "frames" in run.frames:
         _put_time(file, "frame", run.frames["frame_h"])
         frames = np.swapaxes(run.frames["frames"], 0, 1) / cell_km2
         dims = ("species", "frame", "y", "x")
-        _put(file, "density_frames", dims, frames, "f4", long_name="animals of the first member", **attributes)
+        _put(file, "density_frames", dims, frames, "f4", **units, long_name="animals of the first member", **labels)

@@ -79,8 +79,8 @@ def _format_table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
 def _describe_purpose(data: WorldData) -> str:
     return (
         f"{data.about}. The purpose of the model is to ask what an intervention changes in a community of animals and "
-        "plants: the difference between paired runs with and without it, with an interval from an ensemble. It does not "
-        "forecast any real place.\n\n"
+        "plants: the difference between paired runs with and without it, with an interval from an ensemble. It does "
+        "not forecast any real place.\n\n"
         "These patterns test the rules below, through this loop and in worlds that are built in the same way: the "
         "intake of grazers after Holling, kills of hunters at their attack rate, the final size of epidemics, "
         "growth by the life table, respiration after Kleiber, fewer plants where predators are removed, a "

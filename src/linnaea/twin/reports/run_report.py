@@ -95,11 +95,11 @@ def describe_failures(run: Run) -> str:
     """One or two sentences on how tables and charts treat members that failed; "" if none did."""
     if not run.failures:
         return ""
-    failed = f"{len(run.failures)} of {run.plan.members} {'members' if run.plan.members > 1 else 'member'}"
+    failed = f"{len(run.failures)} of {run.plan.members}"
     if run.whole:
         return (
-            f"{failed} failed. Means, maps and bands leave them out. Tables with a row for each member hold what they "
-            "reached."
+            f"{failed} members failed. Means, maps and bands leave them out. Tables with a row for each member hold "
+            "what they reached."
         )
     return (
         f"No member reached the end: {failed} failed. Means, maps and bands are of {len(run.members)} of them, up to "
@@ -121,7 +121,7 @@ def _render_failures(run: Run) -> str:
         )
         for member, reason in run.failures.items()
     ]
-    return render_table(("member", "recorded", "in means", "reason"), rows)
+    return render_table(("member", "recorded", "in means", "reason"), rows, text_columns=[3])
 
 
 def _render_summary(run: Run) -> str:

@@ -88,7 +88,7 @@ def write_sensitivity(
             render_figures(plots),
             "Above the line the effect of a parameter depends on the others, or is not the same over its range.",
         ),
-        render_section("In numbers", render_table(head, table)),
+        render_section("In numbers", render_table(head, table, text_columns=(1, 5))),
         render_unverified(data.unmeasured()),
     ]
     title = f"{data.name}: which values matter"
@@ -156,6 +156,7 @@ def write_calibration(
         f"Largest distance of each round: {distances}."
     )
     sentences.append("Fitted is not validated: these counts cannot show whether the values also hold for other counts.")
+    head = ("parameter", "now", "grade", "range (prior)", "median", "5 to 95 %")
     parts = [
         render_answer(about, sentences),
         render_section(
@@ -169,9 +170,7 @@ def write_calibration(
             render_figures(_draw_pairs(posterior, ranges)),
             "Pairs of values that agree with the counts; a larger disc has more weight.",
         ),
-        render_section(
-            "In numbers", render_table(("parameter", "now", "grade", "range (prior)", "median", "5 to 95 %"), rows)
-        ),
+        render_section("In numbers", render_table(head, rows, text_columns=[2])),
         render_unverified(data.unmeasured()),
     ]
     title = f"{data.name}: values fitted to counts"
