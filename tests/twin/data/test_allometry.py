@@ -84,5 +84,5 @@ def test_food_an_animal_and_animals_an_area_scale_as_kleiber_and_damuth_found():
     assert kleiber.high - kleiber.low < 0.1
     assert damuth.low <= -0.75 <= damuth.high
     assert damuth.high - damuth.low < 0.2
-    with pytest.raises(ValueError, match="must be below 0.45"):
+    with pytest.raises(ValueError, match=r"must be below 0\.45"):
         make_mass_grazer(1.0, 10.0, 12.0)

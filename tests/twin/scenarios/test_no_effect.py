@@ -33,17 +33,17 @@ def told(*tables: dict, world="tutorial", **options) -> list[str]:
 @pytest.mark.parametrize(
     ("tables", "why"),
     [
-        ([{"kind": "fire", "factor": 3, "from_day": 0}], "no fire is lit in this world; settings.fires_per_km2_y is 0"),
-        ([{"kind": "water", "points_m": [[500, 500]], "from_day": 0}], "no animal of this world has to drink"),
+        ([{"kind": "fire", "factor": 3, "from_day": 0}], "no fire starts in this world; settings.fires_per_km2_y is 0"),
+        ([{"kind": "water", "points_m": [[500, 500]], "from_day": 0}], "no animal of this world needs to drink"),
         ([{"kind": "drought", "rain": 1, "from_day": 0}], "its rain is 1"),
         ([{"kind": "growth", "factor": 1, "from_day": 0}], "its factor is 1"),
         ([{"kind": "warming", "celsius": 0, "from_day": 0}], "its celsius is 0"),
         ([{"kind": "fence", "line_m": [[0, 500], [1000, 500]], "passes": 1, "from_day": 0}], "its passes is 1"),
         ([{"kind": "remove", "species": "rabbit", "share": 0, "from_day": 0}], "its share is 0"),
         ([{"kind": "poaching", "species": "rabbit", "share_per_year": 0, "from_day": 0}], "its share_per_year is 0"),
-        ([POX | {"lethality": 0}], "its lethality is 0 and the ill live like the healthy"),
-        ([POX | {"share": 0}], "nobody is ill of it at first"),
-        ([VACCINE], "no disease of this scenario kills rabbit, and the world has none of its own"),
+        ([POX | {"lethality": 0}], "its lethality is 0 and ill animals live like healthy ones"),
+        ([POX | {"share": 0}], "no animal is ill at first"),
+        ([VACCINE], "no disease of this scenario kills rabbit, and the world has no disease of its own"),
         ([POX, VACCINE | {"share": 0}], "its share is 0"),
         (
             [{"kind": "drought", "rain": 0.5, "from_day": 1.2, "to_day": 1.8}],
@@ -96,8 +96,8 @@ def test_fire_and_water_act_where_something_burns_and_someone_drinks():
     dry = {"kind": "water", "box_m": [0, 0, 3000, 3000], "filled": False, "from_day": 0}
     fireless = changed("savanna", settings={"fires_per_km2_y": 0.0})
     lit, closed = told(fire, dry, world=fireless, area_share=0.03)
-    assert lit.endswith("no fire is lit in this world; settings.fires_per_km2_y is 0")
-    assert closed.endswith("there is no water in its place")
+    assert lit.endswith("no fire starts in this world; settings.fires_per_km2_y is 0")
+    assert closed.endswith("there is no water in its region")
 
 
 def test_animals_that_are_not_there_are_named_beside_those_that_are():
@@ -119,7 +119,7 @@ def test_the_run_its_report_its_manifest_and_the_comparison_say_so(tmp_path, cap
     settings = {"days": 2.0, "ensemble": 2, "step_h": 24.0}
     base, burnt = make_run(tmp_path / "base", **settings), make_run(tmp_path / "burnt", scenario=scenario, **settings)
     line = (
-        "intervention 1 (fire) cannot change how many animals and plants there are: no fire is lit in this world; "
+        "intervention 1 (fire) cannot change how many animals and plants there are: no fire starts in this world; "
         "settings.fires_per_km2_y is 0"
     )
     assert f"burnt.toml: {line}" in capsys.readouterr().err.splitlines()

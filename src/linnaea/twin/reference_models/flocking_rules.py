@@ -1,6 +1,6 @@
-"""Flocks and herds: boids and aligned (Vicsek) particles.
+"""Flocking rules for worlds: boids (Reynolds 1987) and aligned particles (Vicsek et al. 1995).
 
-Shape suffixes: m live animals in the order of the cells; (x, y) places, (u, v) unit headings.
+Shape suffixes: n slots, m live animals in the order of the cells; (x, y) positions, (u, v) unit headings.
 
 All neighbours of an animal stand in a few contiguous runs of the cells' order, so that a sum over them is a straight
 loop over float32 arrays that vector instructions can take.
@@ -10,33 +10,72 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numba
 import numpy as np
 
+from linnaea.twin.engine.agents import Wishes
 from linnaea.twin.engine.jit import folding, kernel
-from linnaea.twin.engine.neighbours import cell_range, reach
+from linnaea.twin.engine.neighbours import Grid, cell_range, reach
 from linnaea.twin.engine.rng import HERDING, uniform
-from linnaea.twin.engine.world import Rule, World
+from linnaea.twin.engine.world import Rule, World, name_state
 
 BOUNDLESS = 1e30
 
 
+class Flyers(NamedTuple):
+    """Positions and headings of the animals in the order of the cells, float32 [m]."""
+
+    x: np.ndarray
+    y: np.ndarray
+    u: np.ndarray
+    v: np.ndarray
+
+
+class SightRange(NamedTuple):
+    """What an animal sees, in float32."""
+
+    width: np.float32
+    "width of a torus, else `BOUNDLESS`, of which no difference exceeds the half"
+    height: np.float32
+    "height of a torus, else `BOUNDLESS`"
+    radius2: np.float32
+    "square of the distance at which others are seen"
+    near2: np.float32
+    "square of the distance below which another is too near"
+
+
+def make_sight_range(grid: Grid, radius_m: float, near_m: float) -> SightRange:
+    """Return what an animal sees on this ground."""
+    width, height = (grid.width, grid.height) if grid.torus else (BOUNDLESS, BOUNDLESS)
+    return SightRange(*map(np.float32, (width, height, radius_m * radius_m, near_m * near_m)))
+
+
+class FlockWeights(NamedTuple):
+    """Weights of the wishes of a boid; see `Flock`."""
+
+    cohere: float
+    separate: float
+    match: float
+
+
 @kernel
 def gather(order, values, out):
-    """`values` [n] in the order of the cells: out [m]."""
+    """Copy `values` [n] in the order of the cells: into `out` [m]."""
     for k in numba.prange(len(order)):
         out[k] = values[order[k]]
 
 
 @folding
-def _add_run(xs, ys, us, vs, run, x, y, width, height, radius2, near2, sums):
-    """Adds to `sums` what an animal at (x, y) sees in one run (first, last + 1): count, offsets, near offsets, headings."""
+def _add_run(flyers, lo, hi, x, y, sight, sums):
+    """Add to `sums` what an animal at (x, y) sees of one run: count, offsets, near offsets, headings."""
+    xs, ys, us, vs = flyers
+    width, height, radius2, near2 = sight
     half_w, half_h = np.float32(0.5) * width, np.float32(0.5) * height
     zero, one = np.float32(0), np.float32(1)
     n = cx = cy = sx = sy = mx = my = zero
-    for k in range(run[0], run[1]):
+    for k in range(lo, hi):
         dx, dy = xs[k] - x, ys[k] - y
         dx = dx - (width if dx > half_w else zero) + (width if dx < -half_w else zero)
         dy = dy - (height if dy > half_h else zero) + (height if dy < -half_h else zero)
@@ -60,52 +99,52 @@ def _add_run(xs, ys, us, vs, run, x, y, width, height, radius2, near2, sums):
 
 
 @kernel
-def _sum_runs(order, cell_of, start, xs, ys, us, vs, grid, radius, near, sums):
-    """For every animal [m]: neighbours within `radius` (itself included), sum of offsets to them, of offsets to those
-    nearer than `near`, of their headings: float32 [m, 7]."""
-    n_columns, n_rows, cell_w, cell_h, width, height, torus = grid
-    half_x, half_y = reach(radius, cell_w), reach(radius, cell_h)
-    # Without a torus no difference is past half of such a width.
-    width32 = np.float32(width if torus else BOUNDLESS)
-    height32 = np.float32(height if torus else BOUNDLESS)
-    radius2, near2 = np.float32(radius * radius), np.float32(near * near)
+def _sum_runs(order, cell_of, start, flyers, grid, radius, sight, sums):
+    """Sum what every animal sees, itself included: float32 [m, 7], the columns of `sum_neighbours`."""
+    n_columns, n_rows, torus = grid.n_columns, grid.n_rows, grid.torus
+    half_x, half_y = reach(radius, grid.cell_w), reach(radius, grid.cell_h)
     for k in numba.prange(len(order)):
         c = np.int64(cell_of[order[k]])
         row, column = c // n_columns, c % n_columns
         y_lo, y_hi = cell_range(row, half_y, n_rows, torus)
         x_lo, x_hi = cell_range(column, half_x, n_columns, torus)
+        x, y = flyers.x[k], flyers.y[k]
         sums[k, :] = 0
         for row_j in range(y_lo, y_hi + 1):
             base = (row_j % n_rows) * n_columns
             # A row's run is one stretch, or two where it crosses the border.
-            lo, hi = max(x_lo, 0), min(x_hi, n_columns - 1)
-            here = start[base + lo], start[base + hi + 1]
-            _add_run(xs, ys, us, vs, here, xs[k], ys[k], width32, height32, radius2, near2, sums[k])
+            lo, hi = start[base + max(x_lo, 0)], start[base + min(x_hi, n_columns - 1) + 1]
+            _add_run(flyers, lo, hi, x, y, sight, sums[k])
             if x_lo < 0:
-                west = start[base + x_lo + n_columns], start[base + n_columns]
-                _add_run(xs, ys, us, vs, west, xs[k], ys[k], width32, height32, radius2, near2, sums[k])
+                lo, hi = start[base + x_lo + n_columns], start[base + n_columns]
+                _add_run(flyers, lo, hi, x, y, sight, sums[k])
             if x_hi >= n_columns:
-                east = start[base], start[base + x_hi - n_columns + 1]
-                _add_run(xs, ys, us, vs, east, xs[k], ys[k], width32, height32, radius2, near2, sums[k])
+                lo, hi = start[base], start[base + x_hi - n_columns + 1]
+                _add_run(flyers, lo, hi, x, y, sight, sums[k])
 
 
 def sum_neighbours(world: World, radius_m: float, near_m: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What every animal's neighbours add up to: float32 [m, 7], and the headings [m], [m], all in the cells' order.
+    """Return the sums over every animal's neighbours, float32 [m, 7], and the headings u [m] and v [m].
 
-    The seven: count within the radius (itself included), x and y of the offsets to them, x and y of the offsets to
-    those nearer than `near_m`, x and y of the headings (its own included).
+    All are in the order of the cells. The seven columns are the count within the radius (itself included), x and y of
+    the offsets to them, x and y of the offsets to those nearer than `near_m`, x and y of the headings (its own
+    included).
     """
     a, cells = world.agents, world.cells
     us, vs = np.empty((2, cells.m), np.float32)
     gather(cells.order, a.dir_x, us)
     gather(cells.order, a.dir_y, vs)
     sums = np.empty((cells.m, 7), np.float32)
-    _sum_runs(cells.order, cells.cell_of, cells.start, cells.x, cells.y, us, vs, cells.grid, radius_m, near_m, sums)
+    flyers, sight = Flyers(cells.x, cells.y, us, vs), make_sight_range(cells.grid, radius_m, near_m)
+    _sum_runs(cells.order, cells.cell_of, cells.start, flyers, cells.grid, radius_m, sight, sums)
     return sums, us, vs
 
 
 @kernel
-def _flock(order, sums, us, vs, cohere, separate, match, speed, pull_x, pull_y, speed_m_h):
+def _flock(order, sums, us, vs, weights, speed, wishes):
+    """Add each animal's heading, turned by what it sees, to its pull and set its speed."""
+    pull_x, pull_y, speed_m_h = wishes.pull_x, wishes.pull_y, wishes.speed_m_h
+    cohere, separate, match = weights
     for k in numba.prange(len(order)):
         i = order[k]
         n = np.float64(sums[k, 0]) - 1.0
@@ -121,10 +160,12 @@ def _flock(order, sums, us, vs, cohere, separate, match, speed, pull_x, pull_y, 
 
 @dataclass(frozen=True, kw_only=True)
 class Flock(Rule):
-    """Boids: each keeps its heading, turned towards its neighbours, away from the near ones, and along with them."""
+    """Boids: each keeps its heading, turned towards its neighbours, away from near ones, and along with them."""
 
     phase: ClassVar[str] = "decide"
     source: ClassVar[str] = "boids: cohesion, separation, alignment (textbook form)"
+    reads: ClassVar[frozenset[str]] = name_state(agents="x y dir_x dir_y pull_x pull_y")
+    writes: ClassVar[frozenset[str]] = name_state(agents="pull_x pull_y speed_m_h")
     radius_m: float
     "distance at which others are seen, metres"
     speed_m_h: float
@@ -139,24 +180,26 @@ class Flock(Rule):
     "distance below which another is too near, metres"
 
     def prepare(self, world: World) -> None:
+        """Raise ValueError for an impossible length."""
         for name in ("radius_m", "speed_m_h", "separation_m"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                raise ValueError(f"{name}: {getattr(self, name)} is not a length ≥ 0")
+                raise ValueError(f"{name}: {getattr(self, name)} must be a length ≥ 0")
 
     def apply(self, world: World) -> None:
-        a, order = world.agents, world.cells.order
+        """Turn the animals by what they see."""
         sums, us, vs = sum_neighbours(world, self.radius_m, self.separation_m)
-        _flock(
-            order, sums, us, vs, self.cohere, self.separate, self.match, self.speed_m_h, a.pull_x, a.pull_y, a.speed_m_h
-        )
+        weights = FlockWeights(self.cohere, self.separate, self.match)
+        _flock(world.cells.order, sums, us, vs, weights, self.speed_m_h, world.agents.view(Wishes))
 
 
 @kernel
-def _align(order, sums, key, noise, speed, seed, step, pull_x, pull_y, speed_m_h):
+def _align(order, sums, key, noise, speed, clock, wishes):
+    """Add the mean heading around each animal, with noise, to its pull and set its speed."""
+    pull_x, pull_y, speed_m_h = wishes.pull_x, wishes.pull_y, wishes.speed_m_h
     for k in numba.prange(len(order)):
         i = order[k]
         angle = math.atan2(np.float64(sums[k, 6]), np.float64(sums[k, 5]))
-        angle += noise * (uniform(seed, step, HERDING, key[i], 0) - 0.5)
+        angle += noise * (uniform(clock.seed, clock.step, HERDING, key[i], 0) - 0.5)
         pull_x[i] += math.cos(angle)
         pull_y[i] += math.sin(angle)
         speed_m_h[i] = speed
@@ -164,10 +207,12 @@ def _align(order, sums, key, noise, speed, seed, step, pull_x, pull_y, speed_m_h
 
 @dataclass(frozen=True, kw_only=True)
 class Align(Rule):
-    """Each takes the mean heading of all within the radius, itself included, turned by a uniform angle."""
+    """Each animal takes the mean heading of all within the radius, itself included, turned by a uniform angle."""
 
     phase: ClassVar[str] = "decide"
     source: ClassVar[str] = "the Vicsek model (textbook form, checked against its order parameter)"
+    reads: ClassVar[frozenset[str]] = name_state(agents="x y dir_x dir_y key pull_x pull_y")
+    writes: ClassVar[frozenset[str]] = name_state(agents="pull_x pull_y speed_m_h")
     radius_m: float
     "distance at which others are seen, metres"
     speed_m_h: float
@@ -176,24 +221,14 @@ class Align(Rule):
     "total width of the uniform turn, radians"
 
     def apply(self, world: World) -> None:
+        """Align the animals."""
         a = world.agents
         sums, _, _ = sum_neighbours(world, self.radius_m, 0.0)
-        _align(
-            world.cells.order,
-            sums,
-            a.key,
-            self.noise_rad,
-            self.speed_m_h,
-            world.seed64,
-            world.step,
-            a.pull_x,
-            a.pull_y,
-            a.speed_m_h,
-        )
+        _align(world.cells.order, sums, a.key, self.noise_rad, self.speed_m_h, world.clock, a.view(Wishes))
 
 
 def compute_order_parameter(world: World) -> float:
-    """How aligned the headings are: length of their mean, 0 to 1."""
+    """Return how aligned the headings are: the length of their mean, 0 to 1."""
     live = world.agents.slots()
     return float(
         np.hypot(world.agents.dir_x[live].mean(dtype=np.float64), world.agents.dir_y[live].mean(dtype=np.float64))

@@ -1,4 +1,4 @@
-"""Predators that meet prey: search, strike, handling; functional responses come out of it.
+"""Predators that search, strike and handle prey: functional responses emerge from encounters (Holling 1959).
 
 Shape suffixes: n slots, m live animals, s species.
 """
@@ -16,7 +16,7 @@ from linnaea.twin.engine.contention import resolve_claims
 from linnaea.twin.engine.jit import kernel, scalar, serial
 from linnaea.twin.engine.neighbours import cell_window, count_runs, offset, run_bounds
 from linnaea.twin.engine.rng import HUNTING, PLACING, uniform2, uniforms
-from linnaea.twin.engine.world import CAUSE, Rule, World
+from linnaea.twin.engine.world import CAUSE, Rule, World, name_state
 from linnaea.twin.rules.motion import species_mask
 
 _PREDATION = CAUSE["predation"]
@@ -42,11 +42,12 @@ class Strike(NamedTuple):
     full_density: float
     success: float
     draw: int
+    "number of the random draw, which differs between prey"
 
 
 @scalar
 def find_nearest(x, y, strike, prey, grid):
-    """The slot of the nearest prey within reach, -1 for none, and the number of prey in the radius of awareness."""
+    """Return the slot of the nearest prey within reach, -1 for none, and the prey within the radius of awareness."""
     far = max(strike.radius, strike.awareness)
     best, best_squared, around = -1, strike.radius * strike.radius, 0
     window = cell_window(x, y, far, grid)
@@ -57,14 +58,15 @@ def find_nearest(x, y, strike, prey, grid):
             squared = dx * dx + dy * dy
             if squared <= strike.awareness * strike.awareness:
                 around += 1
-            # Of two equally near ones the first in the cells' order, which is by key.
+            # Of two prey at the same distance the first in the order of the cells, which is by key.
             if squared < best_squared or (squared == best_squared and best < 0):
                 best, best_squared = prey.slots[q], squared
     return best, around
 
 
 @kernel
-def _hunt(order, hunters, strike, prey, grid, clock):
+def _strike_nearest(order, hunters, strike, prey, grid, clock):
+    """Let each predator that is free strike at its nearest prey: the prey into `target`."""
     species, x, y, key, until_h, _ = hunters
     target = hunters.target
     for k in numba.prange(len(order)):
@@ -80,7 +82,7 @@ def _hunt(order, hunters, strike, prey, grid, clock):
             area = math.pi * strike.awareness * strike.awareness
             effort *= min(1.0, (around - 1) / (area * strike.full_density))
         u, v = uniform2(clock.seed, clock.step, HUNTING, key[i], strike.draw)
-        # Of two prey that come its way in one step, by rules for different prey, it takes either.
+        # Of two prey found in one step, by rules for different prey, it takes either with equal chance.
         if u < effort and (target[i] < 0 or v < 0.5):
             target[i] = best
 
@@ -89,39 +91,43 @@ def _hunt(order, hunters, strike, prey, grid, clock):
 class Hunt(Rule):
     """A predator that is not busy strikes at the nearest prey within reach, with a chance of success.
 
-    With `full_density` its effort grows with the density of prey around it, up to that one (learning, switching): the
-    functional response is then of Holling's third type, else of the second.
+    The functional response is of Holling's second type. With `full_density` the effort grows with the density of prey
+    around the predator up to that density (learning, switching), and the response is of the third type.
     """
 
     phase: ClassVar[str] = "decide"
     source: ClassVar[str] = "Holling's disc equation (textbook form, refitted from encounters)"
+    reads: ClassVar[frozenset[str]] = name_state(agents="species x y key until_h target")
+    writes: ClassVar[frozenset[str]] = name_state(agents="target")
     predator: int
     "row of the species that hunts"
     prey: tuple[int, ...]
-    "rows of the species it hunts"
+    "rows of the species that it hunts"
     radius_m: float
-    "distance of a strike, metres"
+    "greatest distance of a strike, metres"
     success: float = 1.0
     "chance that a strike succeeds, 0 to 1"
     full_density: float = 0.0
-    "other prey per square metre at which the effort is full; 0 always"
+    "other prey per square metre at which the effort is full; 0 for full effort always"
     awareness_m: float = 0.0
-    "radius in which the predator knows the density, metres"
+    "radius within which the predator knows the density of prey, metres"
     interference: float = 0.0
-    "time that each predator of the species costs the others, as a share of their time searching"
+    "time that each predator of the species costs the others, as a share of their search time"
 
     def prepare(self, world: World) -> None:
+        """Raise ValueError for an unknown species or an impossible value."""
         if not self.prey:
             raise ValueError("prey: empty; give the rows of the species that are hunted")
         species_mask(world, (self.predator, *self.prey))
         if not 0 <= self.success <= 1:
-            raise ValueError(f"success: {self.success} is not between 0 and 1")
+            raise ValueError(f"success: {self.success} must be between 0 and 1")
         if not self.interference >= 0:
-            raise ValueError(f"interference: {self.interference} is no share of time; give 0 or more")
+            raise ValueError(f"interference: {self.interference} must be a share of time, 0 or more")
         if self.full_density and not self.awareness_m > 0:
-            raise ValueError(f"awareness_m: {self.awareness_m} tells no density; give metres above 0 with full_density")
+            raise ValueError(f"awareness_m: {self.awareness_m} must be above 0 with full_density; give metres")
 
     def apply(self, world: World) -> None:
+        """Let the predators of the species strike."""
         a, cells, success = world.agents, world.cells, self.success
         if self.interference:
             success /= 1 + self.interference * int(world.counts()[self.predator])
@@ -134,7 +140,7 @@ class Hunt(Rule):
             2 * self.prey[0],
         )
         prey = cells.select(a.species, species_mask(world, self.prey))
-        _hunt(cells.order, a.view(Hunters), strike, prey, cells.grid, world.clock)
+        _strike_nearest(cells.order, a.view(Hunters), strike, prey, cells.grid, world.clock)
 
 
 class Killers(NamedTuple):
@@ -158,10 +164,12 @@ class Meal(NamedTuple):
     gain: float
     young: float
     draw: int
+    "number of the random draw, which differs between prey"
 
 
 @serial
-def _kill(best, killers, meal, wanted, clock, eaten):
+def _eat_prey(best, killers, meal, wanted, clock, eaten):
+    """Kill the prey that was won and feed its predator; `best` is the winner of each prey, -1 for none."""
     species, key, until_h, mass, energy, won, dying, litter = killers
     for prey in range(len(best)):
         i = best[prey]
@@ -170,7 +178,7 @@ def _kill(best, killers, meal, wanted, clock, eaten):
         dying[prey] = _PREDATION
         won[i] = 1.0
         u, v = uniform2(clock.seed, clock.step, HUNTING, key[i], meal.draw)
-        # Half a millionth of an hour keeps sums of steps from being late by rounding.
+        # Half a millionth of an hour less, so that rounding in sums of steps does not make the end late.
         until_h[i] = clock.now_h + clock.dt_h + math.floor(meal.busy_steps + u) * clock.dt_h - 5e-7
         energy[i] += meal.gain * mass[prey]
         if meal.young > 0.0:
@@ -181,33 +189,38 @@ def _kill(best, killers, meal, wanted, clock, eaten):
 
 @dataclass(frozen=True, kw_only=True)
 class Kill(Rule):
-    """Of the predators that strike at one prey one wins it, eats, and is busy handling it from the end of the step.
+    """Of the predators that strike at one prey one wins it, eats, and handles it from the end of the step.
 
-    It is busy for whole steps, by chance the more or the fewer, so that the mean is the time of handling.
+    Handling lasts whole steps, randomly rounded up or down, so that the mean is the handling time.
     """
 
     phase: ClassVar[str] = "resolve"
+    source: ClassVar[str] = "Holling's disc equation (textbook form, refitted from encounters)"
+    reads: ClassVar[frozenset[str]] = name_state(agents="species key until_h mass energy target dying litter")
+    writes: ClassVar[frozenset[str]] = name_state(agents="until_h energy won dying litter", tallies="eaten")
     predator: int
     "row of the species that hunts"
     handling_h: float
     "hours from a kill to the next search"
     gain_kj_kg: float = 0.0
-    "energy taken from a kilogram of prey, kJ"
+    "energy gained from a kilogram of prey, kJ"
     prey: tuple[int, ...] = ()
-    "rows of the prey that this holds for; empty for all"
+    "rows of the prey for which this holds; empty for all"
     young: float = 0.0
-    "young that a predator bears of a prey on average, where food becomes young at once"
+    "mean number of young for each prey, where food becomes young at once"
 
     def prepare(self, world: World) -> None:
+        """Check the species and add the tally of prey eaten [s, s]."""
         species_mask(world, (self.predator, *self.prey))
         world.add_tally("eaten", (len(world.species), len(world.species)))
 
     def apply(self, world: World) -> None:
+        """Resolve the strikes of the species."""
         a = world.agents
         target = np.where(a.species[: a.n] == self.predator, a.target[: a.n], -1)
         best = resolve_claims(world, target, a.n)
         busy_steps = self.handling_h / world.dt_h
-        # What is whole but for rounding is whole.
+        # A whole number apart from rounding counts as whole.
         busy_steps = round(busy_steps) if math.isclose(busy_steps, round(busy_steps), rel_tol=1e-9) else busy_steps
         wanted = species_mask(world, self.prey or tuple(range(len(world.species))))
         meal = Meal(
@@ -217,20 +230,23 @@ class Kill(Rule):
             float(self.young),
             1 + 2 * max(self.prey, default=0),
         )
-        _kill(best, a.view(Killers), meal, wanted, world.clock, world.tallies.eaten)
+        _eat_prey(best, a.view(Killers), meal, wanted, world.clock, world.tallies.eaten)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Restock(Rule):
-    """A species is brought back to its number: the missing are put at random places, as in an experiment on feeding."""
+    """A species is restored to its number with animals at random places, as in feeding experiments."""
 
     phase: ClassVar[str] = "birth"
+    reads: ClassVar[frozenset[str]] = name_state(agents="*")
+    writes: ClassVar[frozenset[str]] = name_state(agents="*")
     species: int
     "row of the species"
     number: int
-    "animals to keep"
+    "number of animals to restore"
 
     def apply(self, world: World) -> None:
+        """Add the missing animals."""
         a, space = world.agents, world.space
         missing = self.number - int(world.counts()[self.species])
         if missing <= 0:

@@ -37,14 +37,11 @@ def build_agent_world(
 ) -> World:
     """Return a world of the model on a torus of this area, with steps of this time; it starts with whole individuals.
 
-    Args:
-        model: it must not have a lattice, diseases, nutrients, pools, immigration or responses of type III.
-        area: of the torus.
-        step: length of a step. It should be short against handling times.
-        mass: node -> density times area of one individual, 1 unless given. Small prey make handling short against lives,
-            as the equations assume.
-        mixing: distance that each individual moves in a step, and at birth, as a share of the side of the area.
-        seed: of every random number.
+        Args: model: it must not have a lattice, diseases, nutrients, pools, immigration or responses of type III. area:
+        of the torus. step: length of a step. It should be short against handling times. mass: node -> density times
+        area of one individual, 1 unless given. Small prey make handling short against lives, as the equations assume.
+        mixing: distance that each individual moves in a step, and at birth, as a share of the side of the area. seed:
+        of every random number.
 
     Raises:
         ValueError: for a model or a size that is impossible.

@@ -1,8 +1,9 @@
-"""What a scenario can do to a world, each kind a small class; its fields are the keys of the scenario file.
+"""The kinds of interventions of a scenario, each a class whose fields are keys of the scenario file.
 
-Interventions act at the phase `intervene`, before anything else in a step. Those that last change the landscape's hooks
-(rain, growth, fire, water, fences, warmth) for as long as they last and give them back as they were; the others change
-animals once. Who is struck is drawn by the animal's own key, so that all others go on as in the baseline.
+Interventions act in the phase `intervene`, before anything else in a step. Those that last change the hooks of the
+landscape (rain, growth, fire, water, fences, warming) while they last; afterwards the hooks have their former values.
+The others change animals once. Which animals are affected is drawn by their own keys, so that all other animals are as
+in the baseline.
 """
 
 from __future__ import annotations
@@ -14,140 +15,79 @@ from typing import ClassVar
 
 import numpy as np
 
-from linnaea.options import nearest
 from linnaea.twin.data.bounds import bounded_field
 from linnaea.twin.engine.agents import HOURS_A_YEAR, INFECTIOUS, SUSCEPTIBLE, VACCINATED
 from linnaea.twin.engine.rng import INTERVENTION, uniforms
 from linnaea.twin.engine.world import Rule, World
 from linnaea.twin.rules.energy_budget import remove_animals
+from linnaea.twin.scenarios.intervention import Intervention, draw_subset, find_animals
 from linnaea.twin.scenarios.regions import AREAS, EVERYWHERE, Region
 
 HOOKS = ("rain_factor", "growth_factor", "fire_factor", "water", "warming_c", "fences")
-"layers and arrays of a landscape that interventions may change"
+"layers and arrays of the landscape that interventions may change"
 
-# So many animals may be brought into any world, and into one of more so many times its usual number.
+# Animals that may be introduced into any world, and the multiple of the usual number that may be introduced if it is
+# more.
 MOST_INTRODUCED, MOST_TIMES_USUAL = 20_000, 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Intervention:
-    """A change from outside, from `start_h` on."""
-
-    kind: ClassVar[str] = ""
-    "its name in a scenario file"
-    forms: ClassVar[tuple[str, ...]] = AREAS
-    "forms of place that it can have"
-    placed: ClassVar[bool] = False
-    "whether a place must be given"
-    lasts: ClassVar[bool] = True
-    "whether it has an end"
-    hooks: ClassVar[tuple[str, ...]] = ()
-    "hooks of the landscape that it changes while it lasts"
-    needs: ClassVar[tuple[str, ...]] = ()
-    "arrays of a world without which it would do nothing"
-    start_h: float
-    "hour of the world's clock at which it begins"
-    end_h: float = math.inf
-    "hour at which it ends"
-    place: Region = EVERYWHERE
-    "where"
-
-    def check(self, world: World, at: str) -> None:
-        """Nothing; ValueError, beginning with `at`, for what this world does not have."""
-        self.place.check(world.space, at)
-        for name in (*self.hooks, *self.needs):
-            if name not in world.fields and name not in world.arrays:
-                raise ValueError(f"{at}: this world has no {name!r} to change; choose another world or kind")
-        for name in getattr(self, "species", ()):
-            find_species_row(world, name, at)
-
-    def begin(self, world: World, index: int) -> None:
-        """Called once, in the step in which it begins; `index` is its own number in the scenario."""
-
-    def hold(self, world: World) -> None:
-        """Called while it lasts, after all hooks were given back, to change them."""
-
-    def during(self, world: World, index: int, elapsed_h: float) -> None:
-        """Called once a day while it lasts, with the hours since the last time."""
-
-
-def find_species_row(world: World, name: str, at: str) -> int:
-    """The row of a species; ValueError with the nearest names."""
-    if name in world.species:
-        return world.species.index(name)
-    otherwise = f"it has {', '.join(world.species)}, or their scientific names"
-    raise ValueError(f"{at}: species {name!r} is not in this world{nearest(name, world.species, otherwise=otherwise)}")
-
-
-def find_animals(world: World, species: tuple[str, ...], place: Region) -> np.ndarray:
-    """Slots of the live animals of these species that stand in the place, in the order of their keys."""
-    a = world.agents
-    slots = a.slots()
-    rows = [world.species.index(name) for name in species]
-    slots = slots[np.isin(a.species[slots], rows)]
-    slots = slots[place.contains(a.x[slots], a.y[slots])]
-    return slots[np.argsort(a.key[slots], kind="stable")]
-
-
-def draw_subset(world: World, slots: np.ndarray, share: float, index: int) -> np.ndarray:
-    """Those of the slots whose own random number falls below the share."""
-    return slots[uniforms(world.seed, world.step, INTERVENTION, world.agents.key[slots], index) < share]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Remove(Intervention):
-    """Takes animals away for good: all of a species, or a share of them, from a place or everywhere."""
+    """Removes animals: all of a species or a share of them, from a region or everywhere."""
 
     kind: ClassVar[str] = "remove"
     lasts: ClassVar[bool] = False
     species: tuple[str, ...]
-    "species to take away"
+    "species to remove"
     share: float = bounded_field(0, 1, default=1.0)
-    "share of them that goes"
+    "share of the animals that is removed"
     newcomers: bool = False
-    "whether, where all are taken, others may come from beyond the borders"
+    "whether others may immigrate after all were removed everywhere"
 
     def begin(self, world: World, index: int) -> None:
+        """Remove the animals, and end immigration if all are removed."""
         remove_animals(world, draw_subset(world, find_animals(world, self.species, self.place), self.share, index))
         if self.share == 1 and self.place == EVERYWHERE and not self.newcomers and "arrivals_per_y" in world.arrays:
             for name in self.species:
-                world.arrays["arrivals_per_y"][world.species.index(name)] = 0
+                world.arrays.arrivals_per_y[world.species.index(name)] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Introduce(Intervention):
-    """Brings animals of all ages of a species that the world knows into a place, in herds of its usual size."""
+    """Introduces animals of all ages of a species of the world into a region, in herds of the usual size."""
 
     kind: ClassVar[str] = "introduce"
     lasts: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ("food",)
     species: tuple[str, ...]
-    "species to bring"
+    "species to introduce"
     count: int = bounded_field(1, 1e7)
-    "animals of each"
+    "animals of each species"
 
     def check(self, world: World, at: str) -> None:
+        """Raise ValueError for what this world does not have and for more animals than it can hold."""
         super().check(world, at)
         for name in self.species:
             usual = float(world.parameters.life.usual_number[world.species.index(name)])
             most = max(MOST_INTRODUCED, MOST_TIMES_USUAL * usual)
             if self.count > most:
                 raise ValueError(
-                    f"{at}: count {self.count} of {name!r} is more than this ground can hold, where {usual:.0f} are "
-                    f"usual; give at most {most:.0f}, or take more ground with --area"
+                    f"{at}: count {self.count} of {name!r} is more than this area can hold, where {usual:.0f} are "
+                    f"usual; give at most {most:.0f}, or take a larger area with --area"
                 )
 
     def begin(self, world: World, index: int) -> None:
-        # Imported here: it brings the rules of whole worlds along, which small ones do without.
+        """Add the animals in herds at random places of the region."""
+        # Imported here: it imports the rules of whole worlds, which small worlds do not need.
         from linnaea.twin.rules.immigration import introduce
 
         for number, name in enumerate(self.species):
             size = max(1, round(float(world.parameters.groups.herd_size[world.species.index(name)])))
-            x, y = self._points(world, math.ceil(self.count / size), index, number).T
+            x, y = self._draw_points(world, math.ceil(self.count / size), index, number).T
             introduce(world, name, self.count, x=x, y=y, herd_size=size)
 
-    def _points(self, world: World, count: int, index: int, number: int) -> np.ndarray:
-        """Places [count, 2] in the area, metres, uniform, drawn until there are enough."""
+    def _draw_points(self, world: World, count: int, index: int, number: int) -> np.ndarray:
+        """Return uniform random points [count, 2] of the region, metres; points outside it are drawn again."""
         low_high = np.array(self.place.bounds(world.space)).reshape(2, 2)
         keys = np.arange(count, dtype=np.uint64) + np.uint64(number << 32)
         points, todo = np.tile(low_high.mean(0), (count, 1)), np.arange(count)
@@ -164,7 +104,7 @@ class Introduce(Intervention):
 
 @dataclass(frozen=True, kw_only=True)
 class Fence(Intervention):
-    """A line that animals do not cross, or only some of them."""
+    """Puts up a fence: animals do not cross the line, or only some of them do."""
 
     kind: ClassVar[str] = "fence"
     forms: ClassVar[tuple[str, ...]] = ("line",)
@@ -173,7 +113,8 @@ class Fence(Intervention):
     passes: float = bounded_field(0, 1, default=0.0)
     "share of the crossings that succeed"
 
-    def hold(self, world: World) -> None:
+    def change_hooks(self, world: World) -> None:
+        """Add the fence."""
         ends = self.place.points_m
         rows = [(*a, *b, self.passes) for a, b in pairwise(ends)]
         world.arrays["fences"] = np.concatenate([world.arrays["fences"], np.array(rows, np.float64)])
@@ -181,74 +122,81 @@ class Fence(Intervention):
 
 @dataclass(frozen=True, kw_only=True)
 class Drought(Intervention):
-    """Rain falls as a share of the usual; above 1 there is more of it."""
+    """Multiplies the rain; above 1 there is more rain than usual."""
 
     kind: ClassVar[str] = "drought"
     hooks: ClassVar[tuple[str, ...]] = ("rain_factor",)
     rain: float = bounded_field(0, 10)
     "rain as a multiple of the usual"
 
-    def hold(self, world: World) -> None:
+    def change_hooks(self, world: World) -> None:
+        """Multiply the rain."""
         _multiply(world, "rain_factor", self.place, self.rain)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Growth(Intervention):
-    """Plants grow faster or slower: fertiliser, pests, trampling."""
+    """Makes plants grow faster or slower: fertiliser, pests, trampling."""
 
     kind: ClassVar[str] = "growth"
     hooks: ClassVar[tuple[str, ...]] = ("growth_factor",)
     factor: float = bounded_field(0, 10)
     "growth as a multiple of the usual"
 
-    def hold(self, world: World) -> None:
+    def change_hooks(self, world: World) -> None:
+        """Multiply the growth."""
         _multiply(world, "growth_factor", self.place, self.factor)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fire(Intervention):
-    """Another fire regime: fires start and spread more or less readily."""
+    """Changes the fire regime: fires start and spread more or less readily."""
 
     kind: ClassVar[str] = "fire"
     hooks: ClassVar[tuple[str, ...]] = ("fire_factor",)
     factor: float = bounded_field(0, 100)
-    "readiness to burn as a multiple of the usual, 0 no fire"
+    "readiness to burn as a multiple of the usual, 0 for no fire"
 
-    def hold(self, world: World) -> None:
+    def change_hooks(self, world: World) -> None:
+        """Multiply the readiness to burn."""
         _multiply(world, "fire_factor", self.place, self.factor)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Water(Intervention):
-    """Water points that never dry up are opened, or closed."""
+    """Opens water points that never dry up, or closes water."""
 
     kind: ClassVar[str] = "water"
     forms: ClassVar[tuple[str, ...]] = ("points", *AREAS)
     placed: ClassVar[bool] = True
     hooks: ClassVar[tuple[str, ...]] = ("water",)
     filled: bool = True
-    "false to close what is there"
+    "false to close the water that is there"
 
-    def hold(self, world: World) -> None:
+    def change_hooks(self, world: World) -> None:
+        """Set the water of the region."""
         layer = world.fields["water"]
         layer[self.place.mask(world.space, layer.shape)] = 1.0 if self.filled else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Warming(Intervention):
-    """It is warmer everywhere, at once or rising evenly over some years: plants need more rain, insects and cold-blooded
-    animals eat and respire faster; warm-blooded animals feel it through their food alone.
+    """Raises the temperature everywhere, at once or linearly over some years.
+
+    Plants need more rain, insects and cold-blooded animals eat and respire faster; warm-blooded animals are affected
+    only through their food.
     """
 
     kind: ClassVar[str] = "warming"
     forms: ClassVar[tuple[str, ...]] = ()
     hooks: ClassVar[tuple[str, ...]] = ("warming_c",)
     celsius: float = bounded_field(-20, 20)
-    "degrees above the usual once it is reached"
+    "degrees Celsius above the usual at the end of the rise"
     over_years: float = bounded_field(0, 1000, default=0.0)
-    "years in which it rises"
+    "years over which the temperature rises"
 
-    def hold(self, world: World) -> None:
+    def change_hooks(self, world: World) -> None:
+        """Add the warming."""
         passed = world.now_h - self.start_h
         rise_h = self.over_years * HOURS_A_YEAR
         world.arrays["warming_c"] += self.celsius * (min(1.0, passed / rise_h) if rise_h else 1.0)
@@ -256,15 +204,16 @@ class Warming(Intervention):
 
 @dataclass(frozen=True, kw_only=True)
 class Poaching(Intervention):
-    """People kill animals of some species and carry the bodies away."""
+    """Lets people kill animals of some species and carry the bodies away."""
 
     kind: ClassVar[str] = "poaching"
     species: tuple[str, ...]
-    "species that are killed"
+    "species that are poached"
     share_per_year: float = bounded_field(0, 0.999)
-    "share of them killed in a year"
+    "share of the animals killed in a year"
 
-    def during(self, world: World, index: int, elapsed_h: float) -> None:
+    def act_daily(self, world: World, index: int, elapsed_h: float) -> None:
+        """Remove the animals killed in this time."""
         chance = -math.expm1(math.log1p(-self.share_per_year) * elapsed_h / HOURS_A_YEAR)
         remove_animals(
             world, draw_subset(world, find_animals(world, self.species, self.place), chance, index), "poaching"
@@ -273,8 +222,10 @@ class Poaching(Intervention):
 
 @dataclass(frozen=True, kw_only=True)
 class Disease(Intervention):
-    """A contagious disease breaks out; a world has one at a time. A later one with other hosts or values replaces it, carriers
-    and immunity included; with the same it comes back, and the immune stay immune.
+    """Starts an outbreak of a contagious disease; a world has one disease at a time.
+
+    A later disease with other hosts or values replaces it with its carriers and immunity. A later outbreak with the
+    same hosts and values is the same disease: immune animals stay immune.
     """
 
     kind: ClassVar[str] = "disease"
@@ -283,17 +234,18 @@ class Disease(Intervention):
     species: tuple[str, ...]
     "species that can fall ill"
     infections_per_day: float = bounded_field(0, 1e4)
-    "infections a day that an ill animal causes in each susceptible one within the world's distance of contact"
+    "infections a day that an ill animal causes in each susceptible animal within the world's contact distance"
     illness_days: float = bounded_field(0.01, 1e4)
     "mean length of the illness"
     lethality: float = bounded_field(0, 1)
     "share of illnesses that end in death"
     immunity_years: float = bounded_field(0.01, 1000, default=1000.0)
-    "mean length of immunity after it"
+    "mean length of immunity after the illness"
     share: float = bounded_field(0, 1, default=0.01)
-    "share of those in the place that are ill at once"
+    "share of the animals in the region that are ill at first"
 
     def begin(self, world: World, index: int) -> None:
+        """Set the disease and infect the first animals."""
         from linnaea.twin.rules.disease import set_disease
 
         set_disease(
@@ -311,22 +263,24 @@ class Disease(Intervention):
 
 @dataclass(frozen=True, kw_only=True)
 class Vaccination(Intervention):
-    """Animals are made immune, once or in campaigns: to the disease that is there, or to the first one to break out."""
+    """Makes animals immune, once or in campaigns, to the present disease or to the first one that breaks out."""
 
     kind: ClassVar[str] = "vaccination"
     species: tuple[str, ...]
     "species to vaccinate"
     share: float = bounded_field(0, 1)
-    "share of the susceptible that each campaign reaches"
+    "share of the susceptible animals that each campaign reaches"
     every_years: float = bounded_field(0, 1000, default=0.0)
-    "years from campaign to campaign, 0 for a single one"
+    "years between campaigns, 0 for a single campaign"
 
     def begin(self, world: World, index: int) -> None:
+        """Vaccinate."""
         slots = draw_subset(world, find_animals(world, self.species, self.place), self.share, index)
         health = world.agents.health
         health[slots[health[slots] == SUSCEPTIBLE]] = VACCINATED
 
-    def during(self, world: World, index: int, elapsed_h: float) -> None:
+    def act_daily(self, world: World, index: int, elapsed_h: float) -> None:
+        """Start a campaign when it is due."""
         period_h, passed_h = self.every_years * HOURS_A_YEAR, world.now_h - self.start_h
         if period_h and passed_h // period_h > max(passed_h - elapsed_h, 0.0) // period_h:
             self.begin(world, index)
@@ -338,13 +292,13 @@ KINDS = {
 }
 
 
-def _multiply(world: World, name: str, place: Region, factor: float) -> None:
+def _multiply(world: World, name: str, region: Region, factor: float) -> None:
     layer = world.fields[name]
-    layer[place.mask(world.space, layer.shape)] *= factor
+    layer[region.mask(world.space, layer.shape)] *= factor
 
 
 def find_first_step(hour: float, dt_h: float) -> float:
-    """The first step that begins at or after this hour (inf stays inf)."""
+    """Return the first step that begins at or after this hour, inf for inf."""
     return hour if math.isinf(hour) else math.ceil(hour / dt_h - 1e-9)
 
 
@@ -354,23 +308,25 @@ def _find_store(world: World, name: str) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True, kw_only=True)
 class Intervene(Rule):
-    """The interventions of a scenario, each in its time and place, in the order of the file."""
+    """The interventions of a scenario, each in its time and region, in the order of the file."""
 
     phase: ClassVar[str] = "intervene"
     interventions: tuple[Intervention, ...]
     "what happens"
     day_h: float = 24.0
-    "hours between two rounds of what changes slowly or goes on: warming, poaching, campaigns"
+    "hours between two updates of slow or continuous interventions: warming, poaching, campaigns"
 
-    def _hooks(self) -> list[str]:
+    def _list_hooks(self) -> list[str]:
         return [name for name in HOOKS if any(name in one.hooks for one in self.interventions)]
 
     def prepare(self, world: World) -> None:
-        # Kept with the world's state, so that a continued run can give the hooks back, too.
-        for name in self._hooks():
+        """Keep the hooks as they are without interventions."""
+        # Kept with the world's state, so that a continued run can restore the hooks, too.
+        for name in self._list_hooks():
             world.add_array(f"before_{name}", _find_store(world, name)[name].copy())
 
     def apply(self, world: World) -> None:
+        """Restore and change the hooks, and let interventions begin and act."""
         now = world.step
         spans = [
             (find_first_step(one.start_h, world.dt_h), find_first_step(one.end_h, world.dt_h))
@@ -379,21 +335,26 @@ class Intervene(Rule):
         every = max(1, round(self.day_h / world.dt_h))
         daily = now % every == 0
         if daily or any(now in span for span in spans):
-            for name in self._hooks():
-                store = _find_store(world, name)
-                store[name] = self._given_back(store[name], world.arrays[f"before_{name}"])
-            for one, (start, end) in zip(self.interventions, spans, strict=True):
-                if start <= now < end:
-                    one.hold(world)
+            self._update_hooks(
+                world, [one for one, (a, b) in zip(self.interventions, spans, strict=True) if a <= now < b]
+            )
         for index, (one, (start, end)) in enumerate(zip(self.interventions, spans, strict=True)):
             if now == start:
                 one.begin(world, index)
             if daily and start <= now < end:
-                one.during(world, index, every * world.dt_h)
+                one.act_daily(world, index, every * world.dt_h)
+
+    def _update_hooks(self, world: World, lasting: list[Intervention]) -> None:
+        """Restore the hooks, then apply the changes of the interventions that last."""
+        for name in self._list_hooks():
+            store = _find_store(world, name)
+            store[name] = self._restore(store[name], world.arrays[f"before_{name}"])
+        for one in lasting:
+            one.change_hooks(world)
 
     @staticmethod
-    def _given_back(layer: np.ndarray, before: np.ndarray) -> np.ndarray:
-        """The hook as it was, in place where the shapes allow it: a rule may hold on to the array."""
+    def _restore(layer: np.ndarray, before: np.ndarray) -> np.ndarray:
+        """Return the hook with its former values, in place if the shapes allow it: a rule may keep the array."""
         if layer.shape != before.shape:
             return before.copy()
         layer[...] = before

@@ -1,4 +1,7 @@
-"""Interventions that cannot change a world, and why: said before a run, lest two like runs be read as an answer."""
+"""Interventions that cannot change a world, and why.
+
+The command reports them before a run, so that two identical runs are not mistaken for a result.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import numpy as np
 from linnaea.twin.engine.world import World
 from linnaea.twin.rules.vegetation import POOL, SEED, Burn
 from linnaea.twin.rules.weather import Weather
+from linnaea.twin.scenarios.intervention import Intervention
 from linnaea.twin.scenarios.interventions import (
     Disease,
     Drought,
@@ -17,7 +21,6 @@ from linnaea.twin.scenarios.interventions import (
     Fire,
     Growth,
     Intervene,
-    Intervention,
     Introduce,
     Poaching,
     Remove,
@@ -30,16 +33,16 @@ from linnaea.twin.scenarios.regions import EVERYWHERE
 
 
 def interventions_without_effect(world: World, hours: float) -> list[str]:
-    """A line for each intervention that can change no number in a run of so many hours; of a world that has not begun.
+    """Return a line for each intervention that can change nothing in a run of `hours` hours, before the first step.
 
-    What is found is certain; an intervention that could act and by chance does not is not among them.
+    What is found is certain. An intervention that could act, and by chance does not, is not among them.
     """
     found = []
     for rule in world.rules:
         all_of = rule.interventions if isinstance(rule, Intervene) else ()
         for number, one in enumerate(all_of, 1):
             what = "cannot change how many animals and plants there are"
-            why = _explain_time(one, world, hours) or _REASONS.get(type(one), _find_no_reason)(one, world, all_of)
+            why = _explain_time(one, world, hours) or _REASONS.get(type(one), _explain_nothing)(one, world, all_of)
             if not why and (missing := _find_missing(one, world, all_of)):
                 why = f"there are no {' and no '.join(missing)} then, and none can come"
                 if len(missing) < len(one.species):
@@ -49,64 +52,73 @@ def interventions_without_effect(world: World, hours: float) -> list[str]:
     return found
 
 
-def _find_no_reason(one: Intervention, world: World, all_of: Sequence[Intervention]) -> str:
+def _explain_nothing(one: Intervention, world: World, all_of: Sequence[Intervention]) -> str:
+    """Return ""; for kinds without a check of their own."""
     return ""
 
 
 def _explain_time(one: Intervention, world: World, hours: float) -> str:
-    """Why no step falls into its time; "" where one does."""
+    """Return why no step begins within its time, "" if one does."""
     first = find_first_step(one.start_h, world.dt_h)
     last = min(find_first_step(one.end_h, world.dt_h), round(hours / world.dt_h))
     if isinstance(one, Poaching):
-        # People go out once a day.
+        # Poaching acts once a day.
         day = max(1, round(Intervene(interventions=()).day_h / world.dt_h))
         first = math.ceil(first / day) * day
     if first < last:
         return ""
-    return f"no step of {world.dt_h:g} h in which it could act begins within its time; give it more, or take shorter steps with --step-h"
+    return (
+        f"no step of {world.dt_h:g} h in which it could act begins within its time; give it more time, or take shorter "
+        "steps with --step-h"
+    )
 
 
 def _find_missing(one: Intervention, world: World, all_of: Sequence[Intervention]) -> list[str]:
-    """Those of its species of which none is there in its time."""
+    """Return those of its species that are absent during its time."""
     if isinstance(one, Introduce):
         return []
     return [name for name in getattr(one, "species", ()) if not _may_be_there(name, one, world, all_of)]
 
 
 def _may_be_there(name: str, one: Intervention, world: World, all_of: Sequence[Intervention]) -> bool:
+    """Return whether animals of a species may be present during an intervention, by the interventions before it."""
     row = world.species.index(name)
     there = world.counts()[row] > 0
-    coming = "arrivals_per_y" in world.arrays and world.arrays["arrivals_per_y"][row] > 0
+    coming = "arrivals_per_y" in world.arrays and world.arrays.arrivals_per_y[row] > 0
     for other in sorted(all_of, key=lambda other: other.start_h):
         if other is one:
-            # What lasts may also find those that are brought in later.
-            later = [
-                x
-                for x in all_of
-                if isinstance(x, Introduce) and name in x.species and one.start_h <= x.start_h < one.end_h
-            ]
-            return bool(there or coming or (one.lasts and later))
-        if isinstance(other, Introduce) and name in other.species:
+            return bool(there or coming or (one.lasts and _are_introduced_during(name, one, all_of)))
+        if name not in getattr(other, "species", ()):
+            continue
+        if isinstance(other, Introduce):
             there = True
-        if isinstance(other, Remove) and name in other.species and other.share == 1 and other.place == EVERYWHERE:
+        if isinstance(other, Remove) and other.share == 1 and other.place == EVERYWHERE:
             there, coming = False, coming and other.newcomers
     return True
 
 
+def _are_introduced_during(name: str, one: Intervention, all_of: Sequence[Intervention]) -> bool:
+    """Return whether animals of a species are introduced while an intervention lasts."""
+    return any(
+        isinstance(other, Introduce) and name in other.species and one.start_h <= other.start_h < one.end_h
+        for other in all_of
+    )
+
+
 def _explain_fire(one: Fire, world: World, all_of: Sequence[Intervention]) -> str:
     if not any(rule.ignition_per_km2_y > 0 for rule in world.rules if isinstance(rule, Burn)):
-        return "no fire is lit in this world; settings.fires_per_km2_y is 0"
+        return "no fire starts in this world; settings.fires_per_km2_y is 0"
     if not world.parameters.foods.is_fuel.any():
-        return "nothing that grows in this world carries a fire"
+        return "no plant of this world carries a fire"
     return "its factor is 1, as usual" if one.factor == 1 else ""
 
 
 def _explain_water(one: Water, world: World, all_of: Sequence[Intervention]) -> str:
     if not (world.parameters.bodies.drink_every_h > 0).any():
-        return "no animal of this world has to drink; drink_every_h is 0 for all"
+        return "no animal of this world needs to drink; drink_every_h is 0 for all"
     now = world.fields["water"][one.place.mask(world.space, world.fields["water"].shape)] > 0
     if (now == one.filled).all():
-        return "there is water all over its place already" if one.filled else "there is no water in its place"
+        return "there is already water all over its region" if one.filled else "there is no water in its region"
     return ""
 
 
@@ -132,7 +144,7 @@ def _explain_warming(one: Warming, world: World, all_of: Sequence[Intervention])
 
 
 def _explain_fence(one: Fence, world: World, all_of: Sequence[Intervention]) -> str:
-    return "all that come to it pass; its passes is 1" if one.passes == 1 else ""
+    return "all crossings succeed; its passes is 1" if one.passes == 1 else ""
 
 
 def _explain_share(one: Remove | Vaccination, world: World, all_of: Sequence[Intervention]) -> str:
@@ -145,15 +157,15 @@ def _explain_poaching(one: Poaching, world: World, all_of: Sequence[Intervention
 
 def _explain_disease(one: Disease, world: World, all_of: Sequence[Intervention]) -> str:
     if one.lethality == 0:
-        return "its lethality is 0 and the ill live like the healthy; only health.csv shows it"
+        return "its lethality is 0 and ill animals live like healthy ones; only health.csv shows it"
     others = [other for other in all_of if isinstance(other, Disease) and other is not one and other.share > 0]
-    return "its share is 0, so that nobody is ill of it at first" if one.share == 0 and not others else ""
+    return "its share is 0, so that no animal is ill at first" if one.share == 0 and not others else ""
 
 
 def _explain_vaccination(one: Vaccination, world: World, all_of: Sequence[Intervention]) -> str:
     deadly = {name for other in all_of if isinstance(other, Disease) and other.lethality > 0 for name in other.species}
     if not deadly.intersection(one.species):
-        return f"no disease of this scenario kills {' or '.join(one.species)}, and the world has none of its own"
+        return f"no disease of this scenario kills {' or '.join(one.species)}, and the world has no disease of its own"
     return _explain_share(one, world, all_of)
 
 

@@ -30,7 +30,8 @@ from linnaea.standards.typed_values import is_number
 from linnaea.twin.data.bounds import get_bounds
 from linnaea.twin.engine.agents import HOURS_A_YEAR
 from linnaea.twin.engine.world import World
-from linnaea.twin.scenarios.interventions import KINDS, Intervene, Intervention
+from linnaea.twin.scenarios.intervention import Intervention
+from linnaea.twin.scenarios.interventions import KINDS, Intervene
 from linnaea.twin.scenarios.regions import EVERYWHERE, FORMS, UNITS, Region, read_region
 
 VERSION = 1
