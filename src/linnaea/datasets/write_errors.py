@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-REMEDY = "make room there, then go on with --resume"
+REMEDY = "free space there, then continue with --resume"
 
 
 @contextmanager

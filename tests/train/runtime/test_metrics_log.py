@@ -57,7 +57,7 @@ def test_a_full_disk_is_named_with_the_file_and_the_remedy(tmp_path, name):
     (tmp_path / name).unlink(missing_ok=True)
     (tmp_path / name).symlink_to(FULL)
     with pytest.raises(
-        OSError, match=r"figures cannot be written .*make room there, then go on with --resume"
+        OSError, match=r"figures cannot be written .*free space there, then continue with --resume"
     ) as found:
         write_both(curve)
     assert (found.value.errno, found.value.filename) == (errno.ENOSPC, str(tmp_path / name))

@@ -164,7 +164,10 @@ def test_the_public_names_of_train_are_there_and_import_nothing_before_they_are_
     with pytest.raises(AttributeError, match="no attribute 'find_recipes'"):
         _ = room.find_recipes
     code = "import sys, linnaea.train; print('torch' in sys.modules or 'numpy' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120).stdout
+        == "False\n"
+    )
 
 
 def test_every_recipe_that_comes_along_has_the_interface_of_a_recipe(root):

@@ -199,11 +199,3 @@ class Watch:
     def _write_if_due(self) -> None:
         if self._config.writes_file and self._output.is_due():
             self._output.write()
-
-
-def _read_state_or_none(path: str) -> tuple[int, int] | None:
-    """The state of a file; None if there is no file or it cannot be read."""
-    try:
-        return read_file_state(path)
-    except OSError:
-        return None

@@ -39,7 +39,7 @@ def _check_folder(name: str, model_dir: Path) -> None:
     if not (model_dir / OPEN_CLIP_CONFIG).is_file():
         raise FileNotFoundError(
             f"{name} {model_dir} holds no {OPEN_CLIP_CONFIG}; fetch the model there "
-            f"(huggingface-cli download OWNER/NAME --local-dir {model_dir}), or give another folder with --{name}"
+            f"(hf download OWNER/NAME --local-dir {model_dir}), or give another folder with --{name}"
         )
 
 

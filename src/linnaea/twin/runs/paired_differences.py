@@ -123,7 +123,7 @@ def check_pair(base, whatif) -> list[int]:
         if not run.whole:
             raise ValueError(
                 f"{run.run_dir}: no member reached its end; the first said: {next(iter(run.failures.values()))}; "
-                "look at its report, then go on with --resume"
+                "look at its report, then continue with --resume"
             )
     if base.run_dir.resolve() == whatif.run_dir.resolve():
         raise ValueError(f"{base.run_dir} is compared with itself; give the folders of two runs, BASE and WHATIF")
