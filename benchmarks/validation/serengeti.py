@@ -31,9 +31,10 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parents[1] / "src")]
 from hardware import describe_hardware, show_command, write_result
 from linnaea.twin.commands.run import TwinRunConfig, make_plan
 from linnaea.twin.data.world_file import load_world
-from linnaea.twin.runs.ensemble import prepare_folder, run_members
+from linnaea.twin.runs.ensemble import run_members
 from linnaea.twin.runs.paired_differences import Difference, compare_paired
 from linnaea.twin.runs.results import Run, load_run
+from linnaea.twin.runs.run_folder import prepare_run_dir
 
 WILDEBEEST, TREES = "wildebeest", "acacia"
 # The barrier: from border to border, the northern third beyond it, closed to all that walk or fly.
@@ -93,8 +94,9 @@ def run(options: argparse.Namespace, name: str, years: float, scenario: str = ""
         report=False,
     )
     plan = make_plan(config)
-    prepare_folder(config.out, plan, file, resume=True)
-    run_members(plan, config.out, processes=options.processes, report=lambda line: print(f"{name}: {line}", flush=True))
+    prepare_run_dir(config.out, plan, file, resume=True)
+    print(f"{name}: {plan.members} members", flush=True)
+    run_members(plan, config.out, processes=options.processes)
     return load_run(config.out)
 
 

@@ -411,7 +411,8 @@ def test_photographs_of_any_folder_are_those_of_the_surveys_cameras():
     assert lion[1].per_density_s[0] > 2 * lion[0].per_density_s[0] > 0
     cats = next(one for one in counts[0].windows[0] if one.name == "Felidae")
     # Two lions in three are named so, and no leopard.
-    assert cats.y == 1 and cats.per_density_s[0] == pytest.approx(lion[0].per_density_s[0] / 2)
+    assert cats.y == 1
+    assert cats.per_density_s[0] == pytest.approx(lion[0].per_density_s[0] / 2)
     assert lion[0].per_density_s[1] == 0 < cats.per_density_s[1]
     assert any("Felidae may be any" in note for note in counts[0].notes)
     assert [why for _, why in counts[0].rejected] == [
@@ -499,7 +500,7 @@ def test_the_manifest_of_identify_says_among_what_it_chose(tmp_path, labels, wit
 def test_observations_of_another_place_or_time_are_said():
     species = {"rabbit": load_bundled_species()["rabbit"]}
     with pytest.raises(
-        ValueError, match="none of the 1 reported animals lives in this world.*'Panthera leo'.*--looked-for"
+        ValueError, match=r"none of the 1 reported animals lives in this world.*'Panthera leo'.*--looked-for"
     ):
         build_counts(photographed("Panthera leo"), Survey(georeference=GEO), species, 24 * 30)
     early = Survey(georeference=Georeference(start="2020-01-01T00:00:00Z"))

@@ -1,7 +1,7 @@
 """From observations to numbers: how well animals are detected, what counts say about densities, and survey files.
 
-- `observations`: visits, sightings, collar fixes; `readers` reads them from Camtrap DP, Darwin Core, Movebank and tables
-  of `linnaea identify`.
+- `observations`: visits, sightings, collar fixes. `readers`: their readers, for Camtrap DP, Darwin Core, Movebank and
+  tables of `linnaea identify`.
 - `detection`, `detection_rates`: detection functions, fields of view, and detections per unit of effort.
 - `confusion`: under which names a classifier reports each species; `animals`: names and traits of species.
 - `sensor_designs`, `survey_file`: camera traps, strip counts and collars, and the TOML file that describes them.

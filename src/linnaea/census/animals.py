@@ -1,4 +1,4 @@
-"""The animals that a survey may meet: the traits that detection depends on, and the names under which they are reported."""
+"""Animals that a survey may meet: the traits that detection depends on, and the names that are reported for them."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class Confusion:
         return tuple(dict.fromkeys((*species, *self.reported)))
 
     def build_matrix(self, species: Sequence[str]) -> np.ndarray:
-        """Return the share of each reported name (`list_names`) for each true species: float64 [s, r], rows sum to 1."""
+        """Return the share of each reported name (`list_names`) for each true species [s, r]; rows sum to 1."""
         names = self.list_names(species)
         share_sr = np.eye(len(species), len(names))
         for row, name in enumerate(species):

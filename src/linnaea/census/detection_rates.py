@@ -45,8 +45,8 @@ def estimate_daily_paths(fixes: Sequence[CollarFix]) -> dict[str, DayPath]:
 
     Nobody walks straight from fix to fix, so the path through all fixes is a lower bound. It is r times as long as the
     path through every second fix. Twice as many fixes would lengthen it by about r^1/2, twice as many again by r^1/4 …,
-    which adds up to r as long as the path bends smoothly. The estimate takes the middle, r^1/2, and half of log r as its
-    standard deviation.
+    which adds up to r as long as the path bends smoothly. The estimate takes the middle, r^1/2, with half of log r as
+    its standard deviation.
     """
     length, time, both, across = (defaultdict(float) for _ in range(4))
     ordered = sorted(fixes, key=lambda fix: (fix.animal, fix.time))

@@ -109,7 +109,7 @@ class Observations:
                 self.visits[key] = replace(visit, target_taxa=taxa)
 
     def to_rows(self) -> list[dict]:
-        """Return one row (`COLUMNS`) for each sighting, and one without a name and with count 0 for each empty visit."""
+        """Return one row (`COLUMNS`) for each sighting, and one without name and with count 0 for each empty visit."""
         rows, seen = [], {sighting.visit for sighting in self.sightings}
         entries = [(self.visits[one.visit], one.name, one.count) for one in self.sightings]
         entries += [(visit, "", 0) for visit in self.visits.values() if visit.id not in seen]

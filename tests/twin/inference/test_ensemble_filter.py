@@ -3,16 +3,12 @@
 import csv
 import json
 import math
-from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from linnaea.census.detection_rates import estimate_daily_paths
-from linnaea.census.georeference import parse_time
-from linnaea.census.observation_model import Count, _estimate_clumping
-from linnaea.census.observations import CollarFix
+from linnaea.census.observation_model import Count
 from linnaea.twin.commands.assimilate import AssimilateConfig, main
 from linnaea.twin.data.foodweb import load_bundled_web
 from linnaea.twin.data.species import load_bundled_species
@@ -153,7 +149,8 @@ def test_counts_speak_for_the_level_of_noise_of_the_truth(web):
         done = assimilate(members, windows, HOURS * np.arange(49), ["g"], web, FilterConfig(), 1)
         assert done.weight_wl.sum(1) == pytest.approx(1)
         assert done.weight_wl[-1, likely] > 10 * done.weight_wl[-1, 2 - likely]
-        assert done.after_wsm.shape == (48, 2, 60) and done.last_pm.shape == done.first_pm.shape
+        assert done.after_wsm.shape == (48, 2, 60)
+        assert done.last_pm.shape == done.first_pm.shape
 
 
 def test_distances_run_along_the_web_and_weights_end_at_the_reach(web):
@@ -245,61 +242,6 @@ def test_species_that_nothing_counts_and_nothing_joins_to_keep_their_spread():
     assert np.median(runs[0][lion]) > 1.5 * np.median(runs[1][lion])
 
 
-def test_clumping_is_found_from_the_differences_among_sites():
-    rng = np.random.default_rng(0)
-    for k in (1.0, 1e9):
-        by_window = {
-            w: [
-                (np.array([1.0]), rng.poisson(30 * (rng.gamma(k, 1 / k) if k < 1e6 else 1), 1).astype(float), "strip")
-                for _ in range(60)
-            ]
-            for w in range(20)
-        }
-        assert _estimate_clumping(by_window, 1)[0] == pytest.approx(1 / k if k < 1e6 else 0.01, abs=0.15)
-
-
-def test_the_path_of_a_day_is_measured_between_near_fixes_only():
-    start = parse_time("2024-01-01T00:00:00Z")
-
-    def fix(hour, latitude):
-        return CollarFix(animal="1", name="fox", time=start.replace(hour=hour), latitude=latitude, longitude=0.0)
-
-    # 0.01 degrees (1.1132 km) in one hour; then a gap of five hours.
-    assert estimate_daily_paths([fix(1, 0.0), fix(2, 0.01), fix(7, 5.0)])["fox"].km == pytest.approx(24 * 1.1132)
-
-
-@pytest.mark.parametrize("every_h", [1, 2])
-def test_the_path_between_fixes_is_longer_than_they_say_and_its_uncertainty_holds_it(every_h):
-    # It turns by half a radian every quarter of an hour, and walks 9.6 km a day.
-    rng, start = np.random.default_rng(5), parse_time("2024-01-01T00:00:00Z")
-    step_km, angle = 0.1, np.cumsum(rng.normal(0, 0.5, 4 * 24 * 60))
-    north_km = np.cumsum(step_km * np.cos(angle))
-    east_km = np.cumsum(step_km * np.sin(angle))
-    fixes = [
-        CollarFix(
-            animal="1",
-            name="fox",
-            time=start + timedelta(minutes=15 * i),
-            latitude=north_km[i] / 111.32,
-            longitude=east_km[i] / 111.32,
-        )
-        for i in range(0, len(angle), 4 * every_h)
-    ]
-    path = estimate_daily_paths(fixes)["fox"]
-    through = 111.32 * np.hypot(np.diff([f.latitude for f in fixes]), np.diff([f.longitude for f in fixes])).sum() / 60
-    assert through < path.km
-    assert abs(np.log(path.km / 9.6)) < 2 * path.sd < 0.5
-
-
-def test_who_walks_straight_has_a_path_without_doubt():
-    start = parse_time("2024-01-01T00:00:00Z")
-    fixes = [
-        CollarFix(animal="1", name="fox", time=start + timedelta(hours=h), latitude=0.01 * h, longitude=0.0)
-        for h in range(9)
-    ]
-    assert estimate_daily_paths(fixes)["fox"].sd == pytest.approx(0, abs=1e-6)
-
-
 def write_field(folder: Path) -> None:
     """Two cameras of a month each, with a Camtrap DP package by hand."""
     folder.mkdir()
@@ -383,7 +325,7 @@ def test_what_cannot_be_assimilated_is_said_in_one_line(tmp_path):
         ({"observations": (tmp_path / "empty.csv",)}, "no visit with an effort can be used; first reason"),
         ({"ensemble": 2}, "--ensemble 2"),
         ({"window_days": 0}, "--window-days 0"),
-        ({"looked_for": ("lion",)}, "--looked-for 'lion' is no animal"),
+        ({"looked_for": ("lion",)}, "--looked-for 'lion' must be an animal"),
     ):
         with pytest.raises(ValueError, match=words) as error:
             main(AssimilateConfig(**{"world": "tutorial", "observations": (tmp_path / "field",)} | change))

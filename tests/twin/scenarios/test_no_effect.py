@@ -114,7 +114,8 @@ def test_animals_that_are_not_there_are_named_beside_those_that_are():
     assert told(both, world=changed(animals={"red fox": {"count": 0.0}})) == []
 
 
-def test_the_run_its_report_its_manifest_and_the_comparison_say_so(tmp_path, capsys):
+def test_the_run_its_report_its_manifest_and_the_comparison_say_so(tmp_path, capsys, caplog):
+    caplog.set_level("INFO", "linnaea")
     scenario = 'version = 1\n[[intervention]]\nkind = "fire"\nfactor = 5\nfrom_day = 0\n'
     settings = {"days": 2.0, "ensemble": 2, "step_h": 24.0}
     base, burnt = make_run(tmp_path / "base", **settings), make_run(tmp_path / "burnt", scenario=scenario, **settings)
@@ -122,7 +123,7 @@ def test_the_run_its_report_its_manifest_and_the_comparison_say_so(tmp_path, cap
         "intervention 1 (fire) cannot change how many animals and plants there are: no fire starts in this world; "
         "settings.fires_per_km2_y is 0"
     )
-    assert f"burnt.toml: {line}" in capsys.readouterr().err.splitlines()
+    assert f"burnt.toml: {line}" in caplog.messages
     assert json.loads((burnt / "manifest.json").read_text())["without_effect"] == [line]
     assert json.loads((base / "manifest.json").read_text())["without_effect"] == []
     assert f"<p>{line}.</p>" in (burnt / "report.html").read_text("utf-8")

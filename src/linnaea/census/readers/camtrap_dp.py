@@ -55,7 +55,7 @@ def read_camtrap(
 
 
 def _make_visit(row: dict, camera_days: float) -> Visit:
-    """Return the visit of a deployment. Raise ValueError if it has no duration, and KeyError if it has no identifier."""
+    """Return the visit of a deployment. Raise ValueError without a duration, and KeyError without an identifier."""
     start, end = parse_time(row.get("deploymentStart", "")), parse_time(row.get("deploymentEnd", ""))
     days = (end - start).total_seconds() / 86400 or camera_days
     if days <= 0:

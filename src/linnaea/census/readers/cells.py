@@ -1,4 +1,4 @@
-"""Rows and cells of observation tables: reading a table as text, parsing numbers, and rejecting bad rows with a reason."""
+"""Rows and cells of observation tables: reading tables as text, parsing numbers, rejecting bad rows with a reason."""
 
 from __future__ import annotations
 

@@ -107,6 +107,6 @@ def read_target_taxa(path: Path, found: Observations) -> tuple[str, ...]:
             f"{manifest_path}: not a manifest of linnaea identify ({error}); replace it by the right one, or remove it"
         ) from None
     if labels and "," not in labels:
-        # The labels came from a file, of which the manifest keeps only the hash: take those that were given at least once.
+        # The labels came from a file, and the manifest keeps only its hash: take those that were given at least once.
         return tuple(sorted({one.name for one in found.sightings} - {UNIDENTIFIED}))
     return tuple(name.strip() for name in labels.split(",")) if labels else within

@@ -1,1 +1,1 @@
-"""The commands `twin …`."""
+"""The commands `linnaea twin …`: one module for each, with its Config and its `main`."""

@@ -1,51 +1,56 @@
 """`linnaea twin calibrate WORLD OBSERVATIONS`: which values of a world agree with numbers that were counted.
 
-Observations are a table with the columns year (of the run), species and count. A simulation's distance from it is the
-root mean square of the differences of log(1 + number); every simulation has its own random numbers.
+Observations are a table with the columns year (of the run), species and count. The distance of a simulation from it is
+the root mean square of the differences of log(1 + number). Every simulation has its own random numbers.
 """
 
 from __future__ import annotations
 
 import csv
+import logging
 import math
-import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from linnaea.twin.commands.study import Range, StudyConfig, prepare_study, read_ranges, vary_plan
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from linnaea.twin.data.world_data import WorldData
+    from linnaea.twin.inference.abc_smc import Posterior
+    from linnaea.twin.runs.plan import RunPlan
+
+logger = logging.getLogger(__name__)
+
+SEED_SHIFT = 20
+"""the seeds of two simulations differ by a multiple of 2^20, more than any ensemble has members"""
+WIDE_SHARE = 0.8
+"""share of the prior's width from which the observations hardly constrain a value"""
 
 
 @dataclass(frozen=True, kw_only=True)
-class CalibrateConfig:
-    """Fit values of a world to counts by approximate Bayesian computation; what the counts do not tell is said."""
+class CalibrateConfig(StudyConfig):
+    """Fit values of a world to counts by approximate Bayesian computation, and show what the counts do not tell."""
 
     world: str = field(metadata={"positional": True, "metavar": "WORLD"})
-    "a bundled world or the TOML file of your own"
+    "a bundled world (linnaea twin worlds lists them), or the TOML file of your own"
     observations: Path = field(metadata={"positional": True, "metavar": "OBSERVATIONS"})
     "CSV table with the columns year (of the run), species, count"
-    parameter: tuple[str, ...] = field(default=(), metadata={"metavar": "NAME=LOW:HIGH"})
-    "a value to fit and the range in which it may lie"
     method: str = field(default="smc", metadata={"choices": ("smc", "rejection")})
     "rejection, or rounds that come nearer (sequential Monte Carlo)"
     particles: int = 40
-    "values kept"
+    "number of parameter sets kept"
     rounds: int = 3
-    "of smc"
-    scenario: Path | None = None
-    "what happened meanwhile"
-    seed: int = 0
-    "of all draws and runs"
-    area: float = 1.0
-    "area of the world as a multiple of its file's"
-    step_h: float | None = None
-    "hours of a step, by default those of the world's file; 24 is many times as fast, and loses the rhythm of the day and trips to water"
-    processes: int = 0
-    "runs at the same time, 0 as many as there are cores"
+    "rounds of smc"
     out: Path = Path("build/calibration")
-    "folder for posterior.csv and for the runs, which are not done twice"
+    "folder for posterior.csv, report.html and the runs, which are not done twice"
 
     def __post_init__(self) -> None:
         if not self.parameter:
-            raise ValueError("nothing to fit; give --parameter NAME=LOW:HIGH, several times for several")
+            raise ValueError("nothing to fit; give --parameter NAME=LOW:HIGH, once for each parameter")
         if self.particles < 4 or self.rounds < 1:
             raise ValueError(f"--particles {self.particles} and --rounds {self.rounds}: give at least 4 and 1")
 
@@ -55,16 +60,20 @@ class ObservedCount:
     """One count."""
 
     year: float
+    "year of the run"
     species: str
+    "name in the world's table"
     count: float
+    "animals"
 
 
 def read_observations(
     path: Path, species: tuple[str, ...], scientific: Mapping[str, str] | None = None
 ) -> tuple[list[ObservedCount], list[str]]:
-    """(counts, reasons of the rows left out). ValueError when a column is missing or no row can be used.
+    """Read a table of counts; return the counts and the reasons of the rows that cannot be used.
 
-    `scientific` are the names in the world's table by scientific name; rows may have either.
+    `scientific` maps scientific names to the names in the world's table; rows may have either. Raise ValueError if a
+    column is missing or no row can be used.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no observations; give a CSV file with the columns year, species, count")
@@ -73,31 +82,38 @@ def read_observations(
         lacking = [name for name in ("year", "species", "count") if name not in (rows.fieldnames or ())]
         if lacking:
             raise ValueError(f"{path.name}: column {lacking[0]!r} is missing; it needs year, species, count")
-        found, left_out = [], []
+        found, rejected = [], []
         for number, row in enumerate(rows, 2):
             try:
-                name = (row["species"] or "").strip()
-                one = ObservedCount(
-                    year=float(row["year"]), species=(scientific or {}).get(name, name), count=float(row["count"])
-                )
-            except (TypeError, ValueError):
-                left_out.append(f"row {number}: {row['year']!r}, {row['count']!r} are not numbers")
-                continue
-            if one.species not in species:
-                left_out.append(f"row {number}: species {one.species!r} is not in the world")
-            elif not (math.isfinite(one.year) and one.year >= 0 and math.isfinite(one.count) and one.count >= 0):
-                left_out.append(f"row {number}: year {one.year:g} or count {one.count:g} is impossible")
-            else:
-                found.append(one)
+                found.append(_parse_count(row, species, scientific or {}))
+            except ValueError as error:
+                rejected.append(f"row {number}: {error}")
     if not found:
         raise ValueError(
-            f"{path.name}: no row can be used; the first: {left_out[0] if left_out else 'the table is empty'}"
+            f"{path.name}: no row can be used; the first: {rejected[0] if rejected else 'the table is empty'}"
         )
-    return found, left_out
+    return found, rejected
 
 
-def compute_distance(years_k, counts_ks, species: tuple[str, ...], observed: list[ObservedCount]) -> float:
-    """Root mean square of the differences of log(1 + number) between a run and the observations."""
+def _parse_count(row: Mapping[str, str], species: tuple[str, ...], scientific: Mapping[str, str]) -> ObservedCount:
+    """Return the count of a row. Raise ValueError for a row that cannot be used."""
+    try:
+        year, count = float(row["year"]), float(row["count"])
+    except (TypeError, ValueError):
+        raise ValueError(f"{row['year']!r} and {row['count']!r} must be numbers") from None
+    given = (row["species"] or "").strip()
+    name = scientific.get(given, given)
+    if name not in species:
+        raise ValueError(f"species {name!r} is not in the world")
+    if not (math.isfinite(year) and year >= 0 and math.isfinite(count) and count >= 0):
+        raise ValueError(f"year {year:g} and count {count:g} must be 0 or more")
+    return ObservedCount(year=year, species=name, count=count)
+
+
+def compute_distance(
+    years_k: np.ndarray, counts_ks: np.ndarray, species: tuple[str, ...], observed: Sequence[ObservedCount]
+) -> float:
+    """Return the root mean square of the differences of log(1 + number) between a run and the observations."""
     import numpy as np
 
     total = 0.0
@@ -107,97 +123,107 @@ def compute_distance(years_k, counts_ks, species: tuple[str, ...], observed: lis
     return math.sqrt(total / len(observed))
 
 
+class Simulator:
+    """Runs the simulations that `infer_posterior` asks for, batch by batch, and measures their distances."""
+
+    def __init__(
+        self,
+        config: CalibrateConfig,
+        plan: RunPlan,
+        ranges: Sequence[Range],
+        species: tuple[str, ...],
+        observed: Sequence[ObservedCount],
+    ):
+        self.config, self.plan, self.names = config, plan, [name for name, _, _ in ranges]
+        self.species, self.observed = species, observed
+        self.n_done, self.round, self.batch = 0, 1, 0
+
+    def measure(self, values_np: np.ndarray) -> np.ndarray:
+        """Return the distance of a simulation for each set of values [n]; inf for a simulation that failed."""
+        import numpy as np
+
+        from linnaea.twin.runs.design_points import run_points
+
+        self.batch += 1
+        plans = []
+        for values_p in values_np:
+            seed = self.config.seed + (self.n_done << SEED_SHIFT)
+            plans.append(replace(vary_plan(self.plan, self.names, values_p), seed=seed))
+            self.n_done += 1
+        label = f"round {self.round}, batch {self.batch}: "
+        points = run_points(plans, self.config.out, self.config.processes, label)
+        return np.array(
+            [
+                compute_distance(one.years, one.counts[0], self.species, self.observed) if len(one.counts) else np.inf
+                for one in points
+            ]
+        )
+
+    def end_round(self) -> None:
+        """Count the next round."""
+        self.round, self.batch = self.round + 1, 0
+
+
 def main(config: CalibrateConfig) -> int:
-    """Fits, prints prior and posterior of each parameter, writes the particles; exit code 0."""
+    """Fit the values, print prior and posterior of each parameter and write the particles; return 0."""
     import numpy as np
 
-    from linnaea.twin.assembly.parameters import describe_out_of_range, read_range, resolve_parameter
-    from linnaea.twin.commands.run import TwinRunConfig, log_small_groups, make_plan, say
     from linnaea.twin.data.world_data import map_scientific_names, select_animals
     from linnaea.twin.data.world_file import load_world
     from linnaea.twin.engine.agents import HOURS_A_YEAR
     from linnaea.twin.inference.abc_smc import infer_posterior
     from linnaea.twin.reports.study_reports import write_calibration
-    from linnaea.twin.runs.design_points import run_points
 
     data = load_world(config.world)
     species = tuple(select_animals(data))
-    ranges = [(resolve_parameter(data, name), low, high) for name, low, high in map(read_range, config.parameter)]
-    observed, left_out = read_observations(config.observations, species, map_scientific_names(data))
-    for line in describe_out_of_range(data, ranges):
-        say(line)
-    for reason in left_out:
-        say(f"{config.observations.name}: {reason}; left out")
-    length = max(max(one.year for one in observed), (config.step_h or data.ground.dt_h) / HOURS_A_YEAR)
-    base = make_plan(
-        TwinRunConfig(
-            world=config.world,
-            scenario=config.scenario,
-            years=length,
-            seed=config.seed,
-            area=config.area,
-            step_h=config.step_h,
-        )
-    )
-    log_small_groups(config)
-    config.out.mkdir(parents=True, exist_ok=True)
-    if config.scenario:
-        shutil.copyfile(config.scenario, config.out / base.scenario)
-    done, number, batches = 0, 1, 0
-
-    def round_ended(line: str) -> None:
-        nonlocal number, batches
-        number, batches = number + 1, 0
-        say(line)
-
-    def distance(values_np: np.ndarray) -> np.ndarray:
-        nonlocal done, batches
-        batches += 1
-        plans = []
-        for row in values_np:
-            settings = tuple((name, float(v)) for (name, _, _), v in zip(ranges, row, strict=True))
-            plans.append(replace(base, settings=base.settings + settings, seed=config.seed + (done << 20)))
-            done += 1
-        points = run_points(plans, config.out, config.processes, say, f"round {number}, batch {batches}: ")
-        return np.array(
-            [compute_distance(p.years, p.counts[0], species, observed) if len(p.counts) else np.inf for p in points]
-        )
-
+    observed, rejected = read_observations(config.observations, species, map_scientific_names(data))
+    ranges = read_ranges(data, config.parameter)
+    for reason in rejected:
+        logger.warning(f"{config.observations.name}: {reason}; left out")
+    years = max(max(one.year for one in observed), (config.step_h or data.ground.dt_h) / HOURS_A_YEAR)
+    plan = prepare_study(config, config.world, config.out, years=years)
+    simulator = Simulator(config, plan, ranges, species, observed)
     low_p, high_p = (np.array([one[end] for one in ranges]) for end in (1, 2))
     posterior = infer_posterior(
-        distance,
+        simulator.measure,
         low_p,
         high_p,
         particles=config.particles,
         rounds=1 if config.method == "rejection" else config.rounds,
         seed=config.seed,
-        report=round_ended,
+        end_round=simulator.end_round,
     )
+    _write_particles(config.out / "posterior.csv", ranges, posterior)
     write_calibration(config.out, data, ranges, posterior, config.observations.name)
-    return _show_posterior(config, data, ranges, posterior)
+    _show_posterior(config, data, ranges, posterior)
+    return 0
 
 
-def _show_posterior(config: CalibrateConfig, data, ranges, posterior) -> int:
+def _write_particles(path: Path, ranges: Sequence[Range], posterior: Posterior) -> None:
     import polars as pl
 
     from linnaea.store import atomic_path
 
     columns = {"weight": posterior.weights_n, "distance": posterior.distances_n}
     columns |= {name: posterior.values_np[:, index] for index, (name, _, _) in enumerate(ranges)}
-    with atomic_path(config.out / "posterior.csv") as temporary:
+    with atomic_path(path) as temporary:
         pl.DataFrame(columns).write_csv(temporary)
+
+
+def _show_posterior(config: CalibrateConfig, data: WorldData, ranges: Sequence[Range], posterior: Posterior) -> None:
+    """Print prior and posterior of each parameter."""
     low_p, mean_p, high_p = posterior.quantile(0.05), posterior.mean, posterior.quantile(0.95)
     print(
-        f"{posterior.simulated} simulations, {len(posterior.weights_n)} particles, distances up to {posterior.tolerances[-1]:.3g}"
+        f"{posterior.simulated} simulations, {len(posterior.weights_n)} particles, distances up to "
+        f"{posterior.tolerances[-1]:.3g}"
     )
     for index, (name, low, high) in enumerate(ranges):
         share = (high_p[index] - low_p[index]) / (0.9 * (high - low))
-        told = "" if share < 0.8 else "   the observations hardly tell it"
+        remark = "" if share < WIDE_SHARE else "   the observations hardly constrain it"
         print(
-            f"  {name:<44} {low:g} … {high:g}  →  {mean_p[index]:.4g} [{low_p[index]:.4g}, {high_p[index]:.4g}]{told}"
+            f"  {name:<44} {low:g} … {high:g}  →  {mean_p[index]:.4g} [{low_p[index]:.4g}, {high_p[index]:.4g}]{remark}"
         )
     print(
-        f"written to {config.out}: posterior.csv, report.html; fitted to {config.observations.name} is not validated, and what was not fitted "
-        f"keeps its {len(data.unmeasured())} unverified values"
+        f"written to {config.out}: posterior.csv, report.html; values fitted to {config.observations.name} are not "
+        f"validated by it, and {len(data.unmeasured())} values of this world remain unverified"
     )
-    return 0

@@ -1,4 +1,7 @@
-"""Writes the tables of a scenario's and of a world's keys into a document again: `python -m linnaea.twin.commands.docs_writer docs/twin.md`."""
+"""Rewrites the tables of a scenario's and of a world's keys in a document.
+
+Run it as `python -m linnaea.twin.commands.docs_writer docs/twin.md`.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 
 from linnaea.options import field_help
+from linnaea.store import atomic_path
 from linnaea.twin.data.landscape import Landscape
 from linnaea.twin.data.world_file import TOP_KEYS
 from linnaea.twin.data.world_settings import Animal, Food, Ground, Settings
@@ -17,7 +21,7 @@ TABLES = {"ground": Ground, "landscape": Landscape, "settings": Settings, "foods
 
 
 def make_world_table() -> str:
-    """What a world's file may hold, as Markdown; made from the classes."""
+    """Return the keys of a world's file as Markdown tables, made from the classes."""
     lines = ["| key | what |", "| --- | --- |", *[f"| `{key}` | {text} |" for key, text in TOP_KEYS.items()]]
     lines += ["", "| table | key | what | default |", "| --- | --- | --- | --- |"]
     for table, kind in TABLES.items():
@@ -33,19 +37,22 @@ def _format_default(one: Field) -> str:
     if value is MISSING:
         return "required"
     if isinstance(value, tuple):
-        every = len(value) > 2 and len(set(value)) == 1
-        return f"{len(value)} times {value[0]:g}" if every else ", ".join(f"{v:g}" for v in value) or "none"
+        is_uniform = len(value) > 2 and len(set(value)) == 1
+        return f"{len(value)} times {value[0]:g}" if is_uniform else ", ".join(f"{v:g}" for v in value) or "none"
     if isinstance(value, float) and math.isnan(value):
         return "computed"
-    return {True: "true", False: "false"}[value] if isinstance(value, bool) else f"{value}" or "none"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value}" or "none"
 
 
 MARKED = {"schema": format_schema, "keys": make_world_table}
+"""name of a mark in the document -> the function that makes the table there"""
 
 
 def fill_tables(text: str) -> str:
-    """The document with the present tables between their marks."""
-    for name, table in MARKED.items():
+    """Return the document with the present tables between their marks. Raise ValueError if a mark is missing."""
+    for name, make_table in MARKED.items():
         begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         before, _, rest = text.partition(begin)
         _, found, after = rest.partition(end)
@@ -53,10 +60,12 @@ def fill_tables(text: str) -> str:
             raise ValueError(
                 f"the document lacks the marks {begin.strip()} and {end}; write them where the table belongs"
             )
-        text = before + begin + table() + end + after
+        text = before + begin + make_table() + end + after
     return text
 
 
 if __name__ == "__main__":
-    path = Path(sys.argv[1])
-    path.write_text(fill_tables(path.read_text(encoding="utf-8")), encoding="utf-8")
+    document_path = Path(sys.argv[1])
+    filled = fill_tables(document_path.read_text(encoding="utf-8"))
+    with atomic_path(document_path) as temporary_path:
+        temporary_path.write_text(filled, encoding="utf-8")

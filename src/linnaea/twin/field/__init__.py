@@ -1,1 +1,1 @@
-"""Virtual sensors in the simulated world."""
+"""Simulated sensors in a world (`sensors`), and their records as standard tables (`survey_tables`)."""

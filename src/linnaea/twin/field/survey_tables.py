@@ -107,19 +107,19 @@ class DatasetMetadata:
         return "" if reported == UNIDENTIFIED else self.scientific.get(reported, reported)
 
 
-def write_survey(world: World, survey: Survey, directory: Path, metadata: DatasetMetadata) -> dict[str, int]:
-    """Write the records so far into `directory`; return the number of records of each sensor.
+def write_survey(world: World, survey: Survey, out_dir: Path, metadata: DatasetMetadata) -> dict[str, int]:
+    """Write the records so far into `out_dir`; return the number of records of each sensor.
 
     `camtrap/<name>` is a package for each set of cameras, `events.csv` and `occurrences.csv` hold all counts, and
     `movebank.csv` holds all collars.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    out_dir.mkdir(parents=True, exist_ok=True)
     for sensor in survey.cameras:
-        write_camtrap(world, sensor, directory / "camtrap" / sensor.name, metadata)
+        write_camtrap(world, sensor, out_dir / "camtrap" / sensor.name, metadata)
     if survey.counts:
-        write_darwin_core(world, survey.counts, directory, metadata)
+        write_darwin_core(world, survey.counts, out_dir, metadata)
     if survey.collars:
-        write_movebank(world, survey.collars, directory / "movebank.csv", metadata)
+        write_movebank(world, survey.collars, out_dir / "movebank.csv", metadata)
     return {sensor.name: len(get_records(world, sensor.name)) for sensor in survey.sensors}
 
 
@@ -130,9 +130,9 @@ def _write(path: Path, columns: Sequence[str], rows: Iterable[dict]) -> None:
         writer.writerows(rows)
 
 
-def write_camtrap(world: World, sensor: CameraTrapDesign, directory: Path, metadata: DatasetMetadata) -> None:
+def write_camtrap(world: World, sensor: CameraTrapDesign, out_dir: Path, metadata: DatasetMetadata) -> None:
     """Write a Camera Trap Data Package (1.0.2): deployments, media, observations of events and of media."""
-    directory.mkdir(parents=True, exist_ok=True)
+    out_dir.mkdir(parents=True, exist_ok=True)
     geo, end_h = metadata.georeference, min(sensor.end_h, world.now_h)
     ids = [make_stable_id("deployment", metadata.title, sensor.name, str(site)) for site in range(len(sensor.places_m))]
     places = [[float(one) for one in geo.to_degrees(x, y)] for x, y in sensor.places_m]
@@ -155,10 +155,10 @@ def write_camtrap(world: World, sensor: CameraTrapDesign, directory: Path, metad
         for site, (latitude, longitude) in enumerate(places)
     ]
     media, observations, taxa = _make_media_and_observations(world, sensor, ids, metadata)
-    _write(directory / "deployments.csv", DEPLOYMENTS, deployments)
-    _write(directory / "media.csv", MEDIA, media)
-    _write(directory / "observations.csv", OBSERVATIONS, observations)
-    write_json(directory / "datapackage.json", _make_descriptor(sensor, places, taxa, end_h, metadata))
+    _write(out_dir / "deployments.csv", DEPLOYMENTS, deployments)
+    _write(out_dir / "media.csv", MEDIA, media)
+    _write(out_dir / "observations.csv", OBSERVATIONS, observations)
+    write_json(out_dir / "datapackage.json", _make_descriptor(sensor, places, taxa, end_h, metadata))
 
 
 def _make_media_and_observations(
@@ -256,13 +256,13 @@ def _make_descriptor(
 
 
 def write_darwin_core(
-    world: World, sensors: Sequence[StripCountDesign], directory: Path, metadata: DatasetMetadata
+    world: World, sensors: Sequence[StripCountDesign], out_dir: Path, metadata: DatasetMetadata
 ) -> None:
     """Write `events.csv` (one event for each line and count, with the effort) and `occurrences.csv` (counts by name).
 
     A name that an event does not list was looked for and not reported (isAbsenceReported is true).
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    out_dir.mkdir(parents=True, exist_ok=True)
     events, occurrences = [], []
     for sensor in sensors:
         names, rows = sensor.confusion.list_names(world.species), get_records(world, sensor.name)
@@ -276,9 +276,9 @@ def write_darwin_core(
                 occurrences += [
                     _make_occurrence(event, names[r], int(number[r]), metadata) for r in np.flatnonzero(number)
                 ]
-    write_table(directory / "events.csv", EVENTS, ({key: e.get(key, "") for key in EVENTS} for e in events))
+    write_table(out_dir / "events.csv", EVENTS, ({key: e.get(key, "") for key in EVENTS} for e in events))
     write_table(
-        directory / "occurrences.csv", OCCURRENCES, ({key: o.get(key, "") for key in OCCURRENCES} for o in occurrences)
+        out_dir / "occurrences.csv", OCCURRENCES, ({key: o.get(key, "") for key in OCCURRENCES} for o in occurrences)
     )
 
 

@@ -1,12 +1,12 @@
-"""The members of an ensemble that observations correct: runs of the food web's stochastic map, or whole worlds of
-animals.
+"""The members of an ensemble that observations correct: runs of the food web's stochastic model, or worlds of animals.
 
-Both offer the same: `get_state()` and `set_state(state)`, logarithms that a filter may move; `advance(hours)`, which gives the
-mean density over that time; `get_density()` now. Members of the map differ in their start, in their parameters and in the
-noise of every step; members that are worlds in their start and in every animal's luck.
+Both kinds offer the same methods: `get_state()` and `set_state(state)` for logarithms that a filter may move,
+`advance(hours)`, which returns the mean density over that time, and `get_density()` for the present density. Members of
+the discrete-time model differ in their start, in their parameters and in the noise of every step. Members that are
+worlds differ in their start and in the luck of every animal.
 
-Members of the map may come in several ensembles that differ in how large the noise is (`levels`): nobody knows that, and
-the counts say which level forecasts them best. All levels draw the same random numbers.
+Members of the discrete-time model may come in several sets with different noise (`levels`): its true size is not known,
+and the counts tell which level forecasts them best. All levels use the same random numbers.
 
 Shape suffixes: n nodes of the web, s animals, m members of all levels, level by level, l links, p parameters.
 """
@@ -31,33 +31,31 @@ from linnaea.twin.rules.immigration import introduce
 
 LONGEST_STEP_Y = 1 / 52
 STEP_OF_FASTEST = 0.2
-"""a step of the map is at most so much of the time in which the fastest node turns over"""
+"""longest step of the discrete-time model, as a share of the turnover time of the fastest node"""
 NOISE_LEVELS = (0.5, 1.0, 2.0, 4.0)
-"""multiples of the noise that assimilation weighs against each other: known within a factor of two where the map is right; the
-last is for what it lacks, seasons of birth say"""
+"""multiples of the noise that assimilation weighs against each other: a factor of two to each side if the model is
+right, and the last one for what the model lacks, such as seasons of birth"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """How little is known before the first count; standard deviations of logarithms."""
+    """Uncertainty before the first count, as standard deviations of logarithms."""
 
     start: float = 0.5
-    "of each species' density at the beginning"
+    "s.d. of each species' density at the beginning"
     parameter: float = 0.2
-    "of each parameter around its value in the tables"
+    "s.d. of each parameter around its value in the tables"
     noise: float = 0.4
-    "of the change of a density by what the web does not hold (season, weather, disease), in the time 1 / growth_per_y"
+    "s.d. of the change of a density by what the web leaves out (season, weather), in the time 1 / growth_per_y"
 
     def __post_init__(self) -> None:
         for name in ("start", "parameter", "noise"):
             if not getattr(self, name) >= 0:
-                raise ValueError(
-                    f"spread: {name} {getattr(self, name)} is no standard deviation; give a number from 0 up"
-                )
+                raise ValueError(f"spread: {name} {getattr(self, name)} must be a standard deviation, 0 or more")
 
 
 class DiscreteModelMembers:
-    """Members that follow the map of the food web, B ← B exp(step · rate + noise), all at once."""
+    """Members that follow the discrete-time model of the food web, B ← B exp(step · rate + noise), all at once."""
 
     def __init__(
         self,
@@ -69,10 +67,11 @@ class DiscreteModelMembers:
         area_km2: float = math.inf,
         levels: Sequence[float] = (1.0,),
     ):
-        """`start` are animals a km² at the beginning where they are not those of the species table.
+        """Draw the members' start and parameters.
 
-        On a ground of `area_km2` the chance of single births and deaths is part of the noise. There are `n_members` of
-        each of the `levels`, which are multiples of the spread's noise.
+        `start` gives animals per km² at the beginning where they differ from the species table. On a finite ground of
+        `area_km2` the chance of single births and deaths is part of the noise. Each of the `levels`, which are
+        multiples of the spread's noise, has `n_members` members.
         """
         self.web, self.spread, self.n_members, self.levels = web, spread, n_members, tuple(levels)
         self.rng = np.random.Generator(np.random.Philox(seed))
@@ -81,19 +80,9 @@ class DiscreteModelMembers:
         self.animals = tuple(name for name, one in web.species.items() if not one.basal)
         self.rows_s = np.array([self.names.index(name) for name in self.animals])
         self.mass_s1 = np.array([web.species[name].body_mass_kg for name in self.animals])[:, None]
-        growth_n1 = np.array([[web.species[name].growth_per_y] for name in self.names])
-        # What can grow fast is thrown about fast: in 1 / growth every species is moved by the same share.
-        self.variance_nm = spread.noise**2 * growth_n1 * np.repeat(np.square(self.levels), n_members)
-        # Births and deaths of N animals, each at about the rate of growth: variance 2 rate / N of the logarithm a year.
-        kilos_n1 = np.array([[0.0 if one.basal else one.body_mass_kg] for one in web.species.values()])
-        self.chance_n1 = 2 * growth_n1 * kilos_n1 / area_km2
         self.basal_n = np.array([web.species[name].basal for name in self.names])
-        self.parameters = tuple(
-            f"growth of {n}" if b else f"loss of {n}" for n, b in zip(self.names, self.basal_n, strict=True)
-        )
-        self.parameters += tuple(
-            f"capacity of {n}" if b else f"feeding of {n}" for n, b in zip(self.names, self.basal_n, strict=True)
-        )
+        self.parameters = self._name_parameters()
+        self._set_noise(area_km2)
         floor = max(self.rates.model.extinct_below, 1e-12)
         self.floor = math.log(floor)
         biomass_n1 = self.rates.make_start()
@@ -109,29 +98,45 @@ class DiscreteModelMembers:
         fastest = float((self.rates.growth_n1 + self.rates.metabolism_n1 + self.rates.mortality_n1).max())
         self.longest_y = min(LONGEST_STEP_Y, STEP_OF_FASTEST / fastest)
 
+    def _name_parameters(self) -> tuple[str, ...]:
+        """Name the two parameters of each node."""
+        pairs = list(zip(self.names, self.basal_n, strict=True))
+        turnover = tuple(f"growth of {name}" if basal else f"loss of {name}" for name, basal in pairs)
+        return turnover + tuple(f"capacity of {name}" if basal else f"feeding of {name}" for name, basal in pairs)
+
+    def _set_noise(self, area_km2: float) -> None:
+        """Set the variances per year of the logarithm of biomass: of the environment [n, m], and of chance [n, 1]."""
+        species = self.web.species
+        growth_n1 = np.array([[species[name].growth_per_y] for name in self.names])
+        # Species that grow fast also fluctuate fast: in the time 1 / growth all species change by the same share.
+        self.variance_nm = self.spread.noise**2 * growth_n1 * np.repeat(np.square(self.levels), self.n_members)
+        # Births and deaths of N animals, each at about the rate of growth, give the logarithm a variance of 2 rate / N.
+        kilos_n1 = np.array([[0.0 if one.basal else one.body_mass_kg] for one in species.values()])
+        self.chance_n1 = 2 * growth_n1 * kilos_n1 / area_km2
+
     def _draw_normal(self, n_rows: int) -> np.ndarray:
-        """Standard normal numbers [n_rows, m], the same for each level."""
+        """Draw standard normal numbers [n_rows, m], the same for each level."""
         return np.tile(self.rng.standard_normal((n_rows, self.n_members)), len(self.levels))
 
     def get_state(self) -> np.ndarray:
-        """Logarithms of biomass (kg/km²) of every node, then of the parameters' factors [n + p, m]."""
+        """Return the logarithms of biomass (kg/km²) of every node, then of the parameters' factors [n + p, m]."""
         return np.concatenate([self.log_nm, self.factor_pm])
 
     def list_state_species(self) -> tuple[str, ...]:
-        """The species that each row of the state is about."""
+        """Return the species that each row of the state is about."""
         return self.names * 3
 
     def set_state(self, state: np.ndarray) -> None:
-        """Takes a state back."""
+        """Set the state, as `get_state` returns it."""
         self.log_nm = np.maximum(state[: len(self.names)], self.floor)
         self.factor_pm = state[len(self.names) :].copy()
 
     def get_density(self) -> np.ndarray:
-        """Animals a km² now [s, m]."""
+        """Return the present animals per km² [s, m]."""
         return np.exp(self.log_nm[self.rows_s]) / self.mass_s1
 
     def advance(self, hours: float) -> np.ndarray:
-        """Goes on; mean animals a km² over that time [s, m]."""
+        """Advance all members; return the mean animals per km² over that time [s, m]."""
         self._use_parameters()
         years = hours / HOURS_A_YEAR
         steps = max(1, math.ceil(years / self.longest_y))
@@ -142,7 +147,7 @@ class DiscreteModelMembers:
             rate_nm = step * compute_per_capita_rates(self.rates, biomass_nm)
             spread_nm = np.sqrt(step * (self.variance_nm + self.chance_n1 / biomass_nm))
             rate_nm += spread_nm * self._draw_normal(len(rate_nm))
-            # A rate that would empty or fill a node at once is an artefact of the step.
+            # A rate that would empty or fill a node in one step is an artefact of the step.
             grown_nm = biomass_nm * np.exp(np.clip(rate_nm, -3, 3)) + step * self.rates.immigration_n1
             self.log_nm = np.maximum(np.log(np.maximum(grown_nm, 1e-300)), self.floor)
             total_sm = total_sm + (before_sm + self.get_density()) / 2
@@ -161,13 +166,13 @@ class DiscreteModelMembers:
 
 
 class WorldMembers:
-    """Members that are worlds of single animals; a correction takes animals out or brings some in, and scales plants.
+    """Members that are worlds of single animals; a correction removes or introduces animals and scales plants.
 
-    Parameters stay as they are. For small worlds: each member costs what a run costs.
+    Parameters do not change. Each member costs as much as a run, so that this is for small worlds.
     """
 
     levels = (1.0,)
-    "the worlds' chance is what it is"
+    "one level: the noise of worlds is the chance of their animals"
 
     def __init__(self, worlds: Sequence[World], spread: Spread, seed: int = 0):
         self.worlds, self.n_members, self.spread = list(worlds), len(worlds), spread
@@ -181,17 +186,17 @@ class WorldMembers:
         self.set_state(state + spread.start * self.rng.standard_normal(state.shape))
 
     def get_state(self) -> np.ndarray:
-        """Logarithms of animals a km² and of the energy in each food [s + l, m]; half an animal stands for none."""
+        """Return the logarithms of animals per km² (at least half an animal) and of each food's energy [s + l, m]."""
         counts_sm = np.array([world.counts() for world in self.worlds]).T
         food_lm = np.array([world.arrays["food"].sum((1, 2)) for world in self.worlds]).T
         return np.concatenate([np.log(np.maximum(counts_sm, 0.5) / self.area_km2), np.log(np.maximum(food_lm, 1e-9))])
 
     def list_state_species(self) -> tuple[str, ...]:
-        """The species that each row of the state is about."""
+        """Return the species that each row of the state is about."""
         return self.names
 
     def set_state(self, state: np.ndarray) -> None:
-        """Brings every world to these densities: animals chosen by chance leave, or herds come from outside."""
+        """Bring every world to these densities: randomly chosen animals are removed, or herds come from outside."""
         now = self.get_state()
         for member, world in enumerate(self.worlds):
             counts = world.counts()
@@ -201,23 +206,17 @@ class WorldMembers:
                 if more > 0:
                     introduce(world, name, more)
                 elif more < 0:
-                    agents = world.agents
-                    slots = agents.slots()
-                    slots = slots[agents.species[slots] == row]
-                    order = np.argsort(
-                        uniforms(world.seed, world.step, INTERVENTION, agents.key[slots], row), kind="stable"
-                    )
-                    remove_animals(world, slots[order[:-more]])
+                    remove_animals(world, _choose_animals(world, row, -more))
             change_l = np.clip(state[len(self.animals) :, member] - now[len(self.animals) :, member], -3, 3)
-            # In place: layers of the landscape look at the same memory.
+            # In place, because layers of the landscape share this memory.
             world.arrays["food"] *= np.exp(change_l)[:, None, None]
 
     def get_density(self) -> np.ndarray:
-        """Animals a km² now [s, m]."""
+        """Return the present animals per km² [s, m]."""
         return np.array([world.counts() for world in self.worlds]).T / self.area_km2
 
     def advance(self, hours: float) -> np.ndarray:
-        """Goes on; mean animals a km² over that time [s, m]."""
+        """Advance all members; return the mean animals per km² over that time [s, m]."""
         mean_sm = np.zeros((len(self.animals), self.n_members))
         for member, world in enumerate(self.worlds):
             steps = max(1, round(hours / world.dt_h))
@@ -229,3 +228,12 @@ class WorldMembers:
             advance(world, steps, each=note)
             mean_sm[:, member] = counts / steps / self.area_km2
         return mean_sm
+
+
+def _choose_animals(world: World, row: int, count: int) -> np.ndarray:
+    """Choose animals of a species at random: slots [count]."""
+    agents = world.agents
+    slots = agents.slots()
+    slots = slots[agents.species[slots] == row]
+    order = np.argsort(uniforms(world.seed, world.step, INTERVENTION, agents.key[slots], row), kind="stable")
+    return slots[order[:count]]

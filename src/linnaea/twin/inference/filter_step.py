@@ -1,13 +1,14 @@
-"""One step of assimilation: an ensemble is moved to where its expected counts are those that were made.
+"""One step of data assimilation: move an ensemble so that its expected counts agree with the observed ones.
 
-Two steps for each count. First, in one dimension, the exact Bayesian update of the logarithm of the expected count,
-with the counts' own distribution (negative binomial: small numbers and zeros are what field data are made of, and a
-Gaussian error would be wrong there); members keep their rank. Then every other quantity follows by its regression on
-that logarithm within the ensemble. A particle filter does the first as well and fails at the second: weights of a
-hundred members collapse when a dozen species are counted at once. A plain ensemble Kalman filter does the second and
-fails at the first.
+Each count takes two steps. First comes the exact Bayesian update, in one dimension, of the logarithm of the expected
+count, with the negative binomial distribution of counts: field data consist of small numbers and zeros, for which a
+Gaussian error would be wrong. Members keep their rank (a rank histogram filter: Anderson 2010, Monthly Weather Review
+138, 4186-4198). Then every other quantity follows by its regression on that logarithm within the ensemble. A particle
+filter does the first step as well but fails at the second: the weights of a hundred members collapse when a dozen
+species are counted at once. A plain ensemble Kalman filter does the second step and fails at the first.
 
-Shape suffixes: x quantities of the state, m members, s species; arrays [x, …, m] may hold several ensembles, each moved by itself.
+Shape suffixes: x quantities of the state, m members, s species. Arrays [x, …, m] may hold several ensembles, each of
+which is moved by itself.
 """
 
 from __future__ import annotations
@@ -19,19 +20,20 @@ import numpy as np
 from linnaea.twin.data.foodweb import FoodWeb
 
 GRID = 401
+"""points of the grid on which the posterior is computed"""
 
 
 def compute_log_likelihood(y: int, log_mean, k: float):
-    """Logarithm of the negative binomial probability of a count up to a constant, for logarithms of its mean."""
+    """Return the log of the negative binomial probability of a count, up to a constant, for logarithms of its mean."""
     mean = np.exp(np.clip(log_mean, -700, 700))
     return y * (np.asarray(log_mean) - np.log(mean + k)) - k * np.log1p(mean / k)
 
 
 def compute_posterior(z_m: np.ndarray, y: int, k: float) -> tuple[np.ndarray, float]:
-    """The logarithms of the expected count [m] after the count, and the logarithm of the count's probability before it.
+    """Return the logarithms of the expected count [m] after the count, and the log of the count's prior probability.
 
     Members keep their ranks and are distributed as the posterior. The prior is the normal distribution of the members,
-    so that a count outside their range still draws them on. The probability is relative to that under the best mean.
+    so that a count outside their range still moves them. The probability is relative to that under the best mean.
     """
     mean, spread = float(z_m.mean()), float(z_m.std(ddof=1))
     aim = math.log(max(y, 0.5))
@@ -48,7 +50,7 @@ def compute_posterior(z_m: np.ndarray, y: int, k: float) -> tuple[np.ndarray, fl
 
 
 def _compute_log_mean(log_value: np.ndarray, log_density: np.ndarray) -> float:
-    """Logarithm of the mean of exp(log_value) under a density on a grid that need not be normalised."""
+    """Return the logarithm of the mean of exp(log_value) under a density on a grid, which may be unnormalised."""
     both = log_value + log_density
     return float(
         both.max()
@@ -58,23 +60,23 @@ def _compute_log_mean(log_value: np.ndarray, log_density: np.ndarray) -> float:
 
 
 def _compute_cumulative(log_density: np.ndarray) -> np.ndarray:
-    """Cumulated shares of a density on a grid, strictly rising from 0 to 1."""
+    """Return the cumulative distribution of a density on a grid, strictly increasing from 0 to 1."""
     density = np.exp(log_density - log_density.max()) + 1e-15
     total = np.concatenate([[0], np.cumsum((density[1:] + density[:-1]) / 2)])
     return total / total[-1]
 
 
 def move_by_regression(state_xm: np.ndarray, z_m: np.ndarray, moved_m: np.ndarray, weight_x: np.ndarray) -> None:
-    """Moves every quantity [x, …, m], in place, by its regression on z [… m], times its weight 0..1 [x, …]."""
+    """Move every quantity [x, …, m], in place, by its regression on z [… m], times its weight 0..1 [x, …]."""
     from_mean = z_m - z_m.mean(-1, keepdims=True)
     variance = (from_mean**2).sum(-1)
-    # The mean of a quantity needs no subtraction: deviations of z add up to 0.
+    # The mean of a quantity need not be subtracted: the deviations of z add up to 0.
     slope_x = np.einsum("x...m,...m->x...", state_xm, from_mean) / np.maximum(variance, 1e-12)
     state_xm += (weight_x * slope_x * (variance >= 1e-12))[..., None] * (moved_m - z_m)
 
 
 def restore_spread(state_xm: np.ndarray, before_x: np.ndarray, share: float) -> None:
-    """Widens each quantity [x, …, m], in place, back to a share of the spread `before_x` [x, …] it had before the counts."""
+    """Widen each quantity [x, …, m], in place, towards its spread `before_x` [x, …] before the counts, by a share."""
     spread_x = state_xm.std(-1, ddof=1)
     wanted_x = (1 - share) * spread_x + share * before_x
     factor_x = np.where(spread_x > 1e-12, wanted_x / np.maximum(spread_x, 1e-12), 1)
@@ -83,7 +85,7 @@ def restore_spread(state_xm: np.ndarray, before_x: np.ndarray, share: float) -> 
 
 
 def compute_web_distance(web: FoodWeb) -> np.ndarray:
-    """Links between any two species along the food web [s, s]; infinite where no chain joins them."""
+    """Return the number of links between any two species along the food web [s, s]; infinite without a connection."""
     names = list(web.species)
     place = {name: index for index, name in enumerate(names)}
     distance = np.full((len(names), len(names)), math.inf)
@@ -97,5 +99,5 @@ def compute_web_distance(web: FoodWeb) -> np.ndarray:
 
 
 def compute_taper(distance, reach: float):
-    """Weight 1 … 0 of a count for a species so many links away: 0 beyond `reach` links."""
+    """Return the weight 1 … 0 of a count for a species at this distance in links: 0 beyond `reach` links."""
     return np.square(np.clip(1 - np.asarray(distance) / (reach + 1), 0, 1))

@@ -1,4 +1,7 @@
-"""How good a forecast by an ensemble is."""
+"""Scores of forecasts by an ensemble: continuous ranked probability score and coverage.
+
+Shape suffixes: m members, t times.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,9 @@ import numpy as np
 
 
 def crps(members_mt: np.ndarray, truth_t: np.ndarray) -> np.ndarray:
-    """Continuous ranked probability score [t] of an ensemble [m, t], in the unit of the truth; 0 is perfect.
+    """Return the continuous ranked probability score [t] of an ensemble [m, t], in the unit of the truth; 0 is perfect.
 
-    E|X − y| − E|X − X'| / 2 over the members as they are; of one member it is the absolute error.
+    It is E|X − y| − E|X − X'| / 2 over the members (Gneiting and Raftery 2007); of one member it is the absolute error.
     """
     ordered = np.sort(np.asarray(members_mt, float), axis=0)
     n = len(ordered)
@@ -18,6 +21,6 @@ def crps(members_mt: np.ndarray, truth_t: np.ndarray) -> np.ndarray:
 
 
 def coverage(members_mt: np.ndarray, truth_t: np.ndarray, level: float = 0.9) -> float:
-    """Share 0..1 of times at which the central interval of the ensemble holds the truth, its ends included."""
+    """Return the share 0..1 of times at which the central interval of the ensemble, ends included, holds the truth."""
     low, high = np.quantile(members_mt, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return float(((low <= truth_t) & (truth_t <= high)).mean())

@@ -23,7 +23,7 @@ from linnaea.twin.data.world_file import load_world
 from linnaea.twin.engine.agents import HOURS_A_YEAR
 from linnaea.twin.engine.world import Rule, World
 from linnaea.twin.reports.rule_facts import find_columns, find_streams, format_docstring, list_phases
-from linnaea.twin.runs.ensemble import build_member
+from linnaea.twin.runs.member import build_member
 from linnaea.twin.runs.recorder import Record
 from linnaea.twin.runs.results import Run
 from linnaea.twin.scenarios.interventions import Intervene

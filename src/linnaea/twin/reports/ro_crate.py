@@ -8,8 +8,8 @@ from pathlib import Path
 
 from linnaea import __version__
 from linnaea.store import write_json
-from linnaea.twin.runs.ensemble import PLAN
 from linnaea.twin.runs.results import Run
+from linnaea.twin.runs.run_folder import PLAN
 from linnaea.twin.scenarios.scenario_file import format_duration
 
 CRATE = "ro-crate-metadata.json"

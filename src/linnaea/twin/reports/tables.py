@@ -13,7 +13,7 @@ import polars as pl
 from linnaea.twin.engine.agents import HOURS_A_YEAR
 from linnaea.twin.engine.world import CAUSES
 from linnaea.twin.rules.energy_budget import TISSUE_KJ_PER_KG
-from linnaea.twin.runs.ensemble import derive_member_seed
+from linnaea.twin.runs.plan import derive_member_seed
 from linnaea.twin.runs.recorder import HEALTH
 from linnaea.twin.runs.results import Run
 

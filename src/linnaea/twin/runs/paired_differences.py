@@ -1,6 +1,7 @@
-"""What two runs differ in, member by member: the mean of paired differences with Student's interval.
+"""Differences of two runs, member by member: the mean of the paired differences with Student's interval.
 
-A difference is called beyond chance only when Benjamini and Hochberg's rule over all species lets it stand.
+A difference is called beyond chance only if it passes Benjamini and Hochberg's rule over all species (1995, Journal of
+the Royal Statistical Society B 57, 289-300).
 
 Shape suffixes: m members, k records, s species.
 """
@@ -8,7 +9,16 @@ Shape suffixes: m members, k records, s species.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+    from numpy.typing import ArrayLike
+
+    from linnaea.twin.runs.results import Run
 
 SAME = {
     "world_hash": "the world's data",
@@ -18,30 +28,33 @@ SAME = {
     "every_h": "hours between records",
     "area_share": "area",
 }
-"fields of a plan that two compared runs share, by what they are to a user"
+"fields of the plan that must be equal in two compared runs, and what a user calls them"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """What a quantity is in the baseline and in the what-if, and how they differ, member by member."""
+    """A quantity in the baseline and in the what-if, and how they differ, member by member."""
 
     base: float
+    "mean of the baseline"
     whatif: float
+    "mean of the what-if"
     difference: float
+    "mean of the members' differences, what-if minus baseline"
     low: float
     "lower end of the interval of the mean difference; nan with fewer than two members"
     high: float
     "upper end"
     unpaired_sd: float
-    "standard deviation that the difference would have without common random numbers"
+    "standard deviation of a difference without common random numbers"
     paired_sd: float
     "standard deviation of the members' differences"
     p: float
-    "chance of a mean difference at least so large if nothing were changed; nan with fewer than two members"
+    "probability of a mean difference at least this large without an effect; nan with fewer than two members"
     pairs: int
-    "members that both runs have"
+    "number of members that both runs have"
     beyond_chance: bool = False
-    "whether it stands among the differences of all species"
+    "whether it passes the rule over the differences of all species"
     start: float = math.nan
     "mean number in the baseline at the start"
     base_end: float = math.nan
@@ -49,28 +62,28 @@ class Difference:
     whatif_end: float = math.nan
     "mean number in the what-if at the end"
     base_gone: int = 0
-    "members of the baseline in which the species is gone at the end"
+    "number of members of the baseline in which the species is extinct at the end"
     whatif_gone: int = 0
-    "members of the what-if in which it is"
+    "number of members of the what-if in which it is"
 
     @property
     def relative(self) -> float:
-        """The difference as a share of the baseline; nan where that is 0."""
+        """The difference as a share of the baseline; nan if that is 0."""
         return self.difference / self.base if self.base else float("nan")
 
     @property
     def uniform(self) -> bool:
-        """Whether all of several pairs differ by the same, so that their spread gives no interval."""
+        """Whether several pairs all differ by the same number, so that their spread gives no interval."""
         return self.pairs > 1 and self.paired_sd <= 1e-9 * max(1.0, abs(self.difference))
 
     @property
     def changes_gone(self) -> bool:
-        """Whether the species is gone in more members of one run than of the other."""
+        """Whether the species is extinct in more members of one run than of the other."""
         return self.base_gone != self.whatif_gone
 
 
-def compare_paired(base_m, whatif_m, level: float = 0.9) -> Difference:
-    """The difference of paired values [m] with its interval at this level."""
+def compare_paired(base_m: ArrayLike, whatif_m: ArrayLike, level: float = 0.9) -> Difference:
+    """Return the difference of paired values [m] with its interval at this level."""
     import numpy as np
     from scipy.stats import t
 
@@ -94,18 +107,18 @@ def compare_paired(base_m, whatif_m, level: float = 0.9) -> Difference:
     if n < 2:
         return found
     if found.uniform:
-        # Without spread Student's t is silent or blind; that all signs agree by chance has this probability.
+        # Without spread Student's t is undefined. This is the probability that all signs agree by chance.
         p = 0.5 ** (n - 1) if mean else 1.0
     else:
         p = float(2 * t.sf(abs(mean) / (spread / np.sqrt(n)), n - 1))
     return replace(found, p=p)
 
 
-def control_false_discoveries(p_s, rate: float):
-    """Which of several tests stand (bool [s]) if a share of at most `rate` of those that do may be chance's.
+def control_false_discoveries(p_s: ArrayLike, rate: float) -> np.ndarray:
+    """Return which of several tests pass (bool [s]) if at most a share `rate` of those that pass may be due to chance.
 
-    Benjamini and Hochberg's rule: of the k smallest of s probabilities, the largest k whose last is at most rate k / s. A
-    probability that is not known (nan) never stands, and is not counted.
+    By Benjamini and Hochberg's rule the k smallest of s probabilities pass, for the largest k whose last one is at most
+    rate k / s. An unknown probability (nan) never passes and is not counted.
     """
     import numpy as np
 
@@ -117,8 +130,8 @@ def control_false_discoveries(p_s, rate: float):
     return known & (np.where(known, p_s, np.inf) <= limit)
 
 
-def check_pair(base, whatif) -> list[int]:
-    """The members that both runs finished. ValueError unless they are two runs of one world, seed, length and size."""
+def check_pair(base: Run, whatif: Run) -> list[int]:
+    """Return the members that both runs finished. Raise ValueError if the runs differ in more than their scenario."""
     for run in (base, whatif):
         if not run.whole:
             raise ValueError(
@@ -132,7 +145,7 @@ def check_pair(base, whatif) -> list[int]:
         if ours != theirs:
             raise ValueError(
                 f"{base.run_dir} and {whatif.run_dir} differ in {name} ({ours} and {theirs}); "
-                "a comparison needs all the same but the scenario: run one of them again"
+                "compared runs may differ in their scenario alone: run one of them again"
             )
     common = sorted(set(base.members) & set(whatif.members))
     if not common:
@@ -142,15 +155,15 @@ def check_pair(base, whatif) -> list[int]:
     return common
 
 
-def compute_window_means(run, members: list[int], last_years: float):
-    """Each member's mean numbers over the last years: float64 [m, s]."""
+def compute_window_means(run: Run, members: list[int], last_years: float) -> np.ndarray:
+    """Return each member's mean numbers over the last years: float64 [m, s]."""
     rows = [run.members.index(member) for member in members]
     late = run.time_y > run.time_y[-1] - last_years + 1e-9
     return run.records["counts"][rows][:, late].mean(1)
 
 
-def compare_runs(base, whatif, last_years: float = 1.0, level: float = 0.9) -> dict[str, Difference]:
-    """The differences in mean numbers of each species over the last years, and how each began and ended."""
+def compare_runs(base: Run, whatif: Run, last_years: float = 1.0, level: float = 0.9) -> dict[str, Difference]:
+    """Return the difference in mean numbers over the last years, and the numbers at start and end, of each species."""
     members = check_pair(base, whatif)
     ours, theirs = compute_window_means(base, members, last_years), compute_window_means(whatif, members, last_years)
     start_m, base_end_m, whatif_end_m = (
@@ -173,8 +186,8 @@ def compare_runs(base, whatif, last_years: float = 1.0, level: float = 0.9) -> d
     }
 
 
-def make_comparison_table(found: dict[str, Difference]):
-    """The differences as a polars frame, a row a species."""
+def make_comparison_table(found: Mapping[str, Difference]) -> pl.DataFrame:
+    """Return the differences as a polars frame with one row for each species."""
     import polars as pl
 
     columns = (
@@ -199,8 +212,8 @@ def make_comparison_table(found: dict[str, Difference]):
     return pl.DataFrame(rows)
 
 
-def make_difference_series(base, whatif, level: float = 0.9):
-    """Mean difference with its interval at every record and species, as a polars frame."""
+def make_difference_series(base: Run, whatif: Run, level: float = 0.9) -> pl.DataFrame:
+    """Return the mean difference with its interval for every record and species, as a polars frame."""
     import numpy as np
     import polars as pl
     from scipy.stats import t
