@@ -110,7 +110,7 @@ def describe_no_usable_visit(rejected: Sequence[tuple[str, str]]) -> str:
     first = (
         f"; first reason: {': '.join(rejected[0])}"
         if rejected
-        else "; positions of collars alone do not tell numbers of animals"
+        else "; positions of collars alone do not give numbers of animals"
     )
     return f"no visit with an effort can be used{first}"
 

@@ -17,7 +17,7 @@ def read_observations(path: Path | str, camera_days: float = 0.0) -> Observation
 
     It may be a Camtrap DP folder (of cameras, of `linnaea identify --as camtrap-dp`, of a simulated survey), a table of
     `linnaea identify`, of Darwin Core occurrences (beside its events.csv) or of Movebank, or a folder of these.
-    `camera_days` is the effort of a camera whose data do not tell it; 0 rejects the camera.
+    `camera_days` is the effort of a camera whose data do not give it; 0 rejects the camera.
 
     Raise FileNotFoundError or ValueError for a path in none of these formats. Single bad rows go to `rejected`.
     """

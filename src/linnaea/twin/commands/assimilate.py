@@ -52,9 +52,9 @@ class AssimilateConfig:
     forecast_days: float = 0.0
     "days to go on after the last observation"
     camera_days: float = 0.0
-    "effort of a camera whose data do not tell how long it stood; 0 leaves it out"
+    "effort of a camera whose data do not give the days that it stood; 0 leaves it out"
     looked_for: tuple[str, ...] = field(default=(), metadata={"metavar": "NAMES"})
-    "species or higher taxa that observers would have reported, where the data do not tell it (a,b,c)"
+    "species or higher taxa that observers would have reported, where the data do not state them (a,b,c)"
     start_sd: float = 0.5
     "uncertainty of each density at the beginning: s.d. of its logarithm"
     parameter_sd: float = 0.2

@@ -33,7 +33,7 @@ WIDE_SHARE = 0.8
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrateConfig(StudyConfig):
-    """Fit values of a world to counts by approximate Bayesian computation, and show what the counts do not tell."""
+    """Fit values of a world to counts by approximate Bayesian computation; show how far the counts constrain them."""
 
     world: str = field(metadata={"positional": True, "metavar": "WORLD"})
     "a bundled world (linnaea twin worlds lists them), or the TOML file of your own"

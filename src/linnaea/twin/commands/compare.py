@@ -1,7 +1,7 @@
 """`linnaea twin compare BASE WHATIF`: what an intervention changes, member by member, with an interval.
 
 Member m of both runs has the same seed, so that their difference is the effect of the intervention. The interval is
-Student's, of the mean of the paired differences: it tells how well the model's mean answer is known, not how true the
+Student's, of the mean of the paired differences. It shows how well the model's mean answer is known, not how true the
 model is. With many species some intervals miss 0 by chance alone. A difference is therefore called beyond chance only
 if it passes Benjamini and Hochberg's rule over all species.
 """

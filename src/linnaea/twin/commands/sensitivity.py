@@ -25,7 +25,7 @@ FIGURES = {
     "sobol": ("ST", "ST_conf", "S1", "S1_conf"),
     "pawn": ("median", "chance", "mean", "maximum"),
 }
-"""what each method says about a parameter: its effect, beside it the 95 % interval or what chance alone brings"""
+"""columns of each method: size of the effect, its 95 % interval or what chance alone brings, and two more"""
 MEANINGS = {
     "morris": "mu_star: animals, mean absolute effect over the range, ± 95 %",
     "sobol": "ST: share of the variance, interactions included, ± 95 %",

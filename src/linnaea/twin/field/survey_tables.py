@@ -2,7 +2,7 @@
 
 Camera traps become a Camera Trap Data Package with the columns that `linnaea identify` writes, so that one reader reads
 both. Counts along strips become sampling events with their occurrences; the terms of the extension
-(https://eco.tdwg.org/list/) tell effort and area, without which a count means nothing. Collars become Movebank's
+(https://eco.tdwg.org/list/) give effort and area, without which a count means nothing. Collars become Movebank's
 event table. Only reported names are written, never true ones.
 """
 
@@ -93,7 +93,7 @@ PROTOCOLS = {"strip": "strip transect count", "line": "line transect count", "ae
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetMetadata:
-    """What the tables tell besides the records."""
+    """What the tables contain besides the records."""
 
     title: str = "A simulated world"
     "title of the data set"

@@ -240,7 +240,7 @@ def estimate_unknown_detection(
     It is not known how well the sensors detect, how far animals walk, and whether sensors stand where more animals live
     than elsewhere. Animals keep to their ranges: a site with many animals has many again, and months do not average it
     away. Sites are right on average, so that most of them have too few animals and some have far too many. Of several
-    names, the one that tells most about a species is used.
+    names, the most informative one for a species is used.
     """
     stays: dict[tuple[int, int], list[float]] = {}
     for counts in windows:

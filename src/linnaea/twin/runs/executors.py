@@ -66,7 +66,7 @@ def count_processes(asked: int, n_jobs: int) -> int:
 
 
 def _run_over_ray(function: Callable, jobs: Sequence[tuple]) -> Iterator[tuple[tuple, object]]:
-    """Run the jobs on a Ray cluster, of which every machine must see the folder of the run."""
+    """Run the jobs on a Ray cluster. Every machine of the cluster must see the folder of the run."""
     import ray
 
     ray.init(ignore_reinit_error=True, log_to_driver=False)
