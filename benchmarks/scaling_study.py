@@ -67,7 +67,6 @@ def start_from_nothing(trunk, pixels_bchw, seed: int) -> None:
     The method is that of Salimans & Kingma 2016, arXiv 1602.07868. Residual branches start at a tenth of that, so that
     the size of the sums does not grow.
     """
-
     import torch
 
     from linnaea.train.bundled.trunk.network import FoldedConv, InvertedResidual

@@ -1,9 +1,9 @@
-"""Compare one training step with open_clip's: both towers, the loss, the gradients, AdamW; same torch, one process.
+r"""Compare one training step with open_clip's: both towers, the loss, the gradients, AdamW; same torch, one process.
 
     python benchmarks/step_speed.py --peers DIR                     # DIR as in benchmarks/peers.py; 5 minutes, 17 GB
     python benchmarks/step_speed.py --peers DIR --precision bf16    # products in bfloat16 on both sides
     python benchmarks/step_speed.py --peers DIR --checkpointing     # activations recomputed on both sides
-    python benchmarks/step_speed.py --device cuda --precision bf16 --checkpointing --models ViT-L-14 --batch 2816 \\
+    python benchmarks/step_speed.py --device cuda --precision bf16 --checkpointing --models ViT-L-14 --batch 2816 \
         --replay 320                                                # a GPU, in an environment with open_clip
 
 Both sides have the same weights, images and texts (names of random species in the five text types) and take turns.

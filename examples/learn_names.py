@@ -2,8 +2,8 @@
 
 python examples/learn_names.py CLASSES PHOTOS
 
-CLASSES holds one folder for each name, such as CLASSES/tabby/*.jpg. Without arguments, the three photographs of the demo
-are the examples and the photographs to name.
+CLASSES holds one folder for each name, such as CLASSES/tabby/*.jpg. Without arguments, the three photographs of the
+demo are the examples and the photographs to name.
 """
 
 import shutil

@@ -1,8 +1,8 @@
 """Plain doubles of the rules of whole worlds: one animal after another, all against all, in Python and float64.
 
-Each takes a rule and a `copy_of` the world in front of it, and changes the copy as the rule's description says. `judged`
-lets the real rule act on the real world and compares every column, layer, array and tally, those that no rule may touch
-as well. The parameters of species and the random numbers (`random.blocks`, plain NumPy) are those of the world.
+Each takes a rule and a `copy_of` the world in front of it, and changes the copy as the rule's description says.
+`judged` lets the real rule act on the real world and compares every column, layer, array and tally, including those
+that no rule may touch. Parameters of species and random numbers (`random.blocks`, plain NumPy) are those of the world.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def copy_of(world: World) -> SimpleNamespace:
 
 
 def judged(world: World, oracles: Mapping[type[Rule], Callable]) -> dict[type[Rule], int]:
-    """Puts an oracle before each of these rules of a world; returns a tally of steps in which the rule changed anything."""
+    """Put an oracle before each of these rules; return the number of steps in which each rule changed anything."""
     acted = dict.fromkeys(oracles, 0)
     # Bites are shared in whole parts, 2^-20 of a unit, and dozens share a cell.
     parts = 1e-4 / world.parameters.bite_parts
@@ -108,7 +108,7 @@ def draws(w: SimpleNamespace, stream: int, key: np.uint64, draw: int = 0) -> tup
 
 
 def plain_graze(rule: Graze, w: SimpleNamespace) -> None:
-    """A bite of one food under it, by preference, amount and fit of the trait; how much, as Holling's response has it."""
+    """A bite of one food, chosen by preference, amount and fit of the trait; its size follows Holling's response."""
     a, p = w.a, w.p
     bout = max(1, round(rule.bout_h / w.dt_h))
     for i in w.slots:
@@ -173,7 +173,7 @@ def filling(w: SimpleNamespace, i: int) -> float:
 
 
 def ease(rule: SearchPrey, w: SimpleNamespace, i: int, j: int) -> float:
-    """Weight of the prey j for the hunter i: preference, mass, age, condition, its herd's eyes, and its size for a young one."""
+    """Weight of prey j for hunter i: preference, mass, age, condition, vigilance of the herd; size for the young."""
     a, p, s, sj = w.a, w.p, w.a.species[i], w.a.species[j]
     age = w.now_h - a.born_h[j]
     stage = 2.5 if age < p.life.mature_h[sj] / 2 else 2.0 if age > 0.75 * p.life.life_h[sj] else p.hunting.prime[sj]
@@ -188,7 +188,7 @@ def ease(rule: SearchPrey, w: SimpleNamespace, i: int, j: int) -> float:
 
 
 def plain_seek(rule: SearchPrey, w: SimpleNamespace) -> None:
-    """The idle and hungry kill at a rate set by the prey around them; which one, chance says, by ease and by how common its kind is."""
+    """Idle hungry hunters kill at a rate set by the prey around them. The prey is drawn by ease and by abundance."""
     a, p = w.a, w.p
     common = [
         min(3.0, max(0.01, w.arrays.census[s].sum() / p.life.usual_number[s])) ** rule.switching

@@ -75,7 +75,7 @@ def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray], *, but: tuple[str, 
 
 
 def oracle_step(world: World) -> dict[str, np.ndarray]:
-    """What `by_key` should give after a step of Walk, Flock or Align, Expose, Move and Infect: all against all, float64."""
+    """What `by_key` should return after a step of Walk, Flock or Align, Expose, Move and Infect: all pairs, float64."""
     s = by_key(world)
     n, seed, now = len(s["x"]), world.seed, world.step
     x, y, u, v = (s[name].astype(np.float64) for name in ("x", "y", "dir_x", "dir_y"))

@@ -9,7 +9,8 @@ The functions below are the Python face of the package. They load on first use, 
 
 `linnaea.identify`, `linnaea.embed` and the other rooms are packages, and a package and a function cannot share a name.
 Therefore the functions here have longer names: `identify_photos` is `linnaea.identify.identify`, `embed_photos` is
-`linnaea.embed.embed`, `learn_labels` is `linnaea.identify.learn`, `run_world` is `linnaea.twin.run` and `compare_runs` is `linnaea.twin.compare`.
+`linnaea.embed.embed`, `learn_labels` is `linnaea.identify.learn`, `run_world` is `linnaea.twin.run` and `compare_runs`
+is `linnaea.twin.compare`.
 """
 
 __version__ = "0.1.0"

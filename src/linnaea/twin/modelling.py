@@ -30,8 +30,8 @@ def run(
         out_dir: Folder for the results. A finished run of the same plan in it is not computed again.
         scenario_path: A what-if, as a TOML or JSON file.
         seed: Seed of all random numbers; the same seed gives the same results.
-        options: Other options of `linnaea twin run`, with underscores: `days`, `area`, `resume`, `replace`, `processes`,
-            `set=("animals.rabbit.count=400",)`, … (fields of `TwinRunConfig`).
+        options: Other options of `linnaea twin run`, with underscores: `days`, `area`, `resume`, `replace`,
+            `processes`, `set=("animals.rabbit.count=400",)`, … (fields of `TwinRunConfig`).
 
     Returns:
         The run with the records of its members. Members that failed are in `Run.failures`.

@@ -42,8 +42,8 @@ def test_a_list_of_names_knows_them_too(namer_of, tmp_path):
     assert species(namer) == {"Felis catus", "Panthera leo"}
     assert said == [
         (
-            f"{tmp_path / 'list.txt'}: 2 names are not in the vocabulary: 'no such taxon', 'Felis cattus' (nearest: Felis "
-            "catus)"
+            f"{tmp_path / 'list.txt'}: 2 names are not in the vocabulary: 'no such taxon', 'Felis cattus' "
+            "(nearest: Felis catus)"
         )
     ]
 

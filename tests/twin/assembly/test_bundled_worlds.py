@@ -95,11 +95,14 @@ def test_threads_change_nothing():
     # The world says how many threads a step takes; in a small world it takes one in any case.
     code = (
         "import hashlib, numba, sys;"
-        "from linnaea.twin.assembly.world_builder import build_world; from linnaea.twin.engine.step import SMALL_WORLD, step;"
-        "w = build_world('savanna', area_share=0.03, dt_h=6.0, seed=5); w.threads = int(sys.argv[1]); start = len(w.agents);"
+        "from linnaea.twin.assembly.world_builder import build_world;"
+        "from linnaea.twin.engine.step import SMALL_WORLD, step;"
+        "w = build_world('savanna', area_share=0.03, dt_h=6.0, seed=5);"
+        "w.threads = int(sys.argv[1]); start = len(w.agents);"
         "[step(w) for _ in range(30)];"
         "assert min(start, len(w.agents)) >= SMALL_WORLD; print(numba.get_num_threads());"
-        "print(hashlib.sha256(b''.join(v.tobytes() for v in (*w.agents.state_arrays().values(), w.arrays['food']))).hexdigest())"
+        "state = (*w.agents.state_arrays().values(), w.arrays['food']);"
+        "print(hashlib.sha256(b''.join(v.tobytes() for v in state)).hexdigest())"
     )
     import numba
 

@@ -96,8 +96,10 @@ def test_what_was_adjusted_says_so(name):
 
 
 def grazed(years, *, rain=1.0, times=1.0):
-    """Wildebeest of the savanna at the start and after some years, with this share of the rain in the second year, or with so
-    many times the usual number at the start."""
+    """Wildebeest of the savanna at the start and after `years`.
+
+    `rain` is the share of the usual rain in the second year; `times` multiplies the number at the start.
+    """
     world = build_world("savanna", seed=5, area_share=0.02, dt_h=24.0)
     kind = world.species.index("wildebeest")
     usual = int(world.counts()[kind])

@@ -137,8 +137,13 @@ def watch(world: World, written: dict[type[Rule], set[str]]) -> None:
         rules[:] = [Checked(rule, written) for rule in rules]
 
 
+def _step_often(world: World, n: int) -> None:
+    for _ in range(n):
+        step(world)
+
+
 def eventful(name: str) -> World:
-    """A small world in which much happens: an epidemic, a fence, poachers, drought and fires in one half, newcomers, cubs."""
+    """A small world with many events: an epidemic, a fence, poachers, drought and fires in one half, cubs."""
     share = {"savanna": 0.01, "post": 0.2, "island": 0.3, "galapagos": 2.0}.get(name, 0.15)
     data = changed(name, settings={"fires_per_km2_y": 500.0})
     world = small(data, area_share=share, dt_h=load_step(name))
@@ -219,8 +224,7 @@ def test_a_rule_that_reads_or_writes_more_is_noticed(monkeypatch):
             patch.setattr(rule, "writes", writes)
             watch(world, {})
             with pytest.raises(AssertionError, match=says):
-                for _ in range(30):
-                    step(world)
+                _step_often(world, 30)
 
 
 def test_herds_have_one_array_for_each_column():

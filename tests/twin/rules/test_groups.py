@@ -34,7 +34,7 @@ def wolves_of(world):
 
 
 def wandered(filled):
-    """(farthest goal from the first home, as a share of the range; way of the home, m) of a pack kept so full for 20 days."""
+    """(Farthest goal as a share of the range, path of the home in m) of a pack kept at `filled` stores for 20 days."""
     data = changed(
         "island", settings={"catch_margin": 0.0}, animals={"moose": {"count": 0.0}, "grey wolf": {"count": 0.0}}
     )

@@ -15,8 +15,8 @@ from linnaea.twin.rules.predation import ResolveKills, SearchPrey
 from made_worlds import changed
 from twin_oracles import ORACLES, judged
 
-# Some dozens of animals each: rabbits and foxes; prides, herds that drink and watch; the cold-blooded, whose young hunt;
-# beaks.
+# Some dozens of animals each: rabbits and foxes; prides, herds that drink and watch; cold-blooded animals, whose young
+# hunt; beaks.
 WORLDS = {
     "tutorial": {"area_share": 0.02, "cell_km": 0.1, "brought": {"red fox": 12}},
     "savanna": {"area_share": 0.001, "cell_km": 0.5, "brought": {"lion": 8, "spotted hyaena": 3}},
@@ -28,7 +28,7 @@ WORLDS = {
 def tiny(
     name: str, *, area_share: float, cell_km: float, brought: dict[str, int], catch_margin: float = 1e5, luck: int = 2
 ) -> World:
-    """Animals grown, fed and aged in all degrees on a ground of several cells, with plenty of food in some and little in others."""
+    """Animals of all ages and states of nutrition on several cells, with much food in some and little in others."""
     data = changed(name, settings={"catch_margin": catch_margin})
     data = dataclasses.replace(data, landscape=dataclasses.replace(data.landscape, cell_km=cell_km))
     world = build_world(data, area_share=area_share, seed=5, dt_h=1.0)

@@ -59,7 +59,7 @@ def test_a_drought_that_leaves_hard_seeds_makes_beaks_deeper():
         assert len(left) > 20
         shifts.append(a.traits[left].mean(0) - first)
     seen, inherited = np.mean(shifts, axis=0)
-    # A third to one and a half standard deviations, and the breeder's equation: what is inherited is h² of what is seen.
+    # A third to one and a half standard deviations, and the breeder's equation: the response is h² of the differential.
     assert np.min(shifts) > 0
     assert 0.25 < seen < 1.1
     assert abs(inherited / seen - 0.7) < 0.1

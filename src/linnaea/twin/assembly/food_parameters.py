@@ -156,7 +156,7 @@ def make_diet(data: WorldData, foods: Foods, cell_km2: float) -> Diet:
 
 
 def _usual_half_kj(data: WorldData, foods: Foods, cell_km2: float) -> tuple[np.ndarray, np.ndarray]:
-    """The usual amount of each food in a cell, kJ [l], and the share of it at which intake is half of the greatest [l]."""
+    """The usual amount of each food in a cell, kJ [l], and its share at which intake is half of the maximum [l]."""
     usual = np.array([usual_kg_km2(one) for one in select_foods(data).values()]) * foods.kj_kg * cell_km2
     settings: Settings = data.settings
     of_others = np.where(foods.kind == POOL, settings.half_pools, settings.half_dead)

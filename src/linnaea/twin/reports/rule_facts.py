@@ -1,7 +1,7 @@
 """What the code says about the rules of a world: phases, docstrings, random streams, state variables.
 
-Found in the source and in what rules declare, which tests compare with what they do: a description cannot differ from what
-runs.
+The facts come from the source and from what rules declare. Tests compare the declarations with what the rules do, so a
+description cannot differ from what runs.
 """
 
 from __future__ import annotations
