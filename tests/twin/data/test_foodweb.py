@@ -100,10 +100,10 @@ def test_a_long_ring_is_named_in_the_order_of_eating():
 
 
 def test_who_loses_all_food_goes_with_it():
-    assert set(web(GOOD).without("hare").species) == {"grass", "carrion"}
-    assert set(web(GOOD).without("fox").species) == {"grass", "carrion", "hare", "wolf"}
+    assert set(web(GOOD).remove_species("hare").species) == {"grass", "carrion"}
+    assert set(web(GOOD).remove_species("fox").species) == {"grass", "carrion", "hare", "wolf"}
     with pytest.raises(ValueError, match="'hase' is unknown"):
-        web(GOOD).without("hase")
+        web(GOOD).remove_species("hase")
 
 
 def test_a_web_of_masses_follows_diet_and_mass():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from linnaea.twin.assembly.layers import compute_grid_shape, make_layers, make_smooth_noise
-from linnaea.twin.data.landscape import Landscape, month_of
+from linnaea.twin.data.landscape import Landscape, get_month
 from linnaea.twin.engine.layers import FAR_KM, crosses, distance_to
 from linnaea.twin.engine.neighbours import Space
 
@@ -58,9 +58,9 @@ def test_a_way_crosses_a_fence_only_where_both_lines_meet():
 
 
 def test_months_come_round():
-    assert month_of(0) == 0
-    assert month_of(730.5 * 11.5) == 11
-    assert month_of(8766 + 1) == 0
+    assert get_month(0) == 0
+    assert get_month(730.5 * 11.5) == 11
+    assert get_month(8766 + 1) == 0
 
 
 def test_impossible_ground_is_refused_in_one_line():

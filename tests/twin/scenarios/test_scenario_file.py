@@ -316,7 +316,7 @@ def test_a_length_of_time_is_told_as_one_asks_for_it():
 
 def test_a_place_smaller_than_a_cell_is_the_cell_it_lies_in():
     place = Region(form="circle", points_m=((130.0, 10.0),), radius_m=5.0)
-    mask = place.mask(Space(width_m=400, height_m=400), (4, 4))
+    mask = place.make_mask(Space(width_m=400, height_m=400), (4, 4))
     assert np.argwhere(mask).tolist() == [[0, 1]]
 
 

@@ -69,11 +69,11 @@ class FoodWeb:
     def __post_init__(self) -> None:
         check_web(self.species, self.links)
 
-    def diet(self, name: str) -> tuple[Feeding, ...]:
+    def get_diet(self, name: str) -> tuple[Feeding, ...]:
         """Return the links of a predator."""
         return tuple(link for link in self.links if link.predator == name)
 
-    def without(self, *names: str) -> FoodWeb:
+    def remove_species(self, *names: str) -> FoodWeb:
         """Return the web without these species and without all that starve in consequence."""
         for name in names:
             _get_species(name, self.species, "remove")
@@ -383,7 +383,7 @@ def _place_in_bands(web: FoodWeb, level: Mapping[str, float]) -> dict[str, float
         bands.setdefault(round(level[name]), []).append(name)
     x: dict[str, float] = {}
     for band in sorted(bands):
-        prey_x = {name: [x[link.prey] for link in web.diet(name) if link.prey in x] for name in bands[band]}
+        prey_x = {name: [x[link.prey] for link in web.get_diet(name) if link.prey in x] for name in bands[band]}
         # Each species stands above the middle of its food, so that few arrows cross.
         ordered = sorted(bands[band], key=lambda name: float(np.mean(prey_x[name])) if prey_x[name] else 0.0)
         x |= {name: (index + 0.5) / len(ordered) for index, name in enumerate(ordered)}

@@ -57,6 +57,6 @@ class Landscape:
             )
 
 
-def month_of(hour: float) -> int:
+def get_month(hour: float) -> int:
     """Return the month 0..11 of the world's clock; it starts on 1 January and all months have equal length."""
     return int(hour / 730.5) % MONTHS

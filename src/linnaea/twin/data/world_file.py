@@ -52,9 +52,9 @@ def list_bundled_worlds() -> dict[str, str]:
     return {name: tomllib.loads(found[name].read_text("utf-8")).get("about", "") for name in sorted(found)}
 
 
-def load_world(name: str | Path) -> WorldData:
+def load_world(name_or_path: str | Path) -> WorldData:
     """Return the data of a bundled world or of a world's TOML file. Raise ValueError for an impossible value."""
-    path = Path(name)
+    path = Path(name_or_path)
     if path.suffix == ".toml" or path.is_dir():
         path = path / "world.toml" if path.is_dir() else path
         if not path.is_file():
@@ -63,10 +63,11 @@ def load_world(name: str | Path) -> WorldData:
             )
         text, folder = path.read_text("utf-8"), path.parent
     else:
-        file = resources.files("linnaea.twin").joinpath(f"worlds/{name}.toml")
+        file = resources.files("linnaea.twin").joinpath(f"worlds/{name_or_path}.toml")
         if not file.is_file():
             raise ValueError(
-                f"world {str(name)!r} is not bundled; known are {', '.join(list_bundled_worlds())}, or give a TOML file"
+                f"world {str(name_or_path)!r} is not bundled; give a TOML file or one of "
+                f"{', '.join(list_bundled_worlds())}"
             )
         text, folder = file.read_text("utf-8"), None
     try:

@@ -78,24 +78,24 @@ class Rates:
     def __init__(self, model: MeanFieldModel) -> None:
         row_of = {name: index for index, name in enumerate(model.names)}
 
-        def column(items: Sequence, name: str) -> np.ndarray:
+        def get_column(items: Sequence, name: str) -> np.ndarray:
             return np.array([getattr(one, name) for one in items], float)[:, None]
 
-        def rows(items: Sequence, name: str) -> np.ndarray:
+        def find_rows(items: Sequence, name: str) -> np.ndarray:
             return np.array([row_of[getattr(one, name)] for one in items], int)
 
         self.model, self.n = model, len(model.nodes)
         nodes, links = model.nodes, model.links
-        self.growth_n1, self.capacity_n1 = column(nodes, "growth"), column(nodes, "capacity")
-        self.immigration_n1, self.interference_n1 = column(nodes, "immigration"), column(nodes, "interference")
-        self.metabolism_n1, self.mortality_n1 = column(nodes, "metabolism"), column(nodes, "mortality")
-        self.turnover_n1, self.supply_n1 = column(nodes, "turnover"), column(nodes, "supply")
-        self.diffusion_n1 = column(nodes, "diffusion")
-        self.eater_l, self.eaten_l = rows(links, "predator"), rows(links, "prey")
-        self.attack_l1 = column(links, "attack") * column(links, "preference")
-        self.hill_l1, self.handling_l1 = column(links, "hill"), column(links, "handling")
-        self.efficiency_l1 = column(links, "efficiency")
-        self.wasted_l1 = np.maximum(1 - self.efficiency_l1 - column(links, "respired"), 0)
+        self.growth_n1, self.capacity_n1 = get_column(nodes, "growth"), get_column(nodes, "capacity")
+        self.immigration_n1, self.interference_n1 = get_column(nodes, "immigration"), get_column(nodes, "interference")
+        self.metabolism_n1, self.mortality_n1 = get_column(nodes, "metabolism"), get_column(nodes, "mortality")
+        self.turnover_n1, self.supply_n1 = get_column(nodes, "turnover"), get_column(nodes, "supply")
+        self.diffusion_n1 = get_column(nodes, "diffusion")
+        self.eater_l, self.eaten_l = find_rows(links, "predator"), find_rows(links, "prey")
+        self.attack_l1 = get_column(links, "attack") * get_column(links, "preference")
+        self.hill_l1, self.handling_l1 = get_column(links, "hill"), get_column(links, "handling")
+        self.efficiency_l1 = get_column(links, "efficiency")
+        self.wasted_l1 = np.maximum(1 - self.efficiency_l1 - get_column(links, "respired"), 0)
         self.linear = bool((self.hill_l1 == 1).all())
         self.by_eater_nl, self.by_eaten_nl = np.zeros((2, self.n, len(links)))
         self.by_eater_nl[self.eater_l, range(len(links))] = 1
@@ -214,25 +214,25 @@ def integrate(model: MeanFieldModel, until: float, times: Sequence[float] | None
     shape = rates.make_start().shape
     alive = rates.make_start()[: rates.n].sum(1) > 0
 
-    def change(_, flat: np.ndarray) -> np.ndarray:
+    def compute_change(_, flat: np.ndarray) -> np.ndarray:
         return rates(flat.reshape(shape)).ravel()
 
-    def margin(_, flat: np.ndarray) -> float:
+    def compute_margin(_, flat: np.ndarray) -> float:
         total_n = flat.reshape(shape)[: rates.n].sum(1)
         return float((total_n[alive] - model.extinct_below).min()) if alive.any() else 1.0
 
-    margin.terminal, margin.direction = True, -1
+    compute_margin.terminal, compute_margin.direction = True, -1
     state, now, pieces, extinctions = rates.make_start().ravel(), 0.0, [], {}
     while now < until:
         done = solve_ivp(
-            change,
+            compute_change,
             (now, until),
             state,
             method=model.method,
             rtol=model.rtol,
             atol=model.atol,
             dense_output=True,
-            events=margin if model.extinct_below else None,
+            events=compute_margin if model.extinct_below else None,
         )
         if not done.success or not np.isfinite(done.y[:, -1]).all():
             raise ValueError(

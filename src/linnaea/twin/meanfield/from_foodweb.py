@@ -150,7 +150,7 @@ def _make_links(row: int, web: FoodWeb, rates: AnimalRates, balance: Balance, co
             f"food web: {name!r} would have to eat {full:.0%} of its greatest intake to support its predators; lower "
             "their density_per_km2, or raise its density_per_km2 or growth_per_y"
         )
-    diet = web.diet(name)
+    diet = web.get_diet(name)
     food = sum(link.preference * balance.biomass_n[row_of[link.prey]] ** link.hill for link in diet)
     attack = most * full * (1 + config.interference) / (1 - full) / food
     links = []
@@ -179,7 +179,9 @@ def _compute_animal_rates(web: FoodWeb, config: BalanceConfig) -> AnimalRates:
         loss_n[index] = 0
         if one.basal:
             continue
-        given = [link.max_ingestion_per_y for link in web.diet(one.name) if not math.isnan(link.max_ingestion_per_y)]
+        given = [
+            link.max_ingestion_per_y for link in web.get_diet(one.name) if not math.isnan(link.max_ingestion_per_y)
+        ]
         most_n[index] = max(given) if given else compute_mass_specific_ingestion(one.body_mass_kg)
         loss_n[index] = one.growth_per_y * config.maintenance / (1 - config.maintenance)
         efficiency_n[index] = (one.growth_per_y + loss_n[index]) / most_n[index]
@@ -228,7 +230,7 @@ def _find_pools(one: Species, web: FoodWeb, config: BalanceConfig) -> tuple[str,
     """Return the names of the pools of a species' remains and waste, "" for none."""
     if one.basal:
         return "", ""
-    herbivore = all(web.species[link.prey].basal for link in web.diet(one.name)) and one.diet != "scavenger"
+    herbivore = all(web.species[link.prey].basal for link in web.get_diet(one.name)) and one.diet != "scavenger"
     dung = config.dung if herbivore and config.dung in web.species else ""
     return config.carcasses if config.carcasses in web.species else "", dung
 

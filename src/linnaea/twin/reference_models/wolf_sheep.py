@@ -37,7 +37,7 @@ class When(NamedTuple):
     synchronous: bool
 
 
-class Pasture(NamedTuple):
+class GrassCells(NamedTuple):
     """The grass, and who eats where in a synchronous step."""
 
     near: np.ndarray
@@ -118,9 +118,9 @@ def _swap(cell, energy, i, j):
 
 
 @serial
-def _step_sheep(cell, energy, n, pasture, rates, when, born):
+def _step_sheep(cell, energy, n, grass, rates, when, born):
     """Move all sheep, let them graze, die or split; return their number."""
-    near, ready, regrowth, best, best_word = pasture
+    near, ready, regrowth, best, best_word = grass
     seed, step, synchronous = when
     if synchronous:
         for i in range(n):
@@ -222,7 +222,7 @@ def _run_wolf_sheep(seed, steps, side, n_sheep, n_wolves, sheep_rates, wolf_rate
     lists = SheepLists(np.full(n_cells, -1, np.int32), np.empty(room, np.int32))
     near = _list_neighbours(side)
     best, best_word = np.full(n_cells, -1, np.int64), np.zeros(n_cells, np.uint64)
-    pasture = Pasture(near, ready, regrowth + 1, best, best_word)
+    grass = GrassCells(near, ready, regrowth + 1, best, best_word)
     _place_founders(sheep_cell, sheep_energy, n_sheep, n_cells, 2.0 * sheep_rates.gain, seed, 0)
     _place_founders(wolf_cell, wolf_energy, n_wolves, n_cells, 2.0 * wolf_rates.gain, seed, 1)
     for c in range(n_cells):
@@ -234,7 +234,7 @@ def _run_wolf_sheep(seed, steps, side, n_sheep, n_wolves, sheep_rates, wolf_rate
         if 2 * n_sheep > room or 2 * n_wolves > room:
             return step - 1
         when = When(seed, step, synchronous)
-        n_sheep = _step_sheep(sheep_cell, sheep_energy, n_sheep, pasture, sheep_rates, when, born)
+        n_sheep = _step_sheep(sheep_cell, sheep_energy, n_sheep, grass, sheep_rates, when, born)
         wolves, sheep = (wolf_cell, wolf_energy, n_wolves), (sheep_cell, sheep_energy, n_sheep)
         n_wolves, n_sheep = _step_wolves(*wolves, *sheep, near, wolf_rates, when, born, lists)
         counts[step, 0], counts[step, 1] = n_sheep, n_wolves

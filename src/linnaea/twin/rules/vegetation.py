@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from linnaea.twin.data.landscape import month_of
+from linnaea.twin.data.landscape import get_month
 from linnaea.twin.engine.agents import HOURS_A_YEAR
 from linnaea.twin.engine.jit import scalar, serial
 from linnaea.twin.engine.layers import layer_grid
@@ -94,7 +94,7 @@ class Grow(Rule):
         books, litter = accounts(world), food_index(world, "litter")
         moisture = world.fields.moisture_mm
         drier = 1 + self.thirst_per_c * world.arrays.warming_c[0]
-        light = self.season[month_of(world.now_h)] * world.fields.growth_factor
+        light = self.season[get_month(world.now_h)] * world.fields.growth_factor
         for index in np.flatnonzero(foods.kind <= SEED):
             capacity, stock = world.arrays.capacity[index], food[index]
             half = foods.moist_half_mm[index] * drier

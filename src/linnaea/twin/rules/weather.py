@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from linnaea.twin.data.landscape import LAPSE_C_PER_M, Landscape, month_of
+from linnaea.twin.data.landscape import LAPSE_C_PER_M, Landscape, get_month
 from linnaea.twin.engine.agents import HOURS_A_YEAR
 from linnaea.twin.engine.layers import NO_FENCE, distance_to, layer_grid
 from linnaea.twin.engine.rng import RAIN, normals
@@ -52,7 +52,7 @@ class Weather(Rule):
     def _rain_of_month(self, world: World, hour: float) -> float:
         """Rain of the month in which an hour lies, mm ≥ 0: the usual one with the deviation of this year."""
         deviation = normals(world.seed, 0, RAIN, np.array([int(hour / HOURS_A_MONTH)], np.uint64))[0]
-        return self.landscape.rain_mm[month_of(hour)] * max(0.0, 1 + self.landscape.rain_noise * deviation)
+        return self.landscape.rain_mm[get_month(hour)] * max(0.0, 1 + self.landscape.rain_noise * deviation)
 
     def _at_height(self, world: World, lowest_c: float) -> np.ndarray:
         """Temperature of every cell [r, c], °C, when it is `lowest_c` on the lowest ground."""
@@ -72,7 +72,7 @@ class Weather(Rule):
         fields, land = world.fields, self.landscape
         fields.rain_mm[...] = self._rain_of_month(world, world.now_h) * fields.rain_share * fields.rain_factor
         fields.moisture_mm += (fields.rain_mm - fields.moisture_mm) * -np.expm1(-elapsed / self.memory_h)
-        lowest_c = land.temperature_c[month_of(world.now_h)] + world.arrays.warming_c[0]
+        lowest_c = land.temperature_c[get_month(world.now_h)] + world.arrays.warming_c[0]
         fields.temperature_c[...] = self._at_height(world, lowest_c)
         wet = (fields.water > 0) | (fields.rain_mm > land.pond_mm)
         fields.to_water_km[...] = self._to_water(world, wet)

@@ -88,7 +88,7 @@ class Introduce(Intervention):
 
     def _draw_points(self, world: World, count: int, index: int, number: int) -> np.ndarray:
         """Return uniform random points [count, 2] of the region, metres; points outside it are drawn again."""
-        low_high = np.array(self.place.bounds(world.space)).reshape(2, 2)
+        low_high = np.array(self.place.find_bounds(world.space)).reshape(2, 2)
         keys = np.arange(count, dtype=np.uint64) + np.uint64(number << 32)
         points, todo = np.tile(low_high.mean(0), (count, 1)), np.arange(count)
         for trial in range(256):
@@ -176,7 +176,7 @@ class Water(Intervention):
     def change_hooks(self, world: World) -> None:
         """Set the water of the region."""
         layer = world.fields["water"]
-        layer[self.place.mask(world.space, layer.shape)] = 1.0 if self.filled else 0.0
+        layer[self.place.make_mask(world.space, layer.shape)] = 1.0 if self.filled else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -294,7 +294,7 @@ KINDS = {
 
 def _multiply(world: World, name: str, region: Region, factor: float) -> None:
     layer = world.fields[name]
-    layer[region.mask(world.space, layer.shape)] *= factor
+    layer[region.make_mask(world.space, layer.shape)] *= factor
 
 
 def find_first_step(hour: float, dt_h: float) -> float:

@@ -116,7 +116,7 @@ def _explain_fire(one: Fire, world: World, all_of: Sequence[Intervention]) -> st
 def _explain_water(one: Water, world: World, all_of: Sequence[Intervention]) -> str:
     if not (world.parameters.bodies.drink_every_h > 0).any():
         return "no animal of this world needs to drink; drink_every_h is 0 for all"
-    now = world.fields["water"][one.place.mask(world.space, world.fields["water"].shape)] > 0
+    now = world.fields["water"][one.place.make_mask(world.space, world.fields["water"].shape)] > 0
     if (now == one.filled).all():
         return "there is already water all over its region" if one.filled else "there is no water in its region"
     return ""

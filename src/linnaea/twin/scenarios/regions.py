@@ -68,7 +68,7 @@ class Region:
             return _contains_in_polygon(x, y, self.points_m)
         return np.ones(x.shape, bool)
 
-    def mask(self, space: Space, shape: tuple[int, int]) -> np.ndarray:
+    def make_mask(self, space: Space, shape: tuple[int, int]) -> np.ndarray:
         """Return the cells [r, c] whose centres lie in the region; if there are none, the cells of its points."""
         rows, columns = shape
         x = (np.arange(columns) + 0.5) * (space.width_m / columns)
@@ -83,7 +83,7 @@ class Region:
             mask[row, min(int(px / space.width_m * columns), columns - 1)] = True
         return mask
 
-    def bounds(self, space: Space) -> tuple[float, float, float, float]:
+    def find_bounds(self, space: Space) -> tuple[float, float, float, float]:
         """Return the smallest box on the map around the region: x0, y0, x1, y1 in metres."""
         if not self.points_m:
             return 0.0, 0.0, space.width_m, space.height_m
