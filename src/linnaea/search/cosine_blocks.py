@@ -25,6 +25,9 @@ MAX_THREADS = 8
 # Blocks after which a thread releases the pages of a mapped file: pages that were read count as memory of the process.
 BLOCKS_BETWEEN_RELEASES = 16
 
+# Scattered rows after which pages are released: each maps 64 kB of a file.
+SCATTERED_BLOCK = 1024
+
 # A float16 is a float32 whose exponent is too small by 112 once its bits are in the right place.
 EXPONENT_SHIFT = np.float32(2.0**112)
 FLOAT16_BITS = np.int32(-0x80000000 | 0x0FFFE000)
@@ -88,6 +91,19 @@ def _take_rows(vectors_nd: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     """Rows: a view of neighbours, else a copy."""
     first, last = int(chosen[0]), int(chosen[-1]) + 1
     return vectors_nd[first:last] if last - first == len(chosen) else np.take(vectors_nd, chosen, axis=0)
+
+
+def read_rows(vectors_nd: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """The `chosen` rows float32 [m, d] of a mapped table.
+
+    The page of a scattered row brings its neighbours into memory, so pages are released on the way.
+    """
+    rows_md = np.empty((len(chosen), vectors_nd.shape[1]), np.float32)
+    for start in range(0, len(chosen), SCATTERED_BLOCK):
+        part = slice(start, start + SCATTERED_BLOCK)
+        rows_md[part] = vectors_nd[chosen[part]]
+        release_pages(vectors_nd)
+    return rows_md
 
 
 def release_pages(mapped_nd: np.ndarray) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from linnaea.search.cosine_blocks import release_pages
+from linnaea.search.cosine_blocks import read_rows, release_pages
 from linnaea.store import default_cache_dir, hash_bytes, read_manifest, write_artifact
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class FaissIndex:
         index.cp.min_points_per_centroid = 1  # no warning for a small table
         n_training = min(n, n_lists * TRAINING_PER_LIST)
         training = np.sort(np.random.default_rng(SEED).choice(n, n_training, replace=False))
-        index.train(vectors_nd[training].astype(np.float32))
+        index.train(read_rows(vectors_nd, training))
         for start in range(0, n, BLOCK):
             index.add(vectors_nd[start : start + BLOCK].astype(np.float32))
             release_pages(vectors_nd)

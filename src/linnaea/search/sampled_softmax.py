@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from linnaea.search.cosine_blocks import multiply_blocks
+from linnaea.search.cosine_blocks import multiply_blocks, read_rows
 from linnaea.search.index import Index
 from linnaea.search.rank_intervals import RankIntervals, largest_first
 
@@ -23,7 +23,7 @@ N_SAMPLED = 32768
 N_STANDARD_ERRORS = 3.0
 # Shares of the total mass.
 MAX_UNREAD = 0.5
-MAX_STANDARD_ERROR = 0.005
+MAX_STANDARD_ERROR = 0.01
 # Ranks with at most this many taxa are summed completely, larger ranks only where a nearest leaf lies.
 MAX_TAXA = 16384
 
@@ -38,7 +38,7 @@ class SampledSoftmax:
         # The neighbours of a sampled leaf: one stratum of the tree's order.
         self.edges = np.append(np.arange(0, n, self.step), n)
         self.sampled_j = (self.edges[:-1] + self.edges[1:]) // 2
-        self._sampled_jd = vectors_nd[self.sampled_j].astype(np.float32)
+        self._sampled_jd = read_rows(vectors_nd, self.sampled_j)
 
     def score(self, vectors_bd: np.ndarray, negative_logit_bf: np.ndarray, k: int) -> list[SampledResult | None]:
         """The probabilities of each image, None if the exact method must compute them."""
