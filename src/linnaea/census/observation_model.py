@@ -317,7 +317,9 @@ def _count_by_window(
                 if count.per_density_s.any():
                     windows[window].append(count)
                 elif count.y:
-                    rejected.append((f"{count.y} of {count.name!r} by {group}", "no animal of the world has this name"))
+                    rejected.append(
+                        (f"{count.y} of {count.name!r} by {group}", "these sensors detect no animal of this name")
+                    )
     return tuple(map(tuple, windows))
 
 

@@ -110,7 +110,7 @@ def test_a_run_in_which_all_members_failed_leaves_what_they_wrote_down_and_says_
     assert table["in_means"].to_list() == [True, False]
     assert all("is nan" in reason for reason in table["reason"])
     page = (folder / "report.html").read_text("utf-8")
-    assert "No member reached the end: 2 of 2 members failed." in page
+    assert "No member reached the end: 2 of 2" in page
     assert "<td>1 day</td><td>no</td>" in page
     assert "no member reached its end; the first said: step 112: energy of" in refused(
         capsys, "compare", folder, tmp_path / "run"
