@@ -16,7 +16,7 @@ FORMAT = 1
 _STORES = ("fields", "arrays", "tallies")
 
 
-def save_checkpoint(world: World, directory: Path, *, compress: bool = False) -> None:
+def save_checkpoint(world: World, checkpoint_dir: Path, *, compress: bool = False) -> None:
     """Writes the world as an artifact folder, whole or not at all; replaces a former checkpoint of that name.
 
     A compressed one takes about half the space and ten times as long.
@@ -32,18 +32,18 @@ def save_checkpoint(world: World, directory: Path, *, compress: bool = False) ->
     arrays |= {f"arrays/{name}": values for name, values in world.herds.state_arrays().items()}
     for store in _STORES:
         arrays |= {f"{store}/{name}": values for name, values in getattr(world, store).items()}
-    with write_artifact(Path(directory), manifest) as folder:
+    with write_artifact(Path(checkpoint_dir), manifest) as folder:
         (np.savez_compressed if compress else np.savez)(folder / "state.npz", **arrays)
 
 
-def load_checkpoint(world: World, directory: Path) -> None:
+def load_checkpoint(world: World, checkpoint_dir: Path) -> None:
     """Puts the world into the state of a checkpoint of a world with the same rules, ground, seed and step length.
 
     Raise ValueError if it is of another world or format or no checkpoint, FileNotFoundError if there is none.
     """
-    directory = Path(directory)
-    manifest = _read_checked(world, directory)
-    with np.load(directory / "state.npz", allow_pickle=False) as stored:
+    checkpoint_dir = Path(checkpoint_dir)
+    manifest = _read_checked(world, checkpoint_dir)
+    with np.load(checkpoint_dir / "state.npz", allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
     world.agents.restore(manifest["agents"], _under("agents/", arrays))
     world.herds.restore(_under("arrays/", arrays))
@@ -54,18 +54,20 @@ def load_checkpoint(world: World, directory: Path) -> None:
     world.step = manifest["step"]
 
 
-def _read_checked(world: World, directory: Path) -> dict:
+def _read_checked(world: World, checkpoint_dir: Path) -> dict:
     """The manifest of a checkpoint that fits the world."""
-    manifest = read_manifest(directory)
+    manifest = read_manifest(checkpoint_dir)
     if manifest is None:
-        raise FileNotFoundError(f"{directory} holds no finished checkpoint; give the folder that a run wrote")
+        raise FileNotFoundError(f"{checkpoint_dir} holds no finished checkpoint; give the folder that a run wrote")
     if manifest.get("kind") != KIND:
-        raise ValueError(f"{directory} holds {manifest.get('kind', 'something else')}, not a checkpoint of a world")
+        raise ValueError(
+            f"{checkpoint_dir} holds {manifest.get('kind', 'something else')}, not a checkpoint of a world"
+        )
     if manifest["format"] != FORMAT:
-        raise ValueError(f"{directory} has checkpoint format {manifest['format']}, this version reads {FORMAT}")
+        raise ValueError(f"{checkpoint_dir} has checkpoint format {manifest['format']}, this version reads {FORMAT}")
     if manifest["world"] != world.fingerprint():
         raise ValueError(
-            f"{directory} is of a world with other rules or another seed; continue with the world it came from"
+            f"{checkpoint_dir} is of a world with other rules or another seed; continue with the world it came from"
         )
     return manifest
 
