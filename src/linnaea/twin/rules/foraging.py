@@ -106,7 +106,7 @@ class Bites(NamedTuple):
     demand: np.ndarray
 
 
-class Pasture(NamedTuple):
+class Forage(NamedTuple):
     """The foods under the animals and what a step of grazing depends on."""
 
     food: np.ndarray
@@ -146,9 +146,9 @@ def choose_food(s, c, trait, n_cells, there, food, diet, seed, step, key):
 
 
 @kernel
-def _graze(order, grazers, pasture, diet, bodies, watches, grid, clock, bites):
+def _graze(order, grazers, forage, diet, bodies, watches, grid, clock, bites):
     species, key, x, y, mass, energy, herd, traits = grazers
-    food, efficiency, herd_size, activity, trait_column, bout = pasture
+    food, efficiency, herd_size, activity, trait_column, bout = forage
     head_up, bite, demand = bites.head_up, bites.bite, bites.demand
     n_cells = grid.n_columns * grid.n_rows
     for k in numba.prange(len(order)):
@@ -209,7 +209,7 @@ class Graze(Rule):
     def apply(self, world: World) -> None:
         """Claims the bites of the animals whose turn it is."""
         a, p = world.agents, world.parameters
-        pasture = Pasture(
+        forage = Forage(
             food=world.arrays.food.ravel(),
             efficiency=p.foods.efficiency,
             herd_size=world.herds.size,
@@ -220,7 +220,7 @@ class Graze(Rule):
         _graze(
             world.cells.order,
             a.view(Grazers),
-            pasture,
+            forage,
             p.diet,
             p.bodies,
             p.hunting.watches,
