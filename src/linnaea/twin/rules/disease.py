@@ -73,17 +73,17 @@ class CountContacts(Rule):
     def apply(self, world: World) -> None:
         """Sets the exposure of every susceptible animal."""
         a, cells = world.agents, world.cells
-        carriers = cells.select(a.health, _IS_INFECTIOUS)
-        if len(carriers.slots):
-            _count_contacts(
-                cells.order,
-                a.view(Contacts),
-                world.arrays.hosts,
-                carriers,
-                float(self.radius_m),
-                cells.grid,
-                a.exposure,
-            )
+        if not (a.health[: a.n] == INFECTIOUS).any():
+            return
+        _count_contacts(
+            cells.order,
+            a.view(Contacts),
+            world.arrays.hosts,
+            cells.select(a.health, _IS_INFECTIOUS),
+            float(self.radius_m),
+            cells.grid,
+            a.exposure,
+        )
 
 
 class Patients(NamedTuple):
