@@ -170,7 +170,7 @@ class Generation(Rule):
 
     phase: ClassVar[str] = "birth"
     source: ClassVar[str] = "the Leslie matrix and Ricker's map (textbook forms, checked against both)"
-    reads: ClassVar[frozenset[str]] = name_state(agents="*")
+    reads: ClassVar[frozenset[str]] = name_state(agents="*", tallies="born died")
     writes: ClassVar[frozenset[str]] = name_state(agents="*", tallies="born died")
     fertility: tuple[float, ...]
     "mean number of young of an animal without others, by age; the first value is for those born in the step before"
@@ -211,7 +211,7 @@ class DeliverLitters(Rule):
     """Every litter of the step is born; the young and their mother share her energy equally."""
 
     phase: ClassVar[str] = "birth"
-    reads: ClassVar[frozenset[str]] = name_state(agents="*")
+    reads: ClassVar[frozenset[str]] = name_state(agents="*", tallies="born")
     writes: ClassVar[frozenset[str]] = name_state(agents="*", tallies="born")
     away_m: float = 0.0
     "distance of a young from its mother at birth, in a random direction; 0 for her place"

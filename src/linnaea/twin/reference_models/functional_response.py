@@ -196,7 +196,9 @@ class Kill(Rule):
 
     phase: ClassVar[str] = "resolve"
     source: ClassVar[str] = "Holling's disc equation (textbook form, refitted from encounters)"
-    reads: ClassVar[frozenset[str]] = name_state(agents="species key until_h mass energy target dying litter")
+    reads: ClassVar[frozenset[str]] = name_state(
+        agents="species key until_h mass energy target dying litter", tallies="eaten"
+    )
     writes: ClassVar[frozenset[str]] = name_state(agents="until_h energy won dying litter", tallies="eaten")
     predator: int
     "row of the species that hunts"
