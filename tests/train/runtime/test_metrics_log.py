@@ -68,7 +68,7 @@ def test_a_journal_on_a_full_disk_says_so_too(tmp_path):
     journal = RejectJournal(tmp_path / "rejects.csv")
     (tmp_path / "rejects.csv").unlink()
     (tmp_path / "rejects.csv").symlink_to(FULL)
-    with pytest.raises(OSError, match=r"cannot be written .*make room there") as found:
+    with pytest.raises(OSError, match=r"cannot be written .*free space there") as found:
         journal.add([Reject(part="p", key="k", reason="torn")])
     assert (found.value.errno, found.value.filename) == (errno.ENOSPC, str(tmp_path / "rejects.csv"))
 
