@@ -130,9 +130,8 @@ def read_outcomes(session: Path) -> tuple[Counter, list[str]]:
                 ]
                 mutation = items[job_id].mutations[0]
                 place = f"{mutation.module_path}:{mutation.start_pos[0]}"
-                survivors.append(
-                    f"| `{place}` | `{' → '.join(line[1:].strip() for line in changed)}` |".replace("||", "|")
-                )
+                change = " → ".join(line[1:].strip() for line in changed).replace("|", "\\|")
+                survivors.append(f"| `{place}` | `{change}` |")
     return counts, sorted(survivors)
 
 
@@ -184,13 +183,14 @@ def main(argv: list[str] | None = None) -> int:
         "# Mutants",
         "",
         f"- hardware: {describe_hardware()}",
-        f"- made by: `{show_command('mutants.py', given)}`",
+        f"- made by: `{show_command('mutants', given)}`",
         "",
     ]
     for name in options.areas:
         lines += mutate(name, AREAS[name], options, options.work)
     if options.results:
-        write_result(options.results, "mutants", lines)
+        areas = "" if set(options.areas) == set(AREAS) else "_" + "_".join(options.areas).replace(" ", "-")
+        write_result(options.results, f"mutants{areas}", lines)
     else:
         print("\n".join(lines))
     return 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -100,3 +102,8 @@ def test_weights_of_a_wrong_shape_are_named():
     weights["projection"] = np.zeros((4, 5), np.float32)
     with pytest.raises(ValueError, match="projection"):
         build_text_graph(weights, config)
+
+
+def test_the_default_shape_is_that_of_the_bundled_model():
+    shape = {"n_tokens": 8192, "context": 64, "width": 128, "n_layers": 2, "n_heads": 4, "mlp_ratio": 2, "dim": 192}
+    assert dataclasses.asdict(TextConfig()) == shape | {"activation": "quick_gelu"}
