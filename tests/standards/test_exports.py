@@ -64,7 +64,7 @@ def test_an_occurrence_has_the_terms_of_the_standard(photo, bare):
                 (file, identified(file, common_name="cat")),
                 (file, identified(file, position=2)),
                 (str(bare), identified(str(bare), ("Plantae", *[""] * 6), rank="kingdom", name="Plantae")),
-                (str(bare), Prediction(file="x", status="unidentified", reason="no organism likely")),
+                (str(bare), Prediction(file="x", status="unidentified", outcome="no_organism")),
             ],
             "Linnaea",
             near=(1.0, 2.0),
@@ -147,9 +147,9 @@ TYPES = {"animal", "human", "vehicle", "blank", "unknown", "unclassified"}
 def package(tmp_path, photo, bare):
     box = Box(left=50, top=20, right=210, bottom=100, confidence=0.9, label="animal")
     rows = [
-        (str(photo), identified(str(photo) + "#xywh=50,20,160,80", box=box, common_name="cat")),
-        (str(photo), identified(str(photo) + "#xywh=50,20,160,80", position=2, box=box)),
-        (str(photo), Prediction(file=str(photo) + "#xywh=0,0,9,9", status="unidentified", reason="no organism likely")),
+        (str(photo), identified(str(photo), box=box, common_name="cat")),
+        (str(photo), identified(str(photo), position=2, box=box)),
+        (str(photo), Prediction(file=str(photo), status="unidentified", outcome="no_organism")),
         (str(bare), Prediction(file=str(bare), status="unreadable", reason="damaged")),
     ]
     folder = tmp_path / "package"
@@ -218,8 +218,8 @@ def test_a_place_that_nothing_records_is_left_empty_and_told(tmp_path, bare):
         (identified("x"), "animal"),
         (identified("x", (*CAT[:3], "Primates", "Hominidae", "Homo", "Homo sapiens")), "human"),
         (identified("x", ("Plantae", *[""] * 6)), "unknown"),
-        (Prediction(file="x", status="unidentified", reason="the detector sees a vehicle (p=0.9)"), "vehicle"),
-        (Prediction(file="x", status="unidentified", reason="the detector found nothing"), "blank"),
+        (Prediction(file="x", status="unidentified", outcome="vehicle"), "vehicle"),
+        (Prediction(file="x", status="unidentified", outcome="no_detection"), "blank"),
         (Prediction(file="x", status="unidentified", reason="below the floor of 0.50: …"), "unknown"),
     ],
 )

@@ -12,8 +12,11 @@ from linnaea.standards import tables
 from linnaea.standards.tables import write_table
 
 ISSUE_COLUMNS = (
-    "file,status,reason,position,rank,name,common_name,confidence,similarity,"
-    "kingdom,phylum,class,order,family,genus,species"
+    "file,status,outcome,reason,position,rank,name,common_name,confidence,similarity,"
+    "kingdom,phylum,class,order,family,genus,species,guess_rank,guess_name,guess_confidence,"
+    "best_kingdom,confidence_kingdom,best_phylum,confidence_phylum,best_class,confidence_class,best_order,"
+    "confidence_order,best_family,confidence_family,best_genus,confidence_genus,best_species,confidence_species,"
+    "box_left,box_top,box_right,box_bottom,box_confidence,box_category"
 )
 AWKWARD = [
     "plain.jpg",

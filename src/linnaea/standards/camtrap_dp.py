@@ -46,8 +46,15 @@ OBSERVATIONS = _columns(
 )
 NO_TIME = "no capture time recorded; the time is that of the file"
 NO_ZONE = "time zone not recorded; UTC assumed"
-DETECTED = {"the detector sees a person": "human", "the detector sees a vehicle": "vehicle"}
-BLANK = ("no organism likely", "the detector found nothing")
+# The standard's type of an observation for each outcome without a name.
+OBSERVATION_TYPES = {
+    "no_organism": "blank",
+    "no_detection": "blank",
+    "human": "human",
+    "vehicle": "vehicle",
+    "not_in_boxes": "unclassified",
+    "unreadable": "unclassified",
+}
 
 
 @dataclass
@@ -223,13 +230,8 @@ def classify_observation(prediction: Prediction) -> str:
 
     A plant or a fungus is `unknown` in a standard about animals; its name is written all the same.
     """
-    if prediction.status == "unreadable":
-        return "unclassified"
-    if prediction.status == "unidentified":
-        for beginning, kind in DETECTED.items():
-            if prediction.reason.startswith(beginning):
-                return kind
-        return "blank" if prediction.reason.startswith(BLANK) else "unknown"
+    if prediction.status != "identified":
+        return OBSERVATION_TYPES.get(prediction.outcome, "unknown")
     if prediction.lineage[-1] == "Homo sapiens":
         return "human"
     return "animal" if prediction.lineage[0] in ("Animalia", "Metazoa") else "unknown"

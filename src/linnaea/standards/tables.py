@@ -9,11 +9,16 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from linnaea.records import RANKS
+
 # Columns of any table that are numbers in Parquet; all others are text.
 NUMBERS = {
     "position": int,
     "confidence": float,
     "similarity": float,
+    "guess_confidence": float,
+    **{f"confidence_{rank}": float for rank in RANKS},
+    **{f"box_{part}": float for part in ("left", "top", "right", "bottom", "confidence")},
     "decimalLatitude": float,
     "decimalLongitude": float,
 }

@@ -12,7 +12,6 @@ from linnaea.embed.journal import Journal, get_journal_dir
 from linnaea.identify.commands import pipeline
 from linnaea.identify.commands.config import IdentifyConfig
 from linnaea.identify.commands.identify import identify, main
-from linnaea.identify.commands.run_identity import make_run_identity
 from linnaea.identify.commands.run_summary import count_statuses, format_run_summary
 from linnaea.identify.naming.namer import load_namer
 from linnaea.identify.naming.namer_config import NamerConfig
@@ -94,16 +93,6 @@ def test_a_journal_of_another_form_is_refused(go, photos, tmp_path, monkeypatch)
     monkeypatch.setattr("linnaea.identify.commands.run_identity.JOURNAL_FORMAT", 99)
     with pytest.raises(ValueError, match="the versions of Linnaea differ"):
         go(photos, out=out, resume=True)
-
-
-def test_a_run_of_an_earlier_version_has_the_same_identity(model, vocabulary, monkeypatch):
-    """The hash is that of version 0.1.0 before its card's field `refusals` was renamed."""
-    namer = load_namer(NamerConfig(), model, vocabulary=vocabulary)
-    namer.hash, namer.kind = "vocabulary", "full"
-    monkeypatch.setattr("linnaea.identify.commands.run_identity.__version__", "0.1.0")
-    config = IdentifyConfig(paths=(Path("photos"),), vocabulary="v.csv", top=2)
-    identity = make_run_identity(config, model, namer)
-    assert identity["hash"] == "8804b5de5c191331"
 
 
 def test_all_forms_say_the_same(go, photos, tmp_path):
@@ -258,7 +247,7 @@ def test_names_that_are_no_utf8_have_a_row_in_every_form(go, tmp_path, paint):
 def test_stdout_gets_csv_on_request_and_a_table_otherwise(go, photos, capsys):
     go(photos, out=Path("-"), batch_size=2)
     lines = capsys.readouterr().out
-    assert lines.startswith("file,status,reason")
+    assert lines.startswith("file,status,outcome,reason")
     assert lines.count("file,status") == 1
     assert len(list(csv.DictReader(lines.splitlines(keepends=True)))) == 6
     go(photos, batch_size=2)
@@ -320,7 +309,7 @@ def test_each_box_has_its_row(go, scene, tmp_path, exact_boxes):
     go(scene, out=tmp_path / "t.csv", boxes=tmp_path / "boxes.csv", rank="species")
     rows = read_csv(tmp_path / "t.csv")
     assert [row["name"] for row in rows] == ["Felis catus", "Canis lupus"]
-    assert [row["file"].split("#")[1] for row in rows] == ["xywh=0,0,160,160", "xywh=240,0,160,160"]
+    assert [(row["box_left"], row["box_right"]) for row in rows] == [("0.0", "160.0"), ("240.0", "400.0")]
     with pytest.raises(ValueError, match="names none of"):
         go(tmp_path / "photos", out=tmp_path / "u.csv", boxes=tmp_path / "boxes.csv")
 

@@ -221,7 +221,7 @@ def test_each_box_of_a_photograph_has_its_row_and_all_are_replaced_together(stat
     here = station(boxes=folder / "boxes.csv", batch_size=1, rank="species", min_confidence=0.0)
     scene("cat", "cat")
     here.look(2)
-    assert [p.file.split("#")[1] for _path, p in here.journal.rows()] == ["xywh=0,0,160,160", "xywh=240,0,160,160"]
+    assert [(p.box.left, p.box.right) for _path, p in here.journal.rows()] == [(0, 160), (240, 400)]
     before = [p.name for _path, p in here.journal.rows()]
     scene("dog rose", "fly agaric")
     here.look(2)

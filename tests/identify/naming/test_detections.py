@@ -32,14 +32,23 @@ def megadetector(path, photos):
     return path
 
 
+def sides(box):
+    return tuple(round(side) for side in (box.left, box.top, box.right, box.bottom))
+
+
 def test_megadetectors_fractions_become_pixels_and_people_are_not_named(tmp_path, photos):
     boxes = load_boxes(megadetector(tmp_path / "md.json", photos))
     animal, person, blank, unlisted = make_box_jobs(find_images([photos]).files, boxes, [str(photos)])
-    assert animal.file == f"{photos}/a/1.png#xywh=20,20,100,50"
-    assert animal.status == ""
-    assert (person.status, person.reason) == ("unidentified", "the detector sees a person (p=0.80)")
-    assert (blank.file, blank.reason) == (f"{photos}/a/2.png", "the detector found nothing")
-    assert unlisted.reason == "no box for it in md.json"
+    assert animal.file == f"{photos}/a/1.png"
+    assert sides(animal.box) == (20, 20, 120, 70)
+    assert animal.outcome == ""
+    assert (person.outcome, person.reason) == ("human", "the detector sees a person (p=0.80)")
+    assert (blank.file, blank.outcome, blank.reason) == (
+        f"{photos}/a/2.png",
+        "no_detection",
+        "the detector found nothing",
+    )
+    assert (unlisted.outcome, unlisted.reason) == ("not_in_boxes", "no box for it in md.json")
 
 
 def test_a_csv_counts_pixels_and_leaves_out_what_the_detector_doubts(tmp_path, photos):
@@ -47,7 +56,7 @@ def test_a_csv_counts_pixels_and_leaves_out_what_the_detector_doubts(tmp_path, p
     (tmp_path / "boxes.csv").write_text(text)
     boxes = load_boxes(tmp_path / "boxes.csv", 0.5)
     (job,) = make_box_jobs(find_images([photos / "a" / "1.png"]).files, boxes, [str(photos)])
-    assert job.file.endswith("a/1.png#xywh=1,2,30,40")
+    assert sides(job.box) == (1, 2, 31, 42)
     assert job.box.label == "bird"
 
 
@@ -77,15 +86,15 @@ def test_a_detector_is_called_with_the_upright_image(photos):
 
     boxed, nothing = make_detector_jobs(find_images([photos / "a"]).files, detector)
     assert seen == [((200, 100), "RGB")] * 2
-    assert boxed.file.endswith("#xywh=0,0,50,60")
-    assert nothing.status == "unidentified"
+    assert sides(boxed.box) == (0, 0, 50, 60)
+    assert nothing.outcome == "no_detection"
 
 
 def test_photographs_that_cannot_be_read_are_rows_too(tmp_path, photos):
     (photos / "a" / "1.png").write_bytes(b"")
     boxes = load_boxes(megadetector(tmp_path / "md.json", photos))
     job = next(iter(make_box_jobs(find_images([photos / "a"]).files, boxes, [str(photos)])))
-    assert (job.status, job.reason) == ("unreadable", "the file is empty")
+    assert (job.outcome, job.reason) == ("unreadable", "the file is empty")
     (job,) = make_detector_jobs(find_images([photos / "a" / "1.png"]).files, lambda image: [])
     assert job.reason == "the file is empty"
 
@@ -94,7 +103,7 @@ def test_a_photograph_that_the_detector_could_not_look_at_is_not_called_empty(tm
     Image.new("RGB", (200, 100), "green").save(photos / "gone.png")
     boxes = load_boxes(megadetector(tmp_path / "md.json", photos))
     (job,) = make_box_jobs(find_images([photos / "gone.png"]).files, boxes, [str(photos)])
-    assert job.status == "unidentified"
+    assert job.outcome == "not_in_boxes"
     assert job.reason == "the detector could not look at it: Failure image access"
 
 

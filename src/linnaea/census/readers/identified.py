@@ -42,7 +42,7 @@ def read_identified(
         time, metadata = _read_capture(row["file"], path, read_metadata)
         site = os.path.dirname(row["file"]) or "."
         stays.setdefault(site, []).append((time, metadata))
-        if row["status"] != "identified" and row.get("reason", "").startswith(("no organism likely", "the detector")):
+        if row["status"] != "identified" and _shows_no_animal(row):
             found.n_without_animal += 1
             return
         name = row["name"] if row["status"] == "identified" else UNIDENTIFIED
@@ -60,6 +60,13 @@ def read_identified(
         pictures = [one for one in pictures if one[1].visit != visit.id]
     found.sightings = group_pictures(pictures)
     return found
+
+
+def _shows_no_animal(row: dict) -> bool:
+    """Whether a row without a name says that there is nothing to count; tables of earlier versions have no outcome."""
+    if "outcome" in row:
+        return row["outcome"] in ("no_organism", "no_detection", "human", "vehicle")
+    return row.get("reason", "").startswith(("no organism likely", "the detector"))
 
 
 def _read_capture(

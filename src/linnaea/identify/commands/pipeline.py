@@ -28,7 +28,7 @@ from linnaea.model.core.contract import Model, Preprocess
 from linnaea.model.runtimes.runtime_names import DEFAULT_RUNTIME
 from linnaea.photos.decoding import Unreadable
 from linnaea.photos.photo_files import FoundFile
-from linnaea.records import ImageRecord, Prediction
+from linnaea.records import OUTCOMES, ImageRecord, Prediction
 
 logger = logging.getLogger(__name__)
 
@@ -62,8 +62,8 @@ def make_jobs(
 
 
 def read_job(job: ImageRecord, preprocess: Preprocess, decoding: str) -> np.ndarray | Unreadable:
-    """The pixels of a job; the file of a job that has its status already is not opened."""
-    return Unreadable(job.reason) if isinstance(job, Job) and job.status else read_pixels(job, preprocess, decoding)
+    """The pixels of a job; the file of a job that has its outcome already is not opened."""
+    return Unreadable(job.reason) if isinstance(job, Job) and job.outcome else read_pixels(job, preprocess, decoding)
 
 
 def name_batches(
@@ -80,7 +80,10 @@ def _name_batch(namer: Namer, batch: EmbeddedBatch) -> list[tuple[str, Predictio
     rows = []
     for i, job in enumerate(batch.records):
         if i in batch.failures:
-            row = Prediction(file=job.file, status=job.status or "unreadable", reason=batch.failures[i], box=job.box)
+            outcome = job.outcome or "unreadable"
+            row = Prediction(
+                file=job.file, status=OUTCOMES[outcome], outcome=outcome, reason=batch.failures[i], box=job.box
+            )
             rows.append((job.path, row))
         else:
             rows += [(job.path, dataclasses.replace(prediction, box=job.box)) for prediction in next(named)]

@@ -22,7 +22,7 @@ NOT_IN_HASH = ("out", "resume", "overwrite", "quiet", "table", "report", "names"
 # Options that are files: their content counts, not their name.
 FILES = ("among", "labels", "occurrences", "boxes")
 # The format of a batch in the journal of a run.
-JOURNAL_FORMAT = 2
+JOURNAL_FORMAT = 3
 # Bytes of an input file that are hashed, beside its size.
 HASHED_BYTES = 1 << 24
 
@@ -39,7 +39,7 @@ def make_run_identity(config: IdentifyConfig, model: Model, namer: Namer) -> dic
     facts = {
         "options": options,
         "model": model.card.hash,
-        "card": _hash_card(model),
+        "card": hash_bytes(json.dumps(dataclasses.asdict(model.card), sort_keys=True, default=str)),
         "runtime": getattr(model, "runtime", DEFAULT_RUNTIME),
         "names": namer.kind,
         "vocabulary": namer.hash,
@@ -47,16 +47,6 @@ def make_run_identity(config: IdentifyConfig, model: Model, namer: Namer) -> dic
         "journal": JOURNAL_FORMAT,
     }
     return facts | {"hash": hash_bytes(json.dumps(facts, sort_keys=True, default=str))}
-
-
-def _hash_card(model: Model) -> str:
-    """A hash of the model's card, with the names that its fields had when JOURNAL_FORMAT was introduced.
-
-    Runs of earlier versions can thus be resumed.
-    """
-    card = dataclasses.asdict(model.card)
-    card["refusals"] = card.pop("negative_prompts")
-    return hash_bytes(json.dumps(card, sort_keys=True, default=str))
 
 
 def hash_input(path: str | os.PathLike) -> str:

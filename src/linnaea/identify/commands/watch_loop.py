@@ -170,13 +170,11 @@ class Watch:
         if self._is_postponed(seen, reasons):
             return
         mtime_ns = NO_STATE if any(reason.startswith(PASSING) for reason in reasons) else seen.mtime_ns
-        # The best taxon of each rank is for reports only, and most of the bytes.
-        rows = [dataclasses.replace(prediction, path_confidence=()) for prediction in predictions]
-        if self._journal.put(seen.path, seen.size, mtime_ns, rows, metadata):
+        if self._journal.put(seen.path, seen.size, mtime_ns, predictions, metadata):
             self._output.is_stale = True
             if self._progress is not None:
                 self._progress.close()
-            self._show(rows)
+            self._show(predictions)
 
     def _is_postponed(self, seen: SeenPhoto, reasons: Sequence[str]) -> bool:
         """Whether a photograph is not recorded now. It waits if it changed meanwhile or may be half written."""

@@ -78,8 +78,9 @@ class TaxonNamer:
         auto = rules.rank == "auto"
         r = find_deepest_rank(tree, node_r, probability_r, floor_r) if auto else RANK_INDEX[rules.rank]
         if r < 0 or node_r[r] < 0 or (rules.floor is not None and probability_r[r] < floor_r[r]):
-            reason = self._explain_refusal(node_r, probability_r, floor_r, float(scores.no_organism_b[i]), r)
-            return [Prediction(file=file, status="unidentified", reason=reason, path_confidence=path)]
+            outcome, reason = self._explain_refusal(node_r, probability_r, floor_r, float(scores.no_organism_b[i]), r)
+            row = Prediction(file=file, status="unidentified", outcome=outcome, reason=reason, path_confidence=path)
+            return [row]
         return self._make_alternatives(scores, float(probability_r[r]), i, r, file, path)
 
     def _make_alternatives(
@@ -111,17 +112,18 @@ class TaxonNamer:
 
     def _explain_refusal(
         self, node_r: np.ndarray, probability_r: np.ndarray, floor_r: np.ndarray, no_organism: float, r: int
-    ) -> str:
+    ) -> tuple[str, str]:
+        """The outcome and the reason of an image without a name."""
         wanted = self.rules.rank
         if wanted != "auto" and node_r[r] < 0:
-            return f"no candidate has the rank {wanted}"
+            return "unsure", f"no candidate has the rank {wanted}"
         if wanted == "auto":
             r = int(np.argmax(node_r >= 0))
         probability = float(probability_r[r])
         if no_organism > probability:
-            return f"no organism likely (p={no_organism:.2f})"
+            return "no_organism", f"no organism likely (p={no_organism:.2f})"
         name = self.scorer.tree.name(int(node_r[r]))
-        return f"below the floor of {floor_r[r]:.2f}: best guess {RANKS[r]} {name} (p={probability:.2f})"
+        return "unsure", f"below the floor of {floor_r[r]:.2f}: best guess {RANKS[r]} {name} (p={probability:.2f})"
 
 
 def raise_floor(floor: float, share_br: np.ndarray) -> np.ndarray:

@@ -16,8 +16,9 @@ from linnaea.standards.tables import read_rows
 
 BOX_CONFIDENCE = 0.2
 CSV_COLUMNS = ("file", "left", "top", "right", "bottom")
-# Detector classes of people and vehicles: such boxes are not named, and their row says why.
-NOT_TO_NAME = {"person": "a person", "human": "a person", "people": "a person", "vehicle": "a vehicle"}
+# Detector classes of people and vehicles, with their outcome: such boxes are not named, and their row says why.
+NOT_TO_NAME = {"person": "human", "human": "human", "people": "human", "vehicle": "vehicle"}
+_WORDS = {"human": "a person", "vehicle": "a vehicle"}
 NO_BOX = "the detector found nothing"
 
 Detector = Callable[[object], Iterable[Box]]
@@ -25,19 +26,15 @@ Detector = Callable[[object], Iterable[Box]]
 
 @dataclass(frozen=True, kw_only=True)
 class Job(ImageRecord):
-    """An image to name. If `status` is set, its row is known already and the file is not opened."""
+    """An image to name. If `outcome` is set, its row is known already and the file is not opened."""
 
-    status: str = ""
+    outcome: str = ""
     reason: str = ""
 
     @property
     def file(self) -> str:
-        """The column `file` of its row: the path, and for a box `#xywh=left,top,width,height` in pixels."""
-        text = format_path(self.path)
-        if self.box is None:
-            return text
-        left, top = round(self.box.left), round(self.box.top)
-        return f"{text}#xywh={left},{top},{round(self.box.right) - left},{round(self.box.bottom) - top}"
+        """The column `file` of its row."""
+        return format_path(self.path)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,28 +142,31 @@ def _parse_detection(detection: dict, categories: dict[str, str], file: str) -> 
 
 
 def make_file_jobs(files: Iterable[FoundFile]) -> Iterator[Job]:
-    """Yield one job for each file; a folder that could not be listed has its status already."""
+    """Yield one job for each file; a folder that could not be listed has its outcome already."""
     for file in files:
-        yield Job(path=file.path, status="unreadable" if file.reason else "", reason=file.reason)
+        yield Job(path=file.path, outcome="unreadable" if file.reason else "", reason=file.reason)
 
 
 def make_box_jobs(files: Iterable[FoundFile], boxes: BoxList, roots: Sequence[str] = ()) -> Iterator[Job]:
-    """Yield one job for each box; a file without boxes has the status unidentified."""
+    """Yield one job for each box; a file without boxes has its outcome already."""
     for file in files:
         if file.reason:
-            yield Job(path=file.path, status="unreadable", reason=file.reason)
+            yield Job(path=file.path, outcome="unreadable", reason=file.reason)
             continue
         found, scale = boxes.find(file.path, roots), (1.0, 1.0)
         if found and boxes.relative:
             size = read_size(file.path)
             if isinstance(size, Unreadable):
-                yield Job(path=file.path, status="unreadable", reason=size.reason)
+                yield Job(path=file.path, outcome="unreadable", reason=size.reason)
                 continue
             scale = size
-        reason = f"no box for it in {boxes.path.name}" if found is None else NO_BOX
+        without = Job(path=file.path, outcome="no_detection", reason=NO_BOX)
+        if found is None:
+            without = Job(path=file.path, outcome="not_in_boxes", reason=f"no box for it in {boxes.path.name}")
         if failure := boxes.find_failure(file.path, roots):
             reason = f"the detector could not look at it: {failure}"
-        yield from _make_scaled_jobs(file.path, found, scale, reason)
+            without = Job(path=file.path, outcome="not_in_boxes", reason=reason)
+        yield from _make_scaled_jobs(file.path, found, scale, without)
 
 
 def make_detector_jobs(files: Iterable[FoundFile], detector: Detector) -> Iterator[Job]:
@@ -174,17 +174,16 @@ def make_detector_jobs(files: Iterable[FoundFile], detector: Detector) -> Iterat
     for file in files:
         image = Unreadable(file.reason) if file.reason else decode_image(file.path)
         if isinstance(image, Unreadable):
-            yield Job(path=file.path, status="unreadable", reason=image.reason)
+            yield Job(path=file.path, outcome="unreadable", reason=image.reason)
         else:
-            yield from _make_scaled_jobs(file.path, list(detector(image)), (1.0, 1.0), NO_BOX)
+            without = Job(path=file.path, outcome="no_detection", reason=NO_BOX)
+            yield from _make_scaled_jobs(file.path, list(detector(image)), (1.0, 1.0), without)
 
 
-def _make_scaled_jobs(
-    path: str, boxes: list[Box] | None, scale: tuple[float, float], reason_without: str
-) -> Iterator[Job]:
-    """Yield one job for each box times `scale` (x, y), or one with `reason_without` if there is no box."""
+def _make_scaled_jobs(path: str, boxes: list[Box] | None, scale: tuple[float, float], without: Job) -> Iterator[Job]:
+    """Yield one job for each box times `scale` (x, y), or the job `without` if there is no box."""
     if not boxes:
-        yield Job(path=path, status="unidentified", reason=reason_without)
+        yield without
         return
     for box in boxes:
         scaled = Box(
@@ -195,6 +194,6 @@ def _make_scaled_jobs(
             confidence=box.confidence,
             label=box.label,
         )
-        unnamed = NOT_TO_NAME.get(box.label.lower())
-        reason = f"the detector sees {unnamed} (p={box.confidence:.2f})" if unnamed else ""
-        yield Job(path=path, box=scaled, status="unidentified" if unnamed else "", reason=reason)
+        outcome = NOT_TO_NAME.get(box.label.lower(), "")
+        reason = f"the detector sees {_WORDS[outcome]} (p={box.confidence:.2f})" if outcome else ""
+        yield Job(path=path, box=scaled, outcome=outcome, reason=reason)

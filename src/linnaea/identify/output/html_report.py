@@ -46,7 +46,7 @@ def encode_thumbnail(path: str, prediction: Prediction) -> str:
 def _render_cards(rows: Iterable[tuple[str, Prediction]], total: int) -> Iterator[str]:
     """A card for each photograph, then how many are left out."""
     n_cards = 0
-    for _file, group in islice(groupby(rows, key=lambda row: row[1].file), MAX_CARDS):
+    for _file, group in islice(groupby(rows, key=lambda row: (row[1].file, row[1].box)), MAX_CARDS):
         alternatives = list(group)
         yield _render_card(alternatives[0][0], [prediction for _path, prediction in alternatives])
         n_cards += 1

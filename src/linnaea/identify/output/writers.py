@@ -105,6 +105,7 @@ def pack(prediction: Prediction) -> list:
     return [
         prediction.file,
         prediction.status,
+        prediction.outcome,
         prediction.reason,
         prediction.position,
         prediction.rank,
@@ -113,6 +114,7 @@ def pack(prediction: Prediction) -> list:
         prediction.confidence,
         prediction.similarity,
         list(prediction.lineage),
+        [prediction.guess_rank, prediction.guess_name, prediction.guess_confidence],
         None if box is None else [box.left, box.top, box.right, box.bottom, box.confidence, box.label],
         [[best.rank, best.name, best.confidence, best.node] for best in prediction.path_confidence],
     ]
@@ -120,10 +122,12 @@ def pack(prediction: Prediction) -> list:
 
 def unpack(packed: list) -> Prediction:
     """The prediction that `pack` turned into a list."""
-    file, status, reason, position, rank, name, common_name, confidence, similarity, lineage, box, path = packed
+    file, status, outcome, reason, position, rank, name, common_name, confidence, similarity, *rest = packed
+    lineage, guess, box, path = rest
     return Prediction(
         file=file,
         status=status,
+        outcome=outcome,
         reason=reason,
         position=position,
         rank=rank,
@@ -132,6 +136,9 @@ def unpack(packed: list) -> Prediction:
         confidence=confidence,
         similarity=similarity,
         lineage=tuple(lineage),
+        guess_rank=guess[0],
+        guess_name=guess[1],
+        guess_confidence=guess[2],
         box=None
         if box is None
         else Box(left=box[0], top=box[1], right=box[2], bottom=box[3], confidence=box[4], label=box[5]),
