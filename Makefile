@@ -28,7 +28,7 @@ demo: $(VENV)/.core $(if $(filter-out file,$(origin PHOTOS)),,build/demo/.photos
 	@mkdir -p build/demo
 	@$(VENV)/bin/linnaea identify "$$PHOTOS" --min-confidence $(CONFIDENCE) --report build/demo/report.html
 
-test: $(VENV)/.dev build/demo/.photos ## everything a change must pass: lint, import layers, tests
+test: $(VENV)/.dev build/demo/.photos build/.browser ## everything a change must pass: lint, import layers, tests
 	@$(VENV)/bin/ruff check
 	@$(VENV)/bin/ruff format --check --quiet
 	@$(VENV)/bin/lint-imports
@@ -89,6 +89,14 @@ $(VENV)/.site: $(VENV)/.dev
 $(VENV)/.mutants: $(VENV)/.dev
 	@echo "Installing cosmic-ray …"
 	@$(PIP) 'cosmic-ray>=8.4,<9'
+	@touch $@
+
+# Chromium, for the tests of pages: only a machine that lives for its tests (LINNAEA_CI) installs it by itself.
+build/.browser:
+	@mkdir -p build
+	@test -z "$$LINNAEA_CI" || command -v chromium >/dev/null || { echo "Installing Chromium …"; \
+	    apt-get -qq -o DPkg::Lock::Timeout=300 update && apt-get -qq -y --no-install-recommends \
+	    -o DPkg::Lock::Timeout=300 install chromium >/dev/null; } || echo "Without Chromium the tests of pages are skipped."
 	@touch $@
 
 # Three photographs that two well-known packages carry (see docs/photographs.md). The packages themselves are not

@@ -19,7 +19,7 @@ from linnaea.pages.elements import (
     render_section,
     render_table,
 )
-from linnaea.pages.images import encode_indexed_png, encode_jpeg
+from linnaea.pages.images import encode_indexed_png, encode_jpeg_bytes
 from linnaea.pages.page import render_header, write_page
 from linnaea.pages.time_lapse import render_time_lapse
 
@@ -99,7 +99,7 @@ def decode(uri: str) -> Image.Image:
 
 
 def test_a_thumbnail_is_a_small_jpeg():
-    image = decode(encode_jpeg(Image.new("RGB", (900, 600), "olive"), 320))
+    image = Image.open(io.BytesIO(encode_jpeg_bytes(Image.new("RGB", (900, 600), "olive"), 320)))
     assert image.format == "JPEG"
     assert image.size == (320, 213)
 

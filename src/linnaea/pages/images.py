@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 JPEG_QUALITY = 72
 
 
-def encode_jpeg(image: Image.Image, max_side_px: int) -> str:
-    """The image as a JPEG data URI, at most `max_side_px` wide and high. Shrinks `image` in place."""
+def encode_jpeg_bytes(image: Image.Image, max_side_px: int) -> bytes:
+    """The bytes of the image as a JPEG, at most `max_side_px` wide and high. Shrinks `image` in place."""
     from PIL import Image
 
     image.thumbnail((max_side_px, max_side_px), Image.Resampling.BICUBIC)
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=JPEG_QUALITY, optimize=True)
-    return _to_data_uri(buffer, "image/jpeg")
+    return buffer.getvalue()
 
 
 def encode_indexed_png(index_rc: np.ndarray, palette: np.ndarray) -> str:

@@ -19,8 +19,8 @@ def write_page(path: Path, title: str, header: str, parts: Iterable[str], *, lay
     """Write a report of `parts` below `header` and return its path.
 
     `header` and `parts` are HTML; `title` is plain text. Parts are written as they come, so that a long report does not
-    need its size in memory. `layout` is the class of the main element: "sections" below each other, or "cards" side by
-    side.
+    need its size in memory. `layout` is the class of the main element: "sections" below each other, or "report" for the
+    page of photographs, which brings its own style sheet.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as file:

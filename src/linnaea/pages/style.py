@@ -81,8 +81,8 @@ background:#00224e}
 """
 
 _CARDS = """
-.cards+*,.cards,header.cards-head{max-width:1500px}
-header.cards-head{display:flex;flex-wrap:wrap;gap:1rem 4rem;align-items:end;justify-content:space-between}
+header.cards-head{max-width:1700px;display:flex;flex-wrap:wrap;
+gap:1rem 4rem;align-items:end;justify-content:space-between}
 .by{color:var(--soft);font-size:.85rem;margin:.35rem 0}
 ul,ol{padding:0;margin:0}.tiles,.ranks{list-style:none}
 .tiles{display:flex;flex-wrap:wrap;gap:.5rem;margin-top:1rem}
@@ -93,19 +93,15 @@ ul,ol{padding:0;margin:0}.tiles,.ranks{list-style:none}
 .ranks{flex:0 1 22rem;min-width:15rem;font-size:.85rem}
 .ranks li{display:grid;grid-template-columns:4.5rem 1fr 3rem;gap:.6rem;align-items:center}
 .ranks b{text-align:right;font-variant-numeric:tabular-nums}
-.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,19rem),1fr));gap:1.25rem;align-items:start}
-.cards>p{grid-column:1/-1;justify-self:center;color:var(--soft)}
 article{background:var(--card);border:1px solid var(--line);border-radius:14px;overflow:hidden;font-size:.95rem}
-.photo{aspect-ratio:4/3;background:var(--track)}
-.photo img{width:100%;height:100%;object-fit:cover;display:block}
-.photo.none{display:grid;place-items:center;color:var(--soft);font-size:.85rem;aspect-ratio:4/1.4}
+.photo.none{background:var(--track);display:grid;place-items:center;color:var(--soft);font-size:.85rem;
+aspect-ratio:4/1.4}
 .body{padding:1rem 1.1rem .9rem;display:grid;gap:.45rem}.body>*{min-width:0;margin:0}
 article h2{font-size:1.2rem;border:0;padding:0;overflow-wrap:anywhere}
 .unidentified h2{color:var(--amber)}.unreadable h2{color:var(--rust)}
 .scientific{color:var(--soft);margin-top:-.35rem!important}
 .verdict{display:flex;flex-wrap:wrap;gap:.3rem .55rem;align-items:baseline;font-size:.9rem}
 .chip{border-radius:99px;padding:0 .6rem;font-size:.8rem}
-.similarity{color:var(--soft);margin-left:auto;font-size:.8rem}
 nav{color:var(--soft);font-size:.82rem;overflow-wrap:anywhere}.reason{color:var(--soft)}
 article table{background:none;font-size:.8rem;table-layout:fixed}
 article th,article td{border:0;text-align:left;padding:.09rem .3rem .09rem 0;overflow:hidden;text-overflow:ellipsis;

@@ -57,8 +57,6 @@ logger = logging.getLogger(__name__)
 # Up to this number of photographs are named from the staged table if there is no full one; for more photographs, the
 # minute that the full table takes is well spent first.
 STAGED_IMAGES = 1000
-# Rows kept for the report of a run that writes no file.
-REPORT_ROWS = 5000
 # Folders without photographs that are named one by one.
 SHOWN_FOLDERS = 3
 
@@ -251,7 +249,7 @@ def _run_to_stdout(plan: IdentifyPlan) -> Counter:
         progress.close()
         printer.print_rows(predictions)
         counts += count_statuses(predictions)
-        if config.report is not None and len(kept) < REPORT_ROWS:
+        if config.report is not None:
             kept += rows
         _advance(progress, predictions)
     progress.close()
@@ -265,7 +263,7 @@ def _write_report(plan: IdentifyPlan, rows: Rows, counts: Counter) -> None:
     """Write the HTML report if it was asked for."""
     if plan.config.report is None:
         return
-    from linnaea.identify.output.html_report import write_report
+    from linnaea.identify.output.report.html_report import write_report
 
     warning = format_calibration_warning(plan.namer, plan.model)
     write_report(plan.config.report, rows(), counts, format_identified_by(plan.model), warning)

@@ -26,7 +26,7 @@ class IdentifyConfig(RunOptions, NamerConfig):
     box_confidence: float = field(default=BOX_CONFIDENCE, metadata={"metavar": "P"})
     "ignore boxes with less confidence of the detector"
     report: Path | None = field(default=None, metadata={"metavar": "FILE.html"})
-    "also write a report with thumbnails, in one HTML file"
+    "also write a page to look through: photographs, names with counts, search, map, time line"
     table: bool = False
     "also print the table when it is written to a file"
     watch: bool = False
