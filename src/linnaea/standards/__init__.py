@@ -1,7 +1,8 @@
 """Formats that other programs read and write: Darwin Core, Camtrap DP, EXIF, tables.
 
 `read_photo_metadata(path)` reads EXIF; `write_package` and `make_occurrence_rows` export predictions;
-`count_occurrences(path)` reads occurrence records; `write_table` and `read_rows` are plain tables.
+`count_occurrences(path)` reads occurrence records; `read_table` reads a table in any usual format, `write_table` writes
+one.
 """
 
 from importlib import import_module
@@ -13,6 +14,7 @@ _MODULES = {
     "make_occurrence_rows": "linnaea.standards.darwin_core",
     "read_photo_metadata": "linnaea.standards.exif",
     "read_rows": "linnaea.standards.tables",
+    "read_table": "linnaea.standards.table_reading.reader",
     "write_package": "linnaea.standards.camtrap_dp",
     "write_table": "linnaea.standards.tables",
 }

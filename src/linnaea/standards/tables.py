@@ -76,12 +76,7 @@ def _write_parquet(path: Path, columns: tuple[str, ...], rows: Iterable[Row]) ->
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a small CSV or TSV file as dictionaries; missing cells are ""."""
-    from linnaea.taxonomy.sources import table_errors
+    """The rows of a small table in any format that `read_table` reads, as dictionaries; missing cells are ""."""
+    from linnaea.standards.table_reading import read_table
 
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    with table_errors(path), open(path, newline="", encoding="utf-8-sig") as handle:
-        return [
-            {key: value or "" for key, value in row.items() if key is not None}
-            for row in csv.DictReader(handle, delimiter=delimiter)
-        ]
+    return [row.cells for row in read_table(path).rows()]
