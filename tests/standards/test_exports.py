@@ -10,10 +10,12 @@ from PIL import Image
 
 from linnaea.records import Box, Prediction
 from linnaea.standards import camtrap_dp as camtrap
-from linnaea.standards import darwin_core
-from linnaea.standards.camtrap_dp import PackageMetadata, classify_observation, write_package
+from linnaea.standards import camtrap_observations, darwin_core
+from linnaea.standards.camtrap_dp import PackageMetadata, write_package
+from linnaea.standards.camtrap_observations import classify_observation
 from linnaea.standards.darwin_core import make_occurrence_rows
 from linnaea.standards.exif import read_photo_metadata
+from made_events import join_events
 
 CAT = ("Animalia", "Chordata", "Mammalia", "Carnivora", "Felidae", "Felis", "Felis catus")
 
@@ -114,8 +116,8 @@ def test_labels_that_are_no_taxa_are_no_scientific_names(tmp_path, bare):
     ]
     folder = tmp_path / "labels"
     folder.mkdir()
-    write_package(folder, rows, PackageMetadata(classified_by="x", created="2024-01-02T03:04:05Z"))
-    observations = rows_of(folder / "observations.csv")
+    write_package(folder, join_events(rows), PackageMetadata(classified_by="x", created="2024-01-02T03:04:05Z"))
+    observations = [row for row in rows_of(folder / "observations.csv") if row["observationLevel"] == "media"]
     assert [(row["scientificName"], row["observationTags"]) for row in observations] == [
         ("Felis catus", "label:house cat"),
         ("", "label:fur / left"),
@@ -155,7 +157,7 @@ def package(tmp_path, photo, bare):
     folder = tmp_path / "package"
     folder.mkdir()
     facts = PackageMetadata(classified_by="Linnaea", created="2024-01-02T03:04:05Z", near=(1.0, 2.0))
-    assert write_package(folder, rows, facts) == 0
+    assert write_package(folder, join_events(rows), facts) == 0
     return folder
 
 
@@ -163,7 +165,7 @@ def test_every_table_of_the_package_fills_what_the_standard_requires(package):
     for name, columns in REQUIRED.items():
         rows = rows_of(package / f"{name}.csv")
         assert rows and all(row[column] for row in rows for column in columns), name
-        assert tuple(rows[0]) == getattr(camtrap, name.upper())
+        assert tuple(rows[0]) == getattr(camtrap_observations if name == "observations" else camtrap, name.upper())
         identifiers = [row[columns[0]] for row in rows]
         assert len(identifiers) == len(set(identifiers))
 
@@ -172,14 +174,15 @@ def test_values_obey_the_standards_constraints_and_keys_meet(package):
     deployments, media, observations = (rows_of(package / f"{n}.csv") for n in ("deployments", "media", "observations"))
     assert len(deployments) == 2
     assert len(media) == 2
-    assert len(observations) == 3
+    of_media = [row for row in observations if row["observationLevel"] == "media"]
+    assert len(of_media) == 3
     assert all(FILE_PATH.match(row["filePath"]) for row in media)
     for row in media:
         assert datetime.strptime(row["timestamp"], "%Y-%m-%dT%H:%M:%S%z")
-    assert {row["mediaID"] for row in observations} <= {row["mediaID"] for row in media}
+    assert {row["mediaID"] for row in of_media} <= {row["mediaID"] for row in media}
     assert {row["deploymentID"] for row in media} <= {row["deploymentID"] for row in deployments}
     assert {row["observationType"] for row in observations} <= TYPES
-    cat, blank, broken = observations
+    cat, blank, broken = of_media
     assert (cat["scientificName"], cat["classificationMethod"], cat["classificationProbability"]) == (
         "Felis catus",
         "machine",
@@ -191,6 +194,47 @@ def test_values_obey_the_standards_constraints_and_keys_meet(package):
     assert (site["latitude"], site["timestampIssues"]) == ("-2.5", "false")
     assert (loose["latitude"], loose["timestampIssues"]) == ("1.0", "true")
     assert "capture time" in loose["deploymentComments"]
+
+
+def test_an_event_has_one_observation_for_each_taxon_and_its_count_from_boxes(tmp_path):
+    root = tmp_path / "site"
+    root.mkdir()
+    paths = [str(root / f"{k}.jpg") for k in range(4)]
+    for k, path in enumerate(paths):
+        exif = Image.Exif()
+        # Three photographs within four seconds, one an hour later.
+        exif.get_ifd(0x8769).update({0x9003: f"2021:05:03 {6 + k // 3:02}:07:{2 * (k % 3):02}", 0x9011: "+02:00"})
+        Image.new("RGB", (200, 100)).save(path, exif=exif)
+    boxes = [Box(left=x, top=0, right=x + 50, bottom=50) for x in (0, 60, 120)]
+    rows = [
+        (paths[0], identified(paths[0], box=boxes[0])),
+        (paths[1], identified(paths[1], box=boxes[0])),
+        (paths[1], identified(paths[1], box=boxes[1])),
+        (paths[2], Prediction(file=paths[2], status="unidentified", outcome="no_detection", reason="nothing")),
+        (paths[3], Prediction(file=paths[3], status="unidentified", outcome="human", reason="a person", box=boxes[2])),
+    ]
+    facts = PackageMetadata(classified_by="Linnaea", created="2024-01-02T03:04:05Z", near=(1.0, 2.0))
+    write_package(tmp_path, join_events(rows), facts)
+    observations = rows_of(tmp_path / "observations.csv")
+    media = [row for row in observations if row["observationLevel"] == "media"]
+    events = [row for row in observations if row["observationLevel"] == "event"]
+    assert [(row["observationType"], row["count"]) for row in media] == [
+        ("animal", "1"),
+        ("animal", "1"),
+        ("animal", "1"),
+        ("blank", ""),
+        ("human", "1"),
+    ]
+    assert [row["eventID"] for row in media] == [events[0]["eventID"]] * 4 + [events[1]["eventID"]]
+    columns = ("observationType", "scientificName", "count", "eventStart", "eventEnd", "mediaID", "bboxX")
+    assert [tuple(row[column] for column in columns) for row in events] == [
+        ("animal", "Felis catus", "2", "2021-05-03T06:07:00+02:00", "2021-05-03T06:07:04+02:00", "", ""),
+        ("human", "", "1", "2021-05-03T07:07:00+02:00", "2021-05-03T07:07:00+02:00", "", ""),
+    ]
+    assert len({row["observationID"] for row in observations}) == 7
+    assert {row["deploymentID"] for row in events} == {row["deploymentID"] for row in rows_of(tmp_path / "media.csv")}
+    project = json.loads((tmp_path / "datapackage.json").read_text(encoding="utf-8"))["project"]
+    assert project["observationLevel"] == ["media", "event"]
 
 
 def test_the_descriptor_names_the_three_tables_and_their_schemas(package):
@@ -208,7 +252,7 @@ def test_the_descriptor_names_the_three_tables_and_their_schemas(package):
 
 def test_a_place_that_nothing_records_is_left_empty_and_told(tmp_path, bare):
     facts = PackageMetadata(classified_by="Linnaea", created="2024-01-02T03:04:05Z")
-    assert write_package(tmp_path, [(str(bare), identified(str(bare)))], facts) == 1
+    assert write_package(tmp_path, join_events([(str(bare), identified(str(bare)))]), facts) == 1
     assert rows_of(tmp_path / "deployments.csv")[0]["latitude"] == ""
 
 
@@ -233,8 +277,7 @@ def test_the_kind_of_an_observation_follows_the_evidence(prediction, expected):
 )
 def test_every_file_of_a_package_has_an_images_media_type(tmp_path, path, kind):
     row = Prediction(file=path, status="unreadable", reason="not an image: the content is text")
-    write_package(
-        tmp_path, [(str(tmp_path / path), row)], PackageMetadata(classified_by="x", created="2024-01-01T00:00:00Z")
-    )
+    facts = PackageMetadata(classified_by="x", created="2024-01-01T00:00:00Z")
+    write_package(tmp_path, join_events([(str(tmp_path / path), row)]), facts)
     (media,) = csv.DictReader((tmp_path / "media.csv").read_text(encoding="utf-8").splitlines())
     assert media["fileMediatype"].startswith(kind)

@@ -16,7 +16,9 @@ from pathlib import Path
 
 from linnaea.photos.photo_files import format_path
 from linnaea.records import RANKS, Prediction
-from linnaea.standards.darwin_core import find_scientific_name, make_photograph_id, make_stable_id
+from linnaea.standards.camtrap_observations import OBSERVATIONS, make_event_observations, make_media_observation
+from linnaea.standards.darwin_core import find_scientific_name, make_stable_id
+from linnaea.standards.events import Event
 from linnaea.standards.exif import PhotoMetadata, read_photo_metadata
 from linnaea.store import write_json
 
@@ -38,23 +40,8 @@ MEDIA = _columns(
     "mediaID deploymentID captureMethod timestamp filePath filePublic fileName fileMediatype exifData favorite "
     "mediaComments"
 )
-OBSERVATIONS = _columns(
-    "observationID deploymentID mediaID eventID eventStart eventEnd observationLevel observationType cameraSetupType "
-    "scientificName count lifeStage sex behavior individualID individualPositionRadius individualPositionAngle "
-    "individualSpeed bboxX bboxY bboxWidth bboxHeight classificationMethod classifiedBy classificationTimestamp "
-    "classificationProbability observationTags observationComments"
-)
 NO_TIME = "no capture time recorded; the time is that of the file"
 NO_ZONE = "time zone not recorded; UTC assumed"
-# The standard's type of an observation for each outcome without a name.
-OBSERVATION_TYPES = {
-    "no_organism": "blank",
-    "no_detection": "blank",
-    "human": "human",
-    "vehicle": "vehicle",
-    "not_in_boxes": "unclassified",
-    "unreadable": "unclassified",
-}
 
 
 @dataclass
@@ -71,6 +58,23 @@ class _Deployment:
     camera: str = ""
 
 
+@dataclass(slots=True)
+class _Stay:
+    """An event with its deployment and the times of its first and last photograph."""
+
+    event: Event
+    deployment_id: str
+    start: str
+    end: str
+
+    def add(self, timestamp: str) -> None:
+        when = datetime.fromisoformat(timestamp)
+        if when < datetime.fromisoformat(self.start):
+            self.start = timestamp
+        if when > datetime.fromisoformat(self.end):
+            self.end = timestamp
+
+
 @dataclass(frozen=True, kw_only=True)
 class PackageMetadata:
     """Who named the photographs, when (ISO 8601), and the place of photographs that record none.
@@ -84,15 +88,17 @@ class PackageMetadata:
     read: Callable[[str], PhotoMetadata] = read_photo_metadata
 
 
-def write_package(package_dir: Path, predictions: Iterable[tuple[str, Prediction]], facts: PackageMetadata) -> int:
+def write_package(package_dir: Path, rows: Iterable[tuple[str, Prediction, Event]], facts: PackageMetadata) -> int:
     """Write datapackage.json, deployments.csv, media.csv and observations.csv.
 
-    Returns the number of deployments without place. `predictions` come with the path of their photograph; those of one
-    photograph are consecutive. Only the first name of each image or box counts.
+    Returns the number of deployments without place. `rows` are predictions with the path of their photograph and its
+    event; those of one photograph are consecutive. Only the first name of each image or box counts. The observations of
+    events follow those of photographs.
     """
     deployments: dict[str, _Deployment] = {}
     taxa: dict[str, Prediction] = {}
-    media_id, photo, timestamp = "", PhotoMetadata(), ""
+    stays: dict[str, _Stay] = {}
+    media_row, photo = {}, PhotoMetadata()
     last_path = None
     with (
         open(package_dir / "media.csv", "w", newline="", encoding="utf-8") as media_file,
@@ -102,7 +108,8 @@ def write_package(package_dir: Path, predictions: Iterable[tuple[str, Prediction
         observations = csv.DictWriter(observation_file, OBSERVATIONS, restval="", lineterminator="\n")
         media.writeheader()
         observations.writeheader()
-        for path, prediction in predictions:
+        classified = {"classifiedBy": facts.classified_by, "classificationTimestamp": facts.created}
+        for path, prediction, event in rows:
             if prediction.position != 1:
                 continue
             parent = format_path(os.path.dirname(path)) or "."
@@ -111,17 +118,27 @@ def write_package(package_dir: Path, predictions: Iterable[tuple[str, Prediction
             )
             if path != last_path:
                 last_path, photo = path, facts.read(path)
-                media_id = make_stable_id("media", format_path(path))
                 timestamp, issue = _find_timestamp(photo)
                 _add_to(deployment, photo, timestamp, issue)
-                media.writerow(_make_media_row(media_id, deployment, path, photo, timestamp, issue))
-            row = _make_observation_row(prediction, deployment, media_id, photo, timestamp, facts)
-            observations.writerow({"observationID": make_photograph_id("observation", path, prediction.box)} | row)
-            if prediction.status == "identified" and (name := find_scientific_name(prediction)):
-                taxa.setdefault(name, prediction)
+                media_id = make_stable_id("media", format_path(path))
+                media_row = _make_media_row(media_id, deployment, path, photo, timestamp, issue)
+                media.writerow(media_row)
+                stays.setdefault(event.id, _Stay(event, deployment.id, timestamp, timestamp)).add(timestamp)
+            observations.writerow(make_media_observation(path, prediction, event, media_row, photo) | classified)
+            _add_taxon(taxa, prediction)
+        for stay in stays.values():
+            for row in make_event_observations(stay.event, stay.deployment_id, stay.start, stay.end):
+                observations.writerow(row | classified)
+            for observation in stay.event.observations:
+                _add_taxon(taxa, observation.prediction)
     n_unplaced = _write_deployments(package_dir, deployments.values(), facts)
     write_json(package_dir / "datapackage.json", _make_descriptor(deployments.values(), taxa.values(), facts))
     return n_unplaced
+
+
+def _add_taxon(taxa: dict[str, Prediction], prediction: Prediction) -> None:
+    if prediction.status == "identified" and (name := find_scientific_name(prediction)):
+        taxa.setdefault(name, prediction)
 
 
 def _find_timestamp(photo: PhotoMetadata) -> tuple[str, str]:
@@ -178,65 +195,6 @@ def _make_package_path(path: str) -> str:
     return text
 
 
-def _make_observation_row(
-    prediction: Prediction,
-    deployment: _Deployment,
-    media_id: str,
-    photo: PhotoMetadata,
-    timestamp: str,
-    facts: PackageMetadata,
-) -> dict:
-    """The row without its id."""
-    row = {
-        "deploymentID": deployment.id,
-        "mediaID": media_id,
-        "eventID": make_stable_id("event", media_id),
-        "eventStart": timestamp,
-        "eventEnd": timestamp,
-        "observationLevel": "media",
-        "observationType": classify_observation(prediction),
-        "classificationMethod": "machine",
-        "classifiedBy": facts.classified_by,
-        "classificationTimestamp": facts.created,
-        "observationComments": prediction.reason,
-    }
-    if prediction.status == "identified":
-        row["scientificName"] = scientific = find_scientific_name(prediction)
-        # A label of the user; the standard separates tags by |.
-        row["observationTags"] = "" if prediction.name == scientific else f"label:{prediction.name.replace('|', '/')}"
-        row["classificationProbability"] = prediction.confidence
-    if prediction.box is not None and photo.width and photo.height:
-        row |= _make_box_columns(prediction, photo)
-    return row
-
-
-def _make_box_columns(prediction: Prediction, photo: PhotoMetadata) -> dict:
-    """The box as fractions of the image, clipped to it, as the standard requires; empty if nothing is left."""
-    box = prediction.box
-    left, right = (min(max(x / photo.width, 0.0), 1.0) for x in (box.left, box.right))
-    top, bottom = (min(max(y / photo.height, 0.0), 1.0) for y in (box.top, box.bottom))
-    if right - left < 1e-15 or bottom - top < 1e-15:
-        return {}
-    return {
-        "bboxX": round(left, 6),
-        "bboxY": round(top, 6),
-        "bboxWidth": round(right - left, 6),
-        "bboxHeight": round(bottom - top, 6),
-    }
-
-
-def classify_observation(prediction: Prediction) -> str:
-    """The standard's type of an observation: animal, human, vehicle, blank, unknown or unclassified.
-
-    A plant or a fungus is `unknown` in a standard about animals; its name is written all the same.
-    """
-    if prediction.status != "identified":
-        return OBSERVATION_TYPES.get(prediction.outcome, "unknown")
-    if prediction.lineage[-1] == "Homo sapiens":
-        return "human"
-    return "animal" if prediction.lineage[0] in ("Animalia", "Metazoa") else "unknown"
-
-
 def _write_deployments(package_dir: Path, deployments: Iterable[_Deployment], facts: PackageMetadata) -> int:
     n_unplaced = 0
     with open(package_dir / "deployments.csv", "w", newline="", encoding="utf-8") as handle:
@@ -287,7 +245,7 @@ def _make_descriptor(deployments: Iterable[_Deployment], taxa: Iterable[Predicti
             "samplingDesign": "opportunistic",
             "captureMethod": ["activityDetection"],
             "individualAnimals": False,
-            "observationLevel": ["media"],
+            "observationLevel": ["media", "event"],
         },
         "spatial": {"type": "MultiPoint", "coordinates": points},
         "temporal": {"start": days[0] if days else facts.created[:10], "end": days[-1] if days else facts.created[:10]},

@@ -19,6 +19,9 @@ NUMBERS = {
     "guess_confidence": float,
     **{f"confidence_{rank}": float for rank in RANKS},
     **{f"box_{part}": float for part in ("left", "top", "right", "bottom", "confidence")},
+    "event_confidence": float,
+    **dict.fromkeys(("event_count", "count", "n_events", "n_photographs"), int),
+    "seconds_since_last": float,
     "decimalLatitude": float,
     "decimalLongitude": float,
 }

@@ -266,8 +266,10 @@ def test_standards_are_written_whole(go, photos, tmp_path):
     go(photos, out=tmp_path / "o.csv", as_="darwin-core")
     assert {row["basisOfRecord"] for row in read_csv(tmp_path / "o.csv")} == {"MachineObservation"}
     go(photos, out=tmp_path / "camtrap", as_="camtrap-dp", near=(1.0, 2.0))
-    kinds = Counter(row["observationType"] for row in read_csv(tmp_path / "camtrap" / "observations.csv"))
-    assert kinds == {"animal": 2, "unknown": 2, "blank": 1, "unclassified": 1}
+    observations = read_csv(tmp_path / "camtrap" / "observations.csv")
+    for level in ("media", "event"):
+        kinds = Counter(row["observationType"] for row in observations if row["observationLevel"] == level)
+        assert kinds == {"animal": 2, "unknown": 2, "blank": 1, "unclassified": 1}
     with pytest.raises(FileExistsError, match="something else"):
         go(photos, out=photos, as_="camtrap-dp", overwrite=True)
     assert photos.is_dir()

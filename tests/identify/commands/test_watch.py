@@ -52,7 +52,7 @@ class Station:
         self.config, self.model = config, model
         self.state = make_run_identity(config, model, namer) | {"created": "2025-01-01T00:00:00Z"}
         self.journal.begin(self.state)
-        self.output = WatchOutput(config, self.journal, self.state, format_identified_by(model), 5.0)
+        self.output = WatchOutput(config, self.journal, self.state, format_identified_by(model), namer, 5.0)
         self.namer, self.pace = namer, pace
         self.watch = self.make(partial(name_batches, config, model, namer))
 

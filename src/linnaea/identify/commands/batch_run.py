@@ -10,15 +10,19 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from pathlib import Path
 
 from linnaea.embed.journal import Journal, RunOutput
 from linnaea.identify.commands.config import IdentifyConfig
+from linnaea.identify.commands.event_outputs import index_events, write_event_files
 from linnaea.identify.commands.pipeline import (
     list_roots,
     load_boxes_if_given,
@@ -50,6 +54,7 @@ from linnaea.model.core.contract import Model
 from linnaea.photos.photo_files import FoundFile, FoundFiles, find_images
 from linnaea.records import Prediction
 from linnaea.search.scorer import Scorer, merge_summaries
+from linnaea.standards.exif import read_photo_metadata
 from linnaea.terminal import Progress
 
 logger = logging.getLogger(__name__)
@@ -194,6 +199,7 @@ def _run_to_file(plan: IdentifyPlan) -> Counter:
     scorer = take_fast_scorer(config, plan.namer)
     _name_into(journal, plan, scorer)
     rows = partial(_read_rows, journal)
+    index = index_events(config, rows, plan.namer, read_photo_metadata)
     n_unplaced = write_output(
         config.out,
         config.as_,
@@ -201,7 +207,9 @@ def _run_to_file(plan: IdentifyPlan) -> Counter:
         identified_by=format_identified_by(plan.model),
         created=journal.state["created"],
         near=config.near,
+        index=index,
     )
+    write_event_files(config, index, rows)
     log_missing_places(config.out, n_unplaced)
     counts = count_statuses(prediction for _path, prediction in rows())
     _write_report(plan, rows, counts)
@@ -221,10 +229,13 @@ def _name_into(journal: Journal, plan: IdentifyPlan, scorer: Scorer | None) -> N
     n_done, total = journal.n_batches * plan.config.batch_size, plan.count_images()
     progress = Progress(total, done=min(n_done, total), quiet=plan.config.quiet)
     for rows in plan.name_batches(n_done):
-        batch = {"rows": [[path, pack(prediction)] for path, prediction in rows]}
-        journal.append(batch | ({"scoring": scorer.take_summary()} if scorer else {}))
+        journal.append(_pack_batch(rows) | ({"scoring": scorer.take_summary()} if scorer else {}))
         _advance(progress, [prediction for _path, prediction in rows])
     progress.close()
+
+
+def _pack_batch(rows: list[tuple[str, Prediction]]) -> dict:
+    return {"rows": [[path, pack(prediction)] for path, prediction in rows]}
 
 
 def _read_rows(journal: Journal) -> Iterator[tuple[str, Prediction]]:
@@ -244,19 +255,39 @@ def _run_to_stdout(plan: IdentifyPlan) -> Counter:
     counts: Counter = Counter()
     kept: list[tuple[str, Prediction]] = []
     scorer = take_fast_scorer(config, plan.namer)
-    for rows in plan.name_batches():
-        predictions = [prediction for _path, prediction in rows]
+    with _keep_rows(config) as journal:
+        for rows in plan.name_batches():
+            predictions = [prediction for _path, prediction in rows]
+            progress.close()
+            printer.print_rows(predictions)
+            counts += count_statuses(predictions)
+            if journal is not None:
+                journal.append(_pack_batch(rows))
+            if config.report is not None:
+                kept += rows
+            _advance(progress, predictions)
         progress.close()
-        printer.print_rows(predictions)
-        counts += count_statuses(predictions)
-        if config.report is not None:
-            kept += rows
-        _advance(progress, predictions)
-    progress.close()
+        if journal is not None:
+            read = partial(_read_rows, journal)
+            write_event_files(config, index_events(config, read, plan.namer, read_photo_metadata), read)
     if scorer:
         logger.info(format_scoring_summary(scorer.summary()))
     _write_report(plan, lambda: iter(kept), counts)
     return counts
+
+
+@contextmanager
+def _keep_rows(config: IdentifyConfig) -> Iterator[Journal | None]:
+    """A journal in a temporary folder for a run on stdout that also writes files about events; else None."""
+    if not config.writes_event_files:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="linnaea-") as folder:
+        journal = Journal.create(Path(folder) / "rows", {})
+        try:
+            yield journal
+        finally:
+            journal.close()
 
 
 def _write_report(plan: IdentifyPlan, rows: Rows, counts: Counter) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from linnaea.embed.model_options import RunOptions
 from linnaea.identify.naming.detections import BOX_CONFIDENCE
 from linnaea.identify.naming.namer_config import RECORDS_NEEDED, NamerConfig, check_probability
+from linnaea.identify.output.event_config import EventConfig
 from linnaea.identify.output.writers import OUTPUT_FORMATS, check_output
 
 
 @dataclass(frozen=True, kw_only=True)
-class IdentifyConfig(RunOptions, NamerConfig):
+class IdentifyConfig(RunOptions, NamerConfig, EventConfig):
     """Name what is in photographs: for each the deepest taxon that the evidence supports, or the reason for none."""
 
     paths: tuple[Path, ...] = field(metadata={"positional": True, "metavar": "PATH"})
@@ -35,6 +37,7 @@ class IdentifyConfig(RunOptions, NamerConfig):
     def __post_init__(self):
         RunOptions.__post_init__(self)
         NamerConfig.__post_init__(self)
+        EventConfig.__post_init__(self)
         if not self.paths:
             raise ValueError("no photograph or folder given; name at least one")
         if self.as_ not in OUTPUT_FORMATS:
@@ -49,10 +52,26 @@ class IdentifyConfig(RunOptions, NamerConfig):
         check_output(self.out, self.as_)
         if self.resume and not self.writes_file:
             raise ValueError("--resume needs --out FILE: only a run with a file can be resumed")
+        self._check_sorted_folder()
+        if self.watch and self.writes_event_files and not self.writes_file:
+            raise ValueError("a watch writes tables of events and sorted folders only with --out FILE; add it")
         if self.watch and self.report is not None:
             raise ValueError("--report needs a run that ends and --watch does not end; leave one of the two out")
         if self.report is not None and self.report.suffix.lower() not in (".html", ".htm"):
             raise ValueError(f"--report {self.report} is an HTML file; let its name end in .html")
+
+    def _check_sorted_folder(self) -> None:
+        """Raise ValueError if the sorted copies would be found as photographs by the next run."""
+        if self.sort_into is None:
+            return
+        target = Path(os.path.abspath(self.sort_into))
+        for path in self.paths:
+            folder = Path(os.path.abspath(path))
+            if folder == target or folder in target.parents:
+                raise ValueError(
+                    f"--sort-into {self.sort_into} lies within {path}, where the next run would find the copies; "
+                    "choose a folder outside"
+                )
 
     @property
     def writes_file(self) -> bool:

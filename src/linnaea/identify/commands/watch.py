@@ -62,11 +62,11 @@ def run_watch(
         identity = make_run_identity(config, model, namer) | {"runtime_check": check} | describe_namer(namer)
         state = _begin(config, journal, interrupted, identity)
         scorer = take_fast_scorer(config, namer)
-        output = WatchOutput(config, journal, state, format_identified_by(model), pace.write_every_s, scorer)
+        output = WatchOutput(config, journal, state, format_identified_by(model), namer, pace.write_every_s, scorer)
         name = partial(name_batches, config, model, namer)
         with _stopped_by_signals(stop or threading.Event()) as stopped:
             Watch(config, name, journal, output, stop=stopped, show=_make_shower(config), pace=pace).run()
-        if output.is_stale or not config.writes_file:
+        if output.is_stale or config.sort_into is not None or not config.writes_file:
             output.write(last=True)
     except sqlite3.Error as error:
         raise OSError(f"{journal.path or 'the journal'}: {error}; what was named before is kept") from error

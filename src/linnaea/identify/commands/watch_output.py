@@ -8,8 +8,10 @@ from collections import Counter, deque
 from collections.abc import Iterator
 
 from linnaea.identify.commands.config import IdentifyConfig
+from linnaea.identify.commands.event_outputs import index_events, write_event_files
 from linnaea.identify.commands.run_summary import count_statuses, format_utc_now, write_run_manifest
 from linnaea.identify.commands.watch_journal import WatchJournal
+from linnaea.identify.naming.namer import Namer
 from linnaea.identify.output.writers import write_output
 from linnaea.records import Prediction
 from linnaea.search.scorer import Scorer
@@ -30,11 +32,12 @@ class WatchOutput:
         journal: WatchJournal,
         state: dict,
         identified_by: str,
+        namer: Namer,
         every_s: float,
         scorer: Scorer | None = None,
     ):
         self._config, self._journal, self._state, self._every_s = config, journal, state, every_s
-        self._identified_by = identified_by
+        self._identified_by, self._namer = identified_by, namer
         self._scorer, self._since = scorer, format_utc_now()
         self._next_s = time.monotonic() + every_s
         self._logged_error = ""
@@ -53,7 +56,7 @@ class WatchOutput:
         """
         start_s = time.monotonic()
         try:
-            self._write()
+            self._write(last=last)
         except OSError as error:
             if last:
                 raise
@@ -71,7 +74,7 @@ class WatchOutput:
             logger.info(f"{self._journal.n:,} photographs in {self._config.out} (+{n_new:,})")
             self._logged_s, self._logged_n = end_s, self._journal.n
 
-    def _write(self) -> None:
+    def _write(self, *, last: bool) -> None:
         counts: Counter = Counter()
 
         def rows() -> Iterator[tuple[str, Prediction]]:
@@ -82,6 +85,7 @@ class WatchOutput:
 
         config, state = self._config, self._state
         if config.writes_file:
+            index = index_events(config, self._journal.rows, self._namer, self._journal.read_metadata)
             write_output(
                 config.out,
                 config.as_,
@@ -89,8 +93,11 @@ class WatchOutput:
                 identified_by=self._identified_by,
                 created=state["created"],
                 near=config.near,
+                index=index,
                 read_metadata=self._journal.read_metadata,
             )
+            # The name of an event may change while its photographs arrive, and sorted copies are never moved.
+            write_event_files(config, index, self._journal.rows, sort=last)
             # A rewritten photograph is named again, so only the work of this process is counted.
             more = {"scoring": self._scorer.summary() | {"since": self._since}} if self._scorer else {}
             write_run_manifest(config.out, state, counts, more)

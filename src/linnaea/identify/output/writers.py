@@ -5,17 +5,21 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from linnaea.identify.output.event_index import EVENT_COLUMNS_OF_ROWS, EventIndex, make_event_cells
 from linnaea.records import PREDICTION_COLUMNS, Box, Prediction, RankedName, make_prediction_row
 from linnaea.standards import darwin_core, tables
 from linnaea.standards.camtrap_dp import PackageMetadata, write_package
+from linnaea.standards.events import Event
 from linnaea.standards.exif import PhotoMetadata, read_photo_metadata
 from linnaea.store import atomic_path
 
 logger = logging.getLogger(__name__)
 
+# The columns of a table in a file. Rows on stdout have PREDICTION_COLUMNS only: an event is known when it is over.
+TABLE_COLUMNS = (*PREDICTION_COLUMNS, *EVENT_COLUMNS_OF_ROWS)
 OUTPUT_FORMATS = ("table", "darwin-core", "camtrap-dp")
 
 Rows = Callable[[], Iterator[tuple[str, Prediction]]]
@@ -48,25 +52,32 @@ def write_output(
     identified_by: str,
     created: str,
     near: tuple[float, float] | None,
+    index: EventIndex,
     read_metadata: Callable[[str], PhotoMetadata] = read_photo_metadata,
 ) -> int:
     """Write the rows to a temporary path and move the complete result into place.
 
-    `read_metadata` returns the metadata of the photograph at a path. Returns how many deployments of a Camtrap DP
-    package have no coordinates (0 for tables).
+    `index` has the events of the rows. `read_metadata` returns the metadata of the photograph at a path. Returns how
+    many deployments of a Camtrap DP package have no coordinates (0 for tables).
     """
     suffix = out_path.suffix.lower()
     if form == "table":
         with atomic_path(out_path) as path:
-            tables.write_table(path, PREDICTION_COLUMNS, (make_prediction_row(p) for _path, p in rows()), suffix)
+            tables.write_table(path, TABLE_COLUMNS, _make_table_rows(rows, index), suffix)
     elif form == "darwin-core":
         with atomic_path(out_path) as path:
             occurrences = darwin_core.make_occurrence_rows(rows(), identified_by, near, read_metadata)
             tables.write_table(path, darwin_core.COLUMNS, occurrences, suffix)
     else:
         facts = PackageMetadata(classified_by=identified_by, created=created, near=near, read=read_metadata)
-        return _write_folder(out_path, rows, facts)
+        in_events = ((path, prediction, event) for path, prediction, event, _observation in index.join(rows()))
+        return _write_folder(out_path, in_events, facts)
     return 0
+
+
+def _make_table_rows(rows: Rows, index: EventIndex) -> Iterator[dict]:
+    for _path, prediction, event, observation in index.join(rows()):
+        yield make_prediction_row(prediction) | make_event_cells(event, observation)
 
 
 def log_missing_places(out_path: Path, n_unplaced: int) -> None:
@@ -80,13 +91,13 @@ def log_missing_places(out_path: Path, n_unplaced: int) -> None:
         )
 
 
-def _write_folder(out_path: Path, rows: Rows, facts: PackageMetadata) -> int:
+def _write_folder(out_path: Path, rows: Iterable[tuple[str, Prediction, Event]], facts: PackageMetadata) -> int:
     """Write a Camtrap DP package and swap it in; return how many deployments have no coordinates."""
     out_path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{out_path.name}.", dir=out_path.parent))
     try:
         temporary.chmod(0o755)
-        n_unplaced = write_package(temporary, rows(), facts)
+        n_unplaced = write_package(temporary, rows, facts)
         if out_path.exists():
             retired = temporary.with_name(temporary.name + ".old")
             out_path.rename(retired)
