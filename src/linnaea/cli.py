@@ -155,6 +155,10 @@ MISSING = {
 }
 
 
+# The version whose commands `linnaea bioclip` has; also in linnaea.bioclip.ranks, which `--help` does not import.
+PYBIOCLIP_VERSION = "2.1.6"
+
+
 def find_stage(argv: Sequence[str]) -> tuple[str, list[str]]:
     """The command at the start of `argv`, and the arguments after it. Raises UsageError with the nearest commands."""
     for n_words in (2, 1):
@@ -304,6 +308,8 @@ def print_page(first: str, rest: Sequence[str]) -> bool:
         print(reference())
     elif first.partition("=")[0] == "--print-completion":
         print(completion_script(first.partition("=")[2] or " ".join(rest)))
+    elif first == "bioclip" and list(rest) in (["--version"], ["-V"]):
+        print(f"linnaea {__version__}, with the commands of pybioclip {PYBIOCLIP_VERSION}")
     elif is_group and list(rest) in (["--help"], ["-h"]):
         print(overview(f"{first} "))
     elif first.startswith("-"):

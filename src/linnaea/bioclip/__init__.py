@@ -5,7 +5,15 @@ A picture that cannot be read has an answer with a `reason`.
 
 from importlib import import_module
 
-from linnaea.bioclip.ranks import BIOCLIP_MODEL_STR, BIOCLIP_V1_MODEL_STR, BIOCLIP_V2_MODEL_STR, Rank
+from linnaea.bioclip.ranks import (
+    BIOCLIP_MODEL_STR,
+    BIOCLIP_V1_MODEL_STR,
+    BIOCLIP_V2_MODEL_STR,
+    Rank,
+    ensure_tol_supported_model,
+    get_rank_labels,
+    get_tol_repo_id,
+)
 
 _MODULES = {
     "BaseClassifier": "linnaea.bioclip.base_classifier",
@@ -27,6 +35,9 @@ __all__ = [
     "Rank",
     "TreeOfLifeClassifier",
     "attach_prediction_recorder",
+    "ensure_tol_supported_model",
+    "get_rank_labels",
+    "get_tol_repo_id",
     "predict_classification",
     "predict_classifications_from_list",
     "save_recorded_predictions",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -156,6 +157,35 @@ class BaseClassifier:
                 f"runtime {self._runtime!r} gives unit vectors only; choose {DEFAULT_RUNTIME} or torch for others"
             )
         return _RawEncoder(self._torch_encoder if self._runtime == "torch" else self._float_encoder)
+
+    @staticmethod
+    def ensure_rgb_image(image: Picture) -> Image.Image:
+        """The upright RGB image of a file, or an open image as RGB. Raise ValueError for a file that cannot be read."""
+        if isinstance(image, Image.Image):
+            return image.convert("RGB")
+        found = decode_image(image)
+        if found.__class__ is Unreadable:
+            raise ValueError(f"{image}: {found.reason}")
+        return found
+
+    def preprocess(self, image: Image.Image) -> np.ndarray:
+        """The normalised pixels of an RGB image, float32 [c, h, w]; a tensor if torch is loaded already."""
+        preprocess = self.model.card.preprocess
+        pixels_hwc = squash(image, preprocess.size) if self.pixels == "squash" else preprocess_image(image, preprocess)
+        pixels_hwc = (np.asarray(pixels_hwc, np.float32) / 255 - preprocess.mean) / preprocess.std
+        pixels_chw = np.ascontiguousarray(pixels_hwc.transpose(2, 0, 1), np.float32)
+        torch = sys.modules.get("torch")
+        return pixels_chw if torch is None else torch.from_numpy(pixels_chw)
+
+    def forward(self, x) -> np.ndarray:
+        """Probabilities float32 [b, n] of every label for normalised pixels [b, c, h, w], an array or a tensor."""
+        preprocess = self.model.card.preprocess
+        pixels_bhwc = np.asarray(x, np.float32).transpose(0, 2, 3, 1)
+        pixels_bhwc = ((pixels_bhwc * preprocess.std + preprocess.mean) * 255).astype(np.float32)
+        vectors_bd = self._float_encoder.encode_images(pixels_bhwc)
+        logits_bn = np.float64(self.model.card.logit_scale) * (vectors_bd @ self.txt_embeddings)
+        mass_bn = np.exp(logits_bn - logits_bn.max(axis=1, keepdims=True))
+        return (mass_bn / mass_bn.sum(axis=1, keepdims=True)).astype(np.float32)
 
     def embed(
         self, images: Picture | Sequence[Picture], *, batch_size: int | None = BATCH_SIZE, normalize: bool = True

@@ -9,10 +9,9 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import chain
-from pathlib import Path
 from typing import TextIO
 
 from linnaea.bioclip.ranks import BATCH_SIZE, BIOCLIP_MODEL_STR, PIXELS, TOL_MODELS, Rank, list_name_keys
@@ -167,7 +166,7 @@ def _load_classifier(config: PredictConfig) -> tuple[object, dict]:
         labels = read_labels(config.cls)
         return label_classifiers.CustomLabelsClassifier(labels, **options), {"classes": ",".join(labels)}
     if config.bins:
-        return label_classifiers.CustomLabelsBinningClassifier(read_bins(config.bins), **options), {
+        return label_classifiers.CustomLabelsBinningClassifier(parse_bins_csv(config.bins), **options), {
             "bins_path": config.bins
         }
     classifier = TreeOfLifeClassifier(table=config.table or None, **options)
@@ -182,22 +181,35 @@ def _make_model_options(config: _ModelConfig) -> dict:
 
 def read_labels(labels: str) -> list[str]:
     """The labels in `a,b,c`, or in a text file with one on each line."""
-    if not os.path.isfile(labels):
-        return labels.split(",")
-    lines = Path(labels).read_text(encoding="utf-8-sig").splitlines()
-    return [line.strip() for line in lines if line.strip()]
+    return (create_classes_str(labels) if os.path.isfile(labels) else labels).split(",")
 
 
-def read_bins(path: str) -> dict[str, str]:
+def create_classes_str(cls_path: str) -> str:
+    """The labels of a text file with one on each line, joined by commas."""
+    with open(cls_path, encoding="utf-8-sig") as handle:
+        return ",".join(line.strip() for line in handle if line.strip())
+
+
+def parse_bins_csv(bins_path: str) -> dict[str, str | int | float]:
     """Label -> bin from a CSV file with a heading and two columns.
 
     Raise FileNotFoundError if there is no file, ValueError for another format.
     """
-    with open(path, newline="", encoding="utf-8-sig") as handle:
+    if not os.path.exists(bins_path):
+        raise FileNotFoundError(f"File not found: {bins_path}")
+    with open(bins_path, newline="", encoding="utf-8-sig") as handle:
         rows = [[cell.strip() for cell in row] for row in csv.reader(handle) if any(row)]
     if len(rows) < 2 or any(len(row) < 2 for row in rows):
-        raise ValueError(f"{path} must have a heading and two columns in each row, label and bin")
-    return {row[0]: row[1] for row in rows[1:]}
+        raise ValueError(
+            f"CSV file must have at least two columns. {bins_path} needs a heading and, in each row, label and bin"
+        )
+    bins = [row[1] for row in rows[1:]]
+    # As pandas reads a column: numbers if all of it is numbers.
+    for convert in (int, float):
+        with suppress(ValueError):
+            bins = [convert(bin_) for bin_ in bins]
+            break
+    return dict(zip((row[0] for row in rows[1:]), bins, strict=True))
 
 
 def embed(config: BioclipEmbedConfig) -> int:
@@ -234,7 +246,7 @@ def list_tol_taxa(config: ListTaxaConfig) -> int:
     from linnaea.bioclip.tree_classifier import TreeOfLifeClassifier
 
     classifier = TreeOfLifeClassifier(table=config.table or None, **_make_model_options(config))
-    frame = classifier.get_label_data()
+    frame = classifier.make_label_frame()
     write_csv(sys.stdout, frame.columns, frame.iter_rows(named=True))
     return 0
 

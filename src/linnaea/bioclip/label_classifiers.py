@@ -6,7 +6,8 @@ Shape suffixes: b images, l labels, d vector dimensions.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -64,7 +65,7 @@ class CustomLabelsClassifier(BaseClassifier):
     def _make_label_function(self) -> tuple[LabelFunction | None, str]:
         return lambda vectors_bd: (vectors_bd @ self.txt_embeddings).argmax(axis=1).tolist(), hash_bytes(*self.classes)
 
-    def _group(self, masses: list[float]) -> list[tuple[str, float]]:
+    def _group(self, masses: list[float]) -> list[tuple[Hashable, float]]:
         """Names with their scores, from the mass of each label."""
         return list(zip(self.classes, masses, strict=True))
 
@@ -72,18 +73,25 @@ class CustomLabelsClassifier(BaseClassifier):
 class CustomLabelsBinningClassifier(CustomLabelsClassifier):
     """Chooses among bins of labels; the score of a bin is the sum of the scores of its labels."""
 
-    def __init__(self, cls_to_bin: Mapping[str, str], **options):
-        if any(not bin_ or not isinstance(bin_, str) for bin_ in cls_to_bin.values()):
-            raise ValueError("a label has no bin; name one for each")
+    def __init__(self, cls_to_bin: Mapping[str, Hashable], **options):
+        if any(map(_is_missing, cls_to_bin.values())):
+            raise ValueError("Empty, null, or nan are not allowed for bin values.")
         super().__init__(cls_ary=cls_to_bin, **options)
         self.cls_to_bin = dict(cls_to_bin)
         self._bins = list(cls_to_bin.values())
 
-    def _group(self, masses: list[float]) -> list[tuple[str, float]]:
+    def _group(self, masses: list[float]) -> list[tuple[Hashable, float]]:
         scores = dict.fromkeys(self._bins, 0.0)
         for bin_, mass in zip(self._bins, masses, strict=True):
             scores[bin_] += mass
         return list(scores.items())
+
+
+def _is_missing(bin_: object) -> bool:
+    """Whether a bin is empty, None, NaN or pandas' NA, all of which pybioclip refuses (and 0 with them)."""
+    if bin_ is None or type(bin_).__name__ == "NAType":
+        return True
+    return not bin_ or (isinstance(bin_, float) and math.isnan(bin_))
 
 
 def _embed_labels(model, labels: list[str]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The ranks, models and defaults of pybioclip, under pybioclip's names."""
+"""The ranks, models and defaults of pybioclip, under pybioclip's names, with its error messages."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ TOL_MODELS = {
     BIOCLIP_V1_MODEL_STR: "imageomics/TreeOfLife-10M",
     BIOCLIP_V2_MODEL_STR: "imageomics/TreeOfLife-200M",
 }
+# The version of pybioclip whose classes and commands these are.
+PYBIOCLIP_VERSION = "2.1.6"
 BATCH_SIZE = 10
 PIXELS = ("auto", "squash", "model")
 SPECIES_EPITHET = "species_epithet"
@@ -35,6 +37,26 @@ class Rank(Enum):
     def get_label(self) -> str:
         """The rank in lower case, "genus"."""
         return self.name.lower()
+
+
+def get_rank_labels() -> list[str]:
+    """The ranks in lower case, kingdom to species."""
+    return [rank.get_label() for rank in Rank]
+
+
+def get_tol_repo_id(model_str: str) -> str:
+    """The data set that publishes the name vectors for a model. Raise ValueError for a model without one."""
+    if model_str not in TOL_MODELS:
+        raise ValueError(
+            f"TreeOfLife predictions are only supported for the following models: {', '.join(TOL_MODELS)}; "
+            f"{model_str} needs a table of its own (table=…, or --table)"
+        )
+    return TOL_MODELS[model_str]
+
+
+def ensure_tol_supported_model(model_str: str) -> None:
+    """Raise ValueError for a model without published name vectors."""
+    get_tol_repo_id(model_str)
 
 
 def list_name_keys(rank: Rank) -> list[str]:

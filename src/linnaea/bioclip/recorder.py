@@ -9,13 +9,14 @@ from datetime import datetime
 from pathlib import Path
 
 from linnaea import __version__
+from linnaea.bioclip.ranks import PYBIOCLIP_VERSION
 from linnaea.store import atomic_path
 
 
 def verify_recorder_path(path: str) -> None:
-    """Raise FileExistsError for a JSON file that exists; text is appended to an existing file."""
+    """Raise ValueError for a JSON file that exists; text is appended to an existing file."""
     if _is_json(path) and os.path.exists(path):
-        raise FileExistsError(f"{path} exists already; give another file, or one that is not JSON to append to")
+        raise ValueError(f"File {path} already exists. Please choose a different file name.")
 
 
 def attach_prediction_recorder(classifier, **top_level_settings) -> PredictionRecorder:
@@ -28,7 +29,9 @@ def attach_prediction_recorder(classifier, **top_level_settings) -> PredictionRe
 def save_recorded_predictions(classifier, path: str, include_command_line: bool = True) -> None:
     """Write the calls that the classifier's recorder has recorded. Raise ValueError if there is no recorder."""
     if not classifier.recorder:
-        raise ValueError("the classifier has no recorder; call attach_prediction_recorder before predict")
+        raise ValueError(
+            "The classifier does not have a recorder attached. Call attach_prediction_recorder before predict."
+        )
     classifier.recorder.create_report(path, " ".join(sys.argv) if include_command_line else None)
 
 
@@ -50,42 +53,57 @@ class PredictionRecorder:
 
     def create_report(self, path: str, command_line: str | None) -> None:
         """Write the record: JSON if the name ends in .json, else text appended to the file."""
+        PredictionLogReport(self, command_line).save(path)
+
+
+class PredictionLogReport:
+    """The record of a recorder as JSON or as text."""
+
+    def __init__(self, recorder: PredictionRecorder, command_line: str | None):
+        self.recorder, self.command_line = recorder, command_line
+        self.start, self.end = recorder.start, recorder.end
+
+    def save(self, path: str) -> None:
+        """Write JSON if the name ends in .json, else append text. Raise ValueError for a JSON file that exists."""
         verify_recorder_path(path)
         if _is_json(path):
             with atomic_path(Path(path)) as temporary_path:
-                text = json.dumps(self._make_dict(command_line), indent=4)
-                temporary_path.write_text(text, encoding="utf-8")
+                temporary_path.write_text(json.dumps(self.create_dictionary(), indent=4), encoding="utf-8")
         else:
             with open(path, "a", encoding="utf-8") as handle:
-                handle.write("\n".join(self._make_lines(command_line)) + "\n\n")
+                handle.write("\n".join(self._make_lines()) + "\n\n")
 
-    def _make_dict(self, command_line: str | None) -> dict:
+    def create_dictionary(self) -> dict:
+        """The record with pybioclip's keys, and the version of Linnaea."""
         return {
+            "pybioclip_version": PYBIOCLIP_VERSION,
             "linnaea_version": __version__,
             "start": self.start,
             "end": self.end,
-            "command_line": command_line,
-            "model": self.model_str,
-            "pretrained": self.pretrained_str,
-            "device": str(self.device),
-            "top_level_settings": self.top_level_settings,
-            "predictions": self.predictions,
+            "command_line": self.command_line,
+            "model": self.recorder.model_str,
+            "pretrained": self.recorder.pretrained_str,
+            "device": str(self.recorder.device),
+            "top_level_settings": self.recorder.top_level_settings,
+            "predictions": self.recorder.predictions,
         }
 
-    def _make_lines(self, command_line: str | None) -> list[str]:
+    @staticmethod
+    def format_key(key: str) -> str:
+        """A key as a heading: "min_prob" -> "Min Prob"."""
+        return " ".join(word.capitalize() for word in key.split("_"))
+
+    def _make_lines(self) -> list[str]:
+        recorder = self.recorder
         title = f"** Prediction Log - linnaea v{__version__} - {self.start} to {self.end} **"
         lines = ["*" * len(title), title, "*" * len(title)]
-        settings = {"command_line": command_line, "model": self.model_str, "pretrained": self.pretrained_str}
-        settings |= {"device": self.device, **self.top_level_settings}
-        lines += [f"{_make_title(key)}: {value}" for key, value in settings.items() if value is not None]
-        for prediction in self.predictions:
-            lines += [f"{_make_title(key)}: {value}" for key, value in prediction["details"].items()]
+        settings = {"command_line": self.command_line, "model": recorder.model_str}
+        settings |= {"pretrained": recorder.pretrained_str, "device": recorder.device, **recorder.top_level_settings}
+        lines += [f"{self.format_key(key)}: {value}" for key, value in settings.items() if value is not None]
+        for prediction in recorder.predictions:
+            lines += [f"{self.format_key(key)}: {value}" for key, value in prediction["details"].items()]
             lines += ["Images:", *prediction["images"]]
         return lines
-
-
-def _make_title(key: str) -> str:
-    return " ".join(word.capitalize() for word in key.split("_"))
 
 
 def _is_json(path: str) -> bool:

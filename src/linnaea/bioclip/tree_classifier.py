@@ -8,11 +8,15 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
+from heapq import nlargest
+from importlib.util import find_spec
+from itertools import compress
+from operator import itemgetter
 
 import numpy as np
 
-from linnaea.bioclip.base_classifier import SCORE, BaseClassifier, Callback, Picture, list_pictures
+from linnaea.bioclip.base_classifier import FILE_NAME, SCORE, BaseClassifier, Callback, Picture, list_pictures
 from linnaea.bioclip.ranks import BATCH_SIZE, COMMON_NAME, SPECIES_EPITHET, Rank, list_name_keys, split_name
 from linnaea.bioclip.tree_of_life import TableSource, load_tree_of_life
 from linnaea.model.runtimes.runtime_check import LabelFunction
@@ -44,13 +48,23 @@ class TreeOfLifeClassifier(BaseClassifier):
 
     def _keep_leaves(self, leaves: np.ndarray | None) -> None:
         """Choose among these leaves from now on, None: among all."""
+        self._kept_n = None
         self._scorer = Scorer(self.vocabulary.tree, self._table, self.model.card.logit_scale, None, leaves)
 
     def get_label_data(self):
-        """The names of every column of the table, as a polars frame.
+        """The names of every column of the table, as a pandas frame where pandas is installed, else a polars frame.
 
         It has the columns kingdom … genus, species_epithet, species and common_name.
         """
+        frame = self.make_label_frame()
+        if find_spec("pandas") is None:
+            return frame
+        import pandas as pd
+
+        return pd.DataFrame(frame.to_dict(as_series=False))
+
+    def make_label_frame(self):
+        """`get_label_data` as a polars frame."""
         import polars as pl
 
         tree, vocabulary = self.vocabulary.tree, self.vocabulary
@@ -81,7 +95,7 @@ class TreeOfLifeClassifier(BaseClassifier):
             nodes += [taxon.node for taxon in taxa]
             unknown += [] if taxa else [value]
         if unknown:
-            raise ValueError(f"unknown {label}: {', '.join(unknown)}; only names that the table has can be kept")
+            raise ValueError(f"Unknown {label} received: {', '.join(unknown)}. Only known {label} may be used.")
         kept = np.zeros(self.vocabulary.tree.n_leaves + 1, bool)  # the last stands for a column without a name
         kept[self.vocabulary.tree.leaves_within(nodes)] = True
         return kept[self.vocabulary.leaf_of_row]
@@ -92,7 +106,9 @@ class TreeOfLifeClassifier(BaseClassifier):
             rows = [row for row in csv.reader(handle) if row]
         column = rows[0][0].strip().lower() if rows else ""
         if column not in RANKS:
-            raise ValueError(f"the first column of {csv_path} is named {column!r}; name it one of {', '.join(RANKS)}")
+            raise ValueError(
+                f"The first column of {csv_path} is named '{column}' but must be one of {','.join(RANKS)}."
+            )
         return self.create_taxa_filter(Rank[column.upper()], [row[0].strip() for row in rows[1:] if row[0].strip()])
 
     def apply_filter(self, keep_labels_ary: Sequence[bool] | None) -> None:
@@ -102,10 +118,46 @@ class TreeOfLifeClassifier(BaseClassifier):
         keep_n = np.asarray(keep_labels_ary, bool)
         if len(keep_n) != len(self.vocabulary.leaf_of_row):
             raise ValueError(
-                f"a filter has {len(self.vocabulary.leaf_of_row):,} entries, one for each column; got {len(keep_n):,}"
+                f"Invalid keep_embeddings values. This parameter should be a list containing "
+                f"{len(self.vocabulary.leaf_of_row)} items; it has {len(keep_n)}."
             )
         leaves = self.vocabulary.leaf_of_row[keep_n]
         self._keep_leaves(np.unique(leaves[leaves >= 0]).astype(np.int32))
+        self._kept_n = keep_n
+
+    @cached_property
+    def txt_names(self) -> list[list]:
+        """The names of every column as pybioclip's JSON has them: [[kingdom, …, genus, epithet], common name]."""
+        frame = self.make_label_frame().drop("species")
+        return [[list(row[:-1]), row[-1]] for row in frame.iter_rows()]
+
+    def get_current_txt_names(self) -> list[list]:
+        """`txt_names` of the columns that the filter keeps."""
+        return self.txt_names if self._kept_n is None else list(compress(self.txt_names, self._kept_n.tolist()))
+
+    @property
+    def txt_embeddings(self) -> np.ndarray:
+        """The vectors of every column, float32 [d, n], zeros for a column without a name; a copy."""
+        leaf_n = self.vocabulary.leaf_of_row
+        vectors_nd = np.asarray(self._table.vectors_nd[np.maximum(leaf_n, 0)], np.float32)
+        vectors_nd[leaf_n < 0] = 0
+        return vectors_nd.T
+
+    def get_txt_embeddings(self) -> np.ndarray:
+        """`txt_embeddings` of the columns that the filter keeps."""
+        return self.txt_embeddings if self._kept_n is None else self.txt_embeddings[:, self._kept_n]
+
+    def get_classification_dict(self, idx: int, rank: Rank) -> dict[str, str]:
+        """The names of a column, of those that the filter keeps, down to `rank`."""
+        (*above, epithet), common_name = self.get_current_txt_names()[int(idx)]
+        return split_name((*above, f"{above[-1]} {epithet}"), common_name, rank)
+
+    def format_species_probs(self, image_key: str, probs: Sequence[float], k: int = 5) -> list[dict]:
+        """The dicts of `predict` for the probabilities of the columns, the k likeliest first."""
+        best = nlargest(k, enumerate(np.asarray(probs).tolist()), key=itemgetter(1))
+        return [
+            {FILE_NAME: image_key, **self.get_classification_dict(i, Rank.SPECIES), SCORE: mass} for i, mass in best
+        ]
 
     def predict(
         self,
