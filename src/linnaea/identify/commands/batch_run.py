@@ -22,7 +22,12 @@ from pathlib import Path
 
 from linnaea.embed.journal import Journal, RunOutput
 from linnaea.identify.commands.config import IdentifyConfig
-from linnaea.identify.commands.event_outputs import index_events, write_event_files
+from linnaea.identify.commands.event_outputs import (
+    describe_events,
+    index_events,
+    make_describer,
+    write_event_files,
+)
 from linnaea.identify.commands.pipeline import (
     list_roots,
     load_boxes_if_given,
@@ -49,6 +54,7 @@ from linnaea.identify.commands.run_summary import (
 )
 from linnaea.identify.naming.detections import BoxList
 from linnaea.identify.naming.namer import Namer, describe_namer, format_calibration_warning, load_namer
+from linnaea.identify.output.event_index import EventIndex
 from linnaea.identify.output.writers import log_missing_places, pack, unpack, write_output
 from linnaea.model.core.contract import Model
 from linnaea.photos.photo_files import FoundFile, FoundFiles, find_images
@@ -212,7 +218,7 @@ def _run_to_file(plan: IdentifyPlan) -> Counter:
     write_event_files(config, index, rows)
     log_missing_places(config.out, n_unplaced)
     counts = count_statuses(prediction for _path, prediction in rows())
-    _write_report(plan, rows, counts)
+    _write_report(plan, rows, counts, index)
     if config.table:
         _print_table(rows)
     more = {}
@@ -253,7 +259,6 @@ def _run_to_stdout(plan: IdentifyPlan) -> Counter:
     printer = RowPrinter(as_csv=config.out is not None)
     progress = Progress(plan.count_images(), quiet=config.quiet)
     counts: Counter = Counter()
-    kept: list[tuple[str, Prediction]] = []
     scorer = take_fast_scorer(config, plan.namer)
     with _keep_rows(config) as journal:
         for rows in plan.name_batches():
@@ -263,23 +268,22 @@ def _run_to_stdout(plan: IdentifyPlan) -> Counter:
             counts += count_statuses(predictions)
             if journal is not None:
                 journal.append(_pack_batch(rows))
-            if config.report is not None:
-                kept += rows
             _advance(progress, predictions)
         progress.close()
         if journal is not None:
             read = partial(_read_rows, journal)
-            write_event_files(config, index_events(config, read, plan.namer, read_photo_metadata), read)
+            index = index_events(config, read, plan.namer, read_photo_metadata)
+            write_event_files(config, index, read)
+            _write_report(plan, read, counts, index)
     if scorer:
         logger.info(format_scoring_summary(scorer.summary()))
-    _write_report(plan, lambda: iter(kept), counts)
     return counts
 
 
 @contextmanager
 def _keep_rows(config: IdentifyConfig) -> Iterator[Journal | None]:
-    """A journal in a temporary folder for a run on stdout that also writes files about events; else None."""
-    if not config.writes_event_files:
+    """A journal in a temporary folder for a run on stdout that also writes a file; else None."""
+    if not config.writes_event_files and config.report is None:
         yield None
         return
     with tempfile.TemporaryDirectory(prefix="linnaea-") as folder:
@@ -290,14 +294,22 @@ def _keep_rows(config: IdentifyConfig) -> Iterator[Journal | None]:
             journal.close()
 
 
-def _write_report(plan: IdentifyPlan, rows: Rows, counts: Counter) -> None:
+def _write_report(plan: IdentifyPlan, rows: Rows, counts: Counter, index: EventIndex) -> None:
     """Write the HTML report if it was asked for."""
     if plan.config.report is None:
         return
     from linnaea.identify.output.report.html_report import write_report
 
     warning = format_calibration_warning(plan.namer, plan.model)
-    write_report(plan.config.report, rows(), counts, format_identified_by(plan.model), warning)
+    write_report(
+        plan.config.report,
+        rows(),
+        counts,
+        format_identified_by(plan.model),
+        warning,
+        describe=make_describer(index, rows, read_photo_metadata),
+        events=describe_events(index),
+    )
     logger.info(f"report: {plan.config.report}")
 
 

@@ -6,11 +6,15 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import groupby, islice
+from operator import itemgetter
 
 from linnaea.identify.commands.config import IdentifyConfig
 from linnaea.identify.naming.event_pooling import pool_event
 from linnaea.identify.naming.namer import Namer
 from linnaea.identify.output.event_index import EventIndex, Rows
+from linnaea.identify.output.report.html_report import MAX_PHOTOS
+from linnaea.identify.output.report.photo_cards import PhotoContext
 from linnaea.identify.output.sorted_folders import SortedPhotograph, sort_photographs
 from linnaea.photos.photo_files import format_path
 from linnaea.standards.events import EVENT_COLUMNS, RECORD_COLUMNS, make_event_rows, make_record_rows, parse_duration
@@ -67,3 +71,43 @@ def list_places(index: EventIndex, rows: Rows, by: str) -> Iterator[SortedPhotog
         if (answer.outcome, answer.name) not in seen:
             seen.add((answer.outcome, answer.name))
             yield SortedPhotograph(path=path, prediction=answer, event=event.id)
+
+
+def make_describer(
+    index: EventIndex, rows: Rows, read_metadata: Callable[[str], PhotoMetadata]
+) -> Callable[[str], PhotoContext]:
+    """A function that returns time, place, station and event of one of the photographs that a report shows."""
+    shown = islice(groupby(index.join(rows()), key=itemgetter(0)), MAX_PHOTOS)
+    event_of = {path: next(group)[2] for path, group in shown}
+
+    def describe(path: str) -> PhotoContext:
+        photo, event = read_metadata(path), event_of[path]
+        return PhotoContext(
+            captured_at=photo.event_date,
+            latitude=photo.latitude,
+            longitude=photo.longitude,
+            station=event.station,
+            event=event.id,
+        )
+
+    return describe
+
+
+def describe_events(index: EventIndex) -> dict[str, dict]:
+    """The names of each event for a report, by the id of the event."""
+    return {
+        event.id: {
+            "names": [
+                {
+                    "name": seen.prediction.name,
+                    "rank": seen.prediction.rank,
+                    "common": seen.prediction.common_name,
+                    "confidence": seen.prediction.confidence,
+                    "count": seen.count,
+                }
+                for seen in event.observations
+                if seen.prediction.outcome == "named"
+            ]
+        }
+        for event in index.events[:MAX_PHOTOS]
+    }
