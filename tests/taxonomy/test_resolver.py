@@ -195,6 +195,35 @@ def test_a_common_name_of_a_higher_taxon_is_found_and_not_shown(vocabulary):
     assert named.common_name(named.resolve_one("Felis").node) == ""
 
 
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("Felis catus/silvestris", ["Felis catus", "Felis silvestris"]),
+        ("Felis catus / silvestris", ["Felis catus", "Felis silvestris"]),
+        ("Felis catus/F. silvestris", ["Felis catus", "Felis silvestris"]),
+        ("Felis catus/Panthera leo", ["Felis catus", "Panthera leo"]),
+        ("Felis catus/silvestris/Panthera leo", ["Felis catus", "Felis silvestris", "Panthera leo"]),
+        ("Felis/Panthera", ["Felis", "Panthera"]),
+        ("Domestic/House Cat", ["Felis catus"]),
+        ("Felis sp./Panthera sp.", ["Felis", "Panthera"]),
+    ],
+)
+def test_a_name_with_slashes_means_all_its_alternatives(vocabulary, text, names):
+    resolution = vocabulary.resolve(text)
+    assert (found(resolution), resolution.matched_by) == (names, "alternatives")
+
+
+def test_a_name_with_slashes_is_refused_if_one_alternative_is_unknown(vocabulary):
+    resolution = vocabulary.resolve("Felis catus/margarita")
+    assert resolution.taxa == []
+    assert "lacks 'Felis margarita', one of its alternatives" in resolution.reason
+    with pytest.raises(ValueError, match="names 2 taxa"):
+        vocabulary.resolve_one("Felis catus/silvestris")
+    # the limits of the name hold for each alternative
+    assert found(vocabulary.resolve("Animalia>Oenanthe/Felis")) == ["Oenanthe", "Felis"]
+    assert vocabulary.resolve("Plantae>Oenanthe/Felis").taxa == []
+
+
 def test_leaves_of_clades_and_of_lists(vocabulary, tmp_path):
     tree = vocabulary.tree
     wanted = sorted(

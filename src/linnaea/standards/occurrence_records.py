@@ -37,8 +37,8 @@ COLUMNS = (
     "month",
     "eventDate",
 )
-# Dates as ISO 8601, with slashes, and as 31.12.2024.
-MONTH_PATTERNS = (r"^\s*\d{4}[-/](\d{1,2})", r"^\s*\d{1,2}\.(\d{1,2})\.\d{4}")
+# In dates as ISO 8601, with slashes, and as 31.12.2024.
+MONTH = r"^\s*(?:\d{4}[-/]|\d{1,2}\.)(\d{1,2})\b"
 
 
 class RecordedName(NamedTuple):
@@ -71,25 +71,25 @@ def _count(table: Table, near: tuple[float, float] | None, month: int | None) ->
             f"{list_columns(table.columns)})"
         )
     weight = _weigh(table, found, near, month)
-    frame = table.scan().select(pl.col(own).alias(column) for column, own in found.items())
-    if "occurrenceStatus" in found:
-        absent = pl.col("occurrenceStatus").str.strip_chars().str.to_lowercase() == "absent"
-        frame = frame.filter(~absent.fill_null(False))
     given = [_strip_blanks(name) for name in names]
     if {"genus", "specificEpithet"} <= set(found):
         at = names.index("genus")
         given.insert(at, _strip_blanks("genus") + pl.lit(" ") + _strip_blanks("specificEpithet"))
     above = {rank: (_strip_blanks(rank).fill_null("") if rank in found else pl.lit("")) for rank in HIGHER_RANKS}
-    counted = pl.col("weight").is_finite().fill_null(False)
-    query = (
-        frame.select(name=pl.coalesce(given), weight=weight, **above)
-        .group_by("name", *HIGHER_RANKS)
-        .agg(pl.col("weight").filter(counted).sum(), n=pl.len(), n_unplaced=(~counted).sum())
-        .sort("name", *HIGHER_RANKS)
-    )
-    counts = table.collect(query)
+    selected = {"name": pl.coalesce(given), "weight": weight.fill_nan(None), **above}
+
+    def count(frame):
+        records = frame.select(pl.col(own).alias(column) for column, own in found.items())
+        if "occurrenceStatus" in found:
+            absent = pl.col("occurrenceStatus").str.strip_chars().str.to_lowercase() == "absent"
+            records = records.filter(~absent.fill_null(False))
+        counted = records.select(**selected).group_by("name", *HIGHER_RANKS)
+        counted = counted.agg(pl.col("weight").sum(), n=pl.len(), n_placed=pl.col("weight").count())
+        return counted.sort("name", *HIGHER_RANKS)
+
+    counts = table.collect(count)
     _log_lost(table, counts)
-    kept = counts.filter(pl.col("name").is_not_null() & (pl.col("weight") > NEGLIGIBLE)).drop("n", "n_unplaced")
+    kept = counts.filter(pl.col("name").is_not_null() & (pl.col("weight") > NEGLIGIBLE)).drop("n", "n_placed")
     return {RecordedName(name, tuple(above)): weight for name, *above, weight in kept.iter_rows()}
 
 
@@ -118,7 +118,7 @@ def _log_lost(table: Table, counts) -> None:
 
     total = counts["n"].sum()
     nameless = counts.filter(pl.col("name").is_null())["n"].sum()
-    unplaced = counts.filter(pl.col("name").is_not_null())["n_unplaced"].sum()
+    unplaced = counts.filter(pl.col("name").is_not_null()).select((pl.col("n") - pl.col("n_placed")).sum()).item()
     if nameless:
         logger.warning(f"{table.name}: {nameless:,} of {total:,} records have no name and do not count")
     if unplaced:
@@ -158,7 +158,6 @@ def _weigh_season(month: int, columns: list[str]):
     if "month" in columns:
         sources.append(pl.col("month").cast(pl.Float64, strict=False))
     if "eventDate" in columns:
-        date = pl.col("eventDate")
-        sources += [date.str.extract(pattern, 1).cast(pl.Float64, strict=False) for pattern in MONTH_PATTERNS]
+        sources.append(pl.col("eventDate").str.extract(MONTH, 1).cast(pl.Float64, strict=False))
     angle = (pl.coalesce(sources) - month) * (2 * math.pi / 12)
     return (SEASON_KAPPA * (angle.cos() - 1)).exp().fill_null(SEASON_MEAN)

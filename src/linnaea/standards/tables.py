@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from linnaea.records import RANKS
+from linnaea.store import atomic_path
 
 # Columns of any table that are numbers in Parquet; all others are text.
 NUMBERS = {
@@ -35,6 +36,12 @@ def write_table(path: Path, columns: tuple[str, ...], rows: Iterable[Row], suffi
     """Write rows in the format of the suffix, in bounded memory; the same rows give the same bytes."""
     writers: dict[str, Callable] = {".csv": _write_csv, ".jsonl": _write_jsonl, ".parquet": _write_parquet}
     writers[suffix or path.suffix.lower()](path, columns, rows)
+
+
+def write_csv(path: Path, columns: tuple[str, ...], rows: Iterable[Row]) -> None:
+    """Write rows as CSV and move the complete file into place."""
+    with atomic_path(path) as temporary:
+        _write_csv(temporary, columns, rows)
 
 
 def _write_csv(path: Path, columns: tuple[str, ...], rows: Iterable[Row]) -> None:

@@ -71,6 +71,34 @@ def parse_name(text: str) -> ParsedName:
     )
 
 
+def split_alternatives(text: str) -> list[list[str]]:
+    """The ways to write a name with slashes as several names, the likeliest first; [] for a name without them.
+
+    "Larus argentatus/cachinnans" -> [["Larus argentatus", "Larus cachinnans"]]. "Alder/Willow Flycatcher" -> the first
+    word alone, or with the words that follow the last one.
+    """
+    parts = [" ".join(part.split()) for part in text.split("/")]
+    if len(parts) < 2 or not all(part[:1].isalpha() for part in parts):
+        return []
+    first = parts[0].split()
+    ways = [[parts[0], *(_complete_alternative(part, first) for part in parts[1:])]]
+    shared = parts[-1].split()[1:]
+    if shared and all(" " not in part for part in parts[:-1]):
+        ways.append([*(" ".join((part, *shared)) for part in parts[:-1]), parts[-1]])
+    return ways
+
+
+def _complete_alternative(part: str, first: list[str]) -> str:
+    """An alternative with the words that it shares with the first one: cachinnans, L. cachinnans, or a whole name."""
+    words = part.split()
+    initial, _dot, rest = part.partition(".")
+    if part[0].islower() and len(words) < len(first):
+        return " ".join((*first[: len(first) - len(words)], part))
+    if len(initial) == 1 and rest and first[0].startswith(initial):
+        return f"{first[0]} {rest.strip()}"
+    return part
+
+
 def is_credible(parsed: ParsedName) -> bool:
     """Whether the authorship looks like an author, so that the canonical form may replace the name.
 

@@ -10,7 +10,14 @@ from linnaea.options import find_similar, suggest
 from linnaea.records import RANK_INDEX, RANKS, Taxon
 from linnaea.taxonomy.common_names import CommonNames
 from linnaea.taxonomy.name_index import Lookup, name_key
-from linnaea.taxonomy.name_parser import NOT_SCIENTIFIC, UNDETERMINED, ParsedName, is_credible, parse_name
+from linnaea.taxonomy.name_parser import (
+    NOT_SCIENTIFIC,
+    UNDETERMINED,
+    ParsedName,
+    is_credible,
+    parse_name,
+    split_alternatives,
+)
 from linnaea.taxonomy.name_suggestions import NearMisses, edit_distances, keep_best, tolerance_for
 from linnaea.taxonomy.tree import Tree
 
@@ -23,9 +30,9 @@ class Resolution:
 
     query: str
     taxa: list[Taxon] = field(default_factory=list)
-    "every taxon with this name: several for homonyms"
+    "every taxon with this name: several for homonyms, and for alternatives such as Larus argentatus/cachinnans"
     matched_by: str = ""
-    "scientific, common or synonym; empty if nothing matched"
+    "scientific, common, synonym, or alternatives of a name with slashes; empty if nothing matched"
     suggestions: list[Taxon] = field(default_factory=list)
     "near misses, the nearest first"
     reason: str = ""
@@ -108,6 +115,8 @@ class Resolver:
                 return self._match(text, nodes, matched_by)
         if misspelt := self._resolve_misspelt_rank(text, rank, within, suggest=suggest):
             return misspelt
+        if alternatives := self._resolve_alternatives(text, query, within):
+            return alternatives
         parsed = parse_name(query.name)
         if matched := self._resolve_parsed(text, query, parsed, spans):
             return matched
@@ -169,6 +178,24 @@ class Resolver:
 
     def _make_taxa(self, nodes: Iterable[int]) -> list[Taxon]:
         return [self.index.taxon(node) for node in nodes]
+
+    def _resolve_alternatives(self, text: str, query: NameQuery, within) -> Resolution | None:
+        """The taxa of all parts of a name with slashes, or none of them with the reason; None for other names."""
+        missing = ""
+        for names in split_alternatives(query.name):
+            resolutions = [
+                self.resolve(">".join((*query.above, name)), rank=query.rank or None, within=within, suggest=False)
+                for name in names
+            ]
+            unknown = [name for name, found in zip(names, resolutions, strict=True) if not found.taxa]
+            if not unknown:
+                taxa = {taxon.node: taxon for found in resolutions for taxon in found.taxa}
+                return Resolution(query=text, taxa=[*taxa.values()], matched_by="alternatives")
+            missing = missing or unknown[0]
+        if not missing:
+            return None
+        reason = f"the vocabulary lacks {missing!r}, one of its alternatives; write each name on a line of its own"
+        return Resolution(query=text, reason=reason)
 
     def _resolve_parsed(self, text: str, query: NameQuery, parsed: ParsedName, spans) -> Resolution | None:
         """A match of the canonical form, without authorship and marks; None if there is none."""

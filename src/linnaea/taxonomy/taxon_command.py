@@ -70,7 +70,9 @@ def format_resolution(tree: Tree, resolution: Resolution) -> list[str]:
         lines += [f"  {path}" for path in distinguishing_paths(resolution.taxa)]
     for taxon in resolution.taxa:
         lines += ["", describe_taxon(taxon)] if lines else [describe_taxon(taxon)]
-        if resolution.matched_by != "scientific":
+        if resolution.matched_by == "alternatives":
+            lines.append("  one of its alternatives")
+        elif resolution.matched_by != "scientific":
             lines.append(f"  found by its {resolution.matched_by}{' name' * (resolution.matched_by == 'common')}")
         lines += [f"  {rank:<8} {name}" for rank, name in zip(RANKS, taxon.lineage, strict=True) if name]
         if taxon.rank != "species":

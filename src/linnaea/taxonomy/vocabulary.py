@@ -14,17 +14,17 @@ from pathlib import Path
 import numpy as np
 
 from linnaea.records import Taxon
+from linnaea.standards.name_lists import read_name_list
 from linnaea.store import hash_bytes, read_manifest
 from linnaea.taxonomy.common_names import CommonNames
 from linnaea.taxonomy.name_index import HashIndex, Lookup, stem_index
 from linnaea.taxonomy.name_suggestions import NearMisses
 from linnaea.taxonomy.resolver import NameIndex, Resolution, Resolver, only_taxon
-from linnaea.taxonomy.sources import read_names
 from linnaea.taxonomy.strings import load_array
 from linnaea.taxonomy.tree import Tree
 
 # How many unknown names of a list get near misses, which cost a tenth of a second each.
-N_EXPLAINED = 3
+N_SUGGESTED = 50
 
 
 class Vocabulary:
@@ -126,14 +126,21 @@ class Vocabulary:
     def leaves_from_list(self, path: str | Path) -> tuple[np.ndarray, list[Resolution]]:
         """The sorted leaves (int32) of the names in a file, and the resolutions of the names that matched nothing.
 
-        The first few of those resolutions have near misses. Names may be of any rank; every homonym counts. The file is
-        text with one name per line (# starts a comment), or CSV, TSV or Parquet with a column scientificName, species
-        or name. Raises ValueError or FileNotFoundError for an unusable file.
+        The file is text with one name per line (# starts a comment), or any table with a column scientificName, species
+        or name. Raises ValueError or FileNotFoundError for an unusable file. See `leaves_of_names`.
+        """
+        return self.leaves_of_names(listed.name for listed in read_name_list(Path(path)))
+
+    def leaves_of_names(self, names: Iterable[str]) -> tuple[np.ndarray, list[Resolution]]:
+        """The sorted leaves (int32) of names, and the resolutions of those that matched nothing.
+
+        The first of those resolutions have near misses. Names may be of any rank; every homonym counts, and every
+        alternative of a name with slashes.
         """
         nodes: list[int] = []
         failed = []
-        for name in dict.fromkeys(read_names(Path(path))):
-            resolution = self.resolve(name, suggest=len(failed) < N_EXPLAINED)
+        for name in dict.fromkeys(names):
+            resolution = self.resolve(name, suggest=len(failed) < N_SUGGESTED)
             nodes += [taxon.node for taxon in resolution.taxa]
             if not resolution.taxa:
                 failed.append(resolution)

@@ -393,6 +393,15 @@ def test_labels_may_be_longer_than_the_name_of_a_file(go, photos, tmp_path):
     assert read_csv(tmp_path / "t.csv")[0]["name"] == "Felis catus"
 
 
+def test_names_that_match_nothing_are_listed_beside_the_output_or_the_list(go, photos, tmp_path, capsys):
+    (tmp_path / "list.txt").write_text("Felis catus\nNo such thing\n")
+    for options, listed in (({"out": tmp_path / "t.csv"}, "t.csv"), ({}, "list.txt"), ({"out": Path("-")}, "list.txt")):
+        go(photos, among=tmp_path / "list.txt", **options)
+        assert "No such thing,2," in (tmp_path / f"{listed}.unmatched.csv").read_text()
+        (tmp_path / f"{listed}.unmatched.csv").unlink()
+    assert not list(tmp_path.glob("*unmatched*"))
+
+
 @pytest.mark.parametrize("option", ["among", "occurrences", "boxes", "vocabulary", "labels"])
 @pytest.mark.parametrize(
     ("name", "content"), [("empty.csv", b""), ("bytes.csv", bytes(range(256)) * 9), ("bad.parquet", b"PAR1 no")]

@@ -1,5 +1,6 @@
 """From options to a namer."""
 
+import csv
 import dataclasses
 
 import pytest
@@ -46,6 +47,22 @@ def test_a_list_of_names_knows_them_too(namer_of, tmp_path):
             "(nearest: Felis catus)"
         )
     ]
+
+
+def test_all_names_that_match_nothing_are_written_to_a_file(namer_of, tmp_path):
+    unknown = [f"Nothing no{letter}" for letter in "abcdef"]
+    (tmp_path / "list.txt").write_text("tabby\n# first\n" + "".join(f"{name}\n" for name in unknown))
+    _namer, said = namer_of(among=tmp_path / "list.txt", unmatched=tmp_path / "u.csv")
+    assert "6 names are not in the vocabulary: 'Nothing noa'" in said[0]
+    assert said[0].endswith(f"and 3 more; all of them are listed in {tmp_path / 'u.csv'}")
+    with open(tmp_path / "u.csv", encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert [(row["name"], row["line"]) for row in rows] == [(name, str(3 + i)) for i, name in enumerate(unknown)]
+    assert rows[0]["reason"] == "the vocabulary has no such name"
+    # the next list is complete: no name of the one before remains
+    (tmp_path / "list.txt").write_text("tabby\n")
+    namer_of(among=tmp_path / "list.txt", unmatched=tmp_path / "u.csv")
+    assert (tmp_path / "u.csv").read_text() == "name,line,reason,nearest\n"
 
 
 def test_a_model_names_what_it_sees_by_its_own_common_names(namer_of, model):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,6 +73,13 @@ class IdentifyConfig(RunOptions, NamerConfig, EventConfig):
                     f"--sort-into {self.sort_into} lies within {path}, where the next run would find the copies; "
                     "choose a folder outside"
                 )
+
+    def choose_unmatched_path(self) -> IdentifyConfig:
+        """These options, with a file for the names of `among` that match nothing, if none is given."""
+        if self.unmatched is not None or self.among is None:
+            return self
+        beside = self.out if self.writes_file else self.among
+        return dataclasses.replace(self, unmatched=beside.with_name(f"{beside.name}.unmatched.csv"))
 
     @property
     def writes_file(self) -> bool:

@@ -52,6 +52,7 @@ def identify(
 
 def main(config: IdentifyConfig, *, namer: Namer | None = None, model: Model | None = None) -> int:
     """Return 0 if a photograph could be read, 1 if there was none or none could be read."""
+    config = config.choose_unmatched_path()
     if config.watch:
         from linnaea.identify.commands.watch import run_watch
 

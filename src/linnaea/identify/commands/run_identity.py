@@ -19,7 +19,7 @@ from linnaea.store import MANIFEST, get_manifest_path, hash_bytes
 # Options that change nothing in the rows. `runtime` is what the user asked for; the runtime that was selected is a
 # field of its own.
 NOT_IN_HASH = (
-    *("out", "resume", "overwrite", "quiet", "table", "report", "names", "runtime"),
+    *("out", "resume", "overwrite", "quiet", "table", "report", "names", "runtime", "unmatched"),
     *("events", "independent_events", "independent_after", "independent_of", "sort_into", "sort_by", "sort_with"),
 )
 # Options that are files: their content counts, not their name.

@@ -16,10 +16,11 @@ import numpy as np
 from linnaea.embed.names.text_embedding import embed_texts
 from linnaea.model.core.contract import Model, Preprocess
 from linnaea.records import RANKS
-from linnaea.standards.tables import read_rows
+from linnaea.standards.name_lists import read_name_list
+from linnaea.standards.table_reading import Table, TableRow, read_table
+from linnaea.standards.table_reading.column_names import list_columns
 from linnaea.store import MANIFEST, load_vectors
 from linnaea.taxonomy.name_text import taxon_text
-from linnaea.taxonomy.sources import read_names
 from linnaea.taxonomy.vocabulary import Vocabulary
 
 LABEL_COLUMNS = ("label", "name", "scientificName", "species")
@@ -85,10 +86,8 @@ def _read_labels(labels: str) -> list[Label]:
     path = Path(labels)
     # os.path returns False for a list of names that is too long for a path, where Path raises.
     is_file = os.path.isfile(labels)
-    if path.suffix.lower() in (".csv", ".tsv") and is_file:
-        return [label for label in (_parse_row(row, path) for row in read_rows(path)) if label.name]
     if is_file:
-        return [Label(name=name) for name in dict.fromkeys(read_names(path))]
+        return _read_file(path)
     if path.suffix.lower() in SUFFIXES or ("/" in labels and "," not in labels):
         raise FileNotFoundError(
             f"file {labels} does not exist; give names as a,b,c or a file with one name on each line"
@@ -96,14 +95,27 @@ def _read_labels(labels: str) -> list[Label]:
     return [Label(name=name.strip()) for name in labels.split(",") if name.strip()]
 
 
-def _parse_row(row: dict[str, str], path: Path) -> Label:
-    column = next((name for name in LABEL_COLUMNS if name in row), None)
-    if column is None:
-        raise ValueError(f"{path} has no column label (it has {', '.join(row)}); give the column of labels this name")
-    lineage = tuple(row.get(rank, "").strip() for rank in RANKS)
+def _read_file(path: Path) -> list[Label]:
+    """The labels in a table with a column of labels, or on the lines of a list."""
+    table = read_table(path) if path.stat().st_size else None
+    if table is None or not table.find(*LABEL_COLUMNS):
+        if table is not None and len(table.columns) > 1 and path.suffix.lower() in (".csv", ".tsv"):
+            raise ValueError(
+                f"{path} has no column label (it has {list_columns(table.columns)}); give the column of labels "
+                "this name"
+            )
+        return [Label(name=listed.name) for listed in read_name_list(path)]
+    return [label for label in (_parse_row(row, table) for row in table.rows()) if label.name]
+
+
+def _parse_row(row: TableRow, table: Table) -> Label:
+    def get(*columns: str) -> str:
+        column = table.find(*columns)
+        return row.cells[column] if column else ""
+
+    lineage = tuple(get(rank) for rank in RANKS)
     rank = next((rank for rank, name in reversed(list(zip(RANKS, lineage, strict=True))) if name), "")
-    common = row.get("common_name", row.get("vernacularName", "")).strip()
-    return Label(name=row[column].strip(), rank=rank, common_name=common, lineage=lineage)
+    return Label(name=get(*LABEL_COLUMNS), rank=rank, common_name=get("vernacularName"), lineage=lineage)
 
 
 def clean_folder_name(folder_name: str) -> str:

@@ -88,7 +88,7 @@ def _load_taxon_namer(config: NamerConfig, model: Model, load: Callable[[], Voca
     from linnaea.identify.naming.calibration import calibrate
 
     vocabulary = load()
-    leaves, note = find_candidate_leaves(vocabulary, config.within, config.among)
+    leaves, note = find_candidate_leaves(vocabulary, config.within, config.among, config.unmatched)
     if note:
         logger.warning(note)
     prior_n = _load_prior(config, vocabulary, leaves)

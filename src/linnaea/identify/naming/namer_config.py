@@ -25,6 +25,8 @@ class NamerConfig:
     "only taxa within this one, e.g. Aves, family:Felidae or Plantae>Oenanthe; may be repeated"
     among: Path | None = field(default=None, metadata={"metavar": "FILE"})
     "only taxa listed in this file, one on each line or in a column scientificName; names of any rank"
+    unmatched: Path | None = field(default=None, metadata={"metavar": "FILE.csv"})
+    "where to list the names of --among that match nothing (default: beside the output, else beside the list)"
     labels: str = field(default="", metadata={"metavar": "A,B,C|FILE"})
     "your own names instead of taxa: a,b,c, a file with one name on each line or a column label, or a folder from "
     "`linnaea learn`"

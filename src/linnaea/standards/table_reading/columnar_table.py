@@ -20,7 +20,7 @@ class ParquetTable(Table):
     file_paths: list[Path]
 
     def rows(self) -> Iterator[TableRow]:
-        frame = self.collect(self.scan())
+        frame = self.collect()
         for line, cells in enumerate(frame.iter_rows(), 1):
             values = ["" if cell is None else cell.strip() for cell in cells]
             if any(values):

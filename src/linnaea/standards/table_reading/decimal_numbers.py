@@ -24,5 +24,15 @@ def cast_decimals(column):
     """Return a polars expression: the numbers in a column of text, null where a cell holds none."""
     import polars as pl
 
-    text = column.str.replace_all(f"[{MINUS_SIGNS}]", "-").str.strip_chars()
+    return column.map_batches(_cast_series, return_dtype=pl.Float64, is_elementwise=True)
+
+
+def _cast_series(text):
+    """The numbers in a polars series. Only if a cell is no plain number are the other spellings tried, at a cost."""
+    import polars as pl
+
+    plain = text.cast(pl.Float64, strict=False)
+    if plain.null_count() == text.null_count():
+        return plain
+    text = text.str.replace_all(f"[{MINUS_SIGNS}]", "-").str.strip_chars()
     return text.str.replace(DECIMAL_COMMA, "${1}.${2}").cast(pl.Float64, strict=False)

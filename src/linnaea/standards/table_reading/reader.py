@@ -12,6 +12,16 @@ from linnaea.standards.table_reading.table import Table
 from linnaea.standards.table_reading.text_table import open_text_table
 from linnaea.standards.table_reading.workbook_table import open_workbook_table
 
+# What a name claims that the content must then be.
+BINARY_SUFFIXES = {
+    ".zip": "zip archive",
+    ".gz": "gzip file",
+    ".tgz": "tar archive",
+    ".xlsx": "workbook",
+    ".xls": "workbook",
+    ".ods": "workbook",
+    ".parquet": "Parquet file",
+}
 FORMATS = "CSV, TSV, .xlsx, Parquet, JSON lines, a Darwin Core archive, or one of them as .gz or .zip"
 
 
@@ -47,6 +57,8 @@ def read_table(path: Path | str, *, row_types: Sequence[str] = (), what: str = "
 def _open_file(path: Path, file_path: Path, name: str, row_types: Sequence[str]) -> Table:
     """The table in a file; `path` is what the user gave, `file_path` the same or what was unpacked of it."""
     kind = find_kind(file_path)
+    if kind in ("text", "json") and (claimed := BINARY_SUFFIXES.get(path.suffix.lower())) and file_path == path:
+        raise ValueError(f"{name} is not a readable {claimed}; it is damaged, or its name has the wrong ending")
     if kind == "workbook":
         return open_workbook_table(file_path, name)
     if kind == "parquet":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -48,18 +48,28 @@ class Table(ABC):
         blocks = [pl.DataFrame(block, schema=schema, orient="row") for block in self._cut_blocks()]
         return pl.concat(blocks).lazy() if blocks else pl.LazyFrame(schema=schema)
 
-    def collect(self, frame):
-        """Return the result of a query on `scan`. Raise ValueError if a damaged file ends it."""
+    def collect(self, query: Callable | None = None):
+        """Return the result of a query, a function from the LazyFrame of `scan` to another; without it, all of it.
+
+        Raise ValueError if a damaged file ends it.
+        """
         import polars as pl
 
+        frame = self.scan()
         try:
-            return frame.collect(engine="streaming")
+            return (frame if query is None else query(frame)).collect(engine="streaming")
         except (pl.exceptions.PolarsError, OSError):
+            if self.prepare_careful_scan():
+                return self.collect(query)
             raise ValueError(f"{self.name} cannot be read to its end; the file is damaged, get it again") from None
+
+    def prepare_careful_scan(self) -> bool:
+        """Make the next `scan` one that takes longer and reads more, after one that failed; False if there is none."""
+        return False
 
     def frame(self):
         """Return a polars DataFrame of text with all columns."""
-        return self.collect(self.scan())
+        return self.collect()
 
     def _cut_blocks(self) -> Iterator[list[tuple[str, ...]]]:
         block: list[tuple[str, ...]] = []

@@ -16,15 +16,18 @@ MARKS = (
 )
 SAMPLE_BYTES = 1 << 16
 BLOCK_BYTES = 1 << 22
+# A larger file is not read to its end for this question.
+MOST_BYTES_CHECKED = 1 << 26
+N_SAMPLES = 256
 # Bytes that Windows-1252 leaves undefined; Latin-1 has control characters there.
 UNDEFINED_BYTES = bytes((0x81, 0x8D, 0x8F, 0x90, 0x9D))
 
 
-def find_encoding(path: Path) -> str:
+def find_encoding(path: Path, *, whole: bool = False) -> str:
     """Return the Python name of the encoding of a text file; "" if the file is not text.
 
     A file without a byte order mark that is valid UTF-8 is UTF-8, any other is Windows-1252, as Excel saves it in
-    western Europe and the Americas, or Latin-1.
+    western Europe and the Americas, or Latin-1. Of a large file only samples are read, unless `whole`.
     """
     with path.open("rb") as handle:
         head = handle.read(SAMPLE_BYTES)
@@ -33,7 +36,8 @@ def find_encoding(path: Path) -> str:
             return name
     if b"\0" in head:
         return _find_wide_encoding(head)
-    return "utf-8" if is_utf8(path) else _find_byte_encoding(path)
+    is_large = path.stat().st_size > MOST_BYTES_CHECKED and not whole
+    return "utf-8" if (_samples_are_utf8(path) if is_large else is_utf8(path)) else _find_byte_encoding(path)
 
 
 def _find_wide_encoding(head: bytes) -> str:
@@ -44,6 +48,21 @@ def _find_wide_encoding(head: bytes) -> str:
     if even.count(0) > 0.3 * len(even) and odd.count(0) < 0.05 * len(odd):
         return "utf-16-be"
     return ""
+
+
+def _samples_are_utf8(path: Path) -> bool:
+    """Whether samples from all parts of a file are UTF-8, apart from the letters that their ends cut."""
+    size = path.stat().st_size
+    with path.open("rb") as handle:
+        for number in range(N_SAMPLES):
+            handle.seek(size * number // N_SAMPLES)
+            sample = handle.read(SAMPLE_BYTES)
+            start = next((at for at in range(4) if sample[at : at + 1] and not 0x80 <= sample[at] < 0xC0), 0)
+            try:
+                codecs.getincrementaldecoder("utf-8")().decode(sample[start:])
+            except UnicodeDecodeError:
+                return False
+    return True
 
 
 def is_utf8(path: Path) -> bool:

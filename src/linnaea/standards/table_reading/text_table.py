@@ -1,7 +1,7 @@
 """Tables in text files: CSV, TSV and their relatives, in any usual encoding.
 
 A small table is parsed row by row, and every row that does not fit is named. A large one (millions of records) is
-scanned by polars with the layout of its first lines; the counts of its delimiters then show whether every row fits.
+scanned by polars with the layout of its first lines. If that fails, every line is checked and the scan repeated.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ class TextTable(Table):
     encodings: list[str]
     file_names: list[str] = field(default_factory=list)
     "how errors name each of the files, if there are several"
+    careful: bool = False
+    "whether `scan` takes lines of any length and any bytes"
 
     def rows(self) -> Iterator[TableRow]:
         for number, (path, encoding) in enumerate(zip(self.file_paths, self.encodings, strict=True)):
@@ -77,6 +79,12 @@ class TextTable(Table):
         defaults = layout.defaults or ("",) * len(chosen)
         return [cell if cell.strip() else default for cell, default in zip(chosen, defaults, strict=True)]
 
+    def read_lines(self) -> Iterator[tuple[int, str]]:
+        """Yield the lines of the first file as they are, with their numbers."""
+        with _open_text(self.file_paths[0], self.encodings[0]) as lines:
+            for number, line in enumerate(lines, 1):
+                yield number, line.rstrip("\r\n").lstrip("\ufeff")
+
     def scan(self):
         layout = self.layout
         is_small = sum(path.stat().st_size for path in self.file_paths) < LARGE_BYTES
@@ -84,12 +92,17 @@ class TextTable(Table):
             return super().scan()
         import polars as pl
 
-        frames = []
-        for path, encoding in zip(self.file_paths, self.encodings, strict=True):
-            plain = self._make_plain(path, encoding)
-            self._check_counts(plain)
-            frames.append(self._scan_file(plain))
-        return pl.concat(frames)
+        files = zip(self.file_paths, self.encodings, strict=True)
+        return pl.concat([self._scan_file(self._make_plain(path, encoding)) for path, encoding in files])
+
+    def prepare_careful_scan(self) -> bool:
+        if self.careful:
+            return False
+        self.careful = True
+        self.encodings = [find_encoding(path, whole=True) or "utf-8" for path in self.file_paths]
+        for path in self.file_paths:
+            self._check_lines(path)
+        return True
 
     def _make_plain(self, path: Path, encoding: str) -> Path:
         """The path of the file in UTF-8 with lines that end in a line feed, which is what polars reads."""
@@ -98,11 +111,10 @@ class TextTable(Table):
         folder = tempfile.TemporaryDirectory()
         self.held.append(folder)
         plain = Path(folder.name) / "table.txt"
-        with _open_text(path, encoding) as source, plain.open("w", encoding="utf-8", newline="") as target:
+        # The universal line ends of the reader become line feeds.
+        with path.open(encoding=encoding, errors="replace") as source, plain.open("w", encoding="utf-8") as target:
             while block := source.read(BLOCK_BYTES):
-                target.write(
-                    block.replace("\r\n", "\n").replace("\r", "\n") if encoding.startswith("utf-16") else block
-                )
+                target.write(block)
         return plain
 
     def _scan_file(self, path: Path):
@@ -117,8 +129,8 @@ class TextTable(Table):
             has_header=False,
             skip_lines=layout.n_header_lines,
             schema={f"{at}": pl.String for at in range(layout.width)},
-            encoding="utf8-lossy",
-            truncate_ragged_lines=True,
+            encoding="utf8-lossy" if self.careful else "utf8",
+            truncate_ragged_lines=self.careful,
         )
         cells = []
         defaults = layout.defaults or ("",) * len(positions)
@@ -127,29 +139,13 @@ class TextTable(Table):
             cells.append((cell.fill_null(default) if default and at >= 0 else cell).alias(column))
         return frame.select(cells)
 
-    def _check_counts(self, path: Path) -> None:
-        """Log a warning if lines have too few or too many cells.
-
-        The counts of delimiters and of line ends show it at once, unless quotation marks may enclose them.
-        """
-        mark, expected = self.layout.delimiter.encode(), self.layout.width - 1
-        quote = self.layout.quote.encode()
-        n_lines = n_marks = n_quotes = 0
-        last = b"\n"
-        for block in read_blocks(path):
-            n_lines += block.count(b"\n")
-            n_marks += block.count(mark)
-            n_quotes += block.count(quote) if quote else 0
-            last = block[-1:]
-        n_lines += last != b"\n"
-        if quote:
-            if n_quotes % 2:
+    def _check_lines(self, path: Path) -> None:
+        """Log a warning if lines have too many or too few cells, and raise ValueError for a mark that is not closed."""
+        if quote := self.layout.quote.encode():
+            if sum(block.count(quote) for block in read_blocks(path)) % 2:
                 raise ValueError(f"{self.name}: a quotation mark is opened and never closed; close it")
             return
-        if n_marks != n_lines * expected:
-            self._warn_of_ragged_lines(path, mark, expected)
-
-    def _warn_of_ragged_lines(self, path: Path, mark: bytes, expected: int) -> None:
+        mark, expected = self.layout.delimiter.encode(), self.layout.width - 1
         n_ragged, first = 0, 0
         with path.open("rb") as lines:
             for number, line in enumerate(lines, 1):
