@@ -237,9 +237,9 @@ def test_pooling_is_what_names_the_events(go, bursts, tmp_path, monkeypatch):
 
     floors = []
 
-    def spy(images, floor):
+    def spy(images, floor, find_common_name):
         floors.append(floor)
-        return pool_event(images, floor)
+        return pool_event(images, floor, find_common_name)
 
     monkeypatch.setattr(event_outputs, "pool_event", spy)
     go(bursts, out=tmp_path / "t.csv", min_confidence=0.25)

@@ -19,7 +19,7 @@ def see(lineage, rank="species", confidence=0.95, *, below=0.3, box=None):
     """An image named at a rank; its best names of deeper ranks have the probability `below`."""
     r = RANKS.index(rank)
     path = tuple(
-        RankedName(rank=one, name=name, confidence=confidence if k <= r else below)
+        RankedName(rank=one, name=name, confidence=confidence if k <= r else below, node=k)
         for k, (one, name) in enumerate(zip(RANKS, lineage, strict=True))
     )
     given_lineage = (*lineage[: r + 1], *("",) * (6 - r))
@@ -94,6 +94,14 @@ def test_images_that_agree_give_one_name_with_its_lineage_and_common_name():
     )
     assert 0.9 < answer.confidence < 0.95
     assert (one.n_photographs, one.count, answer.file) == (2, None, "")
+
+
+def test_a_name_above_those_of_the_images_gets_its_own_common_name():
+    images = [(0, see(CAT)), (1, see(LION))]
+    (one,), _places = pool_event(images, FLOOR)
+    assert (one.prediction.name, one.prediction.common_name) == ("Felidae", "")
+    (one,), _places = pool_event(images, FLOOR, lambda node: f"common name of {node}")
+    assert one.prediction.common_name == "common name of 4"
 
 
 def test_the_name_goes_as_deep_as_the_images_agree():

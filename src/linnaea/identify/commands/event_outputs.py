@@ -34,7 +34,14 @@ def index_events(
     def find_capture(path: str) -> tuple[str, str]:
         return format_path(os.path.dirname(path)) or ".", read_metadata(path).event_date
 
-    return EventIndex(rows, find_capture, partial(pool_event, floor=floor), config.event_gap_s)
+    pool = partial(pool_event, floor=floor, find_common_name=partial(_find_common_name, namer))
+    return EventIndex(rows, find_capture, pool, config.event_gap_s)
+
+
+def _find_common_name(namer: Namer, node: int) -> str:
+    """The common name of a taxon; "" for -1, and for names that are not in a vocabulary."""
+    vocabulary = getattr(namer, "vocabulary", None)
+    return vocabulary.common_name(node) if vocabulary is not None and node >= 0 else ""
 
 
 def write_event_files(config: IdentifyConfig, index: EventIndex, rows: Rows, *, sort: bool = True) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from linnaea.records import OUTCOMES, RANK_INDEX, RANKS, Prediction
@@ -35,6 +35,7 @@ DECIMALS = 4
 
 # The number of a photograph in its event, with what was found in it (or in one of its boxes).
 Image = tuple[int, Prediction]
+FindCommonName = Callable[[int], str]
 
 
 def pool_probability(chances: Sequence[float], bests: Sequence[float], power: float = WEIGHT_POWER) -> float:
@@ -48,28 +49,32 @@ def pool_probability(chances: Sequence[float], bests: Sequence[float], power: fl
     return sum(weight * chance for weight, chance in zip(weights, chances, strict=True)) / total if total else 0.0
 
 
-def pool_event(images: Sequence[Image], floor: float) -> tuple[tuple[EventObservation, ...], list[int]]:
+def pool_event(
+    images: Sequence[Image], floor: float, find_common_name: FindCommonName = lambda node: ""
+) -> tuple[tuple[EventObservation, ...], list[int]]:
     """The observations of an event, the main one first, and for each image the number of its observation.
 
     `images` are the first rows of each photograph or box. An image without an organism belongs to the main observation.
-    `floor` is the least probability of a name.
+    `floor` is the least probability of a name. `find_common_name` returns that of a taxon's node.
     """
     groups = _divide([image for image in images if image[1].outcome in ORGANISMS])
     groups += [[image for image in images if image[1].outcome == outcome] for outcome in BESIDE]
     groups = list(filter(None, groups))
     if not groups:
         return (_describe_nothing(images),), [0] * len(images)
-    groups, observations = _pool_groups(groups, floor)
+    groups, observations = _pool_groups(groups, floor, find_common_name)
     number = {id(image): k for k, group in enumerate(groups) for image in group}
     return tuple(observations), [number.get(id(image), 0) for image in images]
 
 
-def _pool_groups(groups: Iterable[list[Image]], floor: float) -> tuple[list[list[Image]], list[EventObservation]]:
+def _pool_groups(
+    groups: Iterable[list[Image]], floor: float, find_common_name: FindCommonName
+) -> tuple[list[list[Image]], list[EventObservation]]:
     """The observation of each group, and the groups; those with one answer become one group."""
     merged: list[list[Image]] = []
     observations: list[EventObservation] = []
     for group in groups:
-        observation = _pool_group(group, floor)
+        observation = _pool_group(group, floor, find_common_name)
         # Two taxa of one family may both be certain only as far as the family.
         same = next((k for k, other in enumerate(observations) if _are_alike(other, observation)), None)
         if same is None:
@@ -77,7 +82,7 @@ def _pool_groups(groups: Iterable[list[Image]], floor: float) -> tuple[list[list
             observations.append(observation)
         else:
             merged[same] = merged[same] + group
-            observations[same] = _pool_group(merged[same], floor)
+            observations[same] = _pool_group(merged[same], floor, find_common_name)
     return merged, observations
 
 
@@ -185,12 +190,14 @@ def _choose_group(prediction: Prediction, taxa: Sequence[Prediction]) -> int:
 # --- The name of a taxon
 
 
-def _pool_group(group: Sequence[Image], floor: float) -> EventObservation:
+def _pool_group(group: Sequence[Image], floor: float, find_common_name: FindCommonName) -> EventObservation:
     """The observation of the images of one taxon."""
     predictions = [prediction for _photograph, prediction in group]
     named = [prediction for prediction in predictions if prediction.outcome == "named"]
     if named:
-        pooled = _find_name(named, [p for p in predictions if p.outcome in ORGANISMS], floor)
+        pooled = _find_name(named, predictions, floor)
+        if pooled.outcome == "named" and not pooled.common_name:
+            pooled = dataclasses.replace(pooled, common_name=find_common_name(_find_node(pooled, predictions)))
     else:
         pooled = _choose_unnamed(predictions)
     return EventObservation(
@@ -275,6 +282,12 @@ def _make_named(name: str, rank: int, chance: float, named: Sequence[Prediction]
         confidence=round(chance, DECIMALS),
         lineage=lineage,
     )
+
+
+def _find_node(answer: Prediction, predictions: Sequence[Prediction]) -> int:
+    """The node of a taxon in the tree of names, -1 if no image knows it."""
+    paths = (best for prediction in predictions for best in prediction.path_confidence)
+    return next((best.node for best in paths if (best.rank, best.name) == (answer.rank, answer.name)), -1)
 
 
 def _choose_unnamed(predictions: Sequence[Prediction]) -> Prediction:
