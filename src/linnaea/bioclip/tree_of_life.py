@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from linnaea.bioclip.ranks import TOL_MODELS
+from linnaea.embed.names.compact_table import load_compact_table
 from linnaea.embed.names.name_table import load_name_table
 from linnaea.embed.names.published_table import (
     HUB_FOLDER,
@@ -30,7 +31,7 @@ def load_tree_of_life(model: Model, model_str: str, table: TableSource | None) -
     published_path = _find_published(model, model_str, table)
     if published_path is None:
         vocabulary = load_vocabulary(str(table or "inat"), model.card.common_names)
-        return vocabulary, load_name_table(model, vocabulary)
+        return vocabulary, load_compact_table(model, vocabulary) or load_name_table(model, vocabulary)
     _, names_path = published_files(published_path)
     # pybioclip does not have the names of the extra.
     vocabulary = load_vocabulary(names_path).without_extra_names()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from linnaea.embed.names.compact_table import load_compact_table
 from linnaea.embed.names.name_table import load_name_table
 from linnaea.embed.names.text_embedding import embed_texts
 from linnaea.evaluate.metrics import expected_calibration_error, share_with_interval
@@ -54,7 +55,7 @@ def evaluate_full(
     See `ZeroshotConfig` for the calibration.
     """
     negative = embed_texts(model, list(model.card.negative_prompts)) if model.card.negative_prompts else None
-    table = load_name_table(model, vocabulary)
+    table = load_compact_table(model, vocabulary) or load_name_table(model, vocabulary)
     scorer = Scorer(vocabulary.tree, table, model.card.logit_scale, negative)
     labelled = _score_examples(model, vocabulary, examples, vectors_nd, scorer, config.batch_size)
     is_fitted = config.calibration == "cross-fitted"
@@ -73,7 +74,7 @@ def evaluate_full(
         "notes": notes,
         "table": table.kind,
         **_measure_accuracy(labelled, chance_nr),
-        "groups": _summarize_groups(rows, labelled.group_n),
+        "groups": summarize_groups(rows, labelled.group_n),
     }
     return report, [{**row, "group": str(group)} for row, group in zip(rows, labelled.group_n, strict=True)]
 
@@ -252,7 +253,7 @@ def choose_floor(
     """
     for floor in np.arange(0.5, 1.0, 0.01):
         rows = judge_names(tree, scores, chance_nr, truth_nr, examples, float(floor))
-        figures = _summarize_groups(rows, group_n)
+        figures = summarize_groups(rows, group_n)
         right = [figures[group]["given_right"]["value"] for group in ("familiar", "unseen") if group in figures]
         wrong = figures.get("unseen", {}).get("wrong_species", {}).get("value", 0.0)
         if all(share is None or share >= target for share in right) and wrong <= most_wrong_species:
@@ -297,7 +298,7 @@ def judge_names(
     return rows
 
 
-def _summarize_groups(rows: list[dict], group_n: np.ndarray) -> dict:
+def summarize_groups(rows: list[dict], group_n: np.ndarray) -> dict:
     """The figures of each group and of all photographs."""
     report = {}
     for group in (*sorted(set(group_n.tolist())), "all"):

@@ -119,8 +119,16 @@ def test_the_staged_table_with_all_genera_near_is_the_full_one(packaged, vocabul
     np.testing.assert_allclose(staged.similarities(images, leaves), staged.similarities(images)[:, leaves], atol=1e-6)
 
 
-def test_auto_takes_the_full_table_only_if_it_exists(packaged, vocabulary, tmp_path):
-    assert isinstance(load_name_table(packaged, vocabulary, mode="auto", cache_dir=tmp_path), GenusFirstTable)
+def test_auto_makes_the_full_table_of_a_small_text_encoder(packaged, vocabulary, tmp_path):
+    assert isinstance(load_name_table(packaged, vocabulary, mode="auto", cache_dir=tmp_path), FullTable)
+
+
+def test_auto_takes_the_full_table_of_a_large_text_encoder_only_if_it_exists(
+    packaged, vocabulary, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("linnaea.embed.names.name_table.CHUNK_WEIGHTS", 1)
+    for _ in range(2):
+        assert isinstance(load_name_table(packaged, vocabulary, mode="auto", cache_dir=tmp_path), GenusFirstTable)
     assert isinstance(load_name_table(packaged, vocabulary, mode="full", cache_dir=tmp_path), FullTable)
     assert isinstance(load_name_table(packaged, vocabulary, mode="auto", cache_dir=tmp_path), FullTable)
 

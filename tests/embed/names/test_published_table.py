@@ -280,6 +280,7 @@ def test_vectors_in_the_models_own_folder_are_found_unless_they_lack_too_much(mo
     vocabulary = load_vocabulary(tmp_path / "model" / "embeddings" / "txt_emb_species.json")
     caplog.set_level("INFO", "linnaea")
     assert resolve_name_table(None, model, vocabulary, mode="auto").kind == "published"
+    monkeypatch.setattr("linnaea.embed.names.name_table.CHUNK_WEIGHTS", -1)  # as if the text encoder were large
     monkeypatch.setattr("linnaea.embed.names.precomputed_names.MAX_MISSING", 0)
     monkeypatch.setattr("linnaea.embed.names.precomputed_names.MAX_CANDIDATES", 1)
     write_table(tmp_path / "model" / "embeddings", model.card.dim, zero=(2, 5))
@@ -294,6 +295,7 @@ def test_few_candidates_have_their_exact_vectors_where_no_table_is(model, tmp_pa
     monkeypatch.setenv("LINNAEA_CACHE", str(tmp_path / "cache"))
     write_table(tmp_path / "p", model.card.dim)
     vocabulary = load_vocabulary(tmp_path / "p" / "txt_emb_species.json")
+    monkeypatch.setattr("linnaea.embed.names.name_table.CHUNK_WEIGHTS", -1)  # as if the text encoder were large
     monkeypatch.setattr("linnaea.embed.names.precomputed_names.MAX_CANDIDATES", 2)
     chosen = np.array(sorted(leaf_called(vocabulary, name) for name in ("Rosa canina", "Passer domesticus")), np.int32)
     caplog.set_level("INFO", "linnaea")

@@ -370,14 +370,29 @@ def test_a_summary_counts_images_and_not_alternatives(model, vocabulary_path, ph
     assert all(len(row.lineage) == len(RANKS) for row in rows)
 
 
-def test_a_finished_run_is_finished_even_if_the_full_table_came_after_it(go, photos, tmp_path, monkeypatch, caplog):
+def test_a_run_from_the_staged_table_makes_no_other_and_gives_the_same_again(go, photos, tmp_path, monkeypatch, caplog):
     caplog.set_level("INFO", "linnaea")
     monkeypatch.setenv("LINNAEA_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("linnaea.embed.names.precomputed_names.MAX_CANDIDATES", 0)
+    monkeypatch.setattr("linnaea.embed.names.name_table.CHUNK_WEIGHTS", -1)  # as if the text encoder were large
+    first, second = tmp_path / "1.csv", tmp_path / "2.csv"
+    for out in (first, second):
+        assert go(photos, out=out, quiet=False) == 0
+        assert "name table incomplete" in caplog.text
+        assert caplog.messages[-1].count(" identified"), "the summary is the last line: the command ends with its work"
+        assert json.loads(out.with_name(f"{out.name}.manifest.json").read_text())["names"] == "staged"
+        caplog.clear()
+    assert first.read_bytes() == second.read_bytes()
+    assert not (tmp_path / "cache" / "names").exists()
+
+
+def test_a_finished_run_is_finished_even_if_the_full_table_came_after_it(go, photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("LINNAEA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("linnaea.embed.names.precomputed_names.MAX_CANDIDATES", 0)
+    monkeypatch.setattr("linnaea.embed.names.name_table.CHUNK_WEIGHTS", -1)
     out = tmp_path / "t.csv"
-    assert go(photos, out=out, quiet=False) == 0  # from the staged table; the full one is made when the answers are out
-    assert "name table incomplete" in caplog.text
-    assert json.loads((tmp_path / "t.csv.manifest.json").read_text())["names"] == "staged"
+    assert go(photos, out=out) == 0
+    assert go(photos, out=tmp_path / "full.csv", names="full") == 0
     assert list((tmp_path / "cache" / "names").iterdir())
     before = out.stat().st_mtime_ns
     assert go(photos, out=out, resume=True) == 0
@@ -385,6 +400,18 @@ def test_a_finished_run_is_finished_even_if_the_full_table_came_after_it(go, pho
     assert go(photos, out=out, overwrite=True, labels="Felis catus,chair") == 0
     with pytest.raises(FileExistsError, match="other options"):
         go(photos, out=out, resume=True)
+
+
+def test_a_small_text_encoder_embeds_every_name_before_the_first_answer(go, photos, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", "linnaea")
+    monkeypatch.setenv("LINNAEA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("linnaea.embed.names.precomputed_names.MAX_CANDIDATES", 0)
+    first, second = tmp_path / "1.csv", tmp_path / "2.csv"
+    assert go(photos, out=first, quiet=False) == 0
+    assert caplog.messages[0].startswith("placeholder: embedding")
+    assert go(photos, out=second) == 0
+    assert first.read_bytes() == second.read_bytes()
+    assert json.loads((tmp_path / "1.csv.manifest.json").read_text())["names"] == "full"
 
 
 def test_labels_may_be_longer_than_the_name_of_a_file(go, photos, tmp_path):

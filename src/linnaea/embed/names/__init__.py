@@ -8,12 +8,14 @@ import importlib
 
 _MODULES = {
     "CandidateNameTable": "candidate_table",
+    "CompactTable": "compact_table",
     "FullTable": "name_table",
     "GenusFirstTable": "genus_first_table",
     "NamesConfig": "precomputed_names",
     "PublishedTable": "published_table",
     "embed_leaves": "text_embedding",
     "embed_texts": "text_embedding",
+    "load_compact_table": "compact_table",
     "load_name_table": "name_table",
     "load_published": "published_table",
     "make_table": "name_table",

@@ -25,12 +25,16 @@ MIN_CHUNK_LEAVES = 256
 CHUNK_WEIGHTS = 10_000_000
 
 
+def count_text_weights(model: Model) -> int:
+    """Weights that a token meets in the text encoder, roughly; 0 for a model that does not describe its encoder."""
+    config = getattr(model, "text_config", None)
+    return 12 * config.n_layers * config.width**2 if config else 0
+
+
 def chunk_size(model: Model) -> int:
     """Leaves of one chunk. It depends only on the model, so that a resumed run uses the same chunks."""
-    config = getattr(model, "text_config", None)
-    n_weights = 12 * config.n_layers * config.width**2 if config else 0
     size = CHUNK_LEAVES // len(model.card.templates)
-    return max(MIN_CHUNK_LEAVES, size * CHUNK_WEIGHTS // max(CHUNK_WEIGHTS, n_weights))
+    return max(MIN_CHUNK_LEAVES, size * CHUNK_WEIGHTS // max(CHUNK_WEIGHTS, count_text_weights(model)))
 
 
 def embed_in_chunks(

@@ -23,6 +23,29 @@ CACHE_BYTES = 1 << 28
 N_GENERA = 24
 
 
+def group_leaves(tree: Tree) -> tuple[np.ndarray, np.ndarray]:
+    """The genera (parents of leaves) as sorted nodes [g], and the index of each leaf's genus among them [n].
+
+    A leaf without a parent is its own genus.
+    """
+    parent_n = tree.parent_k[tree.leaf_node_n]
+    return np.unique(np.where(parent_n >= 0, parent_n, tree.leaf_node_n), return_inverse=True)
+
+
+def find_trained_leaves(model: Model, tree: Tree) -> np.ndarray:
+    """Sorted leaves of the species that the model was trained on and that this tree has."""
+    wanted, by_genus = set(getattr(model, "familiar", ())), {}
+    for lineage in wanted:
+        by_genus.setdefault(lineage[-2], []).append(lineage)
+    found = []
+    for genus in tree.nodes_at("genus").tolist():
+        if tree.name(genus) in by_genus:
+            for node in tree.descendants(genus, "species").tolist():
+                if tree.lineage(node) in wanted:
+                    found += range(int(tree.start_k[node]), int(tree.end_k[node]))
+    return np.array(sorted(found), np.int64)
+
+
 class GenusFirstTable:
     """A name table that embeds genera at the start, and species of the genera nearest to an image when they are needed.
 
@@ -35,15 +58,12 @@ class GenusFirstTable:
 
     def __init__(self, model: Model, tree: Tree, *, n_genera: int = N_GENERA, common_name: CommonName | None = None):
         self._model, self._tree, self._n_genera, self._common_name = model, tree, n_genera, common_name
-        parent_n = tree.parent_k[tree.leaf_node_n]
-        # A leaf without a parent represents itself.
-        representative_n = np.where(parent_n >= 0, parent_n, tree.leaf_node_n)
-        self._genera, self._genus_n = np.unique(representative_n, return_inverse=True)
+        self._genera, self._genus_n = group_leaves(tree)
         self._vectors_gd = self._embed_genera()
         self._species_cache: dict[int, np.ndarray] = {}
         self._cached_bytes = 0
         self._leaves_of = np.split(np.argsort(self._genus_n, kind="stable"), np.cumsum(np.bincount(self._genus_n))[:-1])
-        self._trained = self._find_trained_leaves()
+        self._trained = find_trained_leaves(model, tree)
         self._trained_vectors = self._embed_leaves(self._trained) if len(self._trained) else None
         self.manifest = {"model_hash": model.card.hash, "kind": self.kind, "n_genera": n_genera}
 
@@ -66,20 +86,6 @@ class GenusFirstTable:
 
     def _embed_leaves(self, leaves: np.ndarray) -> np.ndarray:
         return embed_leaves(self._model, self._tree, leaves, self._common_name)
-
-    def _find_trained_leaves(self) -> np.ndarray:
-        """Sorted leaves of the species that the model was trained on and that this tree has."""
-        wanted = set(getattr(self._model, "familiar", ()))
-        tree, by_genus = self._tree, {}
-        for lineage in wanted:
-            by_genus.setdefault(lineage[-2], []).append(lineage)
-        found = []
-        for genus in tree.nodes_at("genus").tolist():
-            if tree.name(genus) in by_genus:
-                for node in tree.descendants(genus, "species").tolist():
-                    if tree.lineage(node) in wanted:
-                        found += range(int(tree.start_k[node]), int(tree.end_k[node]))
-        return np.array(sorted(found), np.int64)
 
     def similarities(self, image_vectors_bd: np.ndarray, leaves: np.ndarray | None = None) -> np.ndarray:
         """Cosines float32 [b, n] with all leaves, or with the sorted `leaves`."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from linnaea.embed.names.chunked_embedding import embed_in_chunks
+from linnaea.embed.names.chunked_embedding import CHUNK_WEIGHTS, count_text_weights, embed_in_chunks
 from linnaea.embed.names.genus_first_table import GenusFirstTable
 from linnaea.embed.names.text_embedding import uses_common_names
 from linnaea.model.core.contract import Model
@@ -145,13 +145,13 @@ def load_name_table(
     """The vectors of a vocabulary's names.
 
     Mode `full` makes the exact table if it does not exist; `staged` returns a `GenusFirstTable`; `auto` returns the
-    full table if it is in the cache, else a `GenusFirstTable`.
+    full table if it is in the cache or takes minutes to make, else a `GenusFirstTable`.
     """
     if mode not in MODES:
         raise ValueError(f"unknown table mode {mode!r}; choose full, staged or auto")
     directory = table_dir(model, vocabulary, cache_dir)
-    manifest = read_manifest(directory)
-    if mode == "staged" or (mode == "auto" and manifest is None):
+    is_slow = count_text_weights(model) > CHUNK_WEIGHTS
+    if mode == "staged" or (mode == "auto" and is_slow and read_manifest(directory) is None):
         common_name = vocabulary.common_name if uses_common_names(model) else None
         return GenusFirstTable(model, vocabulary.tree, common_name=common_name)
     make_table(model, vocabulary, cache_dir)

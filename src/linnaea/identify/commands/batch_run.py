@@ -39,6 +39,7 @@ from linnaea.identify.commands.pipeline import (
 from linnaea.identify.commands.row_printer import RowPrinter
 from linnaea.identify.commands.run_identity import (
     check_output_folder,
+    choose_names_mode,
     list_differences,
     make_run_identity,
     read_finished_manifest,
@@ -65,9 +66,6 @@ from linnaea.terminal import Progress
 
 logger = logging.getLogger(__name__)
 
-# Up to this number of photographs are named from the staged table if there is no full one; for more photographs, the
-# minute that the full table takes is well spent first.
-STAGED_IMAGES = 1000
 # Folders without photographs that are named one by one.
 SHOWN_FOLDERS = 3
 
@@ -122,8 +120,6 @@ def run_batches(config: IdentifyConfig, *, namer: Namer | None = None, model: Mo
     if warning := format_calibration_warning(plan.namer, plan.model):
         logger.warning(warning)
     logger.info(summarize_run(config, counts, start_s))
-    if config.names == "auto" and plan.namer.kind == "staged":
-        _make_table_for_later(plan.model, plan.namer)
     return _choose_exit_code(counts)
 
 
@@ -156,21 +152,13 @@ def _plan_run(
     restored = output.read_files() if output is not None else []
     files = FoundFiles(tuple(FoundFile(*file) for file in restored)) if restored else find_images(config.paths)
     if namer is None:
-        mode = _choose_names_mode(config.names, before, len(files.files))
+        mode = choose_names_mode(config.names, before)
         namer = load_namer(dataclasses.replace(config, names=mode), model)
     check = select_runtime_for_run(config, model, namer, files.files, boxes, before=before) if files.files else {}
     identity = make_run_identity(config, model, namer) | {"runtime_check": check} | describe_namer(namer)
     return IdentifyPlan(
         config=config, model=model, namer=namer, files=files, boxes=boxes, identity=identity, output=output
     )
-
-
-def _choose_names_mode(wanted: str, before: Mapping, n_files: int) -> str:
-    """The table mode for `--names`. `before` is the identity of the run to resume, or empty."""
-    # With a full table that was made since, the resumed run would be another run.
-    if wanted == "auto" and before.get("names") in ("full", "staged"):
-        return before["names"]
-    return "full" if wanted == "auto" and n_files > STAGED_IMAGES else wanted
 
 
 def _log_found(files: FoundFiles) -> None:
@@ -317,18 +305,3 @@ def _print_table(rows: Rows) -> None:
     printer = RowPrinter(as_csv=False)
     for _path, prediction in rows():
         printer.print_rows([prediction])
-
-
-def _make_table_for_later(model: Model, namer: Namer) -> None:
-    """Embed every name once, now that the answers are complete, so that later runs start with the exact table."""
-    from linnaea.embed.names.name_table import make_table
-
-    logger.info(
-        "embedding every name once, so that later runs start at once (the answers are complete: Ctrl-C is safe)"
-    )
-    try:
-        make_table(model, namer.vocabulary)
-    except KeyboardInterrupt:
-        logger.warning("stopped; a later run will embed the names")
-    except OSError as error:
-        logger.warning(f"the table of names could not be kept ({error}); the answers are complete")

@@ -52,6 +52,14 @@ def make_run_identity(config: IdentifyConfig, model: Model, namer: Namer) -> dic
     return facts | {"hash": hash_bytes(json.dumps(facts, sort_keys=True, default=str))}
 
 
+def choose_names_mode(wanted: str, before: Mapping) -> str:
+    """The table mode for `--names`. `before` is the identity of the run to resume, or empty."""
+    # With another table, which may have been made since, the resumed run would be another run.
+    if wanted == "auto" and before.get("names") in ("full", "staged"):
+        return before["names"]
+    return wanted
+
+
 def hash_input(path: str | os.PathLike) -> str:
     """A hash of a file's content, or of a folder's manifest; "" if there is neither."""
     path = os.path.join(path, MANIFEST) if os.path.isdir(path) else path

@@ -17,7 +17,12 @@ from linnaea.embed.journal import RunOutput, check_same_run
 from linnaea.identify.commands.config import IdentifyConfig
 from linnaea.identify.commands.pipeline import load_model_if_named, name_batches, select_runtime_for_run
 from linnaea.identify.commands.row_printer import RowPrinter
-from linnaea.identify.commands.run_identity import check_output_folder, list_differences, make_run_identity
+from linnaea.identify.commands.run_identity import (
+    check_output_folder,
+    choose_names_mode,
+    list_differences,
+    make_run_identity,
+)
 from linnaea.identify.commands.run_summary import (
     format_identified_by,
     format_utc_now,
@@ -54,8 +59,7 @@ def run_watch(
         interrupted = journal.state() if config.resume else None
         model = model or load_model_if_named(config.model)
         if namer is None:
-            # One kind of table for the whole watch, so that its first answers are made like its last.
-            mode = "full" if config.names == "auto" else config.names
+            mode = choose_names_mode(config.names, interrupted or {})
             namer = load_namer(dataclasses.replace(config, names=mode), model)
         files = find_images(config.paths).files if config.runtime != DEFAULT_RUNTIME else ()
         check = select_runtime_for_run(config, model, namer, files, before=interrupted or {})

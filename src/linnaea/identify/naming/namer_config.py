@@ -39,9 +39,9 @@ class NamerConfig:
     min_confidence: float | None = field(default=None, metadata={"metavar": "P"})
     "the floor, 0 to 1: no name with less confidence is given (default: the model's own for --rank auto, else none)"
     names: str = field(default="auto", metadata={"choices": ("auto", "full", "staged")})
-    "`full` embeds every name once and keeps the table (of few candidates only theirs); `staged` starts at once and "
-    "uses the genus vector for species of distant genera; `auto` is `full` if that table exists or "
-    "the candidates are few"
+    "`auto` uses the compact table that a model carries (the bundled one does); other models: the complete table, "
+    "made first if that takes minutes only, or `staged`. `full` embeds every name once and keeps the table (of few "
+    "candidates only theirs); `staged` starts at once and uses the genus vector for species of distant genera"
     name_vectors: Path | None = field(default=None, metadata={"metavar": "FILE.npy|DIR"})
     "vectors of the names made elsewhere: pybioclip's txt_emb_*.npy (its .json beside it), or what `linnaea names "
     "--out` wrote"

@@ -65,10 +65,10 @@ class FolderModel(ImageEncoderMixin, TextEncoderMixin):
     """A model folder, run by onnxruntime. Sessions open on first use, so names need no image encoder."""
 
     def __init__(self, model_dir: Path, *, n_threads: int = 0):
-        self._model_dir = Path(model_dir)
+        self.model_dir = Path(model_dir)
         self._n_threads = n_threads
-        self.card = load_card(self._model_dir)
-        config = json.loads((self._model_dir / CONFIG).read_text(encoding="utf-8"))
+        self.card = load_card(self.model_dir)
+        config = json.loads((self.model_dir / CONFIG).read_text(encoding="utf-8"))
         self.text_config = TextConfig(**config["text"])
 
     def _open_session(self, name: str):
@@ -77,12 +77,12 @@ class FolderModel(ImageEncoderMixin, TextEncoderMixin):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._n_threads
         options.log_severity_level = 3
-        return onnxruntime.InferenceSession(str(self._model_dir / name), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(str(self.model_dir / name), options, providers=["CPUExecutionProvider"])
 
     @property
     def image_source(self) -> GraphFile:
         """The file of the image encoder."""
-        return GraphFile(path=self._model_dir / "image.onnx", hash=self.card.hash, chunk=IMAGE_CHUNK)
+        return GraphFile(path=self.model_dir / "image.onnx", hash=self.card.hash, chunk=IMAGE_CHUNK)
 
     @cached_property
     def _text_session(self):
@@ -91,12 +91,12 @@ class FolderModel(ImageEncoderMixin, TextEncoderMixin):
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer in the folder."""
-        return Tokenizer(self._model_dir / "tokenizer.json", self.text_config.context)
+        return Tokenizer(self.model_dir / "tokenizer.json", self.text_config.context)
 
     @cached_property
     def familiar(self) -> list[tuple[str, ...]]:
         """Lineages of the species that occurred by name in training; empty if the folder has no list."""
-        return read_familiar(self._model_dir)
+        return read_familiar(self.model_dir)
 
 
 def read_familiar(model_dir: Path) -> list[tuple[str, ...]]:
