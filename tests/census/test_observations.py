@@ -35,6 +35,7 @@ from linnaea.twin.engine.world import World
 from linnaea.twin.field.sensors import CameraTraps, Collars, StripCounts, get_records
 from linnaea.twin.field.survey_tables import DatasetMetadata, write_survey
 from linnaea.twin.rules.motion import Move, Walk
+from made_events import join_events
 
 GEO = Georeference(latitude=-2.3, longitude=34.8, start="2024-03-01T00:00:00+03:00")
 CONFUSION = Confusion(true=("rabbit",), reported=("rabbit", UNIDENTIFIED), share=((0.7, 0.3),))
@@ -140,23 +141,9 @@ def test_a_simulated_package_has_the_shape_of_one_of_identify(watched, tmp_path)
     made = folder / "camtrap" / "cam"
     photo = PhotoMetadata(event_date="2024-03-01T10:00:00", latitude=-2.3, longitude=34.8)
     facts = PackageMetadata(classified_by="a test", created="2024-03-02T00:00:00Z", read=lambda path: photo)
-    write_package(
-        tmp_path,
-        [
-            (
-                "a/1.jpg",
-                Prediction(
-                    file="a/1.jpg",
-                    status="identified",
-                    rank="species",
-                    name="Vulpes vulpes",
-                    confidence=0.9,
-                    lineage=FOX,
-                ),
-            )
-        ],
-        facts,
-    )
+    fox = {"rank": "species", "name": "Vulpes vulpes", "confidence": 0.9, "lineage": FOX}
+    rows = [("a/1.jpg", Prediction(file="a/1.jpg", status="identified", **fox))]
+    write_package(tmp_path, join_events(rows), facts)
     for table, columns in (("deployments", DEPLOYMENTS), ("media", MEDIA), ("observations", OBSERVATIONS)):
         heads = [next(csv.reader((place / f"{table}.csv").open())) for place in (made, tmp_path)]
         assert heads[0] == heads[1] == list(columns)
@@ -187,12 +174,39 @@ def photographs(tmp_path):
 def test_the_package_of_identify_is_read_as_camera_visits(tmp_path):
     predictions, read = photographs(tmp_path)
     facts = PackageMetadata(classified_by="a test", created="2024-06-01T00:00:00Z", read=read)
-    write_package(tmp_path, [(p.file, p) for p in predictions[:3]], facts)
-    found = read_observations(tmp_path)
-    (visit,) = found.visits.values()
-    assert (visit.kind, visit.effort) == ("camera", 2)
-    # Five minutes apart is one event; the unidentified is another.
-    assert [(s.name, s.count) for s in found.sightings] == [("Vulpes vulpes", 1), (UNIDENTIFIED, 1)]
+    rows = [(p.file, p) for p in predictions[:3]]
+    for gap_s, n_foxes in ((600, 1), (60, 2)):
+        in_events = join_events(rows, gap_s, find_capture=lambda path: ("a", read(path).event_date))
+        write_package(tmp_path, in_events, facts)
+        found = read_observations(tmp_path)
+        (visit,) = found.visits.values()
+        assert (visit.kind, visit.effort) == ("camera", 2)
+        # The observations of events are used, each once; those of photographs are not.
+        expected = [("Vulpes vulpes", 1)] * n_foxes + [(UNIDENTIFIED, 1)]
+        assert [(s.name, s.count) for s in found.sightings] == expected
+
+
+def test_the_events_of_a_table_are_counted_once_with_their_count(tmp_path):
+    times = {"a/1.jpg": "2024-05-01T10:00:05", "a/2.jpg": "2024-05-01T10:00:01", "a/3.jpg": "2024-05-03T10:00:00"}
+    columns = ("file", "status", "outcome", "name", "event", "event_name", "event_count")
+    rows = [
+        ("a/1.jpg", "identified", "named", "Vulpes vulpes", "e1", "Vulpes vulpes", "3"),
+        ("a/1.jpg", "identified", "named", "Vulpes", "e1", "Vulpes vulpes", "3"),
+        ("a/2.jpg", "identified", "named", "Meles meles", "e1", "Meles meles", "1"),
+        ("a/2.jpg", "unidentified", "no_organism", "", "e1", "Vulpes vulpes", "3"),
+        ("a/3.jpg", "unidentified", "unsure", "", "e2", "", ""),
+    ]
+    found = read_identified(
+        [dict(zip(columns, row, strict=True)) for row in rows],
+        tmp_path / "t.csv",
+        read_metadata=lambda path: PhotoMetadata(event_date=times[str(path).removeprefix(f"{tmp_path}/")]),
+    )
+    assert [(one.name, one.count, one.time.second) for one in found.sightings] == [
+        ("Vulpes vulpes", 3, 5),
+        ("Meles meles", 1, 1),
+        (UNIDENTIFIED, 1, 0),
+    ]
+    assert found.n_without_animal == 1
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])

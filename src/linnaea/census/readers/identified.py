@@ -12,7 +12,7 @@ from pathlib import Path
 from linnaea.census.confusion import UNIDENTIFIED
 from linnaea.census.georeference import parse_time
 from linnaea.census.observations import Observations, Sighting, Visit
-from linnaea.census.readers.cells import read_each_row
+from linnaea.census.readers.cells import parse_count, read_each_row
 from linnaea.census.readers.events import group_pictures
 from linnaea.standards.darwin_core import make_stable_id
 from linnaea.standards.exif import PhotoMetadata, read_photo_metadata
@@ -28,10 +28,12 @@ def read_identified(
     """Read the rows of a table of `linnaea identify`.
 
     `path` is the table, to which the photographs' paths may be relative. `camera_days` is the effort of a folder whose
-    photographs were all taken at one moment; 0 rejects it.
+    photographs were all taken at one moment; 0 rejects it. The events of the table are used as they are, each name
+    once; the photographs of tables of earlier versions, which have no events, are grouped into independent ones.
     """
     found = Observations()
     pictures: list[tuple[str, Sighting]] = []
+    events: dict[tuple[str, str], Sighting] = {}
     stays: dict[str, list[tuple[datetime, PhotoMetadata]]] = {}
 
     def read_picture(row: dict) -> None:
@@ -45,8 +47,15 @@ def read_identified(
         if row["status"] != "identified" and _shows_no_animal(row):
             found.n_without_animal += 1
             return
-        name = row["name"] if row["status"] == "identified" else UNIDENTIFIED
         visit = make_stable_id("deployment", site)
+        if event := row.get("event", ""):
+            name = row.get("event_name", "") or UNIDENTIFIED
+            before = events.get((event, name))
+            first = time if before is None else min(before.time, time)
+            count = parse_count(row.get("event_count", ""))
+            events[event, name] = Sighting(visit=visit, time=first, name=name, count=count)
+            return
+        name = row["name"] if row["status"] == "identified" else UNIDENTIFIED
         pictures.append((row["file"], Sighting(visit=visit, time=time, name=name, count=1)))
 
     read_each_row(rows, path.name, found, read_picture)
@@ -58,7 +67,8 @@ def read_identified(
         reason = "all photographs were taken at one moment; give --camera-days"
         found.rejected.append((f"{path.name}, folder {site}", reason))
         pictures = [one for one in pictures if one[1].visit != visit.id]
-    found.sightings = group_pictures(pictures)
+        events = {key: one for key, one in events.items() if one.visit != visit.id}
+    found.sightings = [*events.values(), *group_pictures(pictures)]
     return found
 
 
