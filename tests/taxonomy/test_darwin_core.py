@@ -109,7 +109,7 @@ def test_without_species_the_finest_taxa_are_the_leaves(tmp_path):
 
 def test_a_folder_without_a_taxon_table_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"Taxon\.tsv"):
+    with pytest.raises(ValueError, match=r"empty holds no table of taxa or occurrences \(it holds nothing\)"):
         load_vocabulary(tmp_path / "empty")
 
 

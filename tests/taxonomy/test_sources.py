@@ -155,7 +155,7 @@ def test_an_unknown_vocabulary_gives_the_nearest_that_exists(tmp_path, monkeypat
     ("name", "content", "error", "said"),
     [
         ("none.csv", None, FileNotFoundError, "none.csv"),
-        ("names.docx", "x", ValueError, r"\.parquet"),
+        ("names.docx", "x", ValueError, "names.docx has none of the columns kingdom"),
         ("names.csv", "a,b\n1,2\n", ValueError, "kingdom"),
         ("names.csv", "genus,species\n,\n", ValueError, "no row has a name"),
         ("names.json", "[", ValueError, "pybioclip"),

@@ -5,7 +5,6 @@ Shape suffixes: p parts, n rows of the table or of a part.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,9 +20,10 @@ from linnaea.datasets.samples import (
 )
 from linnaea.datasets.webdataset import TarSource
 from linnaea.records import RANKS
+from linnaea.standards.table_reading import read_table
+from linnaea.standards.table_reading.column_names import match_columns
 from linnaea.store import hash_bytes
 from linnaea.taxonomy.name_text import TEXT_TYPES, taxon_text
-from linnaea.taxonomy.sources import table_errors
 
 FILE_COLUMNS = ("file", "path", "image_path")
 SHARD_COLUMNS = ("shard_file_path", "shard_filename")
@@ -33,72 +33,32 @@ COMMON = "common"
 COMMON_COLUMNS = (COMMON, "common_name")
 NOT_IN_SHARD = "the shard has no such image"
 ROWS_A_PART = 100_000
-# Field separators that spreadsheets write instead of commas.
-SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 def read_image_table(path: Path, *, split: str = ""):
-    """Read a CSV or Parquet file as a polars frame of text columns; with `split` only the rows with that value.
+    """Read a table (see `read_table`) as a polars frame of text columns; with `split` only the rows with that value.
 
     Raises ValueError that names the fault if the file is not such a table.
     """
     import polars as pl
 
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; name a CSV or Parquet table")
     wanted = {*RANKS, *FILE_COLUMNS, *SHARD_COLUMNS, KEY, *SCIENTIFIC_COLUMNS, *COMMON_COLUMNS, "split"}
-    with table_errors(path):
-        whole = pl.read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path)
-        frame = whole.select(pl.col(name).cast(pl.String) for name in whole.columns if name in wanted)
-    _check_separator(path, whole.columns)
-    check_columns(path.name, whole.columns)
+    table = read_table(Path(path))
+    names = match_columns(table.columns, wanted)
+    columns = [names.get(own, own) for own in table.columns]
+    check_columns(table.path.name, columns)
+    frame = table.collect(lambda whole: whole.select(pl.col(own).alias(name) for own, name in names.items()))
     if split:
         if "split" not in frame.columns:
-            found = ", ".join(whole.columns)
+            found = ", ".join(columns)
             raise ValueError(
-                f"{path.name} has no column split (it has {found}), so {split!r} cannot be chosen; "
+                f"{table.path.name} has no column split (it has {found}), so {split!r} cannot be chosen; "
                 "add the column, or leave split empty"
             )
         frame = frame.filter(pl.col("split") == split)
         if frame.height == 0:
-            raise ValueError(f"{path.name} has no row whose split is {split!r}; check its column split")
+            raise ValueError(f"{table.path.name} has no row whose split is {split!r}; check its column split")
     return frame
-
-
-def _read_csv(path: Path):
-    import polars as pl
-
-    try:
-        return pl.read_csv(path, infer_schema=False)
-    except pl.exceptions.ComputeError:
-        _check_lengths(path)
-        raise
-
-
-def _check_lengths(path: Path) -> None:
-    """Raise ValueError that names the first row with more fields than the header."""
-    with path.open(encoding="utf-8-sig", newline="") as lines:
-        rows = csv.reader(lines)
-        header = next(rows, [])
-        _check_separator(path, header)
-        n_columns = len(header)
-        for row in rows:
-            if len(row) > n_columns:
-                raise ValueError(
-                    f"{path}, line {rows.line_num}, has {len(row)} fields, the header {n_columns}; "
-                    "put quotes around a field that contains a comma"
-                )
-
-
-def _check_separator(path: Path, columns: Sequence[str]) -> None:
-    """Raise ValueError if all fields are in one column because another character than a comma separates them."""
-    sign = next((sign for sign in SEPARATORS if len(columns) == 1 and sign in columns[0]), "")
-    if sign:
-        raise ValueError(
-            f"{path} has one column, {columns[0]!r}: {SEPARATORS[sign]} separate its fields, not commas; "
-            "save it as CSV with commas, or as Parquet"
-        )
 
 
 def check_columns(name: str, columns: Sequence[str]) -> None:

@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from linnaea.records import RANK_INDEX, RANKS
-from linnaea.standards.tables import read_rows
+from linnaea.standards.table_reading import read_table
+from linnaea.standards.table_reading.column_names import match_columns
+from linnaea.standards.table_reading.table import rename_row
 from linnaea.taxonomy.vocabulary import Vocabulary
 
 SPECIES = RANK_INDEX["species"]
@@ -49,7 +51,10 @@ def read_examples(manifest_path: Path, where: Sequence[str] = ()) -> list[dict[s
     A table for training works too: without a column `label`, the label is the species, else the scientific name, the
     deepest rank or the common name. Raise ValueError for a missing column or a value without rows.
     """
-    rows = read_rows(Path(manifest_path))
+    table = read_table(Path(manifest_path), what="manifest")
+    known = ("label", "rank", *RANKS, *FILE_COLUMNS, *SCIENTIFIC_COLUMNS, *COMMON_COLUMNS)
+    names = match_columns(table.columns, known)
+    rows = [rename_row(row, names).cells for row in table.rows()]
     if not rows:
         raise ValueError(f"{manifest_path} has no rows; write one for each photograph below the columns file,label")
     columns = list(rows[0])

@@ -5,17 +5,16 @@ Shape suffixes: t taxon rows.
 
 from __future__ import annotations
 
-import tempfile
-import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from linnaea.records import RANK_INDEX, RANKS
-from linnaea.taxonomy.sources import TaxonomySource, table_errors
+from linnaea.standards.table_reading import Table, read_table
+from linnaea.standards.table_reading.archive_table import ID_COLUMN, STEMS
+from linnaea.standards.table_reading.packed_files import find_kind
+from linnaea.taxonomy.sources import TaxonomySource, read_lineage_table
 
 COLUMNS = (
     "taxonID",
@@ -31,99 +30,65 @@ COLUMNS = (
     "taxonomicStatus",
     *RANKS[:-1],
 )
-SUFFIXES = (".tsv", ".txt", ".tab", ".csv")
-TAXON_STEMS = ("taxon", "taxa", "taxons", "taxonconcept")
-VERNACULAR_STEMS = ("vernacularname", "vernacularnames", "vernacular")
 ENGLISH = ("", "en", "eng", "english")
 NOT_ACCEPTED = "synonym|misapplied|unaccepted|invalid|not accepted"
 MAX_DEPTH = 100
 
 
-def read_header(path: Path) -> tuple[list[str], str]:
-    """The column names of a text table without prefixes such as "dwc:", and its separator; ([], "") for other files."""
-    if path.suffix.lower() not in SUFFIXES or not path.is_file():
-        return [], ""
-    with path.open(encoding="utf-8-sig", errors="replace") as lines:
-        line = lines.readline(100_000).rstrip("\r\n")
-    separator = "\t" if "\t" in line else ","
-    return [name.strip().strip('"').rpartition(":")[2] for name in line.split(separator)], separator
-
-
 def is_taxon_table(path: Path) -> bool:
     """Whether a file is a text table with a column taxonID and a name."""
-    names, _ = read_header(path)
-    return "taxonID" in names and bool({"scientificName", "canonicalName"} & set(names))
+    if not path.is_file() or not path.stat().st_size or find_kind(path) != "text":
+        return False
+    try:
+        return has_taxa(read_table(path))
+    except ValueError:
+        return False
+
+
+def has_taxa(table: Table) -> bool:
+    """Whether a table has the number and the name of a taxon in each row."""
+    return table.find("taxonID", ID_COLUMN) is not None and table.find("scientificName", "canonicalName") is not None
 
 
 def sibling_tables(path: Path) -> list[Path]:
     """The table of vernacular names beside a taxon table: a list of one path, or of none."""
-    if path.suffix.lower() not in SUFFIXES or not is_taxon_table(path):
+    if not is_taxon_table(path):
         return []
-    return [other for other in sorted(path.parent.iterdir()) if other.stem.lower() in VERNACULAR_STEMS][:1]
-
-
-@contextmanager
-def open_archive(path: Path) -> Iterator[Path]:
-    """A folder with the tables of `path`: the folder itself, or a temporary folder with the unpacked zip archive."""
-    if path.is_dir():
-        yield path
-        return
-    with tempfile.TemporaryDirectory() as temporary, zipfile.ZipFile(path) as archive:
-        for member in archive.infolist():
-            name = Path(member.filename)
-            if name.suffix.lower() in SUFFIXES and name.stem.lower() in (*TAXON_STEMS, *VERNACULAR_STEMS):
-                with archive.open(member) as packed, (Path(temporary) / name.name).open("wb") as unpacked:
-                    while block := packed.read(1 << 20):
-                        unpacked.write(block)
-        yield Path(temporary)
+    return [other for other in sorted(path.parent.iterdir()) if other.stem.lower() in STEMS["VernacularName"]][:1]
 
 
 def read_darwin_core(path: Path) -> TaxonomySource:
     """The accepted species of a Darwin Core taxon table, their synonyms and English names.
 
-    Ranks come from the rank columns or, if these are empty, from the chain of parents. Without any species, the
-    accepted taxa of the other ranks are the leaves. Raises ValueError if there is no such table.
+    `path` is a table, or an archive or folder with one. Ranks come from the rank columns or, if these are empty, from
+    the chain of parents. Without any species, the accepted taxa of the other ranks are the leaves. An archive of
+    occurrences gives their lineages. Raises ValueError if there is no such table.
     """
-    if path.is_file() and path.suffix.lower() != ".zip":
-        return read_tables(path, next(iter(sibling_tables(path)), None))
+    table = read_table(path, row_types=("Taxon", "Occurrence"), what="vocabulary")
+    if not has_taxa(table):
+        return read_lineage_table(table)
+    if path.is_file() and find_kind(path) == "text":
+        return read_tables(table, next(map(read_table, sibling_tables(path)), None))
     try:
-        with open_archive(path) as folder:
-            files = sorted(folder.iterdir())
-            taxa = [file for file in files if is_taxon_table(file)]
-            taxa.sort(key=lambda file: (file.stem.lower() not in TAXON_STEMS, -file.stat().st_size))
-            if not taxa:
-                raise ValueError(f"{path} has no Darwin Core taxon table (Taxon.tsv with taxonID and scientificName)")
-            vernacular = next((file for file in files if file.stem.lower() in VERNACULAR_STEMS), None)
-            return read_tables(taxa[0], vernacular)
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{path} cannot be read as a zip archive: {error}") from None
+        vernacular = read_table(path, row_types=("VernacularName",))
+    except ValueError:
+        vernacular = None
+    is_vernacular = vernacular is not None and vernacular.find("vernacularName") is not None
+    return read_tables(table, vernacular if is_vernacular else None)
 
 
-def read_text_table(path: Path, wanted: tuple[str, ...]):
-    """The wanted columns of a text table as strings, "" for a missing value or column.
-
-    Tab-separated archives do not quote, so a quotation mark in an author's name must not start a quoted field.
-    """
+def select_terms(table: Table, wanted: tuple[str, ...]):
+    """The wanted columns of a table as a polars frame of strings, "" for a missing value or column."""
     import polars as pl
 
-    names, separator = read_header(path)
-    present = [name for name in dict.fromkeys(names) if name in wanted]
-    with table_errors(path):
-        frame = pl.read_csv(
-            path,
-            separator=separator,
-            quote_char=None if separator == "\t" else '"',
-            columns=[names.index(name) for name in present],
-            has_header=False,
-            skip_rows=1,
-            infer_schema=False,
-            encoding="utf8-lossy",
-            truncate_ragged_lines=True,
+    def select(frame):
+        found = {term: table.find(term) for term in wanted}
+        return frame.select(
+            (pl.col(own).fill_null("").str.strip_chars() if own is not None else pl.lit("")).alias(term)
+            for term, own in found.items()
         )
-    frame = frame.rename(dict(zip(frame.columns, sorted(present, key=names.index), strict=True)))
-    return frame.select(
-        (pl.col(name).fill_null("").str.strip_chars() if name in present else pl.lit("")).alias(name) for name in wanted
-    )
+
+    return table.collect(select)
 
 
 def rows_with(ids, wanted) -> np.ndarray:
@@ -227,11 +192,12 @@ class TaxonTable:
 Named = tuple[list[tuple[str, int]], list[tuple[str, str, str]]]
 
 
-def read_taxon_table(path: Path) -> TaxonTable:
+def read_taxon_table(table: Table) -> TaxonTable:
     """A taxon table with its ranks, synonyms and parents."""
     import polars as pl
 
-    taxa = read_text_table(path, COLUMNS).with_columns(pl.col("taxonRank").str.to_lowercase())
+    taxa = select_terms(table, (*COLUMNS, ID_COLUMN)).with_columns(pl.col("taxonRank").str.to_lowercase())
+    taxa = taxa.with_columns(pl.when(pl.col("taxonID") != "").then("taxonID").otherwise(ID_COLUMN).alias("taxonID"))
     taxa = taxa.with_columns(pl.col("taxonRank").replace({"division": "phylum"}))
     own_t = np.arange(taxa.height)
     accepted_t = rows_with(taxa["taxonID"], taxa["acceptedNameUsageID"])
@@ -249,15 +215,15 @@ def read_taxon_table(path: Path) -> TaxonTable:
     )
 
 
-def read_tables(taxon_path: Path, vernacular_path: Path | None) -> TaxonomySource:
+def read_tables(taxa: Table, vernacular: Table | None) -> TaxonomySource:
     """The source of a taxon table and of its table of vernacular names, if there is one."""
-    table = read_taxon_table(taxon_path)
+    table = read_taxon_table(taxa)
     rows = table.read_lineages()
     synonym = np.flatnonzero(table.is_synonym_t)
     synonyms = _assign_names(table, rows, table.names.gather(synonym).to_list(), table.accepted_t[synonym])
     common: Named = ([], [])
-    if vernacular_path is not None:
-        labels, at = _read_vernacular(vernacular_path, table)
+    if vernacular is not None:
+        labels, at = _read_vernacular(vernacular, table)
         common = _assign_names(table, rows, labels, at)
     return TaxonomySource(
         kind="darwin core",
@@ -269,13 +235,15 @@ def read_tables(taxon_path: Path, vernacular_path: Path | None) -> TaxonomySourc
     )
 
 
-def _read_vernacular(path: Path, table: TaxonTable) -> tuple[list[str], np.ndarray]:
+def _read_vernacular(source: Table, table: TaxonTable) -> tuple[list[str], np.ndarray]:
     """English names and the rows of their taxa."""
     import polars as pl
 
-    vernacular = read_text_table(path, ("taxonID", "vernacularName", "language"))
+    vernacular = select_terms(source, ("taxonID", ID_COLUMN, "vernacularName", "language"))
     vernacular = vernacular.filter(pl.col("language").str.to_lowercase().is_in(ENGLISH))
-    at = rows_with(table.taxa["taxonID"], vernacular["taxonID"])
+    # The extension of an archive has the number of the core's row, a table beside another has the taxon's.
+    key = ID_COLUMN if source.find(ID_COLUMN) and (table.taxa[ID_COLUMN] != "").any() else "taxonID"
+    at = rows_with(table.taxa[key], vernacular[key])
     return vernacular["vernacularName"].filter(at >= 0).to_list(), at[at >= 0]
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,20 +35,6 @@ class TaxonomySource:
     "(common name, rank, scientific name) above species"
     taxon_ids: object = None
     "an integer series: the taxon number of each row in the source"
-
-
-@contextmanager
-def table_errors(path: Path) -> Iterator[None]:
-    """Turn the errors of table readers into a ValueError, one line that names the file."""
-    import polars as pl
-
-    try:
-        yield
-    except (pl.exceptions.PolarsError, UnicodeDecodeError, csv.Error) as error:
-        fault = " ".join(str(error).split())[:120]
-        raise ValueError(
-            f"{path} cannot be read as a table ({fault}); save it as CSV in UTF-8, or as Parquet"
-        ) from None
 
 
 def full_binomials():
@@ -98,18 +81,23 @@ def read_inat() -> TaxonomySource:
 
 
 def read_table(path: Path) -> TaxonomySource:
+    """A file with a table as `read_lineage_table` takes it."""
+    return read_lineage_table(tables.read_table(path, row_types=("Taxon", "Occurrence"), what="vocabulary"))
+
+
+def read_lineage_table(table: tables.Table) -> TaxonomySource:
     """A table with rank columns, in any spelling, or with a species column alone.
 
     A species may be a binomial, or an epithet beside its genus. Raises ValueError if no column fits.
     """
     import polars as pl
 
-    table = tables.read_table(path, row_types=("Taxon", "Occurrence"), what="vocabulary")
     species = table.find(*SPECIES_COLUMNS)
     found = {rank: own for rank in RANKS[:-1] if (own := table.find(rank)) is not None}
     if species is None and not found:
         raise ValueError(
-            f"{path} has none of the columns {', '.join(RANKS)}, scientificName; it has {list_columns(table.columns)}"
+            f"{table.name} has none of the columns {', '.join(RANKS)}, scientificName; it has "
+            f"{list_columns(table.columns)}"
         )
     frame = table.frame()
     if species is not None:
@@ -155,8 +143,6 @@ def read_text_embeddings(path: Path) -> TaxonomySource:
         lineages = [[name or "" for name in lineage] for lineage, _ in entries]
         common = [(name, row) for row, (_, name) in enumerate(entries) if name]
         rows = pl.DataFrame(lineages, schema=dict.fromkeys(RANKS, pl.String), orient="row")
-    except (ValueError, TypeError, pl.exceptions.PolarsError) as error:
-        raise ValueError(
-            f"{path} must be a list of [[seven ranks], common name], as pybioclip writes it: {error}"
-        ) from None
+    except (ValueError, TypeError, pl.exceptions.PolarsError):
+        raise ValueError(f"{path} must be a list of [[seven ranks], common name], as pybioclip writes it") from None
     return TaxonomySource(kind="txt_emb", rows=rows.with_columns(full_binomials()), common=common)

