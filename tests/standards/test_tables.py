@@ -1,5 +1,6 @@
 import csv
 import json
+import zipfile
 
 import polars as pl
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from linnaea.identify.output.writers import pack, unpack
 from linnaea.records import PREDICTION_COLUMNS, Box, Prediction, RankedName, make_prediction_row
 from linnaea.standards import tables
+from linnaea.standards.table_reading import read_table
 from linnaea.standards.tables import write_table
 
 ISSUE_COLUMNS = (
@@ -48,11 +50,18 @@ def test_awkward_names_survive_in_every_form(tmp_path, suffix):
     if suffix == ".csv":
         with open(path, newline="", encoding="utf-8") as handle:
             rows = list(csv.DictReader(handle))
+    elif suffix in (".tsv", ".xlsx"):
+        rows = [row.cells for row in read_table(path).rows()]
     elif suffix == ".jsonl":
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
     else:
         rows = pl.read_parquet(path).to_dicts()
-    assert [row["file"] for row in rows] == [*AWKWARD, "z"]
+    given = [*AWKWARD, "z"]
+    if suffix in (".csv", ".tsv"):
+        given = [name.replace("=1+1.jpg", "./=1+1.jpg") for name in given]
+    if suffix in (".tsv", ".xlsx"):
+        given = [name.strip() for name in given]
+    assert [row["file"] for row in rows] == given
     assert list(rows[0]) == list(PREDICTION_COLUMNS)
     assert float(rows[0]["confidence"]) == 0.5
     assert rows[-1]["confidence"] in ("", None)
@@ -88,3 +97,38 @@ def test_a_prediction_comes_back_from_the_journal_as_it_went_in(name, confidence
         path_confidence=(RankedName(rank="kingdom", name=name, confidence=0.9, node=3),),
     )
     assert unpack(json.loads(json.dumps(pack(whole)))) == whole
+
+
+FORMULAS = ["=SUM(1,2).jpg", "+1.jpg", "-x.jpg", "@home/a.jpg", "a=b.jpg"]
+
+
+@pytest.mark.parametrize(("suffix", "delimiter"), [(".csv", ","), (".tsv", "\t")])
+def test_no_cell_of_text_is_a_formula(tmp_path, suffix, delimiter):
+    rows = [{"file": name, "station": name, "latitude": -7.5, "offset": "-3"} for name in FORMULAS]
+    write_table(tmp_path / f"t{suffix}", ("file", "station", "latitude", "offset"), rows)
+    with open(tmp_path / f"t{suffix}", newline="", encoding="utf-8") as handle:
+        _header, *cells = csv.reader(handle, delimiter=delimiter)
+    assert [row[0] for row in cells] == [f"./{name}" for name in FORMULAS[:-1]] + ["a=b.jpg"]
+    assert [row[1] for row in cells] == [f"'{name}" for name in FORMULAS[:-1]] + ["a=b.jpg"]
+    assert {tuple(row[2:]) for row in cells} == {("-7.5", "-3")}
+
+
+def test_a_workbook_holds_text_numbers_and_no_formula(tmp_path):
+    rows = [{"file": name, "confidence": 0.25, "position": 1, "reason": None} for name in FORMULAS]
+    columns = ("file", "confidence", "position", "reason")
+    for name in ("a", "b"):
+        write_table(tmp_path / f"{name}.xlsx", columns, iter(rows))
+    assert (tmp_path / "a.xlsx").read_bytes() == (tmp_path / "b.xlsx").read_bytes()
+    with zipfile.ZipFile(tmp_path / "a.xlsx") as book:
+        sheet = book.read("xl/worksheets/sheet1.xml").decode()
+    assert "<f>" not in sheet
+    assert "<v>0.25</v>" in sheet
+    found = [list(row.cells.values()) for row in read_table(tmp_path / "a.xlsx").rows()]
+    assert found == [[name, "0.25", "1", ""] for name in FORMULAS]
+
+
+def test_more_rows_than_a_sheet_holds_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "SHEET_ROWS", 4)
+    write_table(tmp_path / "t.xlsx", ("a",), ({"a": i} for i in range(3)))
+    with pytest.raises(ValueError, match=r"a sheet holds 3 rows, and there are more; write \.csv"):
+        write_table(tmp_path / "t.xlsx", ("a",), ({"a": i} for i in range(4)))

@@ -16,6 +16,7 @@ from linnaea.identify.commands.run_summary import count_statuses, format_run_sum
 from linnaea.identify.naming.namer import load_namer
 from linnaea.identify.naming.namer_config import NamerConfig
 from linnaea.records import RANKS, Box
+from linnaea.standards.table_reading import read_table
 
 
 @pytest.fixture
@@ -104,6 +105,18 @@ def test_all_forms_say_the_same(go, photos, tmp_path):
     assert as_text == read_csv(tmp_path / "t.csv")
 
 
+def test_a_photograph_that_is_named_like_a_formula_stays_text(go, photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (photos / "wolf.png").rename(tmp_path / "=SUM(1,2).png")
+    for suffix in ("csv", "tsv", "xlsx"):
+        assert go(Path("=SUM(1,2).png"), out=tmp_path / f"t.{suffix}") == 0
+    first = (tmp_path / "t.csv").read_text(encoding="utf-8").splitlines()[1]
+    assert first.startswith('"./=SUM(1,2).png",identified')
+    assert (tmp_path / "t.tsv").read_text(encoding="utf-8").splitlines()[1].startswith("./=SUM(1,2).png\tidentified")
+    (row,) = read_table(tmp_path / "t.xlsx").rows()
+    assert (row.cells["file"], row.cells["name"]) == ("=SUM(1,2).png", "Canis lupus")
+
+
 def test_options_narrow_the_candidates(model, vocabulary_path, photos, tmp_path):
     cat = photos / "a" / "cat, 猫.png"
 
@@ -189,7 +202,7 @@ def test_a_wrong_option_is_one_line_that_names_it(go, photos, tmp_path, options,
 @pytest.mark.parametrize(
     ("out", "form", "message"),
     [
-        ("t.xlsx", "table", ".parquet"),
+        ("t.docx", "table", ".parquet"),
         ("t", "table", "unknown kind"),
         ("t.csv", "camtrap-dp", "folder"),
         (None, "darwin-core", "--out"),

@@ -21,7 +21,7 @@ class IdentifyConfig(RunOptions, NamerConfig, EventConfig):
     paths: tuple[Path, ...] = field(metadata={"positional": True, "metavar": "PATH"})
     "photographs, or folders of them (searched to any depth)"
     out: Path | None = field(default=None, metadata={"short": "-o"})
-    "the table: .csv, .jsonl or .parquet; - writes CSV to stdout; without it a table is printed"
+    "the table: .csv, .tsv, .xlsx (for Excel), .jsonl or .parquet; - writes CSV to stdout; without it one is printed"
     as_: str = field(default="table", metadata={"choices": OUTPUT_FORMATS})
     "what is written: the table, Darwin Core occurrences, or a Camtrap DP package (then --out is a folder)"
     boxes: Path | None = field(default=None, metadata={"metavar": "FILE"})
