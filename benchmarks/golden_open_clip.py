@@ -16,7 +16,9 @@ import numpy as np
 from random_checkpoint import ARCHITECTURES, PREPROCESS, draw_tensor, tensor_shapes
 
 GOLDEN = Path(__file__).resolve().parent.parent / "tests" / "golden" / "open_clip.json"
-MODELS = ("tiny", "tiny-quickgelu")
+MODELS = ("tiny", "tiny-quickgelu", "tiny-tanh")
+# Its texts are token ids: the tokenizer is a file of its own.
+CLIPA = "tiny-clipa"
 SECOND = "visual.continual_proj"
 N_IMAGES = 4
 TEXTS = (
@@ -130,8 +132,14 @@ def images(size: int = 224) -> np.ndarray:
     return coarse
 
 
-def vectors(model_cfg: dict, texts: tuple[str, ...]) -> dict:
-    """Return open_clip's unit vectors of the images, with both projectors, and of the texts."""
+def token_ids(model_cfg: dict) -> np.ndarray:
+    """Return random token ids int64 [4, context]."""
+    text = model_cfg["text_cfg"]
+    return np.random.default_rng(1).integers(0, text["vocab_size"], (4, text["context_length"]))
+
+
+def vectors(model_cfg: dict, texts: tuple[str, ...] | np.ndarray) -> dict:
+    """Return open_clip's unit vectors of the images, with both projectors, and of the texts or token ids."""
     import torch
     from open_clip.model import CLIP
     from open_clip.tokenizer import SimpleTokenizer
@@ -145,7 +153,8 @@ def vectors(model_cfg: dict, texts: tuple[str, ...]) -> dict:
     pixels = (torch.from_numpy(images()).permute(0, 3, 1, 2).float() / 255 - mean) / std
     with torch.no_grad():
         found = {"images": model.encode_image(pixels, normalize=True)}
-        found["texts"] = model.encode_text(SimpleTokenizer()(list(texts)), normalize=True)
+        tokens = torch.from_numpy(texts) if isinstance(texts, np.ndarray) else SimpleTokenizer()(list(texts))
+        found["texts"] = model.encode_text(tokens, normalize=True)
         model.visual.proj.data = torch.from_numpy(draw_tensor(SECOND, tuple(model.visual.proj.shape)))
         found["second"] = model.encode_image(pixels, normalize=True)
     return {key: np.round(value.numpy().astype(float), 7).tolist() for key, value in found.items()}
@@ -157,6 +166,7 @@ def main() -> int:
 
     tokens = SimpleTokenizer()(names()).numpy()
     golden = {name: vectors(ARCHITECTURES[name], TEXTS) for name in MODELS}
+    golden[CLIPA] = vectors(ARCHITECTURES[CLIPA], token_ids(ARCHITECTURES[CLIPA]))
     golden["tokens"] = [[int(token) for token in row[: int(row.argmax()) + 1]] for row in tokens]
     GOLDEN.write_text(json.dumps(golden) + "\n", encoding="utf-8")
     print(GOLDEN.name, GOLDEN.stat().st_size, "bytes,", len(tokens), "names")

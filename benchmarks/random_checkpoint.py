@@ -52,7 +52,23 @@ ARCHITECTURES = {
     "vit-h-14": _architecture(1024, (32, 1280, 14, 80), (1024, 16, 24)),
     "tiny": _architecture(48, (2, 64, 32, 32), (64, 2, 3)),
     "tiny-quickgelu": _architecture(48, (2, 64, 32, 32), (64, 2, 3), quick_gelu=True),
+    "tiny-clipa": _architecture(48, (2, 64, 32, 32), (64, 2, 3)),
+    "tiny-tanh": _architecture(48, (2, 64, 32, 32), (64, 2, 3)),
 }
+# As open_clip's ViT-L-14-CLIPA, apart from the sizes.
+ARCHITECTURES["tiny-clipa"]["vision_cfg"] |= {"no_ln_pre": True, "pool_type": "avg", "final_ln_after_pool": True}
+ARCHITECTURES["tiny-clipa"]["text_cfg"] |= {
+    "context_length": 16,
+    "vocab_size": 200,
+    "hf_tokenizer_name": "bert-base-uncased",
+    "tokenizer_kwargs": {"strip_sep_token": True},
+    "pool_type": "last",
+    "no_causal_mask": True,
+}
+# Large enough that another value would show.
+TANH = {"act_kwargs": {"approximate": "tanh"}, "norm_kwargs": {"eps": 1e-2}}
+ARCHITECTURES["tiny-tanh"]["vision_cfg"] |= TANH | {"pool_type": "avg"}
+ARCHITECTURES["tiny-tanh"]["text_cfg"] |= TANH
 
 
 def tensor_shapes(model_cfg: dict) -> dict[str, tuple[int, ...]]:
@@ -67,7 +83,8 @@ def tensor_shapes(model_cfg: dict) -> dict[str, tuple[int, ...]]:
     if vision.get("is_continual"):
         shapes["visual.continual_proj"] = (width, dim)
     shapes["visual.conv1.weight"] = (width, 3, patch, patch)
-    shapes |= _norm("visual.ln_pre", width) | _blocks("visual.transformer", vision["layers"], width)
+    shapes |= {} if vision.get("no_ln_pre") else _norm("visual.ln_pre", width)
+    shapes |= _blocks("visual.transformer", vision["layers"], width)
     shapes |= _norm("visual.ln_post", width) | _blocks("transformer", text["layers"], text["width"])
     shapes["token_embedding.weight"] = (text["vocab_size"], text["width"])
     return shapes | _norm("ln_final", text["width"])

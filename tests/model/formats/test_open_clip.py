@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ pytest.importorskip("onnx")
 from linnaea.identify.naming.label_set import Label, embed_labels
 from linnaea.model.core.safetensors import read_safetensors, write_safetensors
 from linnaea.model.core.templates import IMAGENET_TEMPLATES
+from linnaea.model.core.tokenizer import PaddedTokenizer
 from linnaea.model.formats.open_clip import OpenClipModel
 from linnaea.model.formats.open_clip_config import OPEN_CLIP_CONFIG, read_config
 from linnaea.model.graphs.vision_transformer import build_vision_graph
@@ -92,6 +94,94 @@ def test_vectors_are_those_of_open_clip(name, checkpoint):
     np.testing.assert_allclose(model.encode_texts(golden_script.TEXTS), GOLDEN[name]["texts"], atol=TOLERANCE)
     assert model.card.logit_scale == pytest.approx(100, rel=1e-6)
     assert model.card.dim == model_cfg["embed_dim"]
+
+
+def test_vectors_of_clipa_are_those_of_open_clip(checkpoint):
+    model_cfg = script("random_checkpoint").ARCHITECTURES[golden_script.CLIPA]
+    model = OpenClipModel(checkpoint(model_cfg))
+    golden = GOLDEN[golden_script.CLIPA]
+    np.testing.assert_allclose(model.encode_images(golden_script.images()), golden["images"], atol=TOLERANCE)
+    model.__dict__["tokenizer"] = SimpleNamespace(ids=lambda texts: golden_script.token_ids(model_cfg).tolist())
+    np.testing.assert_allclose(model.encode_texts(["given as token ids"]), golden["texts"], atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", [*golden_script.MODELS, golden_script.CLIPA])
+def test_every_runtime_gives_the_same_vectors(name, checkpoint):
+    model = OpenClipModel(checkpoint(script("random_checkpoint").ARCHITECTURES[name]))
+    pixels, source = golden_script.images(), model.image_source
+    torch_encoder = pytest.importorskip("linnaea.model.runtimes.torch_encoder")
+    pytest.importorskip("torch")
+    encoder = torch_encoder.TorchImageEncoder(source.weights, source.config, device="cpu")
+    np.testing.assert_allclose(encoder.encode(pixels), GOLDEN[name]["images"], atol=TOLERANCE)
+    pytest.importorskip("openvino")
+    from linnaea.model.runtimes.openvino_encoder import OpenvinoGraph, OpenvinoImageEncoder, build
+
+    compiled = OpenvinoImageEncoder(build(source.weights, source.config, OpenvinoGraph), precision="f32")
+    np.testing.assert_allclose(compiled.encode(pixels), GOLDEN[name]["images"], atol=1e-4)
+
+
+def make_tokenizer(path: Path) -> None:
+    """A WordPiece tokenizer with BERT's special tokens and a few words."""
+    from tokenizers import BertWordPieceTokenizer
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "rosa", "can", "##ina", "a", "photo", "of"]
+    BertWordPieceTokenizer(vocab={word: i for i, word in enumerate(words)}).save(str(path))
+
+
+def test_the_tokenizer_of_clipa_pads_cuts_and_strips_the_separator(tmp_path):
+    make_tokenizer(tmp_path / "tokenizer.json")
+    ids = PaddedTokenizer(tmp_path / "tokenizer.json", 7, strip_sep_token=True).ids(
+        ["Rosa  canina", "a photo of a Rosa canina", ""]
+    )
+    # A text that is too long keeps its beginning and the separator, which becomes 0.
+    assert ids == [[2, 5, 6, 7, 0, 0, 0], [2, 8, 9, 10, 8, 5, 0], [2, 0, 0, 0, 0, 0, 0]]
+    kept = PaddedTokenizer(tmp_path / "tokenizer.json", 4).ids(["&amp; Rosa"])
+    assert kept == [[2, 1, 5, 3]]
+    (tmp_path / "broken.json").write_text("{")
+    for name, message in (("gone.json", "does not exist"), ("broken.json", "is not a tokenizer")):
+        with pytest.raises(ValueError, match=message):
+            PaddedTokenizer(tmp_path / name, 7)
+
+
+def test_clipa_names_texts_with_the_tokenizer_beside_it(checkpoint, tmp_path):
+    source = checkpoint(script("random_checkpoint").ARCHITECTURES[golden_script.CLIPA])
+    shutil.copytree(source, tmp_path / "model")
+    with pytest.raises(ValueError, match=r"tokenizer.json does not exist; put the tokenizer.json"):
+        OpenClipModel(tmp_path / "model").encode_texts(["Rosa"])
+    make_tokenizer(tmp_path / "model" / "tokenizer.json")
+    vectors_nd = OpenClipModel(tmp_path / "model").encode_texts(["Rosa canina", "photo", "rosa Canina"])
+    np.testing.assert_allclose(vectors_nd[0], vectors_nd[2], atol=1e-6)
+    assert np.abs(vectors_nd[0] - vectors_nd[1]).max() > 0.1
+
+
+def test_rare_settings_change_the_hash_and_usual_ones_do_not(copy):
+    usual = OpenClipModel(copy()).card.hash
+    settings = {"vision_cfg": SMALL["vision_cfg"] | {"norm_kwargs": {"eps": 1e-6}}}
+    assert OpenClipModel(copy(model_cfg=SMALL | settings)).card.hash != usual
+    written = {"vision_cfg": SMALL["vision_cfg"] | {"norm_kwargs": {"eps": 1e-5}, "act_kwargs": {}}}
+    assert OpenClipModel(copy(model_cfg=SMALL | written)).card.hash == usual
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "family"),
+    [
+        ({"vision": {"timm_model_name": "vit_base_patch16_siglip_224"}}, "vision_cfg.timm_model_name", "SigLIP"),
+        ({"init_logit_bias": -10}, "init_logit_bias", "SigLIP"),
+        ({"vision": {"timm_model_name": "eva02_base_patch16_clip_224"}}, "vision_cfg.timm_model_name", "EVA-CLIP"),
+        ({"vision": {"timm_model_name": "convnext_base"}}, "vision_cfg.timm_model_name", "CLIP with a ConvNeXt"),
+        ({"vision": {"timm_model_name": "fastvit_mci2"}}, "vision_cfg.timm_model_name", "MobileCLIP"),
+        ({"vision": {"layers": [3, 4, 6, 3]}}, "vision_cfg.layers", "CLIP with a ResNet"),
+        ({"vision": {"attentional_pool": True}}, "vision_cfg.attentional_pool", "CoCa"),
+        ({"multimodal_cfg": {"width": 4}}, "multimodal_cfg", "CoCa"),
+        ({"text": {"hf_model_name": "xlm-roberta-base"}}, "text_cfg.hf_model_name", "CLIP with a multilingual text"),
+    ],
+)
+def test_a_refusal_names_the_family_the_key_and_the_file(tmp_path, changes, key, family):
+    with pytest.raises(ValueError, match=re.escape(f"this is {family}")) as error:
+        config_of(tmp_path, **changes)
+    assert f"(model_cfg.{key} = " in str(error.value)
+    assert str(tmp_path) in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_the_second_projector_is_recognised_and_used_when_asked_for(checkpoint):
@@ -230,19 +320,19 @@ def test_heads_and_widths_follow_the_config(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "key"),
     [
-        ({"vision": {"timm_model_name": "vit_base"}}, "model_cfg.vision_cfg.timm_model_name"),
-        ({"vision": {"layers": [3, 4, 6, 3]}}, "model_cfg.vision_cfg.layers"),
-        ({"vision": {"attentional_pool": True}}, "model_cfg.vision_cfg.attentional_pool"),
-        ({"vision": {"pool_type": "avg"}}, "model_cfg.vision_cfg.pool_type"),
+        ({"vision": {"pool_type": "map"}}, "model_cfg.vision_cfg.pool_type"),
+        ({"vision": {"norm_kwargs": {"bias": False}}}, "model_cfg.vision_cfg.norm_kwargs"),
         ({"vision": {"image_size": [8, 16]}}, "model_cfg.vision_cfg.image_size"),
         ({"vision": {"qk_norm": True}}, "model_cfg.vision_cfg.qk_norm"),
         ({"vision": {"new_part": 3}}, "model_cfg.vision_cfg.new_part"),
-        ({"text": {"hf_model_name": "roberta-base"}}, "model_cfg.text_cfg.hf_model_name"),
-        ({"text": {"hf_tokenizer_name": "timm/ViT-B-16-SigLIP"}}, "model_cfg.text_cfg.hf_tokenizer_name"),
-        ({"text": {"no_causal_mask": True}}, "model_cfg.text_cfg.no_causal_mask"),
-        ({"text": {"act_kwargs": {"approximate": "tanh"}}}, "model_cfg.text_cfg.act_kwargs"),
-        ({"init_logit_bias": -10}, "model_cfg.init_logit_bias"),
-        ({"multimodal_cfg": {"width": 4}}, "model_cfg.multimodal_cfg"),
+        ({"text": {"no_causal_mask": True}}, "model_cfg.text_cfg.pool_type"),
+        ({"text": {"pool_type": "last"}}, "model_cfg.text_cfg.pool_type"),
+        ({"text": {"tokenizer_kwargs": {"new": 1}}}, "model_cfg.text_cfg.tokenizer_kwargs"),
+        ({"text": {"act_kwargs": {"approximate": "other"}}}, "model_cfg.text_cfg.act_kwargs"),
+        (
+            {"vision": {"act_kwargs": {"approximate": "tanh"}}, "quick_gelu": True},
+            "model_cfg.vision_cfg.act_kwargs",
+        ),
         ({"preprocess": {"mode": "L"}}, "preprocess_cfg.mode"),
     ],
 )

@@ -106,4 +106,5 @@ def test_weights_of_a_wrong_shape_are_named():
 
 def test_the_default_shape_is_that_of_the_bundled_model():
     shape = {"n_tokens": 8192, "context": 64, "width": 128, "n_layers": 2, "n_heads": 4, "mlp_ratio": 2, "dim": 192}
-    assert dataclasses.asdict(TextConfig()) == shape | {"activation": "quick_gelu"}
+    rare = {"eps": 1e-5, "causal": True, "pool": "argmax"}
+    assert dataclasses.asdict(TextConfig()) == shape | {"activation": "quick_gelu"} | rare

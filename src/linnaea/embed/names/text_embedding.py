@@ -69,7 +69,13 @@ def embed_nodes(model: Model, tree: Tree, nodes: np.ndarray, common_name: Common
 
 
 def _shares_prefixes(model: Model) -> bool:
-    return hasattr(model, "extend_prefix") and model.card.text_type == "taxonomic" and model.card.templates == ("{}",)
+    is_causal = getattr(getattr(model, "text_config", None), "causal", True)
+    return (
+        is_causal
+        and hasattr(model, "extend_prefix")
+        and model.card.text_type == "taxonomic"
+        and model.card.templates == ("{}",)
+    )
 
 
 def _embed_full_texts(model: Model, tree: Tree, nodes: np.ndarray, common_name: CommonName | None) -> np.ndarray:

@@ -71,15 +71,49 @@ class ClipTokenizer:
         return [head + encoding.ids[:room] + tail for encoding in encodings]
 
 
-def clean_text(text: str) -> str:
-    """A text as CLIP's tokenizer reads it: repaired, entities resolved, spaces joined, lower case."""
+class PaddedTokenizer:
+    """The token ids of a tokenizer of transformers, from its `tokenizer.json`, cut or padded to the context.
+
+    Texts are repaired, HTML entities resolved and spaces joined, as open_clip does before such a tokenizer. With
+    `strip_sep_token`, the separator at the end becomes the id 0, as for CLIPA. Raise ValueError for a file that is
+    missing or not a tokenizer.
+    """
+
+    def __init__(self, path: Path, context: int, *, strip_sep_token: bool = False):
+        from tokenizers import Tokenizer as Backend
+
+        if not path.is_file():
+            raise ValueError(f"{path} does not exist; put the tokenizer.json of the model beside its weights")
+        try:
+            self._backend = Backend.from_file(str(path))
+        except Exception:  # noqa: BLE001 (the library raises the bare class)
+            raise ValueError(f"{path} is not a tokenizer in the JSON format; download it again") from None
+        pad = next((token for token in ("[PAD]", "<pad>") if self._backend.token_to_id(token) is not None), "[PAD]")
+        self._backend.enable_truncation(context)
+        self._backend.enable_padding(length=context, pad_id=self._backend.token_to_id(pad) or 0, pad_token=pad)
+        self._separator = self._backend.token_to_id("[SEP]") if strip_sep_token else None
+
+    @property
+    def n_tokens(self) -> int:
+        """Size of the vocabulary."""
+        return self._backend.get_vocab_size()
+
+    def ids(self, texts: list[str]) -> list[list[int]]:
+        """The ids of each text, as many as the context has."""
+        encodings = self._backend.encode_batch_fast([clean_text(text, lower=False) for text in texts])
+        return [[0 if token == self._separator else token for token in encoding.ids] for encoding in encodings]
+
+
+def clean_text(text: str, *, lower: bool = True) -> str:
+    """A text as CLIP's tokenizer reads it: repaired, entities resolved, spaces joined, in lower case if `lower`."""
     if not _PLAIN.fullmatch(text):
         import html
 
         import ftfy
 
         text = html.unescape(html.unescape(ftfy.fix_text(text)))
-    return " ".join(text.split()).lower()
+    joined = " ".join(text.split())
+    return joined.lower() if lower else joined
 
 
 def _build_clip_backend():

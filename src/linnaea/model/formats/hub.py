@@ -20,8 +20,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from linnaea.model.core.safetensors import hash_sha256
-from linnaea.model.formats.open_clip import WEIGHTS
-from linnaea.model.formats.open_clip_config import OPEN_CLIP_CONFIG
+from linnaea.model.formats.open_clip import TOKENIZER, WEIGHTS
+from linnaea.model.formats.open_clip_config import OPEN_CLIP_CONFIG, needs_tokenizer
 from linnaea.store import MANIFEST, default_cache_dir, read_manifest, write_json
 from linnaea.terminal import Progress
 
@@ -160,6 +160,9 @@ def _fetch(repository: str, revision: str, report: Report) -> Fetched:
         if here := _find(repository, commit):
             return here
         hashes = {OPEN_CLIP_CONFIG: _fetch_file(repository, OPEN_CLIP_CONFIG, commit, folder, report)}
+        if needs_tokenizer(folder / OPEN_CLIP_CONFIG):
+            with suppress(_AbsentError):
+                hashes[TOKENIZER] = _fetch_file(repository, TOKENIZER, commit, folder, report)
         for file in WEIGHTS:
             with suppress(_AbsentError):
                 hashes[file] = _fetch_file(repository, file, commit, folder, report)

@@ -12,6 +12,7 @@ Shape suffixes: n texts, d vector dimensions.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import pickle
@@ -24,9 +25,16 @@ import numpy as np
 from linnaea.model.core.contract import ModelCard
 from linnaea.model.core.safetensors import StoredTensor, as_array, hash_sha256, read_safetensors, write_safetensors
 from linnaea.model.core.templates import IMAGENET_TEMPLATES
-from linnaea.model.core.tokenizer import ClipTokenizer
+from linnaea.model.core.tokenizer import ClipTokenizer, PaddedTokenizer
 from linnaea.model.formats.model_folder import read_familiar
-from linnaea.model.formats.open_clip_config import N_CLIP_TOKENS, OPEN_CLIP_CONFIG, CheckpointConfig, read_config
+from linnaea.model.formats.open_clip_config import (
+    N_CLIP_TOKENS,
+    OPEN_CLIP_CONFIG,
+    SUPPORTED,
+    CheckpointConfig,
+    read_config,
+)
+from linnaea.model.graphs.vision_transformer import VisionConfig
 from linnaea.model.runtimes.encoder_factory import ImageEncoderMixin
 from linnaea.model.runtimes.image_encoders import TransformerSource, find_weights_dir
 from linnaea.model.runtimes.text_encoder import TextEncoderMixin
@@ -34,6 +42,10 @@ from linnaea.model.runtimes.token_trie import encode_texts
 from linnaea.store import atomic_path, default_cache_dir, hash_bytes
 from linnaea.taxonomy.name_text import TEXT_TYPES
 
+# The tokenizer of a checkpoint whose config names one of transformers.
+TOKENIZER = "tokenizer.json"
+# Texts that an encoder without a causal mask sees at once.
+PADDED_BATCH = 64
 # Part of every model hash: increase it when vectors are computed in another way.
 FORMAT = 1
 # Names of weight files in the order in which open_clip looks for them.
@@ -113,7 +125,8 @@ class OpenClipModel(ImageEncoderMixin, TextEncoderMixin):
         self.config, self.text_config = config, config.text
         self._vision, self._text = _split_weights(weights_path, stored, config, second)
         _check_vocabulary(checkpoint_dir / OPEN_CLIP_CONFIG, config)
-        model_hash = hash_bytes(str(FORMAT), weights_hash, repr(config), "second" if second else "first")
+        described = repr(config) + _describe_rare_settings(config)
+        model_hash = hash_bytes(str(FORMAT), weights_hash, described, "second" if second else "first")
         self.card = ModelCard(
             name=(name or checkpoint_dir.resolve().name) + ("#second" if second else ""),
             hash=model_hash,
@@ -135,9 +148,12 @@ class OpenClipModel(ImageEncoderMixin, TextEncoderMixin):
         return TransformerSource(weights=self._vision, config=self.config.vision, hash=self.card.hash)
 
     @cached_property
-    def tokenizer(self) -> ClipTokenizer:
-        """CLIP's own tokenizer. Files beside the weights are ignored, as in open_clip for such a config."""
-        return ClipTokenizer(self.text_config.context)
+    def tokenizer(self) -> ClipTokenizer | PaddedTokenizer:
+        """CLIP's own tokenizer, whatever lies beside the weights, or the one that the config names."""
+        if not self.config.hf_tokenizer:
+            return ClipTokenizer(self.text_config.context)
+        path, context = self.checkpoint_dir / TOKENIZER, self.text_config.context
+        return PaddedTokenizer(path, context, strip_sep_token=self.config.strip_sep_token)
 
     @cached_property
     def _text_session(self):
@@ -152,9 +168,25 @@ class OpenClipModel(ImageEncoderMixin, TextEncoderMixin):
         return self._open_session(build_trie_graph)
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Unit vectors float32 [n, d] of texts as given. Common beginnings of texts are computed once."""
+        """Unit vectors float32 [n, d] of texts as given. A causal encoder computes common beginnings once."""
+        if not self.text_config.causal:
+            return self._encode_padded(list(texts))
         run = lambda feeds: self._trie_session.run(["vectors"], feeds)[0]
         return encode_texts(run, self.tokenizer, list(texts), self.card.dim)
+
+    @cached_property
+    def _padded_session(self):
+        from linnaea.model.graphs.padded_transformer import build_padded_graph
+
+        return self._open_session(build_padded_graph)
+
+    def _encode_padded(self, texts: list[str]) -> np.ndarray:
+        ids = self.tokenizer.ids(texts)
+        parts = [np.zeros((0, self.card.dim), np.float32)]
+        for start in range(0, len(ids), PADDED_BATCH):
+            tokens_nt = np.array(ids[start : start + PADDED_BATCH], np.int64)
+            parts.append(self._padded_session.run(["vectors"], {"tokens": tokens_nt})[0])
+        return np.concatenate(parts)
 
     def _open_session(self, build):
         """A session on the graph that `build` makes of the text encoder's weights."""
@@ -168,6 +200,17 @@ class OpenClipModel(ImageEncoderMixin, TextEncoderMixin):
         folder = find_weights_dir(self._text)
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
         return onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def _describe_rare_settings(config: CheckpointConfig) -> str:
+    """The settings that the repr of the configs leaves out, where they differ from their defaults; mostly empty."""
+    found = []
+    for part in (config, config.vision, config.text):
+        for setting in dataclasses.fields(part):
+            value = getattr(part, setting.name)
+            if not setting.repr and value != setting.default:
+                found.append(f"{type(part).__name__}.{setting.name}={value!r}")
+    return ";".join(found)
 
 
 def find_weights(checkpoint_dir: Path) -> Path:
@@ -276,11 +319,11 @@ def _split_weights(
 ) -> tuple[dict[str, StoredTensor], dict[str, StoredTensor]]:
     """The weights of the image encoder and of the text encoder under Linnaea's names."""
     if "logit_bias" in stored:
-        raise ValueError(f"{path} has a logit_bias: SigLIP's towers are not supported, CLIP's are")
+        raise ValueError(f"{path} has the weight logit_bias, so this is SigLIP, which is not supported; {SUPPORTED}")
     projection = _find_projector(path, stored, second)
     text_prefix = "text." if "text.token_embedding.weight" in stored else ""
     names = {
-        "vision": {name: f"visual.{theirs}" for name, theirs in VISION_NAMES.items()} | {"projection": projection},
+        "vision": _list_vision_names(config.vision) | {"projection": projection},
         "text": {name: f"{text_prefix}{theirs}" for name, theirs in TEXT_NAMES.items()},
     }
     layers = {"vision": ("visual.", config.vision.n_layers), "text": (text_prefix, config.text.n_layers)}
@@ -300,6 +343,15 @@ def _split_weights(
     return vision, text
 
 
+def _list_vision_names(config: VisionConfig) -> dict[str, str]:
+    """Linnaea's names and open_clip's names of the weights of an image encoder outside its blocks."""
+    return {
+        name: f"visual.{theirs}"
+        for name, theirs in VISION_NAMES.items()
+        if config.first_norm or not name.startswith("first_norm")
+    }
+
+
 def _find_projector(path: Path, stored: Mapping[str, StoredTensor], second: bool) -> str:
     """The name of the first or second image projector."""
     if not second:
@@ -311,7 +363,7 @@ def _find_projector(path: Path, stored: Mapping[str, StoredTensor], second: bool
 
 
 def _check_vocabulary(path: Path, config: CheckpointConfig) -> None:
-    if config.text.n_tokens != N_CLIP_TOKENS:
+    if not config.hf_tokenizer and config.text.n_tokens != N_CLIP_TOKENS:
         raise ValueError(
             f"{path}: model_cfg.text_cfg.vocab_size = {config.text.n_tokens} is not supported; CLIP's vocabulary has "
             f"{N_CLIP_TOKENS} tokens"

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from linnaea.model.core.contract import Preprocess
+from linnaea.model.graphs.onnx_builder import NORM_EPS
 from linnaea.model.graphs.text_transformer import TextConfig
-from linnaea.model.graphs.vision_transformer import VisionConfig
+from linnaea.model.graphs.vision_transformer import POOLS, VisionConfig
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -27,8 +28,6 @@ TEXT = {"layers": 12, "width": 512, "heads": 8, "mlp_ratio": 4.0, "context_lengt
 # Settings that are supported only with these values.
 BLOCK_ONLY = {
     "ls_init_value": (None,),
-    "act_kwargs": (None, {}),
-    "norm_kwargs": (None, {}, {"eps": 1e-5}),
     "block_type": (None, "", "default"),
     "qk_norm": (False,),
     "scaled_cosine_attn": (False,),
@@ -40,34 +39,37 @@ BLOCK_ONLY = {
 VISION_ONLY = BLOCK_ONLY | {
     "timm_model_name": (None, ""),
     "attentional_pool": (False,),
-    "no_ln_pre": (False,),
+    "no_ln_pre": (False, True),
     "input_patchnorm": (False,),
     "global_average_pool": (False,),
-    "pool_type": ("tok",),
+    "pool_type": POOLS,
+    "final_ln_after_pool": (False, True),
 }
 TEXT_ONLY = BLOCK_ONLY | {
     "hf_model_name": (None, ""),
-    "hf_tokenizer_name": (None, ""),
     "tokenizer_mode": (None, ""),
     "tokenizer_type": (None, ""),
-    "tokenizer_kwargs": (None, {}, {"clean": "lower"}),
+    "tokenizer_kwargs": (None, {}, {"clean": "lower"}, {"strip_sep_token": True}, {"strip_sep_token": False}),
     "text_arch": (None, "clip"),
     "variable_text": (False,),
     "embed_cls": (False,),
-    "no_causal_mask": (False,),
-    "pool_type": ("argmax",),
+    "no_causal_mask": (False, True),
+    "pool_type": ("argmax", "last", "first"),
     "proj_type": ("linear",),
     "proj_bias": (False,),
 }
+SUPPORTED = (
+    "supported are the encoders of CLIP and CLIPA: vision transformers and text transformers as in ViT-B-16, ViT-L-14 "
+    "and ViT-H-14"
+)
 MODEL_ONLY = {"multimodal_cfg": (None,), "audio_cfg": (None,), "init_logit_bias": (None,)}
-# Settings that do not change the vectors of the encoders above. They concern training, absent parts, or (the position
-# of the last norm, the kind of fixed positions) have no effect with a class token and stored positions.
+# Settings that do not change the vectors of the encoders above. They concern training, absent parts, or (the kind of
+# fixed positions) have no effect with stored positions.
 WITHOUT_EFFECT = (
     "patch_dropout",
     "output_tokens",
     "attn_pooler_queries",
     "attn_pooler_heads",
-    "final_ln_after_pool",
     "pos_embed_type",
     "image_seq_len",
     "is_continual",
@@ -103,6 +105,24 @@ WITHOUT_EFFECT = (
     "timm_drop_path",
     "timm_model_kwargs",
 )
+# Settings with a value of their own kind, read by functions below.
+READ = ("act_kwargs", "norm_kwargs", "hf_tokenizer_name")
+# What a setting with such a value says about the family of the checkpoint: (key, part of the value, family).
+FAMILIES = (
+    ("timm_model_name", "siglip", "SigLIP"),
+    ("timm_model_name", "eva", "EVA-CLIP"),
+    ("timm_model_name", "convnext", "CLIP with a ConvNeXt"),
+    ("timm_model_name", "fastvit", "MobileCLIP"),
+    ("timm_model_name", "mobileclip", "MobileCLIP"),
+    ("timm_model_name", "vitamin", "ViTamin"),
+    ("timm_model_name", "PE-", "Perception Encoder"),
+    ("timm_model_name", "", "CLIP with an image encoder of timm"),
+    ("hf_model_name", "xlm", "CLIP with a multilingual text encoder"),
+    ("hf_model_name", "", "CLIP with a text encoder of transformers"),
+    ("multimodal_cfg", "", "CoCa"),
+    ("attentional_pool", "", "CoCa"),
+    ("init_logit_bias", "", "SigLIP"),
+)
 # Settings that must be whole numbers, and numbers, above 0.
 WHOLE = ("layers", "width", "head_width", "heads", "context_length", "vocab_size", "embed_dim")
 NUMBERS = ("mlp_ratio",)
@@ -127,6 +147,11 @@ class CheckpointConfig:
     "the text encoder"
     preprocess: Preprocess
     "from a photograph to the input of the image encoder"
+    # Not in the repr, which is part of the hash of checkpoints that have the values below.
+    hf_tokenizer: str = field(default="", repr=False)
+    "the name of a tokenizer of transformers, whose tokenizer.json lies beside the weights; empty for CLIP's own"
+    strip_sep_token: bool = field(default=False, repr=False)
+    "whether the separator at the end of a text becomes padding"
 
 
 def read_config(path: Path) -> CheckpointConfig:
@@ -149,12 +174,12 @@ def read_config(path: Path) -> CheckpointConfig:
     }.items():
         if not isinstance(value, dict):
             raise _explain_wrong(path, key, value, "an object with settings")
+    if family := find_family(model):
+        raise _explain_family(path, *family)
     _check_settings(path, "model_cfg", model, MODEL_ONLY, MODEL_KEYS)
-    _check_settings(path, "model_cfg.vision_cfg", vision, VISION_ONLY, (*WITHOUT_EFFECT, *VISION))
-    _check_settings(path, "model_cfg.text_cfg", text, TEXT_ONLY, (*WITHOUT_EFFECT, *TEXT))
+    _check_settings(path, "model_cfg.vision_cfg", vision, VISION_ONLY, (*WITHOUT_EFFECT, *READ, *VISION))
+    _check_settings(path, "model_cfg.text_cfg", text, TEXT_ONLY, (*WITHOUT_EFFECT, *READ, *TEXT))
     v, t = VISION | vision, TEXT | text
-    if isinstance(v["layers"], list):  # the stages of a ResNet
-        raise _explain_unsupported(path, "model_cfg.vision_cfg.layers", v["layers"])
     _check_numbers(path, "model_cfg", {"embed_dim": dim})
     _check_numbers(path, "model_cfg.vision_cfg", v)
     _check_numbers(path, "model_cfg.text_cfg", t)
@@ -164,7 +189,13 @@ def read_config(path: Path) -> CheckpointConfig:
             raise _explain_wrong(path, f"model_cfg.{key}.width", width, f"a multiple of its {heads} heads")
     if (quick := model.get("quick_gelu")) not in (None, False, True):
         raise _explain_wrong(path, "model_cfg.quick_gelu", quick, "true or false")
-    activation = "quick_gelu" if quick else "gelu"
+    vision_activation, text_activation = (
+        _read_activation(path, f"model_cfg.{key}.act_kwargs", cfg.get("act_kwargs"), bool(quick))
+        for key, cfg in (("vision_cfg", vision), ("text_cfg", text))
+    )
+    pool = t.get("pool_type", "argmax")
+    if (pool == "argmax") == bool(t.get("no_causal_mask")):  # a causal encoder reads its end-of-text token
+        raise _explain_unsupported(path, "model_cfg.text_cfg.pool_type", pool)
     size = _read_side(path, "model_cfg.vision_cfg.image_size", v["image_size"])
     preprocess = _read_preprocess(path, preprocess, size)
     return CheckpointConfig(
@@ -176,9 +207,13 @@ def read_config(path: Path) -> CheckpointConfig:
             n_heads=n_heads,
             mlp_ratio=v["mlp_ratio"],
             dim=dim,
-            activation=activation,
+            activation=vision_activation,
             mean=preprocess.mean,
             std=preprocess.std,
+            eps=_read_eps(path, "model_cfg.vision_cfg.norm_kwargs", vision.get("norm_kwargs")),
+            first_norm=not v.get("no_ln_pre"),
+            pool=v.get("pool_type", "tok"),
+            norm_after_pool=bool(v.get("final_ln_after_pool")) or v.get("pool_type", "tok") == "tok",
         ),
         text=TextConfig(
             n_tokens=t["vocab_size"],
@@ -188,10 +223,58 @@ def read_config(path: Path) -> CheckpointConfig:
             n_heads=t["heads"],
             mlp_ratio=t["mlp_ratio"],
             dim=dim,
-            activation=activation,
+            activation=text_activation,
+            eps=_read_eps(path, "model_cfg.text_cfg.norm_kwargs", text.get("norm_kwargs")),
+            causal=not t.get("no_causal_mask"),
+            pool=pool,
         ),
         preprocess=preprocess,
+        hf_tokenizer=t.get("hf_tokenizer_name") or "",
+        strip_sep_token=bool((t.get("tokenizer_kwargs") or {}).get("strip_sep_token")),
     )
+
+
+def needs_tokenizer(path: Path) -> bool:
+    """Whether a config names a tokenizer of transformers, so that its file belongs to the checkpoint."""
+    try:
+        text = json.loads(Path(path).read_text(encoding="utf-8"))["model_cfg"]["text_cfg"]
+        return bool(text.get("hf_tokenizer_name"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def find_family(model: Mapping) -> tuple[str, object, str] | None:
+    """The key and the value that show that a checkpoint is of an unsupported family, and the family's name."""
+    places = {"model_cfg": model, "model_cfg.vision_cfg": model["vision_cfg"], "model_cfg.text_cfg": model["text_cfg"]}
+    for key, part, family in FAMILIES:
+        for where, settings in places.items():
+            value = settings.get(key)
+            if value and (not part or part.lower() in str(value).lower()):
+                return f"{where}.{key}", value, family
+    if isinstance(layers := model["vision_cfg"].get("layers"), list):
+        return "model_cfg.vision_cfg.layers", layers, "CLIP with a ResNet"
+    return None
+
+
+def _read_activation(path: Path, key: str, given: object, quick: bool) -> str:
+    """The activation of an encoder: `quick_gelu`, `gelu_tanh` or `gelu`."""
+    if given in (None, {}, {"approximate": "none"}):
+        return "quick_gelu" if quick else "gelu"
+    if given == {"approximate": "tanh"} and not quick:
+        return "gelu_tanh"
+    raise _explain_unsupported(path, key, given)
+
+
+def _read_eps(path: Path, key: str, given: object) -> float:
+    """What is added to the variance in the norms of an encoder."""
+    if given in (None, {}):
+        return NORM_EPS
+    if isinstance(given, dict) and given.keys() == {"eps"}:
+        eps = given["eps"]
+        if isinstance(eps, float) and 0 < eps < 1:
+            return eps
+        raise _explain_wrong(path, f"{key}.eps", eps, "a number between 0 and 1")
+    raise _explain_unsupported(path, key, given)
 
 
 def _check_settings(path: Path, where: str, found: Mapping, only: Mapping[str, tuple], known: tuple[str, ...]) -> None:
@@ -218,10 +301,11 @@ def _is_whole(value) -> bool:
 
 
 def _explain_unsupported(path: Path, key: str, value) -> ValueError:
-    return ValueError(
-        f"{path}: {key} = {_shorten(value)} is not supported; supported are CLIP's encoders, a vision transformer with "
-        "a class token and a causal text transformer with CLIP's vocabulary, as in ViT-B-16, ViT-L-14 and ViT-H-14"
-    )
+    return ValueError(f"{path}: {key} = {_shorten(value)} is not supported; {SUPPORTED}")
+
+
+def _explain_family(path: Path, key: str, value, family: str) -> ValueError:
+    return ValueError(f"{path}: this is {family} ({key} = {_shorten(value)}), which is not supported; {SUPPORTED}")
 
 
 def _explain_wrong(path: Path, key: str, value, wanted: str) -> ValueError:

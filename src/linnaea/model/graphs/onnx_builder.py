@@ -12,7 +12,7 @@ from linnaea.model.core.safetensors import StoredTensor, Weights, as_array
 OPSET = 17
 IR_VERSION = 9
 MICROSOFT = "com.microsoft"
-ACTIVATIONS = ("gelu", "quick_gelu")
+ACTIVATIONS = ("gelu", "quick_gelu", "gelu_tanh")
 NORM_EPS = 1e-5
 ONNX_TYPES = {"float32": 1, "float16": 10, "bfloat16": 16}
 
@@ -29,6 +29,8 @@ class Graph:
         from onnx import helper, numpy_helper
 
         self._helper, self._from_array = helper, numpy_helper.from_array
+        # Added to the variance in every norm.
+        self.eps = NORM_EPS
         self.nodes: list = []
         self.initializers: list = []
         self.weights, self.half, self.rows_out, self.fused = weights, half, rows_out, fused
@@ -113,11 +115,13 @@ class Graph:
             self.weight(f"{name}.weight"),
             self.weight(f"{name}.bias"),
             axis=-1,
-            epsilon=NORM_EPS,
+            epsilon=self.eps,
         )
 
     def activation(self, x: str, kind: str) -> str:
-        """`gelu` x·Φ(x), with the error function, or `quick_gelu` x·σ(1.702x), as in OpenAI's models."""
+        """`gelu` x·Φ(x) with the error function, `gelu_tanh` with tanh, `quick_gelu` x·σ(1.702x) as in OpenAI's."""
+        if kind == "gelu_tanh":
+            return self._apply_tanh_gelu(x)
         if kind == "quick_gelu":
             return self.op("Mul", x, self.op("Sigmoid", self.op("Mul", x, self.constant(1.702, np.float32))))
         if kind != "gelu":
@@ -125,6 +129,14 @@ class Graph:
         erf = self.op("Erf", self.op("Div", x, self.constant(2**0.5, np.float32)))
         doubled = self.op("Mul", x, self.op("Add", erf, self.constant(1.0, np.float32)))
         return self.op("Mul", doubled, self.constant(0.5, np.float32))
+
+    def _apply_tanh_gelu(self, x: str) -> str:
+        """x/2 (1 + tanh(√(2/π) (x + 0.044715 x³))), torch's GELU with approximate="tanh"."""
+        one = self.constant(1.0, np.float32)
+        cubic = self.op("Mul", self.op("Mul", x, x), self.constant(0.044715, np.float32))
+        inner = self.op("Mul", x, self.op("Add", cubic, one))
+        curve = self.op("Tanh", self.op("Mul", inner, self.constant((2 / np.pi) ** 0.5, np.float32)))
+        return self.op("Mul", self.op("Mul", x, self.constant(0.5, np.float32)), self.op("Add", curve, one))
 
     def heads(self, x: str, n_heads: int, width: int) -> str:
         """[b, t, w] as [b, h, t, e]."""

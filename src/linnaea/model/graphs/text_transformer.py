@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from linnaea.model.core.safetensors import Weights
-from linnaea.model.graphs.onnx_builder import ACTIVATIONS, OPSET, Graph, check_shapes, transformer_weights
+from linnaea.model.graphs.onnx_builder import ACTIVATIONS, NORM_EPS, OPSET, Graph, check_shapes, transformer_weights
 
 __all__ = ["INPUTS", "OPSET", "OUTPUTS", "TextConfig", "build_text_graph", "expected_weights"]
 INPUTS = ("tokens", "length", "prefix_row", "prefix_k", "prefix_v", "prefix_length")
@@ -40,7 +40,14 @@ class TextConfig:
     dim: int = 192
     "dimensions of the vectors"
     activation: str = field(default="quick_gelu", metadata={"choices": ACTIVATIONS})
-    "between the two layers of a block's second half: `gelu` or `quick_gelu`"
+    "between the two layers of a block's second half: `gelu`, `quick_gelu` or `gelu_tanh`"
+    # Not in the repr, which is part of the hash of checkpoints that have the values below.
+    eps: float = field(default=NORM_EPS, repr=False)
+    "added to the variance in every norm"
+    causal: bool = field(default=True, repr=False)
+    "whether a token sees earlier tokens only; else it sees all, the padding too"
+    pool: str = field(default="argmax", repr=False)
+    "the token that is read: `argmax`, that is the end-of-text token; `last` or `first` of the padded text"
 
     def __post_init__(self):
         if self.activation not in ACTIVATIONS:
@@ -134,6 +141,7 @@ def build_text_graph(
     """
     check_shapes(weights, expected_weights(config, rows_out=rows_out), "text encoder")
     g = make_graph(weights, half=half, rows_out=rows_out, fused=fused)
+    g.eps = config.eps
     mask, positions = _mask(g, config.context)
     x = g.op("Add", g.rows("token", "tokens"), g.rows("position", positions))
     last = g.op("Unsqueeze", g.op("Sub", "length", g.constant([1])), g.constant([1]))

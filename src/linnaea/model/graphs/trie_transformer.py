@@ -60,6 +60,7 @@ def build_trie_graph(
     """
     check_shapes(weights, expected_weights(config, rows_out=rows_out), "text encoder")
     g = Graph(weights, half=half, rows_out=rows_out, fused=fused)
+    g.eps = config.eps
     mask = _mask(g)
     x = g.op("Add", g.rows("token", "tokens"), g.rows("position", "depth"))
     read = g.op("Unsqueeze", "read", g.constant([2]))

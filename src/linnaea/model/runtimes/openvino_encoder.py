@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from linnaea.model.core.safetensors import Weights
-from linnaea.model.graphs.onnx_builder import NORM_EPS, Graph
+from linnaea.model.graphs.onnx_builder import Graph
 from linnaea.model.graphs.quantization import LEVELS, LayerPlan, quantize_rows, smooth_norms
 from linnaea.model.graphs.vision_transformer import CHANNELS, VisionConfig, build_vision_graph
 from linnaea.model.runtimes.encoder_cache import encoder_dir
@@ -65,6 +65,7 @@ class OpenvinoGraph(Graph):
             "LpNormalization": lambda x: self.ops.normalize_l2(x, self.constant([-1]), 1e-24, "add"),
             "MatMul": lambda a, b: self.ops.matmul(a, b, False, False),
             "Mul": self.ops.multiply,
+            "ReduceMean": lambda x: self.ops.reduce_mean(x, self.constant(attributes["axes"]), False),
             "Reshape": lambda x, shape: self.ops.reshape(x, shape, special_zero=True),
             "Shape": self.ops.shape_of,
             "Slice": lambda x, start, stop, axes: self.ops.slice(x, start, stop, self.constant([1]), axes),
@@ -87,12 +88,14 @@ class OpenvinoGraph(Graph):
 
     def norm(self, x, name: str):
         """Layer norm over the last axis."""
-        even = self.ops.mvn(x, self.constant([-1]), True, NORM_EPS, "INSIDE_SQRT")
+        even = self.ops.mvn(x, self.constant([-1]), True, self.eps, "INSIDE_SQRT")
         return self.ops.add(self.ops.multiply(even, self.weight(f"{name}.weight")), self.weight(f"{name}.bias"))
 
     def activation(self, x, kind: str):
-        """GELU with the error function, or x·σ(1.702x)."""
-        return self.ops.gelu(x, "ERF") if kind == "gelu" else self.ops.swish(x, self.constant(1.702, np.float32))
+        """GELU with the error function or with tanh, or x·σ(1.702x)."""
+        if kind == "quick_gelu":
+            return self.ops.swish(x, self.constant(1.702, np.float32))
+        return self.ops.gelu(x, "TANH" if kind == "gelu_tanh" else "ERF")
 
     def model(self, name: str, inputs: list, outputs: list):
         """The finished OpenVINO model."""
