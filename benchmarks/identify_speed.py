@@ -301,7 +301,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="rounds after the warm-up (default: 5)")
     parser.add_argument("--model", default="bundled", help="as for linnaea identify")
     parser.add_argument("--vocabulary", default="inat", help="as for linnaea identify")
-    parser.add_argument("--names", default="full", choices=("full", "staged"), help="as for linnaea identify")
+    parser.add_argument("--names", default="full", choices=("auto", "full", "staged"), help="as for linnaea identify")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="folder for the result file")
     return parser.parse_args(argv)
 

@@ -91,9 +91,9 @@ def format_spread(values: list[float], form: str) -> str:
 def measure(options, work_dir: Path) -> list[str]:
     """Return the lines of the result."""
     choose_photos(options.photos, options.photographs, work_dir / "photos")
-    given = [str(work_dir / "photos"), "--model", options.model, "--runtime", options.runtime, "--names", "full"]
+    given = [str(work_dir / "photos"), "--model", options.model, "--runtime", options.runtime]
     given += ["--vocabulary", f"{options.table / TABLE_STEM}.json" if options.table else options.vocabulary]
-    given += ["--top", "5", "--min-confidence", "0", "--scoring", options.scoring]
+    given += ["--names", options.names, "--top", "5", "--min-confidence", "0", "--scoring", options.scoring]
     if options.table:
         given += ["--name-vectors", f"{options.table / TABLE_STEM}.npy"]
     checkouts = {"before": options.other.absolute(), "now": HERE.parent}
@@ -135,6 +135,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--vocabulary", default="inat", help="as for linnaea identify, without --table")
     parser.add_argument("--table", type=Path, help=f"a folder with {TABLE_STEM}.npy and .json")
     parser.add_argument("--runtime", default="onnxruntime", help="as for linnaea identify")
+    parser.add_argument("--names", default="full", help="as for linnaea identify")
     parser.add_argument("--scoring", default="exact", help="as for linnaea identify")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--cache", type=Path, help="folder for caches that are kept (default: a temporary folder)")

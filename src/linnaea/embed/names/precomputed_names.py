@@ -78,6 +78,8 @@ def _make_names(config: NamesConfig) -> tuple[Path, int]:
     vocabulary = load_vocabulary(config.vocabulary, model.card.common_names)
     if config.compact:
         logger.info(f"compact table: {write_compact_table(model, vocabulary)}")
+    elif load_compact_table(model, vocabulary) is not None:
+        logger.info(f"{config.model} carries a compact table of these names; the complete one serves --names full only")
     return make_table(model, vocabulary, out_dir=config.out), vocabulary.tree.n_leaves
 
 

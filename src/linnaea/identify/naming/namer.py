@@ -26,8 +26,8 @@ logger = logging.getLogger(__name__)
 BARE = "none: confidence is a bare softmax"
 CALIBRATED = "the model's own"
 STAGED = (
-    "name table incomplete: for distant genera the genus vector is used for all species; run `linnaea names` once, or "
-    "add --names full, for exact scores"
+    "name table incomplete: for distant genera the genus vector is used for all species, at this and every later run; "
+    "run `linnaea names --model …` once, or add --names full, for exact scores"
 )
 
 
