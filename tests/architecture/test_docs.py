@@ -99,15 +99,19 @@ def test_the_readme_gives_the_floor_and_the_figures_of_the_shipped_model(root):
     bundled = root / "src" / "linnaea" / "model" / "bundled"
     floor = json.loads((bundled / "calibration.json").read_text(encoding="utf-8"))["floor"]
     assert f"floor is {floor:.2f}" in readme
-    (page,) = re.findall(r"\[method\]\((benchmarks/results/bundled_model_[^)]*)\)", readme)
-    text = (root / page).read_text(encoding="utf-8")
+    method, latest = re.findall(r"\((benchmarks/results/bundled_model_[^)]*)\)", readme)
+    text = (root / method).read_text(encoding="utf-8")
     assert text.count(f"Floor {floor}.") == 3
-    shipped, ablation = text.split("with the calibration as shipped")[1].split("## Without")
+    ablation = text.split("with the calibration as shipped")[1].split("## Without")[1]
     rows = {
         line.split(" | ")[0]: line.strip("| ").split(" | ") for line in ablation.splitlines() if line.startswith("| ")
     }
     n, wrong = rows["| unseen"][1], rows["| unseen"][-1].split()[0]
     assert f"of {n} photographs of these species, {wrong} % got a wrong species" in readme
+    assert latest > method
+    text = (root / latest).read_text(encoding="utf-8")
+    assert text.count(f"Floor {floor}.") == 2
+    shipped = text.split("with the calibration as shipped")[1].split("## ")[0]
     (familiar,) = (line.split(" | ") for line in shipped.splitlines() if line.startswith("| familiar"))
     right, family = familiar[2].split()[0], familiar[4].split()[0]
     assert (
