@@ -1,4 +1,4 @@
-"""CSV tables written by hand: a heading row, and comments in lines that begin with #."""
+"""Tables written by hand: a heading row, and comments in lines that begin with #."""
 
 from __future__ import annotations
 
@@ -7,25 +7,36 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 
+from linnaea.standards.table_reading import read_table
+from linnaea.standards.table_reading.packed_files import find_kind
+from linnaea.standards.table_reading.text_encoding import read_text
+from linnaea.standards.table_reading.text_layout import find_layout
+
 
 def read_csv_text(path: Path, what: str, columns: str) -> str:
-    """Return the text of a CSV file.
+    """Return the text of a table of text, or of a workbook as CSV.
 
     `what` names the table and `columns` its columns in errors. Raise FileNotFoundError if there is no file and
-    ValueError if it is not UTF-8.
+    ValueError if it is no such table.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no {what} found; give a CSV file with the columns {columns}")
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: byte {error.start} is not UTF-8; save the {what} as CSV in UTF-8") from None
+    if find_kind(path) in ("text", "json"):
+        return read_text(path)
+    table = read_table(path, what=what)
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(table.columns)
+    writer.writerows(row.cells.values() for row in table.rows())
+    return text.getvalue()
 
 
 def parse_rows(text: str) -> csv.DictReader:
-    """Return the rows of a table's text without comments and empty lines."""
+    """Return the rows of a table's text without comments and empty lines, whatever its delimiter."""
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    return csv.DictReader(io.StringIO("\n".join(lines)), restkey="", restval="")
+    layout = find_layout(lines)
+    delimiter = layout.delimiter if layout is not None and len(layout.delimiter) == 1 else ","
+    return csv.DictReader(io.StringIO("\n".join(lines)), restkey="", restval="", delimiter=delimiter)
 
 
 def check_width(row: Mapping[str, str], where: str) -> None:

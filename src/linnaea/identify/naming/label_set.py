@@ -76,7 +76,8 @@ def parse_labels(labels: str) -> list[Label]:
     names = [label.name for label in found]
     repeated = sorted({name for name in names if names.count(name) > 1}) if len(names) < MOST_CHECKED else []
     if repeated:
-        raise ValueError(f"label {repeated[0]!r} is given twice; write each once")
+        place = f"{labels}: " if os.path.isfile(labels) else ""
+        raise ValueError(f"{place}label {repeated[0]!r} is given twice; write each once")
     if len(found) < 2:
         raise ValueError(f"{labels!r} gives {len(found)} label; there must be two or more to choose from")
     return found

@@ -40,6 +40,14 @@ def find_encoding(path: Path, *, whole: bool = False) -> str:
     return "utf-8" if (_samples_are_utf8(path) if is_large else is_utf8(path)) else _find_byte_encoding(path)
 
 
+def read_text(path: Path) -> str:
+    """Return the text of a file in whatever encoding it has. Raise ValueError if it is not text."""
+    encoding = find_encoding(path, whole=True)
+    if not encoding:
+        raise ValueError(f"{path} is not text; save it as text in UTF-8")
+    return path.read_text(encoding=encoding, errors="replace").lstrip("\ufeff")
+
+
 def _find_wide_encoding(head: bytes) -> str:
     """UTF-16 without a mark: letters of western languages have a zero in every second byte."""
     even, odd = head[0::2], head[1::2]

@@ -6,7 +6,6 @@ the root mean square of the differences of log(1 + number). Every simulation has
 
 from __future__ import annotations
 
-import csv
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from linnaea.standards.table_reading import parse_decimal, read_table
+from linnaea.standards.table_reading.column_names import match_columns
+from linnaea.standards.table_reading.table import rename_row
 from linnaea.twin.commands.study import Range, StudyConfig, prepare_study, read_ranges, vary_plan
 
 if TYPE_CHECKING:
@@ -77,17 +79,17 @@ def read_observations(
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no observations; give a CSV file with the columns year, species, count")
-    with open(path, encoding="utf-8-sig", newline="") as handle:
-        rows = csv.DictReader(line for line in handle if not line.startswith("#"))
-        lacking = [name for name in ("year", "species", "count") if name not in (rows.fieldnames or ())]
-        if lacking:
-            raise ValueError(f"{path.name}: column {lacking[0]!r} is missing; it needs year, species, count")
-        found, rejected = [], []
-        for number, row in enumerate(rows, 2):
-            try:
-                found.append(_parse_count(row, species, scientific or {}))
-            except ValueError as error:
-                rejected.append(f"row {number}: {error}")
+    table = read_table(path)
+    names = match_columns(table.columns, ("year", "species", "count"))
+    lacking = [name for name in ("year", "species", "count") if name not in names.values()]
+    if lacking:
+        raise ValueError(f"{path.name}: column {lacking[0]!r} is missing; it needs year, species, count")
+    found, rejected = [], []
+    for row in table.rows():
+        try:
+            found.append(_parse_count(rename_row(row, names).cells, species, scientific or {}))
+        except ValueError as error:
+            rejected.append(f"row {row.line}: {error}")
     if not found:
         raise ValueError(
             f"{path.name}: no row can be used; the first: {rejected[0] if rejected else 'the table is empty'}"
@@ -97,10 +99,9 @@ def read_observations(
 
 def _parse_count(row: Mapping[str, str], species: tuple[str, ...], scientific: Mapping[str, str]) -> ObservedCount:
     """Return the count of a row. Raise ValueError for a row that cannot be used."""
-    try:
-        year, count = float(row["year"]), float(row["count"])
-    except (TypeError, ValueError):
-        raise ValueError(f"{row['year']!r} and {row['count']!r} must be numbers") from None
+    year, count = parse_decimal(row["year"]), parse_decimal(row["count"])
+    if math.isnan(year) or math.isnan(count):
+        raise ValueError(f"{row['year']!r} and {row['count']!r} must be numbers")
     given = (row["species"] or "").strip()
     name = scientific.get(given, given)
     if name not in species:
