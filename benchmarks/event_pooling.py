@@ -30,7 +30,7 @@ from hardware import describe_hardware, show_command, write_result
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "src"))
 
-from linnaea.identify.naming.event_pooling import pool_probability
+from linnaea.identify.naming.event_pooling import pool_names
 from linnaea.records import RANKS
 
 BLANK_SHARE = 0.15
@@ -105,7 +105,8 @@ def weigh(power: float) -> Rule:
     """The mean of the probabilities; each frame weighs by a power of its greatest probability at the rank."""
 
     def rule(chances: Sequence[float], bests: Sequence[float], organisms: Sequence[float]) -> float:
-        return pool_probability(chances, bests, power)
+        own = [("this" if chance else "other", best) for chance, best in zip(chances, bests, strict=True)]
+        return pool_names(own, power).get("this", 0.0)
 
     return rule
 

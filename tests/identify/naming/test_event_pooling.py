@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linnaea.identify.naming.event_pooling import pool_event, pool_probability
+from linnaea.identify.naming.event_pooling import pool_event, pool_names
 from linnaea.records import RANKS, Box, Prediction, RankedName
 
 CAT = ("Animalia", "Chordata", "Mammalia", "Carnivora", "Felidae", "Felis", "Felis catus")
@@ -63,24 +63,23 @@ def pool(*photographs, floor=FLOOR):
 
 
 def test_the_probability_is_a_mean_in_which_sure_images_weigh_more():
-    assert pool_probability([0.9], [0.9]) == pytest.approx(0.9)
-    assert pool_probability([0.9, 0.9], [0.9, 0.9]) == pytest.approx(0.9)
+    assert pool_names([("cat", 0.9)]) == {"cat": pytest.approx(0.9)}
+    assert pool_names([("cat", 0.9), ("cat", 0.9)]) == {"cat": pytest.approx(0.9)}
     # By hand, power 1: (0.9 * 0.9 + 0.1 * 0.1) / (0.9 + 0.1).
-    assert pool_probability([0.9, 0.1], [0.9, 0.1], 1.0) == pytest.approx(0.82)
+    assert pool_names([("cat", 0.9), ("cat", 0.1)], 1.0) == {"cat": pytest.approx(0.82)}
     # An image that is as sure of another taxon counts in full.
-    assert pool_probability([0.9, 0.0], [0.9, 0.9]) == pytest.approx(0.45)
-    # An image that is unsure which taxon it shows says little.
-    assert pool_probability([0.9, 0.0], [0.9, 0.3]) > 0.88
-    assert pool_probability([0.0], [0.0]) == 0.0
+    assert pool_names([("cat", 0.9), ("dog", 0.9)]) == {"cat": pytest.approx(0.45), "dog": pytest.approx(0.45)}
+    # An image that is unsure which taxon it shows says little: its weight is 0.3 ** 5 beside 0.9 ** 5.
+    assert pool_names([("cat", 0.9), ("dog", 0.3)])["cat"] == pytest.approx(0.9 * 243 / 244)
+    assert pool_names([("cat", 0.0)]) == {"cat": 0.0}
 
 
-@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=6))
-def test_pooling_adds_no_certainty_and_the_order_of_images_does_not_matter(images):
-    bests = [best for best, _agrees in images]
-    chances = [best if agrees else 0.0 for best, agrees in images]
-    pooled = pool_probability(chances, bests)
-    assert 0 <= pooled <= max(bests) + 1e-12
-    assert pool_probability(chances[::-1], bests[::-1]) == pytest.approx(pooled)
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 1)), min_size=1, max_size=6))
+def test_pooling_adds_no_certainty_and_the_order_of_images_does_not_matter(answers):
+    pooled = pool_names(answers)
+    assert all(0 <= chance <= max(best for _name, best in answers) + 1e-12 for chance in pooled.values())
+    assert sum(pooled.values()) <= 1 + 1e-9
+    assert pool_names(answers[::-1]) == pytest.approx(pooled)
 
 
 def test_images_that_agree_give_one_name_with_its_lineage_and_common_name():

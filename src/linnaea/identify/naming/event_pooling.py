@@ -3,7 +3,7 @@
 1. The images of an event (photographs, or boxes in them) that show an organism are divided into taxa. Most events have
    one taxon. A name that contradicts the best supported one is a taxon of its own if it stands beside it in the same
    photograph (two boxes), or if at least two photographs have it and its family is another; else it counts as an error.
-2. Each taxon gets one name: at each rank the probabilities of its images are pooled (`pool_probability`), and the
+2. Each taxon gets one name: at each rank the probabilities of its images are pooled (`pool_names`), and the
    deepest rank whose pooled probability reaches the floor is the answer. A rank that no image was named at is never
    given: the images of a burst are much alike, so that several of them add no certainty.
 3. The count of a taxon is the largest number of its boxes in one photograph.
@@ -38,15 +38,19 @@ Image = tuple[int, Prediction]
 FindCommonName = Callable[[int], str]
 
 
-def pool_probability(chances: Sequence[float], bests: Sequence[float], power: float = WEIGHT_POWER) -> float:
-    """The probability of a taxon from its probabilities in several images, one event's.
+def pool_names(answers: Iterable[tuple[str, float]], power: float = WEIGHT_POWER) -> dict[str, float]:
+    """The pooled probability of each name of a rank; `answers` are the best name of each image and its probability.
 
-    It is a weighted mean. The weight of an image is a power of its best probability at the rank (`bests`): images that
-    are unsure which taxon they show say little, sure images that show another taxon count in full.
+    It is a weighted mean of the probabilities of the name, which are 0 in images whose best name is another. The weight
+    of an image is a power of the probability of its best name: images that are unsure which taxon they show say little,
+    sure images that show another taxon count in full.
     """
-    weights = [best**power for best in bests]
-    total = sum(weights)
-    return sum(weight * chance for weight, chance in zip(weights, chances, strict=True)) / total if total else 0.0
+    total, sums = 0.0, {}
+    for name, chance in answers:
+        weight = chance**power
+        total += weight
+        sums[name] = sums.get(name, 0.0) + weight * chance
+    return {name: part / total if total else 0.0 for name, part in sums.items()}
 
 
 def pool_event(
@@ -220,7 +224,8 @@ def _find_name(named: Sequence[Prediction], members: Sequence[Prediction], floor
         candidates = {_name_at(prediction, rank) for prediction in named} - {""}
         if not candidates:
             continue
-        chance, name = max((_pool_rank(name, rank, members), name) for name in candidates)
+        pooled = pool_names(_find_best(prediction, rank) for prediction in members)
+        chance, name = max((pooled[name], name) for name in candidates)
         if chance >= floor:
             return _make_named(name, rank, chance, named)
         if best is None or chance > best[0]:
@@ -244,16 +249,6 @@ def _name_at(prediction: Prediction, rank: int) -> str:
     if rank < 0 or given < 0:
         return name if rank == given else ""
     return prediction.lineage[rank] if rank <= given else ""
-
-
-def _pool_rank(name: str, rank: int, members: Sequence[Prediction]) -> float:
-    """The pooled probability of a taxon (or label) at a rank."""
-    chances, bests = [], []
-    for prediction in members:
-        own, best = _find_best(prediction, rank)
-        bests.append(best)
-        chances.append(best if own == name else 0.0)
-    return pool_probability(chances, bests)
 
 
 def _find_best(prediction: Prediction, rank: int) -> tuple[str, float]:
