@@ -27,6 +27,7 @@ def make_scores(mass_br, rng=None):
         no_organism_similarity_b=np.zeros(b, np.float32),
         leaf_similarity_b=rng.uniform(0.2, 0.9, b).astype(np.float32),
         leaf_margin_b=np.ones(b),
+        log_leaf_mass_b=np.zeros(b),
         entropy_b=rng.uniform(0, 5, b),
         top_node_brk=np.zeros((b, r, 1), np.int32),
         top_probability_brk=mass_br[:, :, None],

@@ -8,7 +8,7 @@ from datetime import datetime
 import pytest
 from PIL import Image
 
-from linnaea.records import Box, Prediction
+from linnaea.records import Box, Prediction, RankedName
 from linnaea.standards import camtrap_dp as camtrap
 from linnaea.standards import camtrap_observations, darwin_core
 from linnaea.standards.camtrap_dp import PackageMetadata, write_package
@@ -269,6 +269,17 @@ def test_a_place_that_nothing_records_is_left_empty_and_told(tmp_path, bare):
 )
 def test_the_kind_of_an_observation_follows_the_evidence(prediction, expected):
     assert classify_observation(prediction) == expected
+
+
+@pytest.mark.parametrize("outcome", ["unsure", "outside_list"])
+@pytest.mark.parametrize(
+    ("kingdom", "confidence", "expected"),
+    [("Animalia", 0.95, "animal"), ("Animalia", 0.6, "unknown"), ("Plantae", 0.99, "unknown")],
+)
+def test_an_organism_without_a_name_is_an_animal_if_its_kingdom_is_certain(outcome, kingdom, confidence, expected):
+    best = RankedName(rank="kingdom", name=kingdom, confidence=confidence)
+    row = Prediction(file="a.jpg", status="unidentified", outcome=outcome, path_confidence=(best,))
+    assert classify_observation(row) == expected
 
 
 @pytest.mark.parametrize(

@@ -232,7 +232,9 @@ def _write_calibration(model: Model, labelled: LabelledScores, config: ZeroshotC
         config.most_wrong_species,
     )
     source = {"fitted_on": model.card.name, "model_hash": model.card.hash, "n": n}
-    write_json(config.write_calibration, {**fitted, "floor": floor, **source})
+    # Fitted by other means (benchmarks/restriction.py), and still valid: it depends on the vectors alone.
+    kept = {key: value for key, value in model.card.calibration.items() if key == "restriction"}
+    write_json(config.write_calibration, {**fitted, "floor": floor, **source, **kept})
     return floor
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from linnaea.search.cosine_blocks import multiply_blocks, read_rows
 from linnaea.search.index import Index
 from linnaea.search.rank_intervals import RankIntervals, largest_first
+from linnaea.search.tree_softmax import TINY
 
 N_NEAREST = 4096
 N_SAMPLED = 32768
@@ -84,7 +85,9 @@ class SampledResult:
         self._logit_h, self._best_unread = logit_h, float(logit_j[~is_read_j].max(initial=-np.inf))
 
         self.no_organism_mass = float(negative_mass_f.sum())
-        self.total = float(mass_h.sum() + stratum_mass_j.sum()) + self.no_organism_mass
+        leaf_mass = float(mass_h.sum() + stratum_mass_j.sum())
+        self.total = leaf_mass + self.no_organism_mass
+        self.log_leaf_mass = largest + float(np.log(max(leaf_mass, TINY)))
         # The mass of a stratum is that of one leaf times its size: the leaves are as good as independent.
         self._standard_error = float(np.sqrt(np.square(stratum_mass_j).sum())) / self.total
         self.unread = float(stratum_mass_j.sum()) / self.total + N_STANDARD_ERRORS * self._standard_error

@@ -52,6 +52,7 @@ class QueryResult(Protocol):
     no_organism_mass: float
     leaf_cosine: float
     leaf_margin: float
+    log_leaf_mass: float
     entropy: float
 
     def taxa(self, r: int, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -71,8 +72,9 @@ class Scores:
     cosine of a leaf below it (NaN without a node). `second_br`: the probability of the second best taxon.
     `no_organism_b`: the probability of the negative prompts; `no_organism_similarity_b`: their largest cosine (NaN
     without negative prompts). `leaf_similarity_b`: the cosine of the most probable leaf; `leaf_margin_b`: its lead over
-    the second in nats (inf for a single leaf); `entropy_b`: over leaves and negative prompts, in nats. `top_*_brk`: the
-    k best taxa of each rank, best first; the arrays above are the first of these.
+    the second in nats (inf for a single leaf); `log_leaf_mass_b`: the logarithm of the leaves' summed exp(logit);
+    `entropy_b`: over leaves and negative prompts, in nats. `top_*_brk`: the k best taxa of each rank, best first; the
+    arrays above are the first of these.
     """
 
     node_br: np.ndarray
@@ -83,6 +85,7 @@ class Scores:
     no_organism_similarity_b: np.ndarray
     leaf_similarity_b: np.ndarray
     leaf_margin_b: np.ndarray
+    log_leaf_mass_b: np.ndarray
     entropy_b: np.ndarray
     top_node_brk: np.ndarray
     top_probability_brk: np.ndarray
@@ -104,6 +107,7 @@ class Scores:
             no_organism_similarity_b=np.full(b, np.nan, np.float32),
             leaf_similarity_b=np.zeros(b, np.float32),
             leaf_margin_b=np.full(b, np.inf),
+            log_leaf_mass_b=np.zeros(b),
             entropy_b=np.zeros(b),
             top_node_brk=np.full((b, N_RANKS, k), -1, np.int32),
             top_probability_brk=np.zeros((b, N_RANKS, k)),
@@ -274,6 +278,7 @@ def _write(result: QueryResult, image: int, out: Scores, options: QueryOptions) 
     out.no_organism_b[image] = result.no_organism_mass / result.total
     out.leaf_similarity_b[image] = result.leaf_cosine
     out.leaf_margin_b[image] = result.leaf_margin
+    out.log_leaf_mass_b[image] = result.log_leaf_mass
     out.entropy_b[image] = result.entropy if options.details else np.nan
     for r in options.ranks:
         node, mass, start, end = result.taxa(r, k)

@@ -14,6 +14,8 @@ from linnaea.search.rank_intervals import RankIntervals, largest_first
 
 # Leaves that are summed in float32 before the sum continues in float64: a relative error of at most 4e-6, usually 5e-7.
 MAX_SEGMENT = 64
+# Stands for a mass that underflows to zero.
+TINY = 1e-300
 
 
 class TreeSoftmax:
@@ -52,6 +54,7 @@ class ExactResult:
         segment_mass = np.add.reduceat(mass_m, softmax.start_s)
         self._mass_m = mass_m
         self._cumulative = np.concatenate([[0.0], np.cumsum(segment_mass, dtype=np.float64)])
+        self.log_leaf_mass = largest + float(np.log(max(self._cumulative[-1], TINY)))
         negative_mass_f = np.exp(negative_logit_f - largest)
         self.no_organism_mass = float(negative_mass_f.sum())
         self.total = float(self._cumulative[-1]) + self.no_organism_mass

@@ -28,6 +28,9 @@ OBSERVATION_TYPES = {
     "not_in_boxes": "unclassified",
     "unreadable": "unclassified",
 }
+# The kingdom of animals, and how certain it must be for an organism without a name.
+ANIMALS = ("Animalia", "Metazoa")
+LEAST_ANIMAL = 0.9
 # Types of observations that are of single animals or people.
 COUNTED = ("animal", "human", "unknown")
 
@@ -107,10 +110,18 @@ def _make_box_columns(box: Box, photo: PhotoMetadata) -> dict:
 def classify_observation(prediction: Prediction) -> str:
     """The standard's type of an observation: animal, human, vehicle, blank, unknown or unclassified.
 
-    A plant or a fungus is `unknown` in a standard about animals; its name is written all the same.
+    A plant or a fungus is `unknown` in a standard about animals; its name is written all the same. An organism without
+    a name is an animal if its best kingdom is that of animals, with a probability of at least LEAST_ANIMAL.
     """
     if prediction.status != "identified":
-        return OBSERVATION_TYPES.get(prediction.outcome, "unknown")
+        return OBSERVATION_TYPES.get(prediction.outcome, "animal" if _is_probably_animal(prediction) else "unknown")
     if prediction.lineage[-1] == "Homo sapiens":
         return "human"
-    return "animal" if prediction.lineage[0] in ("Animalia", "Metazoa") else "unknown"
+    return "animal" if prediction.lineage[0] in ANIMALS else "unknown"
+
+
+def _is_probably_animal(prediction: Prediction) -> bool:
+    return any(
+        best.rank == "kingdom" and best.name in ANIMALS and best.confidence >= LEAST_ANIMAL
+        for best in prediction.path_confidence
+    )

@@ -59,7 +59,9 @@ def test_a_photograph_of_nothing_is_refused_with_the_chance_of_that(vocabulary):
 
 def test_what_clears_no_floor_is_refused_with_the_best_guess(vocabulary):
     (row,) = rows(vocabulary, DecisionRules(floor=0.9), Felis_catus=0.5, Rosa_canina=0.5)
-    assert row.reason == "below the floor of 0.90: best guess kingdom Animalia (p=0.50)"
+    assert (row.outcome, row.reason) == ("unsure", "probably a chordate; too unsure for a name")
+    assert (row.guess_rank, row.guess_name) == ("phylum", "Chordata")
+    assert row.guess_confidence == pytest.approx(0.5, abs=1e-3)
 
 
 def test_a_rank_that_is_asked_for_is_always_given_unless_a_floor_is_set(vocabulary):
@@ -68,14 +70,16 @@ def test_a_rank_that_is_asked_for_is_always_given_unless_a_floor_is_set(vocabula
     assert (row.rank, row.name) == ("family", "Felidae")
     assert row.confidence == pytest.approx(0.5, abs=1e-3)
     (refused,) = rows(vocabulary, DecisionRules(rank="family", floor=0.8), **doubt)
-    assert refused.reason == "below the floor of 0.80: best guess family Felidae (p=0.50)"
+    assert refused.reason == "probably Felidae (cat family); too unsure for a family"
+    assert (refused.guess_name, refused.path_confidence[4].name) == ("Felidae", "Felidae")
 
 
 def test_what_an_even_softmax_gives_to_a_large_group_is_no_evidence(vocabulary):
     """Seven of ten species are animals; without a calibration, a floor of 0.5 means halfway from 0.7 to 1 for them."""
     bare = DecisionRules(above_share=True)
     (row,) = rows(vocabulary, bare)
-    assert row.reason == "below the floor of 0.82: best guess kingdom Animalia (p=0.64)"
+    assert row.reason == "probably a chordate; too unsure for a name"
+    assert row.path_confidence[0].confidence == pytest.approx(0.64, abs=0.005)
     (loose,) = rows(vocabulary, DecisionRules())
     assert (loose.status, loose.name) == ("identified", "Chordata")
     (sure,) = rows(vocabulary, bare, Felis_catus=0.9)
@@ -152,6 +156,18 @@ def test_labels_are_a_softmax_over_themselves():
 def test_labels_refuse_below_their_floor_and_what_is_unlike_all():
     image = np.array([[0.6, 0.8]], np.float32)
     (row,) = LabelNamer(labels(), DecisionRules(floor=0.99)).name(image, ["x"])[0]
-    assert row.reason == "below the floor of 0.99: best guess rose (p=0.88)"
+    assert (row.outcome, row.reason) == ("unsure", "probably rose; too unsure for a name")
+    assert (row.guess_rank, row.guess_name, row.guess_confidence) == ("genus", "rose", 0.8808)
     (row,) = LabelNamer(labels(least=0.9), DecisionRules(floor=None)).name(image, ["x"])[0]
+    assert row.outcome == "outside_list"
     assert row.reason == "unlike every label: nearest rose (similarity 0.80, least 0.90)"
+
+
+def test_photographs_without_a_name_have_as_many_candidates_as_asked_for(vocabulary):
+    found = rows(vocabulary, DecisionRules(floor=0.9, top=3), Felis_catus=0.5, Rosa_canina=0.5)
+    assert [row.guess_name for row in found] == ["Chordata", "Tracheophyta", "Basidiomycota"]
+    assert [row.position for row in found] == [1, 2, 3]
+    assert {(row.status, row.name, row.guess_rank) for row in found} == {("unidentified", "", "phylum")}
+    image = np.array([[0.6, 0.8]], np.float32)
+    among_labels = LabelNamer(labels(), DecisionRules(floor=0.99, top=2)).name(image, ["x"])[0]
+    assert [row.guess_name for row in among_labels] == ["rose", "cat"]

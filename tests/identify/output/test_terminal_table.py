@@ -43,6 +43,17 @@ def test_every_line_of_the_table_fits_the_terminal_and_says_what_is_wrong():
     assert "unreadable: the file is empty" in lines[3]
 
 
+def test_other_candidates_of_a_photograph_without_a_name_stand_in_the_columns():
+    table = TerminalTable(width=100, colour=False)
+    guess = {"status": "unidentified", "outcome": "unsure", "reason": "probably Felis; too unsure for a name"}
+    first = Prediction(file="a.jpg", guess_rank="genus", guess_name="Felis", guess_confidence=0.6, **guess)
+    other = Prediction(file="a.jpg", position=2, guess_rank="genus", guess_name="Puma", guess_confidence=0.3, **guess)
+    lines = table.format_rows([first, other])
+    assert "unidentified: probably Felis; too unsure for a name" in lines[0]
+    assert lines[1].split() == ["or", "Puma", "genus", "30%"]
+    assert lines[1].index("genus") == table.format_rows([CAT])[0].index("genus")
+
+
 def test_columns_do_not_move_from_row_to_row():
     table = TerminalTable(width=100, colour=False)
     rows = [CAT, Prediction(file="猫.jpg", status="identified", rank="species", name="Felis catus", confidence=1.0)]

@@ -140,6 +140,20 @@ def resolve_labels(labels: Sequence[Label], load_vocabulary: Callable[[], Vocabu
     return filled
 
 
+def find_label_leaves(labels: Sequence[Label], vocabulary: Vocabulary) -> tuple[np.ndarray, list[str]]:
+    """Sorted int32 leaves at or below the taxa of the labels, and the labels that are not a taxon of the vocabulary."""
+    nodes, no_taxa = [], []
+    for label in labels:
+        taxa = []
+        if label.rank in RANKS:
+            name = label.lineage[RANKS.index(label.rank)]
+            taxa = vocabulary.resolve(name, rank=label.rank, suggest=False).taxa
+        same = [taxon.node for taxon in taxa if taxon.rank == label.rank and label.lineage[0] in ("", taxon.kingdom)]
+        nodes += same
+        no_taxa += [] if same else [label.name]
+    return vocabulary.tree.leaves_within(nodes), no_taxa
+
+
 def load_labels(labels: str, model: Model, load_vocabulary: Callable[[], Vocabulary]) -> LabelSet:
     """The labels for `--labels`: names, a file of names, or the folder that `linnaea learn` wrote.
 

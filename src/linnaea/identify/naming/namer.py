@@ -11,9 +11,11 @@ import numpy as np
 
 from linnaea.identify.naming.candidate_filter import find_candidate_leaves
 from linnaea.identify.naming.decision import DEFAULT_FLOOR, DecisionRules, LabelNamer, TaxonNamer
-from linnaea.identify.naming.label_set import load_labels
+from linnaea.identify.naming.label_set import find_label_leaves, load_labels
+from linnaea.identify.naming.local_species import LocalSpecies, find_local_leaves
 from linnaea.identify.naming.namer_config import NamerConfig
 from linnaea.identify.naming.occurrence_prior import compute_log_prior
+from linnaea.identify.naming.restriction import RestrictionGate
 from linnaea.model.core.contract import Model
 from linnaea.records import Prediction
 from linnaea.search.scorer import Scorer
@@ -72,8 +74,33 @@ def load_namer(config: NamerConfig, model: Model, *, vocabulary: Vocabulary | No
     load = partial(_load_vocabulary, config, model, vocabulary)
     if config.labels:
         rules = DecisionRules(rank="auto", floor=config.min_confidence, top=config.top)
-        return LabelNamer(load_labels(config.labels, model, load), rules)
+        return _load_label_namer(config, model, load, rules)
     return _load_taxon_namer(config, model, load, table)
+
+
+def _load_label_namer(
+    config: NamerConfig, model: Model, load: Callable[[], Vocabulary], rules: DecisionRules
+) -> LabelNamer:
+    labels = load_labels(config.labels, model, load)
+    if config.min_confidence == 0:
+        return LabelNamer(labels, rules)
+    vocabulary = load()
+    leaves, no_taxa = find_label_leaves(labels.labels, vocabulary)
+    if no_taxa and not labels.learnt_with:
+        logger.info(
+            f"--labels: {no_taxa[0]!r} is not a known taxon, so every photograph gets a label, whatever it shows"
+        )
+        return LabelNamer(labels, rules)
+    gate = _load_gate(config, model, vocabulary, leaves, _embed_negatives(model), n_labels=len(labels.labels))
+    return LabelNamer(labels, rules, gate=gate, common_name=vocabulary.common_name)
+
+
+def _embed_negatives(model: Model) -> np.ndarray | None:
+    """Unit vectors float32 [f, d] of the model's texts of things that are not organisms, None without any."""
+    from linnaea.embed.names.text_embedding import embed_texts
+
+    prompts = model.card.negative_prompts
+    return embed_texts(model, list(prompts)) if prompts else None
 
 
 def _load_vocabulary(config: NamerConfig, model: Model, vocabulary: Vocabulary | None) -> Vocabulary:
@@ -84,7 +111,6 @@ def _load_vocabulary(config: NamerConfig, model: Model, vocabulary: Vocabulary |
 
 def _load_taxon_namer(config: NamerConfig, model: Model, load: Callable[[], Vocabulary], table) -> TaxonNamer:
     from linnaea.embed.names.precomputed_names import resolve_name_table
-    from linnaea.embed.names.text_embedding import embed_texts
     from linnaea.identify.naming.calibration import calibrate
 
     vocabulary = load()
@@ -93,14 +119,51 @@ def _load_taxon_namer(config: NamerConfig, model: Model, load: Callable[[], Voca
         logger.warning(note)
     prior_n = _load_prior(config, vocabulary, leaves)
     card = model.card
-    table = table or resolve_name_table(config.name_vectors, model, vocabulary, mode=config.names, leaves=leaves)
+    find_table = partial(resolve_name_table, config.name_vectors, model, vocabulary, mode=config.names)
+    table = table or find_table(leaves=leaves)
     if getattr(table, "kind", "") == "staged":
         logger.info(STAGED)
-    negative_fd = embed_texts(model, list(card.negative_prompts)) if card.negative_prompts else None
+    negative_fd = _embed_negatives(model)
     scorer = Scorer(vocabulary.tree, table, card.logit_scale, negative_fd, leaves, prior_n, scoring=config.scoring)
     chances = partial(calibrate, card.calibration, tree=vocabulary.tree)
     is_calibrated = bool(card.calibration.get("ranks"))
-    return TaxonNamer(vocabulary, scorer, chances, _choose_rules(config, model), calibrated=is_calibrated)
+    gate = _load_gate(config, model, vocabulary, leaves, negative_fd)
+    local_leaves = None if prior_n is None else find_local_leaves(prior_n)
+    local_species = None
+    if local_leaves is not None and len(local_leaves) and config.min_confidence != 0:
+        local_gate = _load_gate(config, model, vocabulary, local_leaves, negative_fd)
+        local_table = find_table(leaves=local_leaves)
+        local_scorer = Scorer(vocabulary.tree, local_table, card.logit_scale, negative_fd, local_leaves)
+        plain_scorer = Scorer(vocabulary.tree, table, card.logit_scale, negative_fd, leaves)
+        local_species = LocalSpecies(local_gate, local_scorer, plain_scorer)
+    rules = _choose_rules(config, model)
+    return TaxonNamer(
+        vocabulary, scorer, chances, rules, calibrated=is_calibrated, gate=gate, local_species=local_species
+    )
+
+
+def _load_gate(
+    config: NamerConfig,
+    model: Model,
+    vocabulary: Vocabulary,
+    leaves: np.ndarray | None,
+    negative_fd: np.ndarray | None,
+    *,
+    n_labels: int = 0,
+) -> RestrictionGate | None:
+    """What decides whether a photograph shows one of the candidates; None if all organisms are candidates.
+
+    With `--min-confidence 0` every photograph gets a name. `n_labels` is the number of labels if these are candidates.
+    """
+    if leaves is None or config.min_confidence == 0:
+        return None
+    from linnaea.embed.names.contrast_table import load_contrast_table
+
+    contrast = load_contrast_table(model, vocabulary, leaves)
+    parameters = dict(model.card.calibration.get("restriction", {}))
+    parameters["inside"] = parameters.get("labels" if n_labels else "inside")
+    n_candidates, scale = n_labels or len(leaves), model.card.logit_scale
+    return RestrictionGate(vocabulary.tree, contrast, scale, n_candidates, negative_fd, parameters)
 
 
 def _load_prior(config: NamerConfig, vocabulary: Vocabulary, leaves: np.ndarray | None) -> np.ndarray | None:

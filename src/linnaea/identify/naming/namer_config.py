@@ -20,9 +20,10 @@ class NamerConfig:
     rank: str = field(default="auto", metadata={"choices": ("auto", *RANKS)})
     "`auto` gives the deepest rank that is certain enough; a rank gives the best taxon of that rank"
     top: int = 1
-    "alternatives for each photograph, at the rank of the first"
+    "alternatives for each photograph, at the rank of the first; for one without a name, the best guesses"
     within: tuple[str, ...] = field(default=(), metadata={"metavar": "TAXON"})
-    "only taxa within this one, e.g. Aves, family:Felidae or Plantae>Oenanthe; may be repeated"
+    "only taxa within this one, e.g. Aves, family:Felidae or Plantae>Oenanthe; may be repeated; other organisms get "
+    "the outcome outside_list"
     among: Path | None = field(default=None, metadata={"metavar": "FILE"})
     "only taxa listed in this file, one on each line or in a column scientificName; names of any rank"
     unmatched: Path | None = field(default=None, metadata={"metavar": "FILE.csv"})
@@ -37,7 +38,8 @@ class NamerConfig:
     occurrences: Path | None = field(default=None, metadata={"metavar": "FILE"})
     "Darwin Core occurrences (CSV, TSV, Parquet, or GBIF's zip) for --near and --month"
     min_confidence: float | None = field(default=None, metadata={"metavar": "P"})
-    "the floor, 0 to 1: no name with less confidence is given (default: the model's own for --rank auto, else none)"
+    "the floor, 0 to 1: no name with less confidence is given (default: the model's own for --rank auto, else none); "
+    "with 0 every photograph gets a name, even if it shows something that was not asked for"
     names: str = field(default="auto", metadata={"choices": ("auto", "full", "staged")})
     "`auto` uses the compact table that a model carries (the bundled one does); other models: the complete table, "
     "made first if that takes minutes only, or `staged`. `full` embeds every name once and keeps the table (of few "

@@ -78,12 +78,16 @@ class TerminalTable:
         return self._paint(headings, "bold") + "\n" + "─" * (sum(self._widths) + GAP * (len(HEADINGS) - 1))
 
     def format_rows(self, predictions: Iterable[Prediction]) -> list[str]:
-        """One line for each row. A photograph without a name has the reason there."""
+        """One line for each row. A photograph without a name has the reason there, then its other candidates."""
         return [self._format_row(prediction) for prediction in predictions]
 
     def _format_row(self, prediction: Prediction) -> str:
         file_width, *widths = self._widths
         file = fit_text(prediction.file if prediction.position == 1 else "", file_width, keep_end=True) + " " * GAP
+        if prediction.status != "identified" and prediction.position > 1 and prediction.guess_name:
+            confidence = f"{' ' * BAR_WIDTH} {prediction.guess_confidence or 0.0:4.0%}"
+            cells = (f"or {prediction.guess_name}", "", prediction.guess_rank, confidence)
+            return file + self._paint(self._join(cells, widths).rstrip(), STATUS_STYLES[prediction.status])
         if prediction.status != "identified":
             room = sum(widths) + GAP * (len(widths) - 1)
             reason = fit_text(f"{prediction.status}: {prediction.reason}", room).rstrip()
