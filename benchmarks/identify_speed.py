@@ -111,8 +111,11 @@ def time_parts(folder: Path, model, namer, work: Path, batch_size: int) -> dict[
     """Return milliseconds per image of each part, one after another."""
     from linnaea.embed.images.pixel_reader import read_pixels
     from linnaea.embed.journal import Journal
+    from linnaea.identify.naming.event_pooling import pool_event
+    from linnaea.identify.output.event_index import EventIndex
     from linnaea.identify.output.writers import pack, unpack, write_output
     from linnaea.records import ImageRecord
+    from linnaea.standards.captures import CaptureIndex
 
     seconds: dict[str, float] = defaultdict(float)
     records = [ImageRecord(path=str(path)) for path in sorted(folder.iterdir())]
@@ -138,13 +141,25 @@ def time_parts(folder: Path, model, namer, work: Path, batch_size: int) -> dict[
     journal = Journal.create(work / "parts.csv.part", {})
     for batch in named:
         journal.append([[row.file, pack(row)] for rows in batch for row in rows])
+
+    def rows():
+        return ((path, unpack(row)) for batch in journal.read() for path, row in batch)
+
+    captures = CaptureIndex(dict.fromkeys(path for path, _prediction in rows()))
+
+    def find_capture(path: str) -> tuple[str, str]:
+        capture = captures.find(path)
+        return capture.station, capture.captured_at
+
     write_output(
         work / "parts.csv",
         "table",
-        lambda: ((path, unpack(row)) for batch in journal.read() for path, row in batch),
+        rows,
         identified_by="benchmark",
         created="",
         near=None,
+        index=EventIndex(rows, find_capture, partial(pool_event, floor=0.0), 60.0),
+        captures=captures,
     )
     journal.remove()
     seconds["writing"] = time.perf_counter() - start

@@ -25,7 +25,9 @@ from linnaea.census.readers.identified import read_identified
 from linnaea.census.readers.movebank import read_movebank
 from linnaea.census.survey_file import Survey
 from linnaea.records import PREDICTION_COLUMNS, Prediction, make_prediction_row
-from linnaea.standards.camtrap_dp import DEPLOYMENTS, MEDIA, OBSERVATIONS, PackageMetadata, write_package
+from linnaea.standards.camtrap_deployments import DEPLOYMENTS
+from linnaea.standards.camtrap_dp import MEDIA, PackageMetadata, write_package
+from linnaea.standards.camtrap_observations import OBSERVATIONS
 from linnaea.standards.exif import PhotoMetadata
 from linnaea.standards.tables import write_table
 from linnaea.twin.data.species import load_bundled_species
@@ -166,9 +168,7 @@ def photographs(tmp_path):
     fox = {"status": "identified", "rank": "species", "name": "Vulpes vulpes", "confidence": 0.9, "lineage": FOX}
     predictions = [Prediction(file=f, **fox) for f in times if f != "a/3.jpg"]
     predictions.insert(2, Prediction(file="a/3.jpg", status="unidentified", reason="not certain enough"))
-    return predictions, lambda path: PhotoMetadata(
-        event_date=times[str(path).removeprefix(f"{tmp_path}/")], modified_s=1
-    )
+    return predictions, lambda path: PhotoMetadata(event_date=times[str(path).removeprefix(f"{tmp_path}/")])
 
 
 def test_the_package_of_identify_is_read_as_camera_visits(tmp_path):

@@ -1,6 +1,7 @@
 """Darwin Core and Camtrap DP."""
 
 import csv
+import dataclasses
 import json
 import re
 from datetime import datetime
@@ -9,12 +10,13 @@ import pytest
 from PIL import Image
 
 from linnaea.records import Box, Prediction, RankedName
+from linnaea.standards import camtrap_deployments, camtrap_observations, darwin_core
 from linnaea.standards import camtrap_dp as camtrap
-from linnaea.standards import camtrap_observations, darwin_core
 from linnaea.standards.camtrap_dp import PackageMetadata, write_package
 from linnaea.standards.camtrap_observations import classify_observation
+from linnaea.standards.captures import CaptureIndex
 from linnaea.standards.darwin_core import make_occurrence_rows
-from linnaea.standards.exif import read_photo_metadata
+from linnaea.standards.exif import PhotoMetadata, read_photo_metadata
 from made_events import join_events
 
 CAT = ("Animalia", "Chordata", "Mammalia", "Carnivora", "Felidae", "Felis", "Felis catus")
@@ -44,6 +46,22 @@ def bare(tmp_path):
     return path
 
 
+@pytest.fixture
+def unplaced(tmp_path):
+    """A photograph with a time without zone, and without a place."""
+    exif = Image.Exif()
+    exif[0x0110] = "HC500"
+    exif.get_ifd(0x8769).update({0x9003: "2021:05:04 06:07:08"})
+    path = tmp_path / "loose" / "unplaced.png"
+    path.parent.mkdir()
+    Image.new("RGB", (20, 10)).save(path, exif=exif)
+    return path
+
+
+def find_captures(rows):
+    return CaptureIndex(dict.fromkeys(path for path, _prediction in rows)).find
+
+
 def rows_of(path):
     with open(path, newline="", encoding="utf-8") as handle:
         return list(csv.DictReader(handle))
@@ -60,18 +78,13 @@ def test_time_and_place_come_from_the_photograph(photo, bare, tmp_path):
 
 def test_an_occurrence_has_the_terms_of_the_standard(photo, bare):
     file = str(photo)
-    rows = list(
-        make_occurrence_rows(
-            [
-                (file, identified(file, common_name="cat")),
-                (file, identified(file, position=2)),
-                (str(bare), identified(str(bare), ("Plantae", *[""] * 6), rank="kingdom", name="Plantae")),
-                (str(bare), Prediction(file="x", status="unidentified", outcome="no_organism")),
-            ],
-            "Linnaea",
-            near=(1.0, 2.0),
-        )
-    )
+    predictions = [
+        (file, identified(file, common_name="cat")),
+        (file, identified(file, position=2)),
+        (str(bare), identified(str(bare), ("Plantae", *[""] * 6), rank="kingdom", name="Plantae")),
+        (str(bare), Prediction(file="x", status="unidentified", outcome="no_organism")),
+    ]
+    rows = list(make_occurrence_rows(predictions, "Linnaea", find_captures(predictions), near=(1.0, 2.0)))
     assert len(rows) == 2
     assert all(tuple(row) == darwin_core.COLUMNS for row in rows)
     cat, plant = rows
@@ -90,23 +103,25 @@ def test_an_occurrence_has_the_terms_of_the_standard(photo, bare):
 def test_an_occurrence_keeps_its_identifier_from_run_to_run_and_none_shares_it(tmp_path, monkeypatch):
     boxes = [None, *(Box(left=0, top=0, right=right, bottom=1) for right in (1.1, 1.2))]  # two that round to one
     rows = [("a.jpg", identified("a.jpg", box=box)) for box in boxes]
-    first, again = ([row["occurrenceID"] for row in make_occurrence_rows(rows, "x")] for _ in range(2))
+    first, again = (
+        [row["occurrenceID"] for row in make_occurrence_rows(rows, "x", find_captures(rows))] for _ in range(2)
+    )
     assert first == again
     assert len(set(first)) == 3
     monkeypatch.chdir(tmp_path)
-    elsewhere = [row["occurrenceID"] for row in make_occurrence_rows(rows, "x")]
+    elsewhere = [row["occurrenceID"] for row in make_occurrence_rows(rows, "x", find_captures(rows))]
     assert not set(first) & set(elsewhere)
 
 
-def test_labels_that_are_no_taxa_are_no_scientific_names(tmp_path, bare):
+def test_labels_that_are_no_taxa_are_no_scientific_names(tmp_path, unplaced):
     none = ("",) * 7
     rows = [
-        (str(bare), identified(str(bare), CAT, name="house cat")),
-        (str(bare), identified(str(bare), none, name="fur | left", rank="")),
-        (str(bare), identified(str(bare), CAT)),
-        (str(bare), identified(str(bare), (*CAT[:5], "", ""), rank="family", name="cats")),
+        (str(unplaced), identified(str(unplaced), CAT, name="house cat")),
+        (str(unplaced), identified(str(unplaced), none, name="fur | left", rank="")),
+        (str(unplaced), identified(str(unplaced), CAT)),
+        (str(unplaced), identified(str(unplaced), (*CAT[:5], "", ""), rank="family", name="cats")),
     ]
-    occurrences = list(make_occurrence_rows(rows, "x"))
+    occurrences = list(make_occurrence_rows(rows, "x", find_captures(rows)))
     terms = ("scientificName", "taxonRank", "verbatimIdentification")
     assert [tuple(row[term] for term in terms) for row in occurrences] == [
         ("Felis catus", "species", "house cat"),
@@ -146,26 +161,28 @@ TYPES = {"animal", "human", "vehicle", "blank", "unknown", "unclassified"}
 
 
 @pytest.fixture
-def package(tmp_path, photo, bare):
+def package(tmp_path, photo, unplaced, bare):
     box = Box(left=50, top=20, right=210, bottom=100, confidence=0.9, label="animal")
     rows = [
         (str(photo), identified(str(photo), box=box, common_name="cat")),
         (str(photo), identified(str(photo), position=2, box=box)),
         (str(photo), Prediction(file=str(photo), status="unidentified", outcome="no_organism")),
-        (str(bare), Prediction(file=str(bare), status="unreadable", reason="damaged")),
+        (str(unplaced), Prediction(file=str(unplaced), status="unreadable", reason="damaged")),
+        (str(bare), identified(str(bare))),
     ]
     folder = tmp_path / "package"
     folder.mkdir()
     facts = PackageMetadata(classified_by="Linnaea", created="2024-01-02T03:04:05Z", near=(1.0, 2.0))
-    assert write_package(folder, join_events(rows), facts) == 0
+    assert write_package(folder, join_events(rows), facts) == (0, 1)
     return folder
 
 
 def test_every_table_of_the_package_fills_what_the_standard_requires(package):
+    modules = {"deployments": camtrap_deployments, "media": camtrap, "observations": camtrap_observations}
     for name, columns in REQUIRED.items():
         rows = rows_of(package / f"{name}.csv")
         assert rows and all(row[column] for row in rows for column in columns), name
-        assert tuple(rows[0]) == getattr(camtrap_observations if name == "observations" else camtrap, name.upper())
+        assert tuple(rows[0]) == getattr(modules[name], name.upper())
         identifiers = [row[columns[0]] for row in rows]
         assert len(identifiers) == len(set(identifiers))
 
@@ -193,7 +210,13 @@ def test_values_obey_the_standards_constraints_and_keys_meet(package):
     site, loose = deployments
     assert (site["latitude"], site["timestampIssues"]) == ("-2.5", "false")
     assert (loose["latitude"], loose["timestampIssues"]) == ("1.0", "true")
-    assert "capture time" in loose["deploymentComments"]
+    assert "UTC assumed" in loose["deploymentComments"]
+
+
+def test_a_photograph_without_a_time_gets_none_and_is_listed_apart(package, bare):
+    (row,) = rows_of(package / "left_out.csv")
+    assert (row["file"], row["why"], row["name"]) == (str(bare), "no capture time", "Felis catus")
+    assert "bare.png" not in (package / "media.csv").read_text(encoding="utf-8")
 
 
 def test_an_event_has_one_observation_for_each_taxon_and_its_count_from_boxes(tmp_path):
@@ -250,9 +273,9 @@ def test_the_descriptor_names_the_three_tables_and_their_schemas(package):
     )
 
 
-def test_a_place_that_nothing_records_is_left_empty_and_told(tmp_path, bare):
+def test_a_place_that_nothing_records_is_left_empty_and_told(tmp_path, unplaced):
     facts = PackageMetadata(classified_by="Linnaea", created="2024-01-02T03:04:05Z")
-    assert write_package(tmp_path, join_events([(str(bare), identified(str(bare)))]), facts) == 1
+    assert write_package(tmp_path, join_events([(str(unplaced), identified(str(unplaced)))]), facts) == (1, 0)
     assert rows_of(tmp_path / "deployments.csv")[0]["latitude"] == ""
 
 
@@ -289,6 +312,9 @@ def test_an_organism_without_a_name_is_an_animal_if_its_kingdom_is_certain(outco
 def test_every_file_of_a_package_has_an_images_media_type(tmp_path, path, kind):
     row = Prediction(file=path, status="unreadable", reason="not an image: the content is text")
     facts = PackageMetadata(classified_by="x", created="2024-01-01T00:00:00Z")
+    # A file that no reader opens, with the time that its events get.
+    timed = CaptureIndex([str(tmp_path / path)], lambda path: PhotoMetadata(event_date="2024-01-01T00:00:00Z"))
+    facts = dataclasses.replace(facts, captures=timed)
     write_package(tmp_path, join_events([(str(tmp_path / path), row)]), facts)
     (media,) = csv.DictReader((tmp_path / "media.csv").read_text(encoding="utf-8").splitlines())
     assert media["fileMediatype"].startswith(kind)

@@ -1,7 +1,8 @@
 """Predictions as a Camera Trap Data Package, version 1.0.2 (https://camtrap-dp.tdwg.org).
 
-Each folder is one deployment. Missing data is not invented: without a place the coordinates stay empty, to be filled in
-before publication; a missing capture time is replaced by the time of the file, and marked as an issue.
+Missing data is not invented. The standard requires a time for every photograph, so photographs without a capture time
+are listed in left_out.csv with what was seen, and are not in the package's tables. Without a place the coordinates stay
+empty, to be filled in before publication.
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ import csv
 import mimetypes
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from linnaea.photos.photo_files import format_path
 from linnaea.records import RANKS, Prediction
+from linnaea.standards.camtrap_deployments import DeploymentPeriod, format_timestamp, write_deployments
 from linnaea.standards.camtrap_observations import OBSERVATIONS, make_event_observations, make_media_observation
+from linnaea.standards.captures import CaptureIndex
 from linnaea.standards.darwin_core import find_scientific_name, make_stable_id
 from linnaea.standards.events import Event
 from linnaea.standards.exif import PhotoMetadata, read_photo_metadata
@@ -24,38 +28,23 @@ from linnaea.store import write_json
 
 VERSION = "1.0.2"
 SCHEMAS = f"https://raw.githubusercontent.com/tdwg/camtrap-dp/{VERSION}"
-
-
-def _columns(text: str) -> tuple[str, ...]:
-    return tuple(text.split())
-
-
-# In the order of the standard's table schemas.
-DEPLOYMENTS = _columns(
-    "deploymentID locationID locationName latitude longitude coordinateUncertainty deploymentStart deploymentEnd "
-    "setupBy cameraID cameraModel cameraDelay cameraHeight cameraDepth cameraTilt cameraHeading detectionDistance "
-    "timestampIssues baitUse featureType habitat deploymentGroups deploymentTags deploymentComments"
-)
-MEDIA = _columns(
+# In the order of the standard's table schema.
+_COLUMNS = (
     "mediaID deploymentID captureMethod timestamp filePath filePublic fileName fileMediatype exifData favorite "
     "mediaComments"
 )
-NO_TIME = "no capture time recorded; the time is that of the file"
-NO_ZONE = "time zone not recorded; UTC assumed"
+MEDIA = tuple(_COLUMNS.split())
+# Photographs that the standard has no place for, with what was seen in them.
+LEFT_OUT_FILE = "left_out.csv"
+LEFT_OUT = ("file", "why", "station", "status", "outcome", "reason", "rank", "name", "common_name", "confidence")
+NO_TIME = "no capture time"
 
 
-@dataclass
-class _Deployment:
-    """What the photographs of one folder have in common."""
+class PackageGaps(NamedTuple):
+    """How many deployments have no coordinates, and how many photographs are left out for want of a time."""
 
-    id: str
-    folder: str
-    first: str = ""
-    last: str = ""
-    issues: set[str] = field(default_factory=set)
-    latitudes: list[float] = field(default_factory=list)
-    longitudes: list[float] = field(default_factory=list)
-    camera: str = ""
+    n_unplaced: int
+    n_left_out: int
 
 
 @dataclass(slots=True)
@@ -79,99 +68,110 @@ class _Stay:
 class PackageMetadata:
     """Who named the photographs, when (ISO 8601), and the place of photographs that record none.
 
-    `read` returns the metadata of the photograph at a path.
+    `read` returns the metadata of the photograph at a path. `captures` has time, place and deployment of the
+    photographs; by default they are those that the photographs record.
     """
 
     classified_by: str
     created: str
     near: tuple[float, float] | None = None
     read: Callable[[str], PhotoMetadata] = read_photo_metadata
+    captures: CaptureIndex | None = None
 
 
-def write_package(package_dir: Path, rows: Iterable[tuple[str, Prediction, Event]], facts: PackageMetadata) -> int:
-    """Write datapackage.json, deployments.csv, media.csv and observations.csv.
+class _Package:
+    """The rows of a package's tables, written as they come."""
 
-    Returns the number of deployments without place. `rows` are predictions with the path of their photograph and its
-    event; those of one photograph are consecutive. Only the first name of each image or box counts. The observations of
-    events follow those of photographs.
-    """
-    deployments: dict[str, _Deployment] = {}
-    taxa: dict[str, Prediction] = {}
-    stays: dict[str, _Stay] = {}
-    media_row, photo = {}, PhotoMetadata()
-    last_path = None
-    with (
-        open(package_dir / "media.csv", "w", newline="", encoding="utf-8") as media_file,
-        open(package_dir / "observations.csv", "w", newline="", encoding="utf-8") as observation_file,
-    ):
-        media = csv.DictWriter(media_file, MEDIA, restval="", lineterminator="\n")
-        observations = csv.DictWriter(observation_file, OBSERVATIONS, restval="", lineterminator="\n")
-        media.writeheader()
-        observations.writeheader()
-        classified = {"classifiedBy": facts.classified_by, "classificationTimestamp": facts.created}
-        for path, prediction, event in rows:
-            if prediction.position != 1:
-                continue
-            parent = format_path(os.path.dirname(path)) or "."
-            deployment = deployments.setdefault(
-                parent, _Deployment(id=make_stable_id("deployment", parent), folder=parent)
-            )
-            if path != last_path:
-                last_path, photo = path, facts.read(path)
-                timestamp, issue = _find_timestamp(photo)
-                _add_to(deployment, photo, timestamp, issue)
-                media_id = make_stable_id("media", format_path(path))
-                media_row = _make_media_row(media_id, deployment, path, photo, timestamp, issue)
-                media.writerow(media_row)
-                stays.setdefault(event.id, _Stay(event, deployment.id, timestamp, timestamp)).add(timestamp)
-            observations.writerow(make_media_observation(path, prediction, event, media_row, photo) | classified)
-            _add_taxon(taxa, prediction)
-        for stay in stays.values():
+    def __init__(self, facts: PackageMetadata, captures: CaptureIndex, media, observations, left_out):
+        self._facts, self._captures = facts, captures
+        self._media, self._observations, self._left_out = (
+            _write_header(handle, columns)
+            for handle, columns in ((media, MEDIA), (observations, OBSERVATIONS), (left_out, LEFT_OUT))
+        )
+        self._classified = {"classifiedBy": facts.classified_by, "classificationTimestamp": facts.created}
+        self.periods: dict[str, DeploymentPeriod] = {}
+        self.taxa: dict[str, Prediction] = {}
+        self._stays: dict[str, _Stay] = {}
+        self.n_left_out = 0
+        self._path: str | None = None
+        self._media_row, self._photo = {}, PhotoMetadata()
+
+    def add(self, path: str, prediction: Prediction, event: Event) -> None:
+        """Write the observation of an image, and before it, once, its photograph."""
+        is_new, self._path = path != self._path, path
+        capture = self._captures.find(path)
+        if not capture.captured_at:
+            self.n_left_out += is_new
+            row = {column: getattr(prediction, column, "") for column in LEFT_OUT}
+            self._left_out.writerow(row | {"file": format_path(path), "why": NO_TIME, "station": capture.station})
+            return
+        if is_new:
+            self._photo = self._facts.read(path)
+            timestamp, issue = format_timestamp(capture.captured_at)
+            deployment = capture.deployment
+            period = self.periods.setdefault(deployment.id, DeploymentPeriod(deployment=deployment))
+            period.add(timestamp, issue, self._photo.camera)
+            self._media_row = _make_media_row(deployment.id, path, self._photo, timestamp, issue)
+            self._media.writerow(self._media_row)
+            self._stays.setdefault(event.id, _Stay(event, deployment.id, timestamp, timestamp)).add(timestamp)
+        row = make_media_observation(path, prediction, event, self._media_row, self._photo)
+        self._observations.writerow(row | self._classified)
+        self._add_taxon(prediction)
+
+    def add_events(self) -> None:
+        """Write the observations of the events."""
+        for stay in self._stays.values():
             for row in make_event_observations(stay.event, stay.deployment_id, stay.start, stay.end):
-                observations.writerow(row | classified)
+                self._observations.writerow(row | self._classified)
             for observation in stay.event.observations:
-                _add_taxon(taxa, observation.prediction)
-    n_unplaced = _write_deployments(package_dir, deployments.values(), facts)
-    write_json(package_dir / "datapackage.json", _make_descriptor(deployments.values(), taxa.values(), facts))
-    return n_unplaced
+                self._add_taxon(observation.prediction)
+
+    def _add_taxon(self, prediction: Prediction) -> None:
+        if prediction.status == "identified" and (name := find_scientific_name(prediction)):
+            self.taxa.setdefault(name, prediction)
 
 
-def _add_taxon(taxa: dict[str, Prediction], prediction: Prediction) -> None:
-    if prediction.status == "identified" and (name := find_scientific_name(prediction)):
-        taxa.setdefault(name, prediction)
+def _write_header(handle, columns: tuple[str, ...]) -> csv.DictWriter:
+    writer = csv.DictWriter(handle, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    return writer
 
 
-def _find_timestamp(photo: PhotoMetadata) -> tuple[str, str]:
-    """The capture time with its offset, as the standard requires, and an issue with it or ""."""
-    if photo.event_date:
-        when = datetime.fromisoformat(photo.event_date)
-        issue = "" if when.tzinfo else NO_ZONE
-    else:
-        when, issue = datetime.fromtimestamp(photo.modified_s, UTC), NO_TIME
-    when = when.replace(tzinfo=UTC) if when.tzinfo is None else when
-    return when.isoformat().replace("+00:00", "Z"), issue
+def write_package(
+    package_dir: Path, rows: Iterable[tuple[str, Prediction, Event]], facts: PackageMetadata
+) -> PackageGaps:
+    """Write datapackage.json, deployments.csv, media.csv and observations.csv, and left_out.csv if it has rows.
+
+    `rows` are predictions with the path of their photograph and its event; those of one photograph are consecutive.
+    Only the first name of each image or box counts. The observations of events follow those of photographs.
+    """
+    captures = facts.captures
+    if captures is None:
+        rows = list(rows)
+        captures = CaptureIndex(dict.fromkeys(path for path, _prediction, _event in rows), facts.read)
+    left_out_path = package_dir / LEFT_OUT_FILE
+    with (
+        open(package_dir / "media.csv", "w", newline="", encoding="utf-8") as media,
+        open(package_dir / "observations.csv", "w", newline="", encoding="utf-8") as observations,
+        open(left_out_path, "w", newline="", encoding="utf-8") as left_out,
+    ):
+        package = _Package(facts, captures, media, observations, left_out)
+        for path, prediction, event in rows:
+            if prediction.position == 1:
+                package.add(path, prediction, event)
+        package.add_events()
+    if not package.n_left_out:
+        left_out_path.unlink()
+    periods = list(package.periods.values())
+    n_unplaced = write_deployments(package_dir, periods, facts.near)
+    write_json(package_dir / "datapackage.json", _make_descriptor(periods, package.taxa.values(), facts))
+    return PackageGaps(n_unplaced, package.n_left_out)
 
 
-def _add_to(deployment: _Deployment, photo: PhotoMetadata, timestamp: str, issue: str) -> None:
-    when = datetime.fromisoformat(timestamp)
-    if not deployment.first or when < datetime.fromisoformat(deployment.first):
-        deployment.first = timestamp
-    if not deployment.last or when > datetime.fromisoformat(deployment.last):
-        deployment.last = timestamp
-    if issue:
-        deployment.issues.add(issue)
-    if photo.latitude is not None and photo.longitude is not None:
-        deployment.latitudes.append(photo.latitude)
-        deployment.longitudes.append(photo.longitude)
-    deployment.camera = deployment.camera or photo.camera
-
-
-def _make_media_row(
-    media_id: str, deployment: _Deployment, path: str, photo: PhotoMetadata, timestamp: str, issue: str
-) -> dict:
+def _make_media_row(deployment_id: str, path: str, photo: PhotoMetadata, timestamp: str, issue: str) -> dict:
     return {
-        "mediaID": media_id,
-        "deploymentID": deployment.id,
+        "mediaID": make_stable_id("media", format_path(path)),
+        "deploymentID": deployment_id,
         "timestamp": timestamp,
         "filePath": _make_package_path(path),
         "filePublic": "false",
@@ -195,48 +195,14 @@ def _make_package_path(path: str) -> str:
     return text
 
 
-def _write_deployments(package_dir: Path, deployments: Iterable[_Deployment], facts: PackageMetadata) -> int:
-    n_unplaced = 0
-    with open(package_dir / "deployments.csv", "w", newline="", encoding="utf-8") as handle:
-        writer = csv.DictWriter(handle, DEPLOYMENTS, restval="", lineterminator="\n")
-        writer.writeheader()
-        for deployment in deployments:
-            place = _find_place(deployment, facts)
-            n_unplaced += place is None
-            latitude, longitude = place or ("", "")
-            writer.writerow(
-                {
-                    "deploymentID": deployment.id,
-                    "locationName": deployment.folder,
-                    "latitude": latitude,
-                    "longitude": longitude,
-                    "deploymentStart": deployment.first,
-                    "deploymentEnd": deployment.last,
-                    "cameraModel": deployment.camera,
-                    "timestampIssues": str(bool(deployment.issues)).lower(),
-                    "deploymentComments": "; ".join(sorted(deployment.issues)),
-                }
-            )
-    return n_unplaced
-
-
-def _find_place(deployment: _Deployment, facts: PackageMetadata) -> tuple[float, float] | None:
-    """The median place of the photographs, `facts.near` without any."""
-    if not deployment.latitudes:
-        return facts.near
-    middle = len(deployment.latitudes) // 2
-    return sorted(deployment.latitudes)[middle], sorted(deployment.longitudes)[middle]
-
-
-def _make_descriptor(deployments: Iterable[_Deployment], taxa: Iterable[Prediction], facts: PackageMetadata) -> dict:
-    deployments = list(deployments)
-    places = [place for deployment in deployments if (place := _find_place(deployment, facts)) is not None]
+def _make_descriptor(periods: list[DeploymentPeriod], taxa: Iterable[Prediction], facts: PackageMetadata) -> dict:
+    places = [place for period in periods if (place := period.find_place(facts.near)) is not None]
     points = [[longitude, latitude] for latitude, longitude in dict.fromkeys(places)]
-    days = sorted(time[:10] for deployment in deployments for time in (deployment.first, deployment.last))
+    days = sorted(time[:10] for period in periods for time in period.list_bounds())
     return {
         "profile": f"{SCHEMAS}/camtrap-dp-profile.json",
         "name": "linnaea-observations",
-        "id": make_stable_id("package", *(deployment.id for deployment in deployments)),
+        "id": make_stable_id("package", *(period.deployment.id for period in periods)),
         "created": facts.created,
         "contributors": [{"title": facts.classified_by, "role": "contributor"}],
         "resources": describe_resources(),

@@ -9,7 +9,7 @@ from pathlib import PurePath
 
 from linnaea.photos.photo_files import format_path
 from linnaea.records import RANK_INDEX, RANKS, Box, Prediction
-from linnaea.standards.exif import PhotoMetadata, read_photo_metadata
+from linnaea.standards.capture.capture import Capture
 
 COLUMNS = (
     "occurrenceID",
@@ -64,19 +64,19 @@ def find_scientific_name(prediction: Prediction) -> str:
 def make_occurrence_rows(
     predictions: Iterable[tuple[str, Prediction]],
     identified_by: str,
+    find_capture: Callable[[str], Capture],
     near: tuple[float, float] | None = None,
-    read_metadata: Callable[[str], PhotoMetadata] = read_photo_metadata,
 ) -> Iterator[dict]:
     """Yield one occurrence for each identified image or box, with its first name; a refused image gives no occurrence.
 
-    `predictions` come with the path of their photograph. Date and place are those of the photograph; `near` is the
-    place of photographs that record none. `read_metadata` returns the metadata of the photograph at a path.
+    `predictions` come with the path of their photograph. `find_capture` returns its time and place; `near` is the place
+    of photographs whose place is unknown.
     """
     for path, prediction in predictions:
         if prediction.status != "identified" or prediction.position != 1:
             continue
-        photo = read_metadata(path)
-        place = (photo.latitude, photo.longitude)
+        capture = find_capture(path)
+        place = (capture.latitude, capture.longitude)
         if None in place:
             place = near or (None, None)
         scientific = find_scientific_name(prediction)
@@ -92,7 +92,7 @@ def make_occurrence_rows(
             **lineage,
             "specificEpithet": epithet if genus == lineage["genus"] else "",
             "verbatimIdentification": "" if prediction.name == scientific else prediction.name,
-            "eventDate": photo.event_date,
+            "eventDate": capture.captured_at,
             "decimalLatitude": place[0],
             "decimalLongitude": place[1],
             "geodeticDatum": "EPSG:4326" if place[0] is not None else "",

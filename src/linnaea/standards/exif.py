@@ -1,86 +1,123 @@
-"""When and where a photograph was taken, from its EXIF block."""
+"""When and where a photograph was taken, from its EXIF block or XMP packet. What cannot be right is kept apart."""
 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
 from PIL import Image
 
 from linnaea.photos.decoding import ORIENTATION_TAG, list_readable_formats
+from linnaea.standards.capture.clocks import clean_text, format_time, is_plausible, parse_clock
+from linnaea.standards.capture.places import is_null_island, parse_coordinate
 
 EXIF_IFD, GPS_IFD = 0x8769, 0x8825
-DATE_TIME_ORIGINAL, OFFSET_TIME_ORIGINAL = 0x9003, 0x9011
 MODEL, MAKE = 0x0110, 0x010F
-EARLIEST_YEAR = 1980  # cameras without a set clock write 1970 or earlier
+# Date fields with the field of their offset from UTC and that of their fraction of a second.
+ORIGINAL = (0x9003, 0x9011, 0x9291)
+DIGITIZED = (0x9004, 0x9012, 0x9292)
+CHANGED = (0x0132, 0x9010, 0x9290)
+GPS_TIME, GPS_DATE = 7, 29
+XMP_DATES = ("exif:DateTimeOriginal", "photoshop:DateCreated", "xmp:CreateDate")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PhotoMetadata:
-    """What the header of a photograph and its file say about it.
+    """What the header of a photograph says about it.
 
-    `event_date` is ISO 8601, with the offset from UTC if the camera recorded it; coordinates are WGS 84 degrees.
-    `modified_s` is the file's own time in seconds since 1970, 0 if there is no file.
+    `event_date` is ISO 8601, with the offset from UTC if the camera recorded it; coordinates are WGS 84 degrees. What
+    cannot be right stands apart: `rejected_date` is the date of an implausible clock (ISO 8601, or the text of a date
+    that does not exist), `rejected_place` says which coordinates are no place.
     """
 
     event_date: str = ""
+    rejected_date: str = ""
     latitude: float | None = None
     longitude: float | None = None
+    rejected_place: str = ""
     camera: str = ""
     width: int = 0
     height: int = 0
     media_type: str = ""
-    modified_s: int = 0
 
 
-def read_photo_metadata(path: str | os.PathLike) -> PhotoMetadata:
-    """The metadata in the header; fields stay empty if the header lacks them or cannot be read."""
-    modified_s = 0
+def read_photo_metadata(path: str | os.PathLike, now: datetime | None = None) -> PhotoMetadata:
+    """The metadata in the header; fields stay empty if the header lacks them or cannot be read.
+
+    Clocks later than a day after `now` (with zone; default: the present) are implausible. The time of the file is not
+    read: copies and downloads change it.
+    """
     try:
-        modified_s = int(os.stat(path).st_mtime)
         with open(path, "rb") as handle, Image.open(handle, formats=list_readable_formats()) as image:
             exif = image.getexif()
             width, height = image.size
             if image.format != "TIFF" and exif.get(ORIENTATION_TAG, 1) in (5, 6, 7, 8):
                 width, height = height, width
             details, gps = exif.get_ifd(EXIF_IFD), exif.get_ifd(GPS_IFD)
-            camera = " ".join(str(exif.get(tag, "")).strip("\0 ") for tag in (MAKE, MODEL)).strip()
+            camera = " ".join(clean_text(exif.get(tag)) for tag in (MAKE, MODEL)).strip()
+            date = _find_date({**exif, **details}, gps, image.info.get("xmp") or exif.get(700) or b"", now)
             return PhotoMetadata(
-                event_date=_parse_event_date(details),
-                latitude=_parse_degrees(gps.get(2), gps.get(1), 90),
-                longitude=_parse_degrees(gps.get(4), gps.get(3), 180),
+                **date,
+                **_find_place(gps),
                 camera=camera,
                 width=width,
                 height=height,
                 media_type=Image.MIME.get(image.format, ""),
-                modified_s=modified_s,
             )
     except Exception:  # noqa: BLE001 (a damaged header must not end the run, as in linnaea.photos.decoding)
-        return PhotoMetadata(modified_s=modified_s)
+        return PhotoMetadata()
 
 
-def _parse_event_date(details: dict) -> str:
-    text = str(details.get(DATE_TIME_ORIGINAL, "")).strip("\0 ")
+def _find_date(exif: dict, gps: dict, xmp: bytes | str, now: datetime | None) -> dict[str, str]:
+    """The fields of PhotoMetadata about the date, from the first date field that is set."""
+    for text, offset, fraction in _list_dates(exif, gps, xmp):
+        try:
+            when = parse_clock(text, offset, fraction)
+        except ValueError:
+            return {"rejected_date": clean_text(text)}
+        if when is not None:
+            field = "event_date" if is_plausible(when, now) else "rejected_date"
+            return {field: format_time(when)}
+    return {}
+
+
+def _list_dates(exif: dict, gps: dict, xmp: bytes | str) -> Iterator[tuple[object, object, object]]:
+    """Yield the date fields, each with its offset and its fraction; those that editing programs change come last."""
+    for date, offset, fraction in (ORIGINAL, DIGITIZED):
+        yield exif.get(date), exif.get(offset) or exif.get(CHANGED[1]), exif.get(fraction)
+    text = xmp.decode("utf-8", "replace") if isinstance(xmp, bytes) else str(xmp)
+    for name in XMP_DATES:
+        # A day without a time of day gives no capture time.
+        if found := re.search(rf"{name}\s*(?:=\s*[\"']|>)\s*(\d{{4}}[^\"'<]*T[^\"'<]*)", text):
+            yield found[1], "", ""
+    if gps_time := _format_gps_time(gps):
+        yield gps_time, "Z", ""
+    date, offset, fraction = CHANGED
+    yield exif.get(date), exif.get(offset), exif.get(fraction)
+
+
+def _format_gps_time(gps: dict) -> str:
+    """The time of the receiver in UTC, "" without a date or a readable time."""
     try:
-        when = datetime.strptime(text, "%Y:%m:%d %H:%M:%S")
-    except ValueError:
+        hours, minutes, seconds = (int(part) for part in gps[GPS_TIME])
+    except (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError):
         return ""
-    if when.year < EARLIEST_YEAR:
-        return ""
-    offset = str(details.get(OFFSET_TIME_ORIGINAL, "")).strip("\0 ")
-    try:
-        return datetime.fromisoformat(when.isoformat() + offset).isoformat()
-    except ValueError:
-        return when.isoformat()
+    date = clean_text(gps.get(GPS_DATE))
+    return f"{date} {hours:02}:{minutes:02}:{seconds:02}" if date else ""
 
 
-def _parse_degrees(parts, reference, limit: int) -> float | None:
+def _find_place(gps: dict) -> dict:
+    """The fields of PhotoMetadata about the place."""
+    if gps.get(2) is None and gps.get(4) is None:
+        return {}
     try:
-        degrees, minutes, seconds = (float(part) for part in parts)
-    except (TypeError, ValueError, ZeroDivisionError):
-        return None
-    value = degrees + minutes / 60 + seconds / 3600
-    if not 0 <= value <= limit or not reference:
-        return None
-    return round(-value if str(reference).strip("\0 ").upper() in ("S", "W") else value, 6)
+        latitude = parse_coordinate(gps.get(2), gps.get(1), 90)
+        longitude = parse_coordinate(gps.get(4), gps.get(3), 180)
+    except ValueError as problem:
+        return {"rejected_place": str(problem)}
+    if is_null_island(latitude, longitude):
+        return {"rejected_place": f"{latitude:g},{longitude:g}"}
+    return {"latitude": latitude, "longitude": longitude}

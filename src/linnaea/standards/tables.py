@@ -29,6 +29,8 @@ NUMBERS = {
     "event_confidence": float,
     **dict.fromkeys(("event_count", "count", "n_events", "n_photographs"), int),
     "seconds_since_last": float,
+    "latitude": float,
+    "longitude": float,
     "decimalLatitude": float,
     "decimalLongitude": float,
 }

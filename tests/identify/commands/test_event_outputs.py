@@ -147,9 +147,11 @@ def test_a_package_has_the_events_of_the_table(go, bursts, tmp_path):
     events = [row for row in observations if row["observationLevel"] == "event"]
     rows = read_csv(tmp_path / "t.csv")
     assert {(row["eventID"], row["scientificName"]) for row in events} == {
-        (row["event"], row["event_name"]) for row in rows
+        (row["event"], row["event_name"]) for row in rows if row["captured_at"]
     }
-    assert len(events) == 4
+    assert len(events) == 3
+    (left_out,) = read_csv(tmp_path / "p" / "left_out.csv")
+    assert (left_out["file"], left_out["name"]) == (str(bursts / "south" / "2.png"), "Rosa canina")
 
 
 def test_an_interrupted_run_gives_the_same_events(go, bursts, tmp_path, monkeypatch):

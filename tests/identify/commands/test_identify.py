@@ -280,17 +280,25 @@ def test_a_report_and_a_printed_table_come_beside_the_file(go, photos, tmp_path,
 def test_standards_are_written_whole(go, photos, tmp_path):
     go(photos, out=tmp_path / "o.csv", as_="darwin-core")
     assert {row["basisOfRecord"] for row in read_csv(tmp_path / "o.csv")} == {"MachineObservation"}
-    go(photos, out=tmp_path / "camtrap", as_="camtrap-dp", near=(1.0, 2.0))
+    exif = Image.Exif()
+    exif[0x0110] = "HC500"
+    exif.get_ifd(0x8769)[0x9003] = "2024:05:01 10:00:00"
+    for path in photos.rglob("*.png"):
+        Image.open(path).save(path, exif=exif)
+    go(photos, out=tmp_path / "camtrap", as_="camtrap-dp", near=(1.0, 2.0), event_gap="0")
     observations = read_csv(tmp_path / "camtrap" / "observations.csv")
     for level in ("media", "event"):
         kinds = Counter(row["observationType"] for row in observations if row["observationLevel"] == level)
-        assert kinds == {"animal": 2, "unknown": 2, "blank": 1, "unclassified": 1}
+        assert kinds == {"animal": 2, "unknown": 2, "blank": 1}
+    (left_out,) = read_csv(tmp_path / "camtrap" / "left_out.csv")
+    assert (left_out["file"], left_out["outcome"]) == (str(photos / "zero.jpg"), "unreadable")
     with pytest.raises(FileExistsError, match="something else"):
         go(photos, out=photos, as_="camtrap-dp", overwrite=True)
     assert photos.is_dir()
     assert sorted(p.name for p in (tmp_path / "camtrap").iterdir()) == [
         "datapackage.json",
         "deployments.csv",
+        "left_out.csv",
         "media.csv",
         "observations.csv",
     ]

@@ -1,4 +1,6 @@
-"""Tables of `linnaea identify`: each folder of photographs is a camera; times and places come from the photographs."""
+"""Tables of `linnaea identify`: each station is a camera. Tables of earlier versions have no times; they are read from
+the photographs.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +18,8 @@ from linnaea.census.readers.cells import parse_count, read_each_row
 from linnaea.census.readers.events import group_pictures
 from linnaea.standards.darwin_core import make_stable_id
 from linnaea.standards.exif import PhotoMetadata, read_photo_metadata
+from linnaea.standards.stations import find_station
+from linnaea.standards.table_reading import parse_decimal
 from linnaea.store import get_manifest_path
 
 
@@ -41,8 +45,8 @@ def read_identified(
             return
         if row["status"] == "unreadable":
             raise ValueError(f"{row['file']}: {row.get('reason', '') or 'unreadable'}")
-        time, metadata = _read_capture(row["file"], path, read_metadata)
-        site = os.path.dirname(row["file"]) or "."
+        time, metadata = _read_capture(row, path, read_metadata)
+        site = row.get("station", "") or find_station(row["file"])
         stays.setdefault(site, []).append((time, metadata))
         if row["status"] != "identified" and _shows_no_animal(row):
             found.n_without_animal += 1
@@ -80,9 +84,20 @@ def _shows_no_animal(row: dict) -> bool:
 
 
 def _read_capture(
-    name: str, table_path: Path, read_metadata: Callable[[str], PhotoMetadata]
+    row: dict, table_path: Path, read_metadata: Callable[[str], PhotoMetadata]
 ) -> tuple[datetime, PhotoMetadata]:
-    """Return the capture time and the metadata of a photograph. Raise ValueError if it has no capture time."""
+    """Return the capture time and the place of a photograph: those of the table, else those of its file.
+
+    Raise ValueError if it has no capture time.
+    """
+    name = row["file"]
+    if "captured_at" in row:
+        if not row["captured_at"]:
+            raise ValueError(f"{name} has no capture time")
+        latitude, longitude = (parse_decimal(row.get(column, "")) for column in ("latitude", "longitude"))
+        is_placed = not (math.isnan(latitude) or math.isnan(longitude))
+        place = {"latitude": latitude, "longitude": longitude} if is_placed else {}
+        return parse_time(row["captured_at"]), PhotoMetadata(event_date=row["captured_at"], **place)
     file = name if os.path.isabs(name) or os.path.exists(name) else str(table_path.parent / name)
     metadata = read_metadata(file)
     if not metadata.event_date:

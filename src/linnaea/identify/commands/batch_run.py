@@ -24,6 +24,7 @@ from linnaea.embed.journal import Journal, RunOutput
 from linnaea.identify.commands.config import IdentifyConfig
 from linnaea.identify.commands.event_outputs import (
     describe_events,
+    index_captures,
     index_events,
     make_describer,
     write_event_files,
@@ -56,12 +57,12 @@ from linnaea.identify.commands.run_summary import (
 from linnaea.identify.naming.detections import BoxList
 from linnaea.identify.naming.namer import Namer, describe_namer, format_calibration_warning, load_namer
 from linnaea.identify.output.event_index import EventIndex
-from linnaea.identify.output.writers import log_missing_places, pack, unpack, write_output
+from linnaea.identify.output.writers import log_package_gaps, pack, unpack, write_output
 from linnaea.model.core.contract import Model
 from linnaea.photos.photo_files import FoundFile, FoundFiles, find_images
 from linnaea.records import Prediction
 from linnaea.search.scorer import Scorer, merge_summaries
-from linnaea.standards.exif import read_photo_metadata
+from linnaea.standards.captures import CaptureIndex
 from linnaea.terminal import Progress
 
 logger = logging.getLogger(__name__)
@@ -193,8 +194,9 @@ def _run_to_file(plan: IdentifyPlan) -> Counter:
     scorer = take_fast_scorer(config, plan.namer)
     _name_into(journal, plan, scorer)
     rows = partial(_read_rows, journal)
-    index = index_events(config, rows, plan.namer, read_photo_metadata)
-    n_unplaced = write_output(
+    captures = index_captures(config, rows)
+    index = index_events(config, rows, plan.namer, captures)
+    gaps = write_output(
         config.out,
         config.as_,
         rows,
@@ -202,11 +204,13 @@ def _run_to_file(plan: IdentifyPlan) -> Counter:
         created=journal.state["created"],
         near=config.near,
         index=index,
+        captures=captures,
     )
+    captures.log_unknown()
     write_event_files(config, index, rows)
-    log_missing_places(config.out, n_unplaced)
+    log_package_gaps(config.out, gaps)
     counts = count_statuses(prediction for _path, prediction in rows())
-    _write_report(plan, rows, counts, index)
+    _write_report(plan, rows, counts, index, captures)
     if config.table:
         _print_table(rows)
     more = {}
@@ -260,9 +264,11 @@ def _run_to_stdout(plan: IdentifyPlan) -> Counter:
         progress.close()
         if journal is not None:
             read = partial(_read_rows, journal)
-            index = index_events(config, read, plan.namer, read_photo_metadata)
+            captures = index_captures(config, read)
+            index = index_events(config, read, plan.namer, captures)
+            captures.log_unknown()
             write_event_files(config, index, read)
-            _write_report(plan, read, counts, index)
+            _write_report(plan, read, counts, index, captures)
     if scorer:
         logger.info(format_scoring_summary(scorer.summary()))
     return counts
@@ -282,7 +288,7 @@ def _keep_rows(config: IdentifyConfig) -> Iterator[Journal | None]:
             journal.close()
 
 
-def _write_report(plan: IdentifyPlan, rows: Rows, counts: Counter, index: EventIndex) -> None:
+def _write_report(plan: IdentifyPlan, rows: Rows, counts: Counter, index: EventIndex, captures: CaptureIndex) -> None:
     """Write the HTML report if it was asked for."""
     if plan.config.report is None:
         return
@@ -295,7 +301,7 @@ def _write_report(plan: IdentifyPlan, rows: Rows, counts: Counter, index: EventI
         counts,
         format_identified_by(plan.model),
         warning,
-        describe=make_describer(index, rows, read_photo_metadata),
+        describe=make_describer(index, rows, captures),
         events=describe_events(index),
     )
     logger.info(f"report: {plan.config.report}")

@@ -10,12 +10,13 @@ from pathlib import Path
 from linnaea.embed.model_options import RunOptions
 from linnaea.identify.naming.detections import BOX_CONFIDENCE
 from linnaea.identify.naming.namer_config import RECORDS_NEEDED, NamerConfig, check_probability
+from linnaea.identify.output.capture_config import CaptureConfig
 from linnaea.identify.output.event_config import EventConfig
 from linnaea.identify.output.writers import OUTPUT_FORMATS, check_output
 
 
 @dataclass(frozen=True, kw_only=True)
-class IdentifyConfig(RunOptions, NamerConfig, EventConfig):
+class IdentifyConfig(RunOptions, NamerConfig, CaptureConfig, EventConfig):
     """Name what is in photographs: for each the deepest taxon that the evidence supports, or the reason for none."""
 
     paths: tuple[Path, ...] = field(metadata={"positional": True, "metavar": "PATH"})
@@ -38,6 +39,7 @@ class IdentifyConfig(RunOptions, NamerConfig, EventConfig):
     def __post_init__(self):
         RunOptions.__post_init__(self)
         NamerConfig.__post_init__(self)
+        CaptureConfig.__post_init__(self)
         EventConfig.__post_init__(self)
         if not self.paths:
             raise ValueError("no photograph or folder given; name at least one")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import groupby, islice
@@ -16,23 +15,30 @@ from linnaea.identify.output.event_index import EventIndex, Rows
 from linnaea.identify.output.report.html_report import MAX_PHOTOS
 from linnaea.identify.output.report.photo_cards import PhotoContext
 from linnaea.identify.output.sorted_folders import SortedPhotograph, sort_photographs
-from linnaea.photos.photo_files import format_path
+from linnaea.standards.captures import CaptureIndex
 from linnaea.standards.events import EVENT_COLUMNS, RECORD_COLUMNS, make_event_rows, make_record_rows, parse_duration
-from linnaea.standards.exif import PhotoMetadata
+from linnaea.standards.exif import PhotoMetadata, read_photo_metadata
 from linnaea.standards.tables import write_table
 from linnaea.store import atomic_path
 
 logger = logging.getLogger(__name__)
 
 
-def index_events(
-    config: IdentifyConfig, rows: Rows, namer: Namer, read_metadata: Callable[[str], PhotoMetadata]
-) -> EventIndex:
+def index_captures(
+    config: IdentifyConfig, rows: Rows, read_metadata: Callable[[str], PhotoMetadata] = read_photo_metadata
+) -> CaptureIndex:
+    """When, where and by which deployment the photographs of the rows were taken."""
+    paths = (path for path, _rows in groupby(rows(), key=itemgetter(0)))
+    return CaptureIndex(paths, read_metadata, zone=config.find_zone(), table=config.read_deployments())
+
+
+def index_events(config: IdentifyConfig, rows: Rows, namer: Namer, captures: CaptureIndex) -> EventIndex:
     """The events of the rows: photographs grouped by station and time, each event with its pooled names."""
     floor = getattr(getattr(namer, "rules", None), "floor", None) or 0.0
 
     def find_capture(path: str) -> tuple[str, str]:
-        return format_path(os.path.dirname(path)) or ".", read_metadata(path).event_date
+        capture = captures.find(path)
+        return capture.station, capture.captured_at
 
     pool = partial(pool_event, floor=floor, find_common_name=partial(_find_common_name, namer))
     return EventIndex(rows, find_capture, pool, config.event_gap_s)
@@ -80,19 +86,17 @@ def list_places(index: EventIndex, rows: Rows, by: str) -> Iterator[SortedPhotog
             yield SortedPhotograph(path=path, prediction=answer, event=event.id)
 
 
-def make_describer(
-    index: EventIndex, rows: Rows, read_metadata: Callable[[str], PhotoMetadata]
-) -> Callable[[str], PhotoContext]:
+def make_describer(index: EventIndex, rows: Rows, captures: CaptureIndex) -> Callable[[str], PhotoContext]:
     """A function that returns time, place, station and event of one of the photographs that a report shows."""
     shown = islice(groupby(index.join(rows()), key=itemgetter(0)), MAX_PHOTOS)
     event_of = {path: next(group)[2] for path, group in shown}
 
     def describe(path: str) -> PhotoContext:
-        photo, event = read_metadata(path), event_of[path]
+        capture, event = captures.find(path), event_of[path]
         return PhotoContext(
-            captured_at=photo.event_date,
-            latitude=photo.latitude,
-            longitude=photo.longitude,
+            captured_at=capture.captured_at,
+            latitude=capture.latitude,
+            longitude=capture.longitude,
             station=event.station,
             event=event.id,
         )

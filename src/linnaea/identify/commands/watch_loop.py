@@ -149,16 +149,11 @@ class Watch:
             if not is_ready:
                 self._waiting[path] = seen
                 continue
-            taken.append((seen, self._read_metadata(path)))
+            taken.append((seen, read_photo_metadata(path)))
             self._look_s += time.monotonic() - start_s
             yield from make_jobs(self._config, [FoundFile(path)], self._boxes)
             start_s = time.monotonic()
         self._look_s += time.monotonic() - start_s
-
-    def _read_metadata(self, path: str) -> PhotoMetadata:
-        """The metadata of a photograph; for tables without the time of its file, which may change alone."""
-        metadata = read_photo_metadata(path)
-        return dataclasses.replace(metadata, modified_s=0) if self._config.as_ == "table" else metadata
 
     def _judge(self, path: str, size: int, mtime_ns: int, before: SeenPhoto | None) -> tuple[SeenPhoto, bool]:
         """The photograph in its present state, and whether it is ready to be named."""

@@ -8,11 +8,11 @@ from collections import Counter, deque
 from collections.abc import Iterator
 
 from linnaea.identify.commands.config import IdentifyConfig
-from linnaea.identify.commands.event_outputs import index_events, write_event_files
+from linnaea.identify.commands.event_outputs import index_captures, index_events, write_event_files
 from linnaea.identify.commands.run_summary import count_statuses, format_utc_now, write_run_manifest
 from linnaea.identify.commands.watch_journal import WatchJournal
 from linnaea.identify.naming.namer import Namer
-from linnaea.identify.output.writers import write_output
+from linnaea.identify.output.writers import log_package_gaps, write_output
 from linnaea.records import Prediction
 from linnaea.search.scorer import Scorer
 from linnaea.terminal import LOG_INTERVAL_S
@@ -85,8 +85,9 @@ class WatchOutput:
 
         config, state = self._config, self._state
         if config.writes_file:
-            index = index_events(config, self._journal.rows, self._namer, self._journal.read_metadata)
-            write_output(
+            captures = index_captures(config, self._journal.rows, self._journal.read_metadata)
+            index = index_events(config, self._journal.rows, self._namer, captures)
+            gaps = write_output(
                 config.out,
                 config.as_,
                 rows,
@@ -94,8 +95,12 @@ class WatchOutput:
                 created=state["created"],
                 near=config.near,
                 index=index,
+                captures=captures,
                 read_metadata=self._journal.read_metadata,
             )
+            if last:
+                captures.log_unknown()
+                log_package_gaps(config.out, gaps)
             # The name of an event may change while its photographs arrive, and sorted copies are never moved.
             write_event_files(config, index, self._journal.rows, sort=last)
             # A rewritten photograph is named again, so only the work of this process is counted.

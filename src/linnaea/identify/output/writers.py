@@ -11,7 +11,8 @@ from pathlib import Path
 from linnaea.identify.output.event_index import EVENT_COLUMNS_OF_ROWS, EventIndex, make_event_cells
 from linnaea.records import PREDICTION_COLUMNS, Box, Prediction, RankedName, make_prediction_row
 from linnaea.standards import darwin_core, tables
-from linnaea.standards.camtrap_dp import PackageMetadata, write_package
+from linnaea.standards.camtrap_dp import LEFT_OUT_FILE, PackageGaps, PackageMetadata, write_package
+from linnaea.standards.captures import CAPTURE_COLUMNS, CaptureIndex, make_capture_cells
 from linnaea.standards.events import Event
 from linnaea.standards.exif import PhotoMetadata, read_photo_metadata
 from linnaea.store import atomic_path
@@ -19,7 +20,7 @@ from linnaea.store import atomic_path
 logger = logging.getLogger(__name__)
 
 # The columns of a table in a file. Rows on stdout have PREDICTION_COLUMNS only: an event is known when it is over.
-TABLE_COLUMNS = (*PREDICTION_COLUMNS, *EVENT_COLUMNS_OF_ROWS)
+TABLE_COLUMNS = (*PREDICTION_COLUMNS, *CAPTURE_COLUMNS, *EVENT_COLUMNS_OF_ROWS)
 OUTPUT_FORMATS = ("table", "darwin-core", "camtrap-dp")
 
 Rows = Callable[[], Iterator[tuple[str, Prediction]]]
@@ -53,51 +54,63 @@ def write_output(
     created: str,
     near: tuple[float, float] | None,
     index: EventIndex,
+    captures: CaptureIndex,
     read_metadata: Callable[[str], PhotoMetadata] = read_photo_metadata,
-) -> int:
+) -> PackageGaps:
     """Write the rows to a temporary path and move the complete result into place.
 
-    `index` has the events of the rows. `read_metadata` returns the metadata of the photograph at a path. Returns how
-    many deployments of a Camtrap DP package have no coordinates (0 for tables).
+    `index` has the events of the rows, `captures` time, place and deployment of the photographs. `read_metadata`
+    returns the metadata of the photograph at a path. Returns what a Camtrap DP package lacks (nothing for tables).
     """
     suffix = out_path.suffix.lower()
     if form == "table":
         with atomic_path(out_path) as path:
-            tables.write_table(path, TABLE_COLUMNS, _make_table_rows(rows, index), suffix)
+            tables.write_table(path, TABLE_COLUMNS, _make_table_rows(rows, index, captures), suffix)
     elif form == "darwin-core":
         with atomic_path(out_path) as path:
-            occurrences = darwin_core.make_occurrence_rows(rows(), identified_by, near, read_metadata)
+            occurrences = darwin_core.make_occurrence_rows(rows(), identified_by, captures.find, near)
             tables.write_table(path, darwin_core.COLUMNS, occurrences, suffix)
     else:
-        facts = PackageMetadata(classified_by=identified_by, created=created, near=near, read=read_metadata)
+        facts = PackageMetadata(
+            classified_by=identified_by, created=created, near=near, read=read_metadata, captures=captures
+        )
         in_events = ((path, prediction, event) for path, prediction, event, _observation in index.join(rows()))
         return _write_folder(out_path, in_events, facts)
-    return 0
+    return PackageGaps(0, 0)
 
 
-def _make_table_rows(rows: Rows, index: EventIndex) -> Iterator[dict]:
-    for _path, prediction, event, observation in index.join(rows()):
-        yield make_prediction_row(prediction) | make_event_cells(event, observation)
+def _make_table_rows(rows: Rows, index: EventIndex, captures: CaptureIndex) -> Iterator[dict]:
+    for path, prediction, event, observation in index.join(rows()):
+        cells = make_capture_cells(captures.find(path)) | make_event_cells(event, observation)
+        yield make_prediction_row(prediction) | cells
 
 
-def log_missing_places(out_path: Path, n_unplaced: int) -> None:
-    """Log a warning if deployments of the package at `out` have no coordinates."""
-    if n_unplaced:
+def log_package_gaps(out_path: Path, gaps: PackageGaps) -> None:
+    """Log warnings if deployments of the package at `out` have no coordinates, or if photographs are left out."""
+    if gaps.n_left_out:
         logger.warning(
-            "%s/deployments.csv: %d folders of photographs have no coordinates; fill in latitude and longitude before "
-            "you publish, or give --near LAT,LON",
+            "%s: %s without capture time, which Camtrap DP requires; what they show is in %s, not in the package's "
+            "tables",
             out_path,
-            n_unplaced,
+            "1 photograph" if gaps.n_left_out == 1 else f"{gaps.n_left_out:,} photographs",
+            LEFT_OUT_FILE,
+        )
+    if gaps.n_unplaced:
+        logger.warning(
+            "%s/deployments.csv: %s no coordinates; fill in latitude and longitude before you publish, or give "
+            "--deployments FILE or --near LAT,LON",
+            out_path,
+            "1 deployment has" if gaps.n_unplaced == 1 else f"{gaps.n_unplaced:,} deployments have",
         )
 
 
-def _write_folder(out_path: Path, rows: Iterable[tuple[str, Prediction, Event]], facts: PackageMetadata) -> int:
-    """Write a Camtrap DP package and swap it in; return how many deployments have no coordinates."""
+def _write_folder(out_path: Path, rows: Iterable[tuple[str, Prediction, Event]], facts: PackageMetadata) -> PackageGaps:
+    """Write a Camtrap DP package and swap it in; return what it lacks."""
     out_path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{out_path.name}.", dir=out_path.parent))
     try:
         temporary.chmod(0o755)
-        n_unplaced = write_package(temporary, rows, facts)
+        gaps = write_package(temporary, rows, facts)
         if out_path.exists():
             retired = temporary.with_name(temporary.name + ".old")
             out_path.rename(retired)
@@ -107,7 +120,7 @@ def _write_folder(out_path: Path, rows: Iterable[tuple[str, Prediction, Event]],
             temporary.rename(out_path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return n_unplaced
+    return gaps
 
 
 def pack(prediction: Prediction) -> list:

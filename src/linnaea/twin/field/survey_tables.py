@@ -20,7 +20,9 @@ from linnaea.census.confusion import UNIDENTIFIED
 from linnaea.census.georeference import Georeference
 from linnaea.census.sensor_designs import CameraTrapDesign, CollarDesign, StripCountDesign
 from linnaea.census.survey_file import Survey
-from linnaea.standards.camtrap_dp import DEPLOYMENTS, MEDIA, OBSERVATIONS, SCHEMAS, describe_resources
+from linnaea.standards.camtrap_deployments import DEPLOYMENTS
+from linnaea.standards.camtrap_dp import MEDIA, SCHEMAS, describe_resources
+from linnaea.standards.camtrap_observations import OBSERVATIONS
 from linnaea.standards.darwin_core import make_stable_id
 from linnaea.standards.tables import write_table
 from linnaea.store import atomic_path, write_json
