@@ -141,6 +141,31 @@ def test_an_organism_outside_the_list_or_unsure_never_becomes_blank():
     assert pool(empty(), doubt(CAT, outcome="outside_list")) == [("outside_list", "", "", None)]
 
 
+def outsider(confidence=0.98, box=None):
+    """A monkey where cats were asked for; its best names end at the order."""
+    path = [("kingdom", "Animalia"), ("phylum", "Chordata"), ("class", "Mammalia"), ("order", "Primates")]
+    ranked = tuple(RankedName(rank=rank, name=name, confidence=confidence) for rank, name in path)
+    return Prediction(file="x", status="unidentified", outcome="outside_list", path_confidence=ranked, box=box)
+
+
+def test_organisms_outside_the_list_count_against_a_name():
+    assert pool(outsider(), see(CAT), outsider()) == [("outside_list", "", "", None)]
+    assert pool(see(CAT), see(CAT), outsider(), see(CAT)) == [("named", "class", "Mammalia", None)]
+    assert pool(see(CAT), see(CAT), outsider(0.4)) == [("named", "species", "Felis catus", None)]
+
+
+def test_an_organism_outside_the_list_beside_a_named_one_is_an_observation_of_its_own():
+    photograph = [outsider(box=BOX), see(CAT, box=BOX), outsider(box=BOX)]
+    assert pool(photograph) == [("named", "species", "Felis catus", 1), ("outside_list", "", "", 2)]
+
+
+def test_photographs_that_disagree_keep_what_they_agree_on_for_the_type_of_the_observation():
+    (one,), _places = pool_event([(0, see(CAT, "species", 0.85)), (1, doubt(DEER, 0.83))], 0.999)
+    kingdom = one.prediction.path_confidence[0]
+    assert (one.prediction.outcome, kingdom.name) == ("unsure", "Animalia")
+    assert kingdom.confidence == pytest.approx(0.84, abs=0.002)
+
+
 def test_an_unsure_event_keeps_the_surest_guess():
     (one,), _places = pool_event([(0, doubt(CAT, 0.4)), (1, doubt(LION, 0.6))], FLOOR)
     assert (one.prediction.guess_name, one.prediction.guess_confidence) == ("Panthera leo", 0.6)

@@ -6,6 +6,8 @@
 2. Each taxon gets one name: at each rank the probabilities of its images are pooled (`pool_names`), and the
    deepest rank whose pooled probability reaches the floor is the answer. A rank that no image was named at is never
    given: the images of a burst are much alike, so that several of them add no certainty.
+   Images of organisms outside the list of names are evidence against a name, and the event is outside the list if they
+   are more than the named ones.
 3. The count of a taxon is the largest number of its boxes in one photograph.
 
 Images without an organism do not count against the others. `benchmarks/event_pooling.py` compares rules.
@@ -18,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from linnaea.records import OUTCOMES, RANK_INDEX, RANKS, Prediction
+from linnaea.records import OUTCOMES, RANK_INDEX, RANKS, Prediction, RankedName
 from linnaea.standards.events import EventObservation
 
 # The power of its certainty that weights an image in the mean: 0 is the plain mean, infinity the surest image.
@@ -61,7 +63,7 @@ def pool_event(
     `images` are the first rows of each photograph or box. An image without an organism belongs to the main observation.
     `floor` is the least probability of a name. `find_common_name` returns that of a taxon's node.
     """
-    groups = _divide([image for image in images if image[1].outcome in ORGANISMS])
+    groups = _divide_organisms([image for image in images if image[1].outcome in ORGANISMS])
     groups += [[image for image in images if image[1].outcome == outcome] for outcome in BESIDE]
     groups = list(filter(None, groups))
     if not groups:
@@ -131,6 +133,21 @@ class _Taxon:
     support: float = 0.0
 
 
+def _divide_organisms(images: Sequence[Image]) -> list[list[Image]]:
+    """The images of each taxon, and apart from them those of organisms outside the list that stand beside a named one.
+
+    An organism outside the list that is alone in its photograph is evidence against the names of the others.
+    """
+    photographs = [
+        {photograph for photograph, prediction in images if prediction.outcome == outcome}
+        for outcome in ("named", "outside_list")
+    ]
+    if not photographs[0] & photographs[1]:
+        return _divide(images)
+    outside = [image for image in images if image[1].outcome == "outside_list"]
+    return [*_divide([image for image in images if image[1].outcome != "outside_list"]), outside]
+
+
 def _divide(images: Sequence[Image]) -> list[list[Image]]:
     """The images of each taxon, the best supported first."""
     taxa = _find_taxa(images)
@@ -198,7 +215,10 @@ def _pool_group(group: Sequence[Image], floor: float, find_common_name: FindComm
     """The observation of the images of one taxon."""
     predictions = [prediction for _photograph, prediction in group]
     named = [prediction for prediction in predictions if prediction.outcome == "named"]
-    if named:
+    n_outside = sum(prediction.outcome == "outside_list" for prediction in predictions)
+    if n_outside > len(named):
+        pooled = _choose_unnamed([prediction for prediction in predictions if prediction.outcome == "outside_list"])
+    elif named:
         pooled = _find_name(named, predictions, floor)
         if pooled.outcome == "named" and not pooled.common_name:
             pooled = dataclasses.replace(pooled, common_name=find_common_name(_find_node(pooled, predictions)))
@@ -240,7 +260,20 @@ def _find_name(named: Sequence[Prediction], members: Sequence[Prediction], floor
         guess_rank=RANKS[rank] if rank >= 0 else "",
         guess_name=name,
         guess_confidence=round(chance, DECIMALS),
+        path_confidence=_pool_path(members),
     )
+
+
+def _pool_path(members: Sequence[Prediction]) -> tuple[RankedName, ...]:
+    """The best taxon of each rank with its pooled probability."""
+    path = []
+    for rank, label in enumerate(RANKS):
+        pooled = pool_names(_find_best(prediction, rank) for prediction in members)
+        pooled.pop("", None)
+        if pooled:
+            chance, name = max((chance, name) for name, chance in pooled.items())
+            path.append(RankedName(rank=label, name=name, confidence=round(chance, DECIMALS)))
+    return tuple(path)
 
 
 def _name_at(prediction: Prediction, rank: int) -> str:
@@ -252,15 +285,18 @@ def _name_at(prediction: Prediction, rank: int) -> str:
 
 
 def _find_best(prediction: Prediction, rank: int) -> tuple[str, float]:
-    """The best name of an image at a rank, with its probability; ("", 0.0) if none is known."""
+    """The best name of an image at a rank, with its probability; "" if none is known.
+
+    An organism outside the list is none of the names, and as certainly so as its deepest name is right.
+    """
     if given := _name_at(prediction, rank) if prediction.outcome == "named" else "":
         chance = next((best.confidence for best in prediction.path_confidence if best.name == given), 0.0)
         return given, max(chance, prediction.confidence or 0.0)
     if rank < 0:
         return prediction.guess_name, prediction.guess_confidence or 0.0
-    return next(
-        ((best.name, best.confidence) for best in prediction.path_confidence if best.rank == RANKS[rank]), ("", 0.0)
-    )
+    path = prediction.path_confidence
+    against = path[-1].confidence if path and prediction.outcome == "outside_list" else 0.0
+    return next(((best.name, best.confidence) for best in path if best.rank == RANKS[rank]), ("", against))
 
 
 def _make_named(name: str, rank: int, chance: float, named: Sequence[Prediction]) -> Prediction:
