@@ -24,6 +24,8 @@ def find_station(path: str) -> str:
     photographs in the working directory.
     """
     folder = format_path(os.path.dirname(path)).replace(os.sep, "/")
+    if not folder:
+        return "."
     parts = folder.split("/")
     for at, part in enumerate(parts):
         if part.casefold() == CARD_FOLDER and all(map(ROLL_OVER.fullmatch, parts[at + 1 :])):

@@ -37,7 +37,10 @@ def parse_clock(text: object, offset: object = "", fraction: object = "") -> dat
     *parts, within_second, zone = found.groups()
     year, month, day, hour, minute, second = (int(part or 0) for part in parts)
     digits = re.match(r"\d*", within_second or clean_text(fraction))[0]
-    when = datetime(year, month, day, hour, minute, second, int(f"{digits:0<6.6}"))
+    try:
+        when = datetime(year, month, day, hour, minute, second, int(f"{digits:0<6.6}"))
+    except ValueError:
+        raise ValueError(f"{text!r} is not a date and a time") from None
     return when.replace(tzinfo=parse_offset(zone) or parse_offset(offset))
 
 
