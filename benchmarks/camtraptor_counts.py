@@ -106,7 +106,8 @@ def compare(package_dir: Path, events_path: Path, records_path: Path, minutes: f
     n_events, n_individuals, unknown = Counter(), Counter(), set()
     species = defaultdict(set)
     for row in read_csv(events_path):
-        if row["outcome"] == "named":
+        # Camtrap DP requires a time: photographs without one are not in the package.
+        if row["outcome"] == "named" and row["start"]:
             key = row["station"], row["name"]
             n_events[key] += 1
             n_individuals[key] += int(row["count"] or 0)

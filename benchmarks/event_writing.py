@@ -4,8 +4,8 @@
 
 The script makes small JPEG files with capture times (bursts of several cameras), and a journal with made answers for
 them. In turns, processes of their own read the journal and write the table (`plain`: the rows alone; `events`: rows
-with their events, as `linnaea identify` writes them). It reports seconds, microseconds for a photograph, and the peak
-memory of each; with `--naming-ms` also the share of the events in the time that naming a photograph takes. Linux only.
+with time, place, station and event, as `linnaea identify` writes them). It reports seconds, microseconds for a
+photograph, and the peak memory of each; with `--naming-ms` also the share in the time of naming. Linux only.
 """
 
 from __future__ import annotations
@@ -80,10 +80,9 @@ def write(folder: Path, what: str) -> dict:
     from linnaea.embed.journal import Journal
     from linnaea.identify.commands.batch_run import _read_rows
     from linnaea.identify.commands.config import IdentifyConfig
-    from linnaea.identify.commands.event_outputs import index_events
+    from linnaea.identify.commands.event_outputs import index_captures, index_events
     from linnaea.identify.output.writers import write_output
     from linnaea.records import PREDICTION_COLUMNS, make_prediction_row
-    from linnaea.standards.exif import read_photo_metadata
     from linnaea.standards.tables import write_table
 
     rows = partial(_read_rows, Journal.reopen(folder / "journal"))
@@ -94,8 +93,10 @@ def write(folder: Path, what: str) -> dict:
         write_table(out_path, PREDICTION_COLUMNS, (make_prediction_row(one) for _path, one in rows()))
     else:
         config = IdentifyConfig(paths=(folder,))
-        index = index_events(config, rows, None, read_photo_metadata)
-        write_output(out_path, "table", rows, identified_by="x", created="x", near=None, index=index)
+        captures = index_captures(config, rows)
+        index = index_events(config, rows, None, captures)
+        made = {"identified_by": "x", "created": "x", "near": None}
+        write_output(out_path, "table", rows, index=index, captures=captures, **made)
         n_events = len(index.events)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {"seconds": time.perf_counter() - start_s, "peak_mb": peak / 1e6, "n_events": n_events}

@@ -88,6 +88,13 @@ def test_the_order_of_the_photographs_does_not_change_the_events():
     assert len(expected) == 4
 
 
+def test_the_two_cameras_of_a_station_have_events_of_their_own():
+    rows = [see("A/1"), see("A/2"), see("A/3")]
+    cameras = {"A/1": "left", "A/2": "right", "A/3": "left"}
+    made = index_rows(rows, find_capture=lambda path: (cameras[path], "A", f"2024-05-01T00:00:0{path[2:]}"))
+    assert [(event.station, event.n_photographs) for event in made.events] == [("A", 2), ("A", 1)]
+
+
 def test_photographs_without_a_time_are_not_put_together():
     rows = [see("A/1"), see("A/2")]
     made = index(rows, {"A/1": None, "A/2": None})

@@ -36,9 +36,9 @@ def index_events(config: IdentifyConfig, rows: Rows, namer: Namer, captures: Cap
     """The events of the rows: photographs grouped by station and time, each event with its pooled names."""
     floor = getattr(getattr(namer, "rules", None), "floor", None) or 0.0
 
-    def find_capture(path: str) -> tuple[str, str]:
+    def find_capture(path: str) -> tuple[str, str, str]:
         capture = captures.find(path)
-        return capture.station, capture.captured_at
+        return capture.deployment.id, capture.station, capture.captured_at
 
     pool = partial(pool_event, floor=floor, find_common_name=partial(_find_common_name, namer))
     return EventIndex(rows, find_capture, pool, config.event_gap_s)

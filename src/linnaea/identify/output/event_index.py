@@ -19,8 +19,8 @@ from linnaea.standards.events import Event, EventObservation, group_events, pars
 
 Row = tuple[str, Prediction]
 Rows = Callable[[], Iterator[Row]]
-# Station and capture time (ISO 8601 or "") of the photograph at a path.
-FindCapture = Callable[[str], tuple[str, str]]
+# Deployment, station and capture time (ISO 8601 or "") of the photograph at a path.
+FindCapture = Callable[[str], tuple[str, str, str]]
 # The observations of an event's images, and for each image the number of its observation.
 Pool = Callable[[Sequence[tuple[int, Prediction]]], tuple[tuple[EventObservation, ...], list[int]]]
 
@@ -29,19 +29,22 @@ EVENT_COLUMNS_OF_ROWS = ("event", "event_rank", "event_name", "event_confidence"
 
 
 class EventIndex:
-    """The events of the photographs in `rows`, in the order of their first photograph."""
+    """The events of the photographs in `rows`, in the order of their first photograph.
+
+    The two cameras of a station have events of their own: a Camtrap DP event belongs to one deployment.
+    """
 
     def __init__(self, rows: Rows, find_capture: FindCapture, pool: Pool, gap_s: float):
         """Read the rows twice; `pool` names an event."""
-        stations: dict[str, int] = {}
-        station_n, time_n, captured_n = array("l"), array("d"), []
+        deployments: dict[tuple[str, str], int] = {}
+        deployment_n, time_n, captured_n = array("l"), array("d"), []
         for path in _read_paths(rows()):
-            station, captured_at = find_capture(path)
-            station_n.append(stations.setdefault(station, len(stations)))
+            deployment, station, captured_at = find_capture(path)
+            deployment_n.append(deployments.setdefault((deployment, station), len(deployments)))
             time_n.append(parse_seconds(captured_at))
             captured_n.append(captured_at)
-        self._event_n, order = group_events(station_n, time_n, gap_s)
-        names = list(stations)
+        self._event_n, order = group_events(deployment_n, time_n, gap_s)
+        stations = [station for _deployment, station in deployments]
         self.events: list[Event] = [None] * (int(self._event_n.max(initial=-1)) + 1)
         # The observation of each image: photographs in the order of the rows, their boxes in theirs.
         self._observation_n: list[bytes | tuple[int, ...]] = [b""] * len(captured_n)
@@ -60,7 +63,7 @@ class EventIndex:
             first, last = in_order[0], in_order[-1]
             self.events[event] = Event(
                 id=make_stable_id("event", make_stable_id("media", format_path(photographs[first][0]))),
-                station=names[station_n[first]],
+                station=stations[deployment_n[first]],
                 start=captured_n[first],
                 end=captured_n[last],
                 n_photographs=len(in_order),
