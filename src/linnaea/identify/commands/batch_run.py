@@ -101,6 +101,7 @@ class IdentifyPlan:
 def run_batches(config: IdentifyConfig, *, namer: Namer | None = None, model: Model | None = None) -> int:
     """Name the photographs; return 0 if one could be read, 1 if there was none or none could be read."""
     start_s = time.monotonic()
+    config.read_deployments()  # its errors, before hours of naming
     output = _open_output(config)
     finished = read_finished_manifest(config.out) if output is not None and config.resume else {}
     plan = _plan_run(config, output, finished, namer, model)

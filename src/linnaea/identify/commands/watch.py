@@ -54,6 +54,7 @@ def run_watch(
     """Watch the folders; return 0 after Ctrl-C, a signal to end, or when `stop` is set."""
     start_s = time.monotonic()
     pace = pace or PACE
+    config.read_deployments()  # its errors, before anything is named
     journal = _open_journal(config)
     try:
         interrupted = journal.state() if config.resume else None
