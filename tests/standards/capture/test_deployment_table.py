@@ -88,6 +88,15 @@ def test_cameras_that_stand_at_one_station_at_one_time_are_told_apart(tmp_path):
     assert table.match("cards/A", at("2024-05-20T00:00:00"))[1] == "more than one deployment fits: lines 2, 3"
 
 
+def test_a_camera_that_replaced_another_on_a_day_is_of_the_same_station(tmp_path):
+    text = "station,camera,start,end\nA,old,2024-05-01,2024-05-31\nA,new,2024-05-31,2024-06-30\n"
+    table = read_deployments(make_table(tmp_path, text))
+    assert [entry.deployment.station for entry in table.entries] == ["A", "A"]
+    assert table.match("A", at("2024-06-01T00:00:00"))[0] is table.entries[1]
+    # Nothing says which of the two took a photograph on that day.
+    assert table.match("A", at("2024-05-31T12:00:00"))[1] == "more than one deployment fits: lines 2, 3"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -30,6 +30,8 @@ COLUMNS = {
     "camera_model": ("cameraModel",),
     "offset": ("offset", "clockOffset"),
 }
+# Tables with days only give the day on which a camera was replaced to both deployments.
+CHANGE = timedelta(days=1)
 KEYS = ("location", "location_id", "id")
 DAY = re.compile(r"(\d{4})[-/.:](\d{1,2})[-/.:](\d{1,2})")
 
@@ -58,12 +60,10 @@ class DeploymentEntry:
         """Whether a time lies between start and end; without zones, clocks on the wall are compared."""
         return (self.start is None or _is_before(self.start, when)) and (self.end is None or _is_before(when, self.end))
 
-    def overlaps(self, other: DeploymentEntry) -> bool:
-        """Whether both stood at the same time."""
-        return not any(
-            end is not None and start is not None and not _is_before(start, end)
-            for start, end in ((self.start, other.end), (other.start, self.end))
-        )
+    def is_parallel(self, other: DeploymentEntry) -> bool:
+        """Whether both stood at the same time, for longer than the day on which one may have replaced the other."""
+        pairs = ((self.start, other.end), (other.start, self.end))
+        return all(start is None or end is None or _is_before(start + CHANGE, end) for start, end in pairs)
 
 
 def _find_within(key: tuple[str, ...], station: tuple[str, ...]) -> int:
@@ -159,7 +159,7 @@ def _name_parallel(entries: list[DeploymentEntry]) -> tuple[DeploymentEntry, ...
     named = []
     for entry in entries:
         deployment = entry.deployment
-        if any(other is not entry and entry.overlaps(other) for other in by_station[deployment.station]):
+        if any(other is not entry and entry.is_parallel(other) for other in by_station[deployment.station]):
             camera = f"{deployment.station} ({deployment.camera or deployment.id})"
             entry = dataclasses.replace(entry, deployment=dataclasses.replace(deployment, station=camera))
         named.append(entry)
