@@ -122,12 +122,18 @@ class RunOutput:
         """The files of the run to resume, each with the reason why it gives no image; empty for a new run."""
         return [(path, reason) for path, reason in (self.interrupted or {}).get("files", ())]
 
-    def open(self, state: Mapping, files: Sequence[tuple[str, str]]) -> Journal:
-        """The journal to append to: that of the interrupted run, or a new one for `state` and `files`."""
+    def read_left_out(self) -> list[tuple[str, str]]:
+        """What the run to resume left out, each path with its reason; empty for a new run."""
+        return [(path, reason) for path, reason in (self.interrupted or {}).get("left_out", ())]
+
+    def open(
+        self, state: Mapping, files: Sequence[tuple[str, str]], left_out: Sequence[tuple[str, str]] = ()
+    ) -> Journal:
+        """The journal to append to: that of the interrupted run, or a new one for `state`, `files` and `left_out`."""
         self.check_same(state)
         if self.interrupted is not None:
             return Journal.reopen(self.journal_dir)
-        return Journal.create(self.journal_dir, {**state, "files": list(files)})
+        return Journal.create(self.journal_dir, {**state, "files": list(files), "left_out": list(left_out)})
 
 
 def check_same_run(journal_path: Path, interrupted: Mapping, state: Mapping, differences: str = "") -> None:

@@ -7,7 +7,23 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from linnaea.photos.decoding import NO_PERMISSION, PHOTO_SUFFIXES
+from linnaea.photos.decoding import MISSING, NO_PERMISSION, NOT_REGULAR, PHOTO_SUFFIXES
+
+VIDEO_SUFFIXES = frozenset(
+    {".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".webm"}
+    | {".wmv"}
+)
+
+# Why an entry is not taken as a photograph.
+TWICE = "given more than once; it has its rows once"
+HIDDEN = "hidden: the name begins with a dot"
+HIDDEN_FOLDER = "a hidden folder, which is not searched"
+LINKED_FOLDER = "a link to a folder, which is not searched; give that folder itself"
+EMPTY_FOLDER = "a folder without a photograph"
+VIDEO = "a video, of which nothing is read"
+NO_SUFFIX = "no suffix in its name; give the file itself if it is a photograph"
+# Reasons that cost nothing: the photograph is read elsewhere, or the file belongs to the system.
+HARMLESS = frozenset({TWICE, HIDDEN})
 
 
 @dataclass(frozen=True)
@@ -19,12 +35,19 @@ class FoundFile:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """Something that was given or lay in a given folder and has no row, with the reason."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class FoundFiles:
-    """The files, the number of paths that were given more than once, and the folders without photographs."""
+    """The photographs, and everything else that was found: together they are all that was given."""
 
     files: tuple[FoundFile, ...]
-    n_duplicates: int = 0
-    empty_folders: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def find_images(paths: Iterable[str | os.PathLike]) -> FoundFiles:
@@ -32,26 +55,38 @@ def find_images(paths: Iterable[str | os.PathLike]) -> FoundFiles:
 
     A file that is given is taken whatever its suffix; in folders only files with the suffix of a photograph count, and
     names that begin with a dot do not. Links to folders are followed only if they are given. A folder that cannot be
-    listed becomes an entry with a reason. A path that is found twice is kept once, at its first place.
+    listed becomes an entry with a reason. A path that is found twice is kept once, at its first place. Whatever is not
+    taken is left out by name.
     """
     found: list[FoundFile] = []
-    empty: list[str] = []
+    left_out: list[LeftOut] = []
     for path in paths:
         text = os.fspath(path)
         if os.path.isdir(text):
             before = len(found)
-            _walk(text, found)
+            _walk(text, found, left_out)
             if len(found) == before:
-                empty.append(text)
+                left_out.append(LeftOut(text, EMPTY_FOLDER))
         else:
             found.append(FoundFile(text))
     unique: dict[str, FoundFile] = {}
+    others: dict[str, LeftOut] = {}
+    twice: list[LeftOut] = []
     for file in found:
-        unique.setdefault(os.path.normcase(os.path.abspath(file.path)), file)
-    return FoundFiles(tuple(unique.values()), len(found) - len(unique), tuple(empty))
+        if unique.setdefault(_make_key(file.path), file) is not file:
+            twice.append(LeftOut(file.path, TWICE))
+    for other in left_out:  # a file that is given by itself is read, although its folder leaves it out
+        key = _make_key(other.path)
+        if key not in unique:
+            others.setdefault(key, other)
+    return FoundFiles(tuple(unique.values()), (*others.values(), *twice))
 
 
-def _walk(folder: str, found: list[FoundFile]) -> None:
+def _make_key(path: str) -> str:
+    return os.path.normcase(os.path.abspath(path))
+
+
+def _walk(folder: str, found: list[FoundFile], left_out: list[LeftOut]) -> None:
     stack = [folder]
     while stack:
         path = stack.pop()
@@ -68,19 +103,33 @@ def _walk(folder: str, found: list[FoundFile]) -> None:
             found.append(FoundFile(path, f"a folder that cannot be listed: {os.strerror(error.errno or 0).lower()}"))
             continue
         # The stack is popped from its end, so that entries come out sorted, and each folder at its place.
-        stack.extend(entry.path for entry in names if is_wanted(entry))
+        for entry in names:
+            if reason := explain_skip(entry):
+                left_out.append(LeftOut(entry.path, reason))
+            else:
+                stack.append(entry.path)
 
 
-def is_wanted(entry: os.DirEntry) -> bool:
-    """Whether an entry of a folder is a folder to walk, or has the name of a photograph."""
-    if entry.name.startswith("."):
-        return False
+def explain_skip(entry: os.DirEntry) -> str:
+    """Why an entry of a folder is not taken; "" for a folder to walk and for what has the name of a photograph."""
     try:
-        if entry.is_dir(follow_symlinks=False):
-            return True
-        return Path(entry.name).suffix.lower() in PHOTO_SUFFIXES and not entry.is_dir()
-    except OSError:
-        return False
+        is_folder = entry.is_dir(follow_symlinks=False)
+        if entry.name.startswith("."):
+            return HIDDEN_FOLDER if is_folder else HIDDEN
+        if is_folder:
+            return ""
+        if entry.is_dir():
+            return LINKED_FOLDER
+        suffix = Path(entry.name).suffix.lower()
+        if suffix in PHOTO_SUFFIXES:
+            return ""
+        if not entry.is_file():
+            return f"a link: {MISSING}" if entry.is_symlink() else NOT_REGULAR
+    except OSError as error:
+        return f"it cannot be looked at: {os.strerror(error.errno or 0).lower()}"
+    if suffix in VIDEO_SUFFIXES:
+        return VIDEO
+    return f"{suffix} is not the suffix of a photograph" if suffix else NO_SUFFIX
 
 
 def format_path(path: str) -> str:

@@ -590,3 +590,18 @@ def test_looking_and_waiting_keep_nothing_of_what_is_named(station, folder, pain
     here.look(2)
     assert here.journal.n == 60
     assert here.watch._waiting == {}
+
+
+def test_what_a_watch_leaves_out_is_listed_beside_its_output_while_it_is_there(station, folder, paint, tmp_path):
+    here = station(out=tmp_path / "t.csv")
+    table = tmp_path / "t.csv.left_out.csv"
+    paint(folder / "a.png", "cat")
+    (folder / "clip.mp4").write_bytes(b"x")
+    here.look(2)
+    here.output.write()
+    assert [os.path.basename(row["file"]) for row in read_csv(table)] == ["clip.mp4"]
+    (folder / "clip.mp4").unlink()
+    here.look()
+    assert here.output.is_stale
+    here.output.write()
+    assert not table.exists()

@@ -17,10 +17,11 @@ import numpy as np
 
 from linnaea.embed.images.image_vectors import embed_batches
 from linnaea.embed.journal import Journal, RunOutput, read_state
+from linnaea.embed.left_out import count_reasons, report_left_out
 from linnaea.embed.model_options import BATCH_SIZE, RunOptions
 from linnaea.model.core.contract import Model, ModelCard
 from linnaea.model.runtimes.runtime_names import DEFAULT_RUNTIME
-from linnaea.photos.photo_files import find_images, format_path
+from linnaea.photos.photo_files import FoundFile, FoundFiles, LeftOut, find_images, format_path
 from linnaea.records import ImageRecord
 from linnaea.store import VECTORS, Vectors, check_replaceable, hash_bytes, load_vectors, read_manifest, write_artifact
 from linnaea.terminal import Progress, format_duration
@@ -88,20 +89,26 @@ def embed_images(
     if output.is_finished(state["hash"], finished.get("run_hash")):
         return load_vectors(out_dir)
     output.check_free()
-    files = output.read_files() or _find_files(given)
-    journal = output.open(state, files)
+    found = _find_files(given, output)
+    report_left_out(found.left_out, len(found.files), out_dir)
+    files = [(file.path, file.reason) for file in found.files]
+    journal = output.open(state, files, [(one.path, one.reason) for one in found.left_out])
     _embed_remaining(journal, model, files, batch_size=batch_size, decoding=decoding, quiet=quiet)
     about = {**make_image_manifest(model.card, runtime), "decoding": decoding}
+    about["left_out"] = count_reasons(found.left_out)
     _write_vectors(journal, about, model.card.dim, out_dir)
     return load_vectors(out_dir)
 
 
-def _find_files(paths: list[str]) -> list[tuple[str, str]]:
-    """Each file of the run with the reason why it cannot be read, "" if it may be readable."""
+def _find_files(paths: list[str], output: RunOutput) -> FoundFiles:
+    """The photographs of the run to resume, or those that there are now."""
+    if restored := output.read_files():
+        left_out = tuple(LeftOut(*one) for one in output.read_left_out())
+        return FoundFiles(tuple(FoundFile(*file) for file in restored), left_out)
     found = find_images(paths)
     if not found.files:
         raise FileNotFoundError(f"no photograph in {', '.join(paths)}; name files or folders that hold some")
-    return [(file.path, file.reason) for file in found.files]
+    return found
 
 
 def _embed_remaining(

@@ -21,6 +21,7 @@ from itertools import islice
 from pathlib import Path
 
 from linnaea.embed.journal import Journal, RunOutput
+from linnaea.embed.left_out import count_reasons, drop_own_files, report_left_out
 from linnaea.identify.commands.config import IdentifyConfig
 from linnaea.identify.commands.event_outputs import (
     describe_events,
@@ -59,16 +60,13 @@ from linnaea.identify.naming.namer import Namer, describe_namer, format_calibrat
 from linnaea.identify.output.event_index import EventIndex
 from linnaea.identify.output.writers import log_package_gaps, pack, unpack, write_output
 from linnaea.model.core.contract import Model
-from linnaea.photos.photo_files import FoundFile, FoundFiles, find_images
+from linnaea.photos.photo_files import FoundFile, FoundFiles, LeftOut, find_images
 from linnaea.records import Prediction
 from linnaea.search.scorer import Scorer, merge_summaries
 from linnaea.standards.captures import CaptureIndex
 from linnaea.terminal import Progress
 
 logger = logging.getLogger(__name__)
-
-# Folders without photographs that are named one by one.
-SHOWN_FOLDERS = 3
 
 Rows = Callable[[], Iterator[tuple[str, Prediction]]]
 
@@ -113,7 +111,7 @@ def run_batches(config: IdentifyConfig, *, namer: Namer | None = None, model: Mo
         output.check_same(
             plan.identity, list_differences(output.interrupted, plan.identity) if output.interrupted else ""
         )
-    _log_found(plan.files)
+    report_left_out(plan.files.left_out, len(plan.files.files), config.out if config.writes_file else None)
     if not plan.files.files:
         logger.warning(f"no photograph in {', '.join(map(str, config.paths))}")
         return 1
@@ -121,7 +119,7 @@ def run_batches(config: IdentifyConfig, *, namer: Namer | None = None, model: Mo
     counts = _run_to_file(plan) if output is not None else _run_to_stdout(plan)
     if warning := format_calibration_warning(plan.namer, plan.model):
         logger.warning(warning)
-    logger.info(summarize_run(config, counts, start_s))
+    logger.info(summarize_run(config, counts, start_s, len(plan.files.left_out)))
     return _choose_exit_code(counts)
 
 
@@ -151,8 +149,7 @@ def _plan_run(
     boxes = load_boxes_if_given(config)
     model = model or load_model_if_named(config.model)
     before = (output.interrupted if output is not None else None) or finished
-    restored = output.read_files() if output is not None else []
-    files = FoundFiles(tuple(FoundFile(*file) for file in restored)) if restored else find_images(config.paths)
+    files = _find_files(config, output)
     if namer is None:
         mode = choose_names_mode(config.names, before)
         namer = load_namer(dataclasses.replace(config, names=mode), model)
@@ -163,11 +160,13 @@ def _plan_run(
     )
 
 
-def _log_found(files: FoundFiles) -> None:
-    if files.n_duplicates:
-        logger.info(f"{files.n_duplicates:,} paths were given more than once; each photograph has one row")
-    for folder in files.empty_folders[:SHOWN_FOLDERS]:
-        logger.info(f"no photograph in {folder}")
+def _find_files(config: IdentifyConfig, output: RunOutput | None) -> FoundFiles:
+    """The photographs of the run to resume, or those that there are now."""
+    if output is not None and (restored := output.read_files()):
+        left_out = tuple(LeftOut(*one) for one in output.read_left_out())
+        return FoundFiles(tuple(FoundFile(*file) for file in restored), left_out)
+    found = find_images(config.paths)
+    return found if output is None else FoundFiles(found.files, drop_own_files(found.left_out, config.out))
 
 
 def _check_boxes(plan: IdentifyPlan) -> None:
@@ -191,7 +190,8 @@ def _run_to_file(plan: IdentifyPlan) -> Counter:
     """Name the remaining photographs into the journal, write the output from it; the counts of all rows."""
     config = plan.config
     files = [(file.path, file.reason) for file in plan.files.files]
-    journal = plan.output.open(plan.identity | {"created": format_utc_now()}, files)
+    left_out = [(one.path, one.reason) for one in plan.files.left_out]
+    journal = plan.output.open(plan.identity | {"created": format_utc_now()}, files, left_out)
     scorer = take_fast_scorer(config, plan.namer)
     _name_into(journal, plan, scorer)
     rows = partial(_read_rows, journal)
@@ -214,7 +214,7 @@ def _run_to_file(plan: IdentifyPlan) -> Counter:
     _write_report(plan, rows, counts, index, captures)
     if config.table:
         _print_table(rows)
-    more = {}
+    more: dict = {"left_out": count_reasons(plan.files.left_out)}
     if scorer:
         more["scoring"] = merge_summaries(batch["scoring"] for batch in journal.read())
         logger.info(format_scoring_summary(more["scoring"]))

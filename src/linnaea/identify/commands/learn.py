@@ -17,17 +17,20 @@ import numpy as np
 from linnaea.embed.images.embed_command import make_image_manifest
 from linnaea.embed.images.image_vectors import embed_batches
 from linnaea.embed.images.runtime_sample import select_runtime_for_files
+from linnaea.embed.left_out import count_reasons, report_left_out
 from linnaea.embed.model_options import BATCH_SIZE, ModelOptions
 from linnaea.identify.naming.centroids import CentroidFit, fit_centroids
 from linnaea.identify.naming.label_set import Label, clean_folder_name, resolve_labels
 from linnaea.model.core.contract import Model
 from linnaea.model.runtimes.runtime_names import DEFAULT_RUNTIME
-from linnaea.photos.photo_files import find_images
+from linnaea.photos.photo_files import LeftOut, explain_skip, find_images
 from linnaea.records import RANKS, ImageRecord
 from linnaea.store import Vectors, read_manifest, save_vectors
 from linnaea.terminal import Progress
 
 logger = logging.getLogger(__name__)
+
+BESIDE_CLASSES = "it lies in no class folder; put it into the folder of its class"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +89,10 @@ def learn_labels(
     folder_dir, out_dir = Path(folder_dir), Path(out_dir)
     _check_out_dir(out_dir, overwrite=overwrite)
     classes = _list_classes(folder_dir)
-    files = [(file, index) for index, path in enumerate(classes) for file in find_images([path]).files]
+    found = [find_images([path]) for path in classes]
+    files = [(file, index) for index, one in enumerate(found) for file in one.files]
+    left_out = _list_beside(folder_dir) + [other for one in found for other in one.left_out]
+    report_left_out(left_out, len(files), out_dir)
     if not files:
         raise ValueError(f"{folder_dir} has {len(classes)} class folders and no photograph in them; put some into each")
     vectors_nd, is_read_n = _embed_files([file.path for file, _index in files], model, batch_size, quiet)
@@ -99,6 +105,7 @@ def learn_labels(
     rows = pl.DataFrame(_make_label_columns(labels, label_n))
     missing = [path.name for i, path in enumerate(classes) if i not in set(present.tolist())]
     manifest = _make_labels_manifest(model, fit, len(label_n), int((~is_read_n).sum()), missing)
+    manifest["left_out"] = count_reasons(left_out)
     save_vectors(out_dir, Vectors(vectors_nd=fit.centroid_ld, rows=rows, manifest=manifest))
     return {**manifest, "n": len(labels)}
 
@@ -121,6 +128,17 @@ def _list_classes(folder_dir: Path) -> list[Path]:
         if (other := by_label.setdefault(label, path.name)) != path.name:
             raise ValueError(f"folders {other!r} and {path.name!r} of {folder_dir} both mean {label!r}; rename one")
     return classes
+
+
+def _list_beside(folder_dir: Path) -> list[LeftOut]:
+    """What lies beside the class folders and belongs to no class."""
+    with os.scandir(folder_dir) as entries:
+        beside = sorted(entries, key=lambda entry: os.fsencode(entry.name))
+    return [
+        LeftOut(entry.path, explain_skip(entry) or BESIDE_CLASSES)
+        for entry in beside
+        if entry.name.startswith(".") or not entry.is_dir()
+    ]
 
 
 def _make_label_columns(labels: list[Label], label_n: np.ndarray) -> dict[str, list]:

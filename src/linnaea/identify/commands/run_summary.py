@@ -44,19 +44,21 @@ def count_statuses(predictions: Iterable[Prediction]) -> Counter:
     return counts
 
 
-def format_run_summary(counts: Counter, duration_s: float, out_path: Path | None) -> str:
-    """One line with the counts of a run, its duration and its output."""
+def format_run_summary(counts: Counter, duration_s: float, out_path: Path | None, n_left_out: int = 0) -> str:
+    """One line with the counts of a run, its duration, what it left out, and its output."""
     total = counts["identified"] + counts["unidentified"] + counts["unreadable"]
     ranks = ", ".join(f"{counts[f'rank:{rank}']:,} {rank}" for rank in reversed(RANKS) if counts[f"rank:{rank}"])
     line = f"{total:,} in {format_duration(duration_s)}: {counts['identified']:,} identified"
     line += f" ({ranks})" if ranks else ""
     line += f", {counts['unidentified']:,} unidentified, {counts['unreadable']:,} unreadable"
+    line += f"; {n_left_out:,} left out" if n_left_out else ""
     return line + (f" → {out_path}" if out_path is not None else "")
 
 
-def summarize_run(config: IdentifyConfig, counts: Counter, start_s: float) -> str:
+def summarize_run(config: IdentifyConfig, counts: Counter, start_s: float, n_left_out: int = 0) -> str:
     """`format_run_summary` for a run that began at `start_s` of the monotonic clock."""
-    return format_run_summary(counts, time.monotonic() - start_s, config.out if config.writes_file else None)
+    out_path = config.out if config.writes_file else None
+    return format_run_summary(counts, time.monotonic() - start_s, out_path, n_left_out)
 
 
 def write_run_manifest(out_path: Path, state: Mapping, counts: Counter, more: Mapping) -> None:

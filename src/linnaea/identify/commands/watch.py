@@ -79,7 +79,7 @@ def run_watch(
         journal.close()
     if warning := format_calibration_warning(namer, model):
         logger.warning(warning)
-    logger.info(summarize_run(config, output.counts, start_s))
+    logger.info(summarize_run(config, output.counts, start_s, len(output.left_out)))
     return 0
 
 

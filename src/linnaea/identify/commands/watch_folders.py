@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 
-from linnaea.photos.photo_files import format_path, is_wanted
+from linnaea.photos.photo_files import LeftOut, explain_skip, format_path
 
 logger = logging.getLogger(__name__)
 
@@ -23,9 +23,12 @@ class WatchedFolders:
         for root in roots:
             self._roots.setdefault(os.path.abspath(root), os.fspath(root))
         self._missing: set[str] = set()
+        self._skipped: list[LeftOut] = []
+        self.left_out: tuple[LeftOut, ...] = ()  # what the last complete look did not take
 
     def look(self, is_done: IsDone) -> Iterator[FoundPhoto]:
         """Yield path, size and time of last change (ns) of each photograph that is not done, sorted in each folder."""
+        self._skipped = []
         for root in self._roots.values():
             stack = [root]
             while stack:
@@ -33,6 +36,7 @@ class WatchedFolders:
                 found, folders = self._list(folder, is_done, is_root=folder == root)
                 yield from sorted(found)
                 stack += sorted((path for path in folders if os.path.abspath(path) not in self._roots), reverse=True)
+        self.left_out = tuple(sorted(self._skipped, key=lambda one: os.fsencode(one.path)))
 
     def _list(self, folder: str, is_done: IsDone, *, is_root: bool) -> tuple[list[FoundPhoto], list[str]]:
         """The photographs of a folder that are not done, and its folders."""
@@ -42,7 +46,10 @@ class WatchedFolders:
             with os.scandir(folder) as entries:
                 for entry in entries:
                     # Programs write under such a name, with a suffix of their own or this mark, and rename at the end.
-                    if not is_wanted(entry) or entry.name.startswith("~"):
+                    if entry.name.startswith("~"):
+                        continue
+                    if reason := explain_skip(entry):
+                        self._skipped.append(LeftOut(entry.path, reason))
                         continue
                     if entry.is_dir(follow_symlinks=False):
                         folders.append(entry.path)

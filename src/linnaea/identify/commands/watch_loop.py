@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from itertools import chain, groupby
 from operator import itemgetter
 
+from linnaea.embed.left_out import drop_own_files, log_left_out
 from linnaea.identify.commands.config import IdentifyConfig
 from linnaea.identify.commands.pipeline import load_boxes_if_given, make_jobs
 from linnaea.identify.commands.watch_folders import WatchedFolders, read_file_state
@@ -119,11 +120,15 @@ class Watch:
         self._is_first, self._progress = False, None
         if self._config.writes_file and not self._stop.is_set():
             self._output.write()
+        reported = self._output.left_out
+        log_left_out(reported, self._journal.n)
         if not self._stop.is_set():
             logger.info(f"watching {', '.join(map(str, self._config.paths))} … (Ctrl-C ends)")
         while not self._stop.wait(max(self._pace.interval_s, LOOK_SHARE * self._look_s)):
             self.look()
             self._write_if_due()
+        if self._output.left_out != reported:
+            log_left_out(self._output.left_out, self._journal.n)
 
     def look(self) -> None:
         """Look at the folders once and name what is ready."""
@@ -138,6 +143,10 @@ class Watch:
                 self._write_if_due()
                 if self._stop.is_set():
                     return
+        left_out = self._folders.left_out
+        left_out = drop_own_files(left_out, self._config.out) if self._config.writes_file else left_out
+        if left_out != self._output.left_out:
+            self._output.left_out, self._output.is_stale = left_out, True
 
     def _make_jobs(
         self, before: dict[str, SeenPhoto], taken: deque[tuple[SeenPhoto, PhotoMetadata | None]]

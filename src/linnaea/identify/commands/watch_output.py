@@ -7,12 +7,14 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterator
 
+from linnaea.embed.left_out import count_reasons, get_left_out_path, write_left_out
 from linnaea.identify.commands.config import IdentifyConfig
 from linnaea.identify.commands.event_outputs import index_captures, index_events, write_event_files
 from linnaea.identify.commands.run_summary import count_statuses, format_utc_now, write_run_manifest
 from linnaea.identify.commands.watch_journal import WatchJournal
 from linnaea.identify.naming.namer import Namer
 from linnaea.identify.output.writers import log_package_gaps, write_output
+from linnaea.photos.photo_files import LeftOut
 from linnaea.records import Prediction
 from linnaea.search.scorer import Scorer
 from linnaea.terminal import LOG_INTERVAL_S
@@ -43,6 +45,7 @@ class WatchOutput:
         self._logged_error = ""
         self._logged_s, self._logged_n = time.monotonic(), journal.n
         self.is_stale = True
+        self.left_out: tuple[LeftOut, ...] = ()
         self.counts: Counter = Counter()
 
     def is_due(self) -> bool:
@@ -104,7 +107,9 @@ class WatchOutput:
             # The name of an event may change while its photographs arrive, and sorted copies are never moved.
             write_event_files(config, index, self._journal.rows, sort=last)
             # A rewritten photograph is named again, so only the work of this process is counted.
-            more = {"scoring": self._scorer.summary() | {"since": self._since}} if self._scorer else {}
+            more: dict = {"left_out": count_reasons(self.left_out)}
+            more |= {"scoring": self._scorer.summary() | {"since": self._since}} if self._scorer else {}
+            write_left_out(get_left_out_path(config.out), self.left_out)
             write_run_manifest(config.out, state, counts, more)
         else:
             deque(rows(), maxlen=0)
