@@ -312,7 +312,7 @@ def test_stdout_gets_csv_on_request_and_a_table_otherwise(go, photos, capsys):
 
 def test_a_report_and_a_printed_table_come_beside_the_file(go, photos, tmp_path, capsys):
     go(photos, out=tmp_path / "t.csv", report=tmp_path / "r.html", table=True)
-    assert (tmp_path / "r.html").read_text(encoding="utf-8").count("<article") == 6
+    assert (tmp_path / "r.html").read_text(encoding="utf-8").count('"file":') == 6
     assert "Canis lupus" in capsys.readouterr().out
 
 
