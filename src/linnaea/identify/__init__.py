@@ -1,7 +1,8 @@
 """Photographs to names.
 
 `identify(paths)` yields predictions; `learn(folder, out)` learns the user's own names; `load_namer` makes what turns
-vectors into rows. Inside: `commands`, `output` (tables, reports), `naming` (the decision).
+vectors into rows. Inside: `commands`, `output` (tables, reports), `naming` (the decision),
+`detection` (boxes).
 """
 
 from importlib import import_module

@@ -55,7 +55,8 @@ from linnaea.identify.commands.run_summary import (
     take_fast_scorer,
     write_run_manifest,
 )
-from linnaea.identify.naming.detections import BoxList
+from linnaea.identify.detection.box_list import BoxList
+from linnaea.identify.detection.unmatched_boxes import check_boxes, report_unmatched
 from linnaea.identify.naming.namer import Namer, describe_namer, format_calibration_warning, load_namer
 from linnaea.identify.output.event_index import EventIndex
 from linnaea.identify.output.writers import log_package_gaps, pack, unpack, write_output
@@ -170,17 +171,13 @@ def _find_files(config: IdentifyConfig, output: RunOutput | None) -> FoundFiles:
 
 
 def _check_boxes(plan: IdentifyPlan) -> None:
-    """Raise ValueError if the list of boxes has none of the photographs."""
-    boxes, files = plan.boxes, plan.files.files
-    if boxes is None:
+    """Raise ValueError if the list of boxes has none of the photographs; list its entries that have no photograph."""
+    if plan.boxes is None:
         return
-    roots = list_roots(plan.config)
-    if not any(boxes.find(file.path, roots) is not None for file in files):
-        first = next(iter(boxes.boxes), "nothing")
-        raise ValueError(
-            f"{boxes.path} names none of the {len(files)} photographs (it begins with {first!r}); "
-            "give the folder its paths are relative to"
-        )
+    config, roots = plan.config, list_roots(plan.config)
+    check_boxes(plan.boxes, plan.files.files, roots)
+    list_path = config.out.with_name(f"{config.out.name}.boxes_unmatched.csv") if config.writes_file else None
+    report_unmatched(plan.boxes.list_unmatched(plan.files.files, roots), plan.boxes.path, list_path)
 
 
 # --- Name and write

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from linnaea.embed.model_options import RunOptions
-from linnaea.identify.naming.detections import BOX_CONFIDENCE
+from linnaea.identify.detection.box_collector import UNITS
+from linnaea.identify.detection.box_file import BOX_CONFIDENCE
 from linnaea.identify.naming.namer_config import RECORDS_NEEDED, NamerConfig, check_probability
 from linnaea.identify.output.capture_config import CaptureConfig
 from linnaea.identify.output.event_config import EventConfig
@@ -26,7 +27,9 @@ class IdentifyConfig(RunOptions, NamerConfig, CaptureConfig, EventConfig):
     as_: str = field(default="table", metadata={"choices": OUTPUT_FORMATS})
     "what is written: the table, Darwin Core occurrences, or a Camtrap DP package (then --out is a folder)"
     boxes: Path | None = field(default=None, metadata={"metavar": "FILE"})
-    "name what is in these boxes: MegaDetector's JSON, or CSV with file,left,top,right,bottom in pixels"
+    "name what is in these boxes: MegaDetector, SpeciesNet, COCO, Camtrap DP, or CSV with file,left,top,right,bottom"
+    box_units: str = field(default="auto", metadata={"choices": UNITS})
+    "whether sides of boxes are fractions of the picture or pixels (auto: the format and the numbers tell)"
     box_confidence: float = field(default=BOX_CONFIDENCE, metadata={"metavar": "P"})
     "ignore boxes with less confidence of the detector"
     report: Path | None = field(default=None, metadata={"metavar": "FILE.html"})
@@ -46,6 +49,8 @@ class IdentifyConfig(RunOptions, NamerConfig, CaptureConfig, EventConfig):
         if self.as_ not in OUTPUT_FORMATS:
             raise ValueError(f"unknown form {self.as_!r}; choose one of {', '.join(OUTPUT_FORMATS)}")
         check_probability("--box-confidence", self.box_confidence)
+        if self.box_units not in UNITS:
+            raise ValueError(f"unknown --box-units {self.box_units!r}; choose one of {', '.join(UNITS)}")
         # The standards take --near as the place of photographs that record none.
         if self.near is not None and self.occurrences is None and self.as_ == "table":
             raise ValueError(RECORDS_NEEDED)

@@ -15,7 +15,7 @@ from linnaea.identify.commands.pipeline import (
     name_batches,
     select_runtime_for_run,
 )
-from linnaea.identify.naming.detections import Detector
+from linnaea.identify.detection.detection_jobs import Detector
 from linnaea.identify.naming.namer import Namer, load_namer
 from linnaea.model.core.contract import Model
 from linnaea.photos.photo_files import find_images

@@ -14,11 +14,11 @@ import numpy as np
 from linnaea.embed.images.image_vectors import EmbeddedBatch, embed_batches
 from linnaea.embed.images.pixel_reader import read_pixels
 from linnaea.identify.commands.config import IdentifyConfig
-from linnaea.identify.naming.detections import (
-    BoxList,
+from linnaea.identify.detection.box_file import load_boxes
+from linnaea.identify.detection.box_list import BoxList
+from linnaea.identify.detection.detection_jobs import (
     Detector,
     Job,
-    load_boxes,
     make_box_jobs,
     make_detector_jobs,
     make_file_jobs,
@@ -44,7 +44,7 @@ def load_model_if_named(model: str | Model) -> Model:
 
 def load_boxes_if_given(config: IdentifyConfig) -> BoxList | None:
     """The boxes of `--boxes`, None without that option."""
-    return load_boxes(config.boxes, config.box_confidence) if config.boxes else None
+    return load_boxes(config.boxes, config.box_confidence, config.box_units) if config.boxes else None
 
 
 def list_roots(config: IdentifyConfig) -> list[str]:

@@ -34,7 +34,7 @@ from linnaea.identify.commands.pipeline import load_boxes_if_given, make_jobs
 from linnaea.identify.commands.watch_folders import WatchedFolders, read_file_state
 from linnaea.identify.commands.watch_journal import NO_STATE, WatchJournal
 from linnaea.identify.commands.watch_output import WatchOutput
-from linnaea.identify.naming.detections import Job
+from linnaea.identify.detection.detection_jobs import Job
 from linnaea.photos.decoding import HEIC, NO_MEMORY, NO_PERMISSION, NOT_REGULAR, OUTSIDE, RAW
 from linnaea.photos.photo_files import FoundFile
 from linnaea.records import Prediction

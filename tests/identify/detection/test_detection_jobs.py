@@ -3,7 +3,8 @@ import json
 import pytest
 from PIL import Image
 
-from linnaea.identify.naming.detections import load_boxes, make_box_jobs, make_detector_jobs
+from linnaea.identify.detection.box_file import load_boxes
+from linnaea.identify.detection.detection_jobs import make_box_jobs, make_detector_jobs
 from linnaea.photos.photo_files import find_images
 from linnaea.records import Box
 
@@ -66,7 +67,7 @@ def test_a_csv_counts_pixels_and_leaves_out_what_the_detector_doubts(tmp_path, p
         ("b.csv", "file,left\nx,1\n", "no column top"),
         ("b.csv", "file,left,top,right,bottom\nx,1,2,three,4\n", "line 2"),
         ("b.json", "{}", "MegaDetector"),
-        ("b.json", "nonsense", "MegaDetector"),
+        ("b.json", "nonsense", "line 1, column 1 is not JSON"),
     ],
 )
 def test_other_forms_are_refused_in_one_line(tmp_path, name, text, message):
@@ -116,5 +117,5 @@ def test_boxes_without_finite_sides_are_refused_before_any_work(tmp_path, number
     (tmp_path / "b.json").write_text(
         f'{{"images": [{{"file": "x", "detections": [{{"category": "1", "conf": 1, "bbox": [0, 0, {number}, 1]}}]}}]}}'
     )
-    with pytest.raises(ValueError, match="MegaDetector"):
+    with pytest.raises(ValueError, match=r"image 1 \(x\), detection 1: (width|left)"):
         load_boxes(tmp_path / "b.json")
