@@ -12,6 +12,9 @@ from PIL import Image
 from linnaea.photos import decoding as decode
 from linnaea.photos.decoding import Unreadable, decode_image, read_size
 from linnaea.records import Box
+from linnaea.standards.exif import read_photo_metadata
+from photos.heic_samples import HEIC
+from photos.raw_samples import make_raw
 
 SIXTEEN = np.linspace(0, 65535, 60 * 80).reshape(60, 80).astype(np.uint16)
 
@@ -147,17 +150,66 @@ def test_each_kind_of_bad_file_has_its_reason(tmp_path, picture):
     (tmp_path / "zero.jpg").touch()
     (tmp_path / "text.jpg").write_text("Grüße, this is no photograph\n" * 20, encoding="utf-8")
     (tmp_path / "noise.jpg").write_bytes(bytes(range(256)) * 4)
-    (tmp_path / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + b"\0" * 99)
     (tmp_path / "raw.nef").write_bytes(b"II*\0" + b"\0" * 99)
+    (tmp_path / "zero.cr2").touch()
     (tmp_path / "folder.jpg").mkdir()
     assert reason(tmp_path / "half.jpg") == decode.TRUNCATED == reason(tmp_path / "head.jpg")
     assert reason(tmp_path / "zero.jpg") == decode.EMPTY
     assert reason(tmp_path / "text.jpg") == decode.TEXT
     assert reason(tmp_path / "noise.jpg") == decode.UNKNOWN
-    assert reason(tmp_path / "phone.heic") == decode.HEIC
     assert reason(tmp_path / "raw.nef") == decode.RAW
+    assert reason(tmp_path / "zero.cr2") == decode.EMPTY
     assert reason(tmp_path / "folder.jpg") == decode.FOLDER
     assert reason(tmp_path / "missing.jpg") == decode.MISSING
+
+
+def test_heic_comes_upright_whatever_its_name_and_without_the_extra_the_extra_is_named(tmp_path, monkeypatch):
+    pytest.importorskip("pi_heif")
+    for name in ("phone.heic", "PHONE.HEIC", "phone.jpg"):
+        (tmp_path / name).write_bytes(HEIC)
+        image = decode_image(tmp_path / name)
+        assert image.size == (64, 48) == read_size(tmp_path / name)
+        for x, y, colour in ((9, 9, (255, 0, 0)), (55, 9, (0, 255, 0)), (9, 40, (0, 0, 255)), (55, 40, (255, 255, 0))):
+            assert close(image, x, y, colour)
+    assert read_photo_metadata(tmp_path / "phone.heic").event_date == "2024-05-01T10:00:00"
+    (tmp_path / "cut.heic").write_bytes(HEIC[:-200])
+    assert reason(tmp_path / "cut.heic") in (decode.DAMAGED, decode.TRUNCATED)
+    plain = tuple(name for name in decode.list_readable_formats() if name != "HEIF")
+    monkeypatch.setattr(decode, "list_readable_formats", lambda: plain)
+    assert reason(tmp_path / "phone.jpg") == decode.HEIC
+    assert "linnaea[heic]" in decode.HEIC
+
+
+def test_a_jpeg_without_its_end_is_read_and_noted(tmp_path, picture):
+    for progressive in (False, True):
+        picture.resize((320, 240)).save(tmp_path / "whole.jpg", quality=90, progressive=progressive)
+        data = (tmp_path / "whole.jpg").read_bytes()
+        whole = np.asarray(decode_image(tmp_path / "whole.jpg"))
+        for cut in (data[:-2], data[:-1], data[:-2] + bytes(40)):
+            (tmp_path / "cut.jpg").write_bytes(cut)
+            image = decode_image(tmp_path / "cut.jpg")
+            assert image.info[decode.NOTE] == "read, although its end is missing"
+            np.testing.assert_array_equal(np.asarray(image), whole)
+        assert decode_image(tmp_path / "cut.jpg", least_side=60).size == (80, 60)
+        assert decode.NOTE not in decode_image(tmp_path / "whole.jpg").info
+
+
+def test_a_jpeg_that_lacks_more_than_its_end_is_refused(tmp_path):
+    noise = Image.fromarray(np.random.default_rng(3).integers(0, 255, (240, 320, 3), np.uint8))
+    for progressive in (False, True):
+        noise.save(tmp_path / "whole.jpg", quality=90, progressive=progressive)
+        data = (tmp_path / "whole.jpg").read_bytes()
+        for cut in (
+            data[: len(data) // 2],
+            data[: len(data) * 9 // 10],
+            data[: len(data) // 2] + bytes(len(data) // 2),
+        ):
+            (tmp_path / "cut.jpg").write_bytes(cut)
+            assert reason(tmp_path / "cut.jpg") == decode.TRUNCATED
+    # without its last scan a progressive picture is whole to the eye, but not what was photographed
+    last = data.rindex(b"\xff\xda")
+    (tmp_path / "cut.jpg").write_bytes(data[:last])
+    assert isinstance(decode_image(tmp_path / "cut.jpg"), Unreadable)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes on this system")
@@ -232,12 +284,22 @@ def test_boxes_without_a_pixel_have_a_reason(tmp_path, picture, sides):
     assert reason(tmp_path / "a.png", Box(left=left, top=top, right=right, bottom=bottom)) == decode.OUTSIDE
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.sampled_from(["jpg", "png", "webp", "gif", "tif", "bmp"]), st.data())
+def save_as(path, picture):
+    """Write the picture, also as what Pillow does not write."""
+    if path.suffix == ".heic":
+        path.write_bytes(HEIC)
+    elif path.suffix == ".nef":
+        path.write_bytes(make_raw(picture.resize((320, 240))))
+    else:
+        picture.save(path)
+
+
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(["jpg", "png", "webp", "gif", "tif", "bmp", "avif", "jp2", "heic", "nef"]), st.data())
 def test_damage_never_raises(tmp_path, picture, suffix, data):
     whole = tmp_path / f"whole.{suffix}"
     if not whole.exists():
-        picture.save(whole)
+        save_as(whole, picture)
     content = bytearray(whole.read_bytes())
     for position in data.draw(st.lists(st.integers(0, len(content) - 1), max_size=12)):
         content[position] = data.draw(st.integers(0, 255))

@@ -6,32 +6,48 @@ Each reason is a short sentence that stays the same from run to run, because it 
 from __future__ import annotations
 
 import functools
+import io
 import math
 import os
 import re
 import stat
 import warnings
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from linnaea.photos.jpeg import PixelMemory, decode_jpeg
+from linnaea.photos.jpeg import PixelMemory, decode_cut_jpeg, decode_jpeg, lacks_end
 from linnaea.photos.orientation import Sides, Size, Turn, compute_upright_size, map_box_to_stored
+from linnaea.photos.raw_preview import LEAST_SIDE, read_preview
+from linnaea.photos.sample_depth import brighten_dark_colours, find_rawmode, read_stated_scale, scale_to_bytes
 from linnaea.records import Box
 
 # Only formats whose decoders run inside Pillow: its EPS reader, for example, starts another program.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO", "TGA")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO", "TGA", "HEIF")
 READABLE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"}
     | {".avif", ".jp2", ".j2k", ".ppm", ".pgm"}
 )
 HEIC_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
-RAW_SUFFIXES = frozenset({".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf", ".pef", ".srw"})
+# The usual media types; none of them is registered.
+RAW_MEDIA_TYPES = {
+    ".arw": "image/x-sony-arw",
+    ".cr2": "image/x-canon-cr2",
+    ".cr3": "image/x-canon-cr3",
+    ".dng": "image/x-adobe-dng",
+    ".nef": "image/x-nikon-nef",
+    ".orf": "image/x-olympus-orf",
+    ".pef": "image/x-pentax-pef",
+    ".raf": "image/x-fuji-raf",
+    ".rw2": "image/x-panasonic-rw2",
+    ".srw": "image/x-samsung-srw",
+}
+RAW_SUFFIXES = frozenset(RAW_MEDIA_TYPES)
 # Photographs that a folder may hold; a file that cannot be read gets a row with the reason.
 PHOTO_SUFFIXES = READABLE_SUFFIXES | HEIC_SUFFIXES | RAW_SUFFIXES
 
@@ -39,13 +55,17 @@ PHOTO_SUFFIXES = READABLE_SUFFIXES | HEIC_SUFFIXES | RAW_SUFFIXES
 MAX_PIXELS = 178_956_970
 # JPEG files up to this size are read at once; Pillow reads larger files, which are not plain photographs, in pieces.
 MAX_JPEG_BYTES = 1 << 28
+# The largest memory for the two copies of a JPEG that lacks its end.
+MAX_CUT_BYTES = 1 << 29
 # Bytes of pixels in memory at once, for any number of threads: four photographs of 24 megapixels, or one giant.
 memory = PixelMemory(4 * 100_000_000)
 
 T = TypeVar("T")
 
 BOX_MARGIN = 0.05
-ORIENTATION_TAG = 0x0112
+ORIENTATION_TAG, KIND_OF_IMAGE_TAG = 0x0112, 254
+# The key of an image's `info` that says what is noteworthy about it, although it could be read.
+NOTE = "linnaea_note"
 TRANSPOSITIONS = {
     2: Turn.FLIP_LEFT_RIGHT,
     3: Turn.ROTATE_180,
@@ -61,12 +81,13 @@ NO_PERMISSION = "no permission to read it"
 FOLDER = "a folder, not an image"
 NOT_REGULAR = "not a regular file (a pipe, socket or device)"
 EMPTY = "the file is empty"
-HEIC = "HEIC cannot be read; save it as JPEG"
-RAW = "a raw camera file cannot be read; export it as JPEG"
+HEIC = "HEIC is read with the extra [heic] (pip install 'linnaea[heic]'); or save it as JPEG"
+RAW = "a raw camera file without a preview that is large enough; export it as JPEG"
 TEXT = "not an image: the content is text"
 UNKNOWN = "not an image, or of a kind that cannot be read; save it as JPEG or PNG"
 TRUNCATED = "truncated: the file ends before its image does"
 DAMAGED = "damaged: the image data cannot be decoded"
+CUT_END = "read, although its end is missing"
 OUTSIDE = "the box lies outside the image"
 NO_MEMORY = "too little memory to decode the image"
 
@@ -107,8 +128,9 @@ def use_image(
     `box` (pixels of the upright image) is cropped with a margin of `margin` times its longer side. With `least_side`,
     the image may be smaller than stored, but no side of the box is reduced below `least_side` pixels: JPEG files are
     shrunk while they are decoded (2, 4 or 8 times, by whole DCT blocks), other files afterwards. This saves most of the
-    time and memory for photographs far larger than a model's input. Transparent pixels are put on white; 16 bits are
-    scaled to 8; colour profiles are not applied.
+    time and memory for photographs far larger than a model's input. Transparent pixels are put on white; more than 8
+    bits a sample are scaled to 8 (see `linnaea.photos.sample_depth`); colour profiles are not applied. Of a raw camera
+    file the image is its preview. An image that lacks only its end has a note in its `info`, under `NOTE`.
     """
     with ExitStack() as held:
         try:
@@ -123,7 +145,8 @@ def read_size(path: str | os.PathLike) -> tuple[int, int] | Unreadable:
     try:
         if refused := _check_file(path):
             return refused
-        with open(path, "rb") as handle, Image.open(handle, formats=list_readable_formats()) as image:
+        with ExitStack() as held:
+            image, _handle = open_image(held, path)
             width, height = image.size
             # Pillow's TIFF reader turns the image itself and already reports the upright size.
             turned = image.format != "TIFF" and _read_orientation(image) >= 5
@@ -139,8 +162,14 @@ def explain_size(n_pixels: int) -> str:
 
 @functools.cache
 def list_readable_formats() -> tuple[str, ...]:
-    """The FORMATS that this build of Pillow can read, with all its plugins loaded."""
+    """The FORMATS that this build of Pillow can read, with all its plugins loaded, and HEIF with the extra [heic]."""
     Image.init()
+    with suppress(ImportError):
+        import pi_heif
+
+        # libheif would start a thread for each core, and the files are decoded in threads already.
+        pi_heif.options.DECODE_THREADS = 1
+        pi_heif.register_heif_opener(thumbnails=False)
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
@@ -152,10 +181,52 @@ def _check_file(path: str | os.PathLike) -> Unreadable | None:
         return Unreadable(NOT_REGULAR)
     if mode.st_size == 0:
         return Unreadable(EMPTY)
-    suffix = Path(path).suffix.lower()
-    if suffix in RAW_SUFFIXES:  # many are TIFF files whose first image is a thumbnail
-        return Unreadable(RAW)
     return None
+
+
+def open_image(held: ExitStack, path: str | os.PathLike) -> tuple[Image.Image, BinaryIO]:
+    """The image in a file, whose pixels are not decoded yet, and its bytes; `held` closes both.
+
+    Of a raw camera file it is the preview, with the EXIF block of the file. Raise what Pillow raises for bad files, and
+    `NoPreviewError` for a raw file that has no preview.
+    """
+    handle = held.enter_context(open(path, "rb"))  # noqa: SIM115 (`held` closes it)
+    if Path(path).suffix.lower() not in RAW_SUFFIXES:
+        return held.enter_context(Image.open(handle, formats=list_readable_formats())), handle
+    preview, tags = read_preview(handle)
+    if not preview:
+        return _open_plain_tiff(held, handle), handle
+    stream = io.BytesIO(preview)
+    image = held.enter_context(Image.open(stream, formats=("JPEG",)))
+    if tags and _read_orientation_of(tags):
+        image.info["exif"] = tags
+    return image, stream
+
+
+class NoPreviewError(UnidentifiedImageError):
+    """A raw camera file has no preview that is large enough."""
+
+
+def _open_plain_tiff(held: ExitStack, handle: BinaryIO) -> Image.Image:
+    """The image of a raw file that is a plain TIFF. Raise NoPreviewError if its first image is a thumbnail."""
+    try:
+        image = held.enter_context(Image.open(handle, formats=("TIFF",)))
+    except UnidentifiedImageError:
+        raise NoPreviewError from None
+    # Bit 0 of the kind of image marks a reduced copy of another one.
+    if image.mode != "RGB" or min(image.size) < LEAST_SIDE or image.tag_v2.get(KIND_OF_IMAGE_TAG, 0) & 1:
+        raise NoPreviewError
+    return image
+
+
+def _read_orientation_of(tags: bytes) -> int:
+    """The orientation in an EXIF block, 0 if it has none or cannot be read."""
+    try:
+        exif = Image.Exif()
+        exif.load(tags)
+        return int(exif.get(ORIENTATION_TAG, 0))
+    except Exception:  # noqa: BLE001 (as in _read_orientation)
+        return 0
 
 
 def _make_upright(image: Image.Image, turn: Turn | None) -> Image.Image:
@@ -167,8 +238,7 @@ def _decode(
     held: ExitStack, path: str | os.PathLike, box: Box | None, least_side: int, margin: float
 ) -> tuple[Image.Image, Turn | None] | Unreadable:
     """The image as stored, cropped, and its turn; `held` keeps the files and memory that it needs."""
-    handle = held.enter_context(open(path, "rb"))  # noqa: SIM115 (`held` closes it)
-    image = held.enter_context(Image.open(handle, formats=list_readable_formats()))
+    image, handle = open_image(held, path)
     width, height = image.size
     if width * height > MAX_PIXELS:
         return Unreadable(explain_size(width * height))
@@ -176,18 +246,10 @@ def _decode(
     shrink = side / least_side if least_side and side > least_side else 1.0
     if shrink >= 2:
         image.draft(None, (math.ceil(width / shrink), math.ceil(height / shrink)))
-    n_bytes = 4 * image.width * image.height
-    held.enter_context(memory.reserve(n_bytes))
-    rgb = None
-    is_plain = image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L")
-    if is_plain and os.fstat(handle.fileno()).st_size <= MAX_JPEG_BYTES:
-        handle.seek(0)
-        rgb = decode_jpeg(handle.read(), image.size, held.enter_context(memory.buffer(n_bytes)))
-    reduce_by = int(shrink * image.width / width)
-    if rgb is None:
-        rgb = _load_rgb(image, reduce_by)
-    elif reduce_by >= 2:
-        rgb = rgb.reduce(reduce_by)
+    held.enter_context(memory.reserve(4 * image.width * image.height))
+    rgb = _load_shrunk(held, image, handle, shrink * image.width / width)
+    if isinstance(rgb, Unreadable):
+        return rgb
     turn = TRANSPOSITIONS.get(_read_orientation(image))  # None for the orientation 1
     if box is None:
         return rgb, turn
@@ -197,15 +259,48 @@ def _decode(
     return sides if isinstance(sides, Unreadable) else (rgb.crop(map_box_to_stored(sides, rgb.size, turn)), turn)
 
 
-def _load_rgb(image: Image.Image, reduce_by: int) -> Image.Image:
+def _load_shrunk(held: ExitStack, image: Image.Image, handle: BinaryIO, shrink: float) -> Image.Image | Unreadable:
+    """The RGB image, or opaque RGBA in memory that `held` keeps, of a file just opened, `shrink` times smaller."""
+    rgb, data = None, b""
+    is_plain = image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L")
+    if is_plain and handle.seek(0, os.SEEK_END) <= MAX_JPEG_BYTES:
+        handle.seek(0)
+        data = handle.read()
+        buffer = held.enter_context(memory.buffer(4 * image.width * image.height))
+        rgb = decode_jpeg(data, image.size, buffer)
+    reduce_by = int(shrink)
+    if rgb is not None:
+        return rgb.reduce(reduce_by) if reduce_by >= 2 else rgb
+    if data and lacks_end(data):
+        return _load_cut(data, image.size, reduce_by)
+    return _load_rgb(image, handle, reduce_by)
+
+
+def _load_cut(data: bytes, size: Size, reduce_by: int) -> Image.Image | Unreadable:
+    """The RGB image, with a note, of JPEG data without an end."""
+    # Two decoded copies are compared.
+    cut = decode_cut_jpeg(data, size) if 8 * size[0] * size[1] <= MAX_CUT_BYTES else None
+    if cut is None:
+        return Unreadable(TRUNCATED)
+    cut = cut.reduce(reduce_by) if reduce_by >= 2 else cut
+    cut.info[NOTE] = CUT_END
+    return cut
+
+
+def _load_rgb(image: Image.Image, handle: BinaryIO, reduce_by: int) -> Image.Image:
     """The RGB image of a file just opened, reduced by a whole factor before a conversion doubles its memory."""
+    rawmode, info = find_rawmode(image), image.info
     image.load()
     if image.mode.startswith("I;16"):
-        # The high byte, as Pillow does for 16-bit colour; a plain conversion would clip at 255.
-        eight = np.right_shift(np.asarray(image), 8).astype(np.uint8)
-        image = Image.fromarray(eight)
+        values_hw = np.asarray(image)
+        full = read_stated_scale(image, float(values_hw.max(initial=0)))
+        image = Image.fromarray(scale_to_bytes(values_hw, full))
     elif image.mode in ("I", "F"):
-        image = Image.fromarray(_scale_to_bytes(np.asarray(image)))
+        image = Image.fromarray(scale_to_bytes(np.asarray(image)))
+    elif rawmode:
+        handle.seek(0)
+        image = brighten_dark_colours(image, rawmode, handle, (image.format,))
+        image.info = info
     transparent = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
     if image.mode in ("P", "PA", "1"):
         image = image.convert("RGBA" if transparent else "RGB")
@@ -219,15 +314,6 @@ def _load_rgb(image: Image.Image, reduce_by: int) -> Image.Image:
         canvas = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(canvas, image)
     return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _scale_to_bytes(values_hw: np.ndarray) -> np.ndarray:
-    """uint8 of 32-bit integers or floats: full scale is 1 (floats), 255 or 65535, else the largest value present."""
-    finite = np.nan_to_num(values_hw.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    largest = float(finite.max(initial=0.0))
-    scales = (1.0, 255.0, 65535.0) if values_hw.dtype.kind == "f" else (255.0, 65535.0)
-    full = next((scale for scale in scales if largest <= scale), largest)
-    return np.clip(finite * (255.0 / full) + 0.5, 0, 255).astype(np.uint8)
 
 
 def _find_sides(box: Box, size: Size, scale: float, margin: float) -> Sides | Unreadable:
@@ -257,7 +343,7 @@ def _read_orientation(image: Image.Image) -> int:
 def _explain_error(error: Exception, path: str | os.PathLike) -> str:
     match error:
         case UnidentifiedImageError():
-            return _explain_content(path)
+            return RAW if isinstance(error, NoPreviewError) else _explain_content(path)
         case Image.DecompressionBombError():
             found = re.search(r"\d+", str(error))
             return explain_size(int(found[0]) if found else MAX_PIXELS + 1)
@@ -280,7 +366,7 @@ def _explain_content(path: str | os.PathLike) -> str:
     with open(path, "rb") as handle:
         head = handle.read(4096)
     if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"):
-        return HEIC
+        return DAMAGED if "HEIF" in list_readable_formats() else HEIC
     if head.startswith((b"\xff\xd8", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*")) or head[8:12] == b"WEBP":
         return DAMAGED
     text = head.decode("utf-8", "ignore")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from PIL import Image
 
-from linnaea.photos.decoding import ORIENTATION_TAG, list_readable_formats
+from linnaea.photos.decoding import ORIENTATION_TAG, RAW_MEDIA_TYPES, open_image
 from linnaea.standards.capture.clocks import clean_text, format_time, is_plausible, parse_clock
 from linnaea.standards.capture.places import is_null_island, parse_coordinate
 
@@ -51,7 +53,8 @@ def read_photo_metadata(path: str | os.PathLike, now: datetime | None = None) ->
     read: copies and downloads change it.
     """
     try:
-        with open(path, "rb") as handle, Image.open(handle, formats=list_readable_formats()) as image:
+        with ExitStack() as held:
+            image, _handle = open_image(held, path)
             exif = image.getexif()
             width, height = image.size
             if image.format != "TIFF" and exif.get(ORIENTATION_TAG, 1) in (5, 6, 7, 8):
@@ -65,7 +68,7 @@ def read_photo_metadata(path: str | os.PathLike, now: datetime | None = None) ->
                 camera=camera,
                 width=width,
                 height=height,
-                media_type=Image.MIME.get(image.format, ""),
+                media_type=RAW_MEDIA_TYPES.get(Path(path).suffix.lower()) or Image.MIME.get(image.format, ""),
             )
     except Exception:  # noqa: BLE001 (a damaged header must not end the run, as in linnaea.photos.decoding)
         return PhotoMetadata()

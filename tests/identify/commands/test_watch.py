@@ -29,6 +29,7 @@ from linnaea.identify.commands.watch_journal import WatchJournal, get_watch_path
 from linnaea.identify.commands.watch_loop import Pace, Watch
 from linnaea.identify.commands.watch_output import WatchOutput
 from linnaea.identify.naming.namer import load_namer
+from linnaea.photos import decoding
 from linnaea.store import get_manifest_path
 
 # Nothing is old enough to be named at the first look, and no pause ends by itself: the tests look when they like.
@@ -133,9 +134,13 @@ def test_a_half_written_photograph_gets_its_reason_late_and_its_name_when_it_is_
     assert here.look(2) == {"a.jpg": "Felis catus"}
 
 
-def test_what_no_patience_would_change_has_its_reason_at_once(station, folder):
-    (folder / "a.cr2").write_bytes(b"II*\0 raw")
-    assert station().look(2) == {"a.cr2": "a raw camera file cannot be read; export it as JPEG"}
+def test_what_no_patience_would_change_has_its_reason_at_once(station, folder, monkeypatch):
+    monkeypatch.setattr(decoding, "list_readable_formats", lambda: ("JPEG",))
+    (folder / "a.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(99))
+    (folder / "b.cr2").write_bytes(b"II*\0 raw")  # its preview may still come
+    here = station()
+    assert here.look(2) == {"a.heic": decoding.HEIC}
+    assert set(here.watch._waiting) == {str(folder / "b.cr2")}
 
 
 def test_a_rewritten_photograph_has_the_row_of_what_it_holds_now_and_a_vanished_one_keeps_its_row(

@@ -127,6 +127,8 @@ def _embed_remaining(
         raw.truncate(n_safe * width)
         raw.seek(n_safe * width)
         for batch in embed_batches(model, remaining, batch_size=batch_size, decoding=decoding):
+            for i, note in batch.notes.items():
+                logger.warning(f"{format_path(batch.records[i].path)}: {note}")
             raw.write(batch.vectors_bd.astype("<f2").tobytes())
             raw.flush()
             read = [record.path for i, record in enumerate(batch.records) if i not in batch.failures]

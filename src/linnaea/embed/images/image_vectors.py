@@ -9,14 +9,14 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from linnaea.embed.images.pixel_reader import Decode, read_pixels
+from linnaea.embed.images.pixel_reader import Decode, NotedPixels, read_pixels
 from linnaea.embed.model_options import BATCH_SIZE
 from linnaea.model.core.contract import Model
 from linnaea.photos.decoding import Unreadable, memory
@@ -31,12 +31,13 @@ NOT_FINITE = "the model gives no numbers for it: its weights are damaged, or too
 class EmbeddedBatch:
     """Consecutive images of the input: `vectors_bd` float32 has one unit row for each image that is not in `failures`.
 
-    `failures` maps positions in `records` to reasons.
+    `failures` maps positions in `records` to reasons, `notes` to what is noteworthy about a photograph that was read.
     """
 
     records: tuple[ImageRecord, ...]
     vectors_bd: np.ndarray
     failures: dict[int, str]
+    notes: dict[int, str] = field(default_factory=dict)
 
 
 def embed(
@@ -99,10 +100,12 @@ def embed_batches(
 
 
 def _run(
-    model: Model, records: tuple[ImageRecord, ...], pixels: Sequence[Future[np.ndarray | Unreadable]]
+    model: Model, records: tuple[ImageRecord, ...], pixels: Sequence[Future[np.ndarray | NotedPixels | Unreadable]]
 ) -> EmbeddedBatch:
     results = [future.result() for future in pixels]
     failures = {i: result.reason for i, result in enumerate(results) if isinstance(result, Unreadable)}
+    notes = {i: result.note for i, result in enumerate(results) if isinstance(result, NotedPixels)}
+    results = [result.pixels_hwc if isinstance(result, NotedPixels) else result for result in results]
     images = [result for result in results if not isinstance(result, Unreadable)]
     vectors_bd = model.encode_images(np.stack(images)) if images else np.zeros((0, model.card.dim), np.float32)
     finite_b = np.isfinite(vectors_bd).all(axis=1)
@@ -110,4 +113,4 @@ def _run(
         read = [i for i in range(len(records)) if i not in failures]
         failures |= {read[b]: NOT_FINITE for b in np.flatnonzero(~finite_b).tolist()}
         vectors_bd = vectors_bd[finite_b]
-    return EmbeddedBatch(records, vectors_bd, failures)
+    return EmbeddedBatch(records, vectors_bd, failures, notes)

@@ -12,7 +12,7 @@ from functools import cache, partial
 
 import numpy as np
 
-from linnaea.embed.images.pixel_reader import Decode, read_pixels
+from linnaea.embed.images.pixel_reader import Decode, NotedPixels, read_pixels
 from linnaea.model.core.contract import Model
 from linnaea.model.runtimes.runtime_check import LabelFunction, select_runtime
 from linnaea.photos.decoding import Unreadable
@@ -39,8 +39,11 @@ def sample_pixels(records: Sequence[ImageRecord], n: int, decode: Decode, size: 
             if len(images) >= n:
                 break
             part = (first + others)[start : start + n]
+            found = list(pool.map(lambda i: decode(records[i]), part))
             images += [
-                image for image in pool.map(lambda i: decode(records[i]), part) if not isinstance(image, Unreadable)
+                result.pixels_hwc if isinstance(result, NotedPixels) else result
+                for result in found
+                if not isinstance(result, Unreadable)
             ]
     return np.stack(images[:n]) if images else np.zeros((0, size, size, 3), np.uint8)
 

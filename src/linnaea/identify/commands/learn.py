@@ -174,6 +174,8 @@ def _embed_files(paths: list[str], model: Model, batch_size: int, quiet: bool) -
     for batch in embed_batches(model, (ImageRecord(path=path) for path in paths), batch_size=batch_size):
         pieces.append(batch.vectors_bd)
         is_read_n[[done + i for i in batch.failures]] = False
+        for i, note in batch.notes.items():
+            logger.warning(f"{batch.records[i].path}: {note}")
         for i, reason in batch.failures.items():
             logger.warning(f"left out: {batch.records[i].path}: {reason}")
         done += len(batch.records)

@@ -12,7 +12,7 @@ from types import MappingProxyType
 import numpy as np
 
 from linnaea.embed.images.image_vectors import EmbeddedBatch, embed_batches
-from linnaea.embed.images.pixel_reader import read_pixels
+from linnaea.embed.images.pixel_reader import NotedPixels, read_pixels
 from linnaea.identify.commands.config import IdentifyConfig
 from linnaea.identify.detection.box_file import load_boxes
 from linnaea.identify.detection.box_list import BoxList
@@ -61,7 +61,7 @@ def make_jobs(
     return make_file_jobs(files) if detector is None else make_detector_jobs(files, detector)
 
 
-def read_job(job: ImageRecord, preprocess: Preprocess, decoding: str) -> np.ndarray | Unreadable:
+def read_job(job: ImageRecord, preprocess: Preprocess, decoding: str) -> np.ndarray | NotedPixels | Unreadable:
     """The pixels of a job; the file of a job that has its outcome already is not opened."""
     return Unreadable(job.reason) if isinstance(job, Job) and job.outcome else read_pixels(job, preprocess, decoding)
 
@@ -86,8 +86,15 @@ def _name_batch(namer: Namer, batch: EmbeddedBatch) -> list[tuple[str, Predictio
             )
             rows.append((job.path, row))
         else:
-            rows += [(job.path, dataclasses.replace(prediction, box=job.box)) for prediction in next(named)]
+            note = batch.notes.get(i, "")
+            rows += [(job.path, _complete(prediction, job, note)) for prediction in next(named)]
     return rows
+
+
+def _complete(prediction: Prediction, job: Job, note: str) -> Prediction:
+    """The prediction with the box of its job, and with a note on its photograph."""
+    reason = "; ".join(part for part in (prediction.reason, note) if part)
+    return dataclasses.replace(prediction, box=job.box, reason=reason)
 
 
 def select_runtime_for_run(

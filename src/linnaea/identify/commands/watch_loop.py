@@ -35,7 +35,7 @@ from linnaea.identify.commands.watch_folders import WatchedFolders, read_file_st
 from linnaea.identify.commands.watch_journal import NO_STATE, WatchJournal
 from linnaea.identify.commands.watch_output import WatchOutput
 from linnaea.identify.detection.detection_jobs import Job
-from linnaea.photos.decoding import HEIC, NO_MEMORY, NO_PERMISSION, NOT_REGULAR, OUTSIDE, RAW
+from linnaea.photos.decoding import HEIC, NO_MEMORY, NO_PERMISSION, NOT_REGULAR, OUTSIDE
 from linnaea.photos.photo_files import FoundFile
 from linnaea.records import Prediction
 from linnaea.standards.exif import PhotoMetadata, read_photo_metadata
@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 # The pause between two looks is at least this multiple of the time that a look took.
 LOOK_SHARE = 4
 # Reasons that more bytes of the file would not change.
-FINAL = (RAW, HEIC, NOT_REGULAR, OUTSIDE)
+FINAL = (HEIC, NOT_REGULAR, OUTSIDE)
 # Reasons that may go without a change of the file, so that it is tried again and again.
 PASSING = (NO_PERMISSION, NO_MEMORY, "the file cannot be read")
 
