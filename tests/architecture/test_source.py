@@ -156,7 +156,7 @@ def test_every_import_is_declared():
         "ray",
         "shtab",
     }
-    extra |= {"pi_heif"}
+    extra |= {"av", "pi_heif"}
     extra |= {"h5netcdf", "matplotlib", "pandas"}  # pandas only where it is already installed
     known = core | extra | set(sys.stdlib_module_names)
     strange = []

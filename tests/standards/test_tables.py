@@ -18,7 +18,7 @@ ISSUE_COLUMNS = (
     "kingdom,phylum,class,order,family,genus,species,guess_rank,guess_name,guess_confidence,"
     "best_kingdom,confidence_kingdom,best_phylum,confidence_phylum,best_class,confidence_class,best_order,"
     "confidence_order,best_family,confidence_family,best_genus,confidence_genus,best_species,confidence_species,"
-    "box_left,box_top,box_right,box_bottom,box_confidence,box_category"
+    "box_left,box_top,box_right,box_bottom,box_confidence,box_category,frame_time_s"
 )
 AWKWARD = [
     "plain.jpg",

@@ -25,6 +25,7 @@ from linnaea.photos.jpeg import PixelMemory, decode_cut_jpeg, decode_jpeg, lacks
 from linnaea.photos.orientation import Sides, Size, Turn, compute_upright_size, map_box_to_stored
 from linnaea.photos.raw_preview import LEAST_SIDE, read_preview
 from linnaea.photos.sample_depth import brighten_dark_colours, find_rawmode, read_stated_scale, scale_to_bytes
+from linnaea.photos.video import VideoError, can_read_videos, is_video, read_frame
 from linnaea.records import Box
 
 # Only formats whose decoders run inside Pillow: its EPS reader, for example, starts another program.
@@ -57,6 +58,8 @@ MAX_PIXELS = 178_956_970
 MAX_JPEG_BYTES = 1 << 28
 # The largest memory for the two copies of a JPEG that lacks its end.
 MAX_CUT_BYTES = 1 << 29
+# What decoding a video holds beside the frame: the frames that others refer to.
+VIDEO_BYTES = 100_000_000
 # Bytes of pixels in memory at once, for any number of threads: four photographs of 24 megapixels, or one giant.
 memory = PixelMemory(4 * 100_000_000)
 
@@ -83,6 +86,7 @@ NOT_REGULAR = "not a regular file (a pipe, socket or device)"
 EMPTY = "the file is empty"
 HEIC = "HEIC is read with the extra [heic] (pip install 'linnaea[heic]'); or save it as JPEG"
 RAW = "a raw camera file without a preview that is large enough; export it as JPEG"
+VIDEO = "a video is read with the extra [video]: pip install 'linnaea[video]'"
 TEXT = "not an image: the content is text"
 UNKNOWN = "not an image, or of a kind that cannot be read; save it as JPEG or PNG"
 TRUNCATED = "truncated: the file ends before its image does"
@@ -119,6 +123,7 @@ def use_image(
     *,
     least_side: int = 0,
     margin: float = BOX_MARGIN,
+    time_s: float | None = None,
 ) -> T | Unreadable:
     """The result of `use` for the image in a file (its first frame), or the reason why there is none.
 
@@ -130,13 +135,14 @@ def use_image(
     shrunk while they are decoded (2, 4 or 8 times, by whole DCT blocks), other files afterwards. This saves most of the
     time and memory for photographs far larger than a model's input. Transparent pixels are put on white; more than 8
     bits a sample are scaled to 8 (see `linnaea.photos.sample_depth`); colour profiles are not applied. Of a raw camera
-    file the image is its preview. An image that lacks only its end has a note in its `info`, under `NOTE`.
+    file the image is its preview, of a video the frame at `time_s` (by default that in the middle). An image that lacks
+    only its end has a note in its `info`, under `NOTE`.
     """
     with ExitStack() as held:
         try:
-            found = _check_file(path) or _decode(held, path, box, least_side, margin)
+            found = _check_file(path) or _decode(held, path, box, least_side, margin, time_s)
         except Exception as error:  # noqa: BLE001 (Pillow's plugins raise nearly anything for damaged files)
-            return Unreadable(_explain_error(error, path))
+            return Unreadable(explain_error(error, path))
         return found if isinstance(found, Unreadable) else use(*found)
 
 
@@ -152,7 +158,7 @@ def read_size(path: str | os.PathLike) -> tuple[int, int] | Unreadable:
             turned = image.format != "TIFF" and _read_orientation(image) >= 5
             return (height, width) if turned else (width, height)
     except Exception as error:  # noqa: BLE001 (as in use_image)
-        return Unreadable(_explain_error(error, path))
+        return Unreadable(explain_error(error, path))
 
 
 def explain_size(n_pixels: int) -> str:
@@ -184,12 +190,15 @@ def _check_file(path: str | os.PathLike) -> Unreadable | None:
     return None
 
 
-def open_image(held: ExitStack, path: str | os.PathLike) -> tuple[Image.Image, BinaryIO]:
+def open_image(held: ExitStack, path: str | os.PathLike, time_s: float | None = None) -> tuple[Image.Image, BinaryIO]:
     """The image in a file, whose pixels are not decoded yet, and its bytes; `held` closes both.
 
-    Of a raw camera file it is the preview, with the EXIF block of the file. Raise what Pillow raises for bad files, and
-    `NoPreviewError` for a raw file that has no preview.
+    Of a raw camera file it is the preview, with the EXIF block of the file; of a video it is the frame at `time_s`.
+    Raise what Pillow raises for bad files, `NoPreviewError` for a raw file that has no preview, and `VideoError`.
     """
+    if is_video(path) and can_read_videos():
+        with memory.reserve(VIDEO_BYTES):
+            return held.enter_context(read_frame(path, time_s, MAX_PIXELS)), io.BytesIO()
     handle = held.enter_context(open(path, "rb"))  # noqa: SIM115 (`held` closes it)
     if Path(path).suffix.lower() not in RAW_SUFFIXES:
         return held.enter_context(Image.open(handle, formats=list_readable_formats())), handle
@@ -212,10 +221,10 @@ def _open_plain_tiff(held: ExitStack, handle: BinaryIO) -> Image.Image:
     try:
         image = held.enter_context(Image.open(handle, formats=("TIFF",)))
     except UnidentifiedImageError:
-        raise NoPreviewError from None
+        raise NoPreviewError(RAW) from None
     # Bit 0 of the kind of image marks a reduced copy of another one.
     if image.mode != "RGB" or min(image.size) < LEAST_SIDE or image.tag_v2.get(KIND_OF_IMAGE_TAG, 0) & 1:
-        raise NoPreviewError
+        raise NoPreviewError(RAW)
     return image
 
 
@@ -235,10 +244,10 @@ def _make_upright(image: Image.Image, turn: Turn | None) -> Image.Image:
 
 
 def _decode(
-    held: ExitStack, path: str | os.PathLike, box: Box | None, least_side: int, margin: float
+    held: ExitStack, path: str | os.PathLike, box: Box | None, least_side: int, margin: float, time_s: float | None
 ) -> tuple[Image.Image, Turn | None] | Unreadable:
     """The image as stored, cropped, and its turn; `held` keeps the files and memory that it needs."""
-    image, handle = open_image(held, path)
+    image, handle = open_image(held, path, time_s)
     width, height = image.size
     if width * height > MAX_PIXELS:
         return Unreadable(explain_size(width * height))
@@ -340,10 +349,11 @@ def _read_orientation(image: Image.Image) -> int:
         return 1
 
 
-def _explain_error(error: Exception, path: str | os.PathLike) -> str:
+def explain_error(error: Exception, path: str | os.PathLike) -> str:
+    """The reason why the file at `path`, which raised `error`, gives no image."""
     match error:
-        case UnidentifiedImageError():
-            return RAW if isinstance(error, NoPreviewError) else _explain_content(path)
+        case VideoError() | UnidentifiedImageError():
+            return str(error) if isinstance(error, VideoError | NoPreviewError) else _explain_content(path)
         case Image.DecompressionBombError():
             found = re.search(r"\d+", str(error))
             return explain_size(int(found[0]) if found else MAX_PIXELS + 1)
@@ -363,6 +373,8 @@ def _explain_error(error: Exception, path: str | os.PathLike) -> str:
 
 def _explain_content(path: str | os.PathLike) -> str:
     """The reason for a file in which Pillow finds no image, from its first bytes."""
+    if is_video(path):
+        return VIDEO
     with open(path, "rb") as handle:
         head = handle.read(4096)
     if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"):

@@ -8,11 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from linnaea.photos.decoding import MISSING, NO_PERMISSION, NOT_REGULAR, PHOTO_SUFFIXES
-
-VIDEO_SUFFIXES = frozenset(
-    {".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".webm"}
-    | {".wmv"}
-)
+from linnaea.photos.video import VIDEO_SUFFIXES, can_read_videos
 
 # Why an entry is not taken as a photograph.
 TWICE = "given more than once; it has its rows once"
@@ -20,7 +16,7 @@ HIDDEN = "hidden: the name begins with a dot"
 HIDDEN_FOLDER = "a hidden folder, which is not searched"
 LINKED_FOLDER = "a link to a folder, which is not searched; give that folder itself"
 EMPTY_FOLDER = "a folder without a photograph"
-VIDEO = "a video, of which nothing is read"
+VIDEO = "a video; `linnaea identify` reads it with the extra [video] (pip install 'linnaea[video]')"
 NO_SUFFIX = "no suffix in its name; give the file itself if it is a photograph"
 # Reasons that cost nothing: the photograph is read elsewhere, or the file belongs to the system.
 HARMLESS = frozenset({TWICE, HIDDEN})
@@ -50,13 +46,13 @@ class FoundFiles:
     left_out: tuple[LeftOut, ...] = ()
 
 
-def find_images(paths: Iterable[str | os.PathLike]) -> FoundFiles:
+def find_images(paths: Iterable[str | os.PathLike], *, videos: bool = False) -> FoundFiles:
     """The given files and the photographs in the given folders, depth first, sorted by the bytes of their names.
 
     A file that is given is taken whatever its suffix; in folders only files with the suffix of a photograph count, and
     names that begin with a dot do not. Links to folders are followed only if they are given. A folder that cannot be
     listed becomes an entry with a reason. A path that is found twice is kept once, at its first place. Whatever is not
-    taken is left out by name.
+    taken is left out by name. With `videos`, and the extra `[video]`, videos count as photographs.
     """
     found: list[FoundFile] = []
     left_out: list[LeftOut] = []
@@ -64,7 +60,7 @@ def find_images(paths: Iterable[str | os.PathLike]) -> FoundFiles:
         text = os.fspath(path)
         if os.path.isdir(text):
             before = len(found)
-            _walk(text, found, left_out)
+            _walk(text, found, left_out, videos=videos)
             if len(found) == before:
                 left_out.append(LeftOut(text, EMPTY_FOLDER))
         else:
@@ -86,7 +82,7 @@ def _make_key(path: str) -> str:
     return os.path.normcase(os.path.abspath(path))
 
 
-def _walk(folder: str, found: list[FoundFile], left_out: list[LeftOut]) -> None:
+def _walk(folder: str, found: list[FoundFile], left_out: list[LeftOut], *, videos: bool) -> None:
     stack = [folder]
     while stack:
         path = stack.pop()
@@ -103,15 +99,16 @@ def _walk(folder: str, found: list[FoundFile], left_out: list[LeftOut]) -> None:
             found.append(FoundFile(path, f"a folder that cannot be listed: {os.strerror(error.errno or 0).lower()}"))
             continue
         # The stack is popped from its end, so that entries come out sorted, and each folder at its place.
-        for entry in names:
-            if reason := explain_skip(entry):
-                left_out.append(LeftOut(entry.path, reason))
-            else:
-                stack.append(entry.path)
+        reasons = [(entry.path, explain_skip(entry, videos=videos)) for entry in names]
+        stack.extend(path for path, reason in reasons if not reason)
+        left_out.extend(LeftOut(path, reason) for path, reason in reversed(reasons) if reason)
 
 
-def explain_skip(entry: os.DirEntry) -> str:
-    """Why an entry of a folder is not taken; "" for a folder to walk and for what has the name of a photograph."""
+def explain_skip(entry: os.DirEntry, *, videos: bool = False) -> str:
+    """Why an entry of a folder is not taken; "" for a folder to walk and for what has the name of a photograph.
+
+    With `videos`, and the extra `[video]`, the name of a video counts as well.
+    """
     try:
         is_folder = entry.is_dir(follow_symlinks=False)
         if entry.name.startswith("."):
@@ -121,7 +118,7 @@ def explain_skip(entry: os.DirEntry) -> str:
         if entry.is_dir():
             return LINKED_FOLDER
         suffix = Path(entry.name).suffix.lower()
-        if suffix in PHOTO_SUFFIXES:
+        if suffix in PHOTO_SUFFIXES or (videos and suffix in VIDEO_SUFFIXES and can_read_videos()):
             return ""
         if not entry.is_file():
             return f"a link: {MISSING}" if entry.is_symlink() else NOT_REGULAR

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from linnaea.photos.photo_files import format_path
+from linnaea.photos.video import MEDIA_TYPES, is_video
 from linnaea.records import RANKS, Prediction
 from linnaea.standards.camtrap_deployments import DeploymentPeriod, format_timestamp, write_deployments
 from linnaea.standards.camtrap_observations import OBSERVATIONS, make_event_observations, make_media_observation
@@ -182,7 +183,9 @@ def _make_media_row(deployment_id: str, path: str, photo: PhotoMetadata, timesta
 
 
 def _guess_image_type(path: str) -> str:
-    """The media type for the file's suffix; the standard allows images only."""
+    """The media type for the file's suffix: an image, or a video."""
+    if is_video(path):
+        return MEDIA_TYPES[os.path.splitext(path)[1].lower()]
     guess = mimetypes.guess_type(path)[0] or ""
     return guess if guess.startswith("image/") else "image/jpeg"
 

@@ -40,7 +40,7 @@ def make_media_observation(
 ) -> dict:
     """The observation of a photograph or of a box in it; `media` is the row of the photograph."""
     row = _describe(prediction) | {
-        "observationID": make_photograph_id("observation", path, prediction.box),
+        "observationID": make_photograph_id("observation", path, prediction.box, prediction.frame_time_s),
         "deploymentID": media["deploymentID"],
         "mediaID": media["mediaID"],
         "eventID": event.id,
@@ -83,7 +83,7 @@ def _describe(prediction: Prediction) -> dict:
     row = {
         "observationType": classify_observation(prediction),
         "classificationMethod": "machine",
-        "observationComments": prediction.reason,
+        "observationComments": "; ".join(filter(None, (prediction.reason, _describe_frame(prediction)))),
     }
     if prediction.status == "identified":
         row["scientificName"] = scientific = find_scientific_name(prediction)
@@ -91,6 +91,12 @@ def _describe(prediction: Prediction) -> dict:
         row["observationTags"] = "" if prediction.name == scientific else f"label:{prediction.name.replace('|', '/')}"
         row["classificationProbability"] = prediction.confidence
     return row
+
+
+def _describe_frame(prediction: Prediction) -> str:
+    return (
+        "" if prediction.frame_time_s is None else f"frame {prediction.frame_time_s:g} s after the start of the video"
+    )
 
 
 def _make_box_columns(box: Box, photo: PhotoMetadata) -> dict:

@@ -43,13 +43,14 @@ def make_stable_id(*parts: str) -> str:
     return str(uuid.uuid5(NAMESPACE, "\0".join(parts)))
 
 
-def make_photograph_id(kind: str, path: str, box: Box | None) -> str:
-    """A UUID of a photograph, or of a box in it, that does not depend on the working directory.
+def make_photograph_id(kind: str, path: str, box: Box | None, frame_time_s: float | None = None) -> str:
+    """A UUID of a photograph, of a box in it, or of a frame of a video, that does not depend on the working directory.
 
     It uses the whole path: "DCIM/IMG_0001.JPG" of two cameras must not become one occurrence when both are published.
     """
     sides = () if box is None else map(repr, (box.left, box.top, box.right, box.bottom))
-    return make_stable_id(kind, format_path(os.path.abspath(path)), *sides)
+    frame = () if frame_time_s is None else (f"frame {frame_time_s!r}",)
+    return make_stable_id(kind, format_path(os.path.abspath(path)), *sides, *frame)
 
 
 def find_scientific_name(prediction: Prediction) -> str:
@@ -82,8 +83,9 @@ def make_occurrence_rows(
         scientific = find_scientific_name(prediction)
         lineage = dict(zip(RANKS, prediction.lineage, strict=True))
         genus, _, epithet = lineage.pop("species").partition(" ")
+        occurrence_id = make_photograph_id("occurrence", path, prediction.box, prediction.frame_time_s)
         yield {
-            "occurrenceID": f"urn:uuid:{make_photograph_id('occurrence', path, prediction.box)}",
+            "occurrenceID": f"urn:uuid:{occurrence_id}",
             "basisOfRecord": "MachineObservation",
             "occurrenceStatus": "present",
             "scientificName": scientific,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from linnaea.photos.decoding import ORIENTATION_TAG, RAW_MEDIA_TYPES, open_image
+from linnaea.photos.video import MEDIA_TYPES, can_read_videos, is_video, read_video_tags
 from linnaea.standards.capture.clocks import clean_text, format_time, is_plausible, parse_clock
 from linnaea.standards.capture.places import is_null_island, parse_coordinate
 
@@ -53,6 +54,8 @@ def read_photo_metadata(path: str | os.PathLike, now: datetime | None = None) ->
     read: copies and downloads change it.
     """
     try:
+        if is_video(path):
+            return _read_video_metadata(path, now) if can_read_videos() else PhotoMetadata()
         with ExitStack() as held:
             image, _handle = open_image(held, path)
             exif = image.getexif()
@@ -74,9 +77,34 @@ def read_photo_metadata(path: str | os.PathLike, now: datetime | None = None) ->
         return PhotoMetadata()
 
 
+def _read_video_metadata(path: str | os.PathLike, now: datetime | None) -> PhotoMetadata:
+    tags = read_video_tags(path)
+    place = {}
+    # ISO 6709: latitude, longitude, and perhaps a height.
+    if found := re.match(r"([+-]\d+\.\d+)([+-]\d+\.\d+)", tags["place"]):
+        latitude, longitude = float(found[1]), float(found[2])
+        is_place = abs(latitude) <= 90 and abs(longitude) <= 180 and not is_null_island(latitude, longitude)
+        place = (
+            {"latitude": latitude, "longitude": longitude}
+            if is_place
+            else {"rejected_place": f"{latitude:g},{longitude:g}"}
+        )
+    return PhotoMetadata(
+        **_choose_date([(tags["date"], "", "")], now),
+        **place,
+        width=int(tags["width"]),
+        height=int(tags["height"]),
+        media_type=MEDIA_TYPES[Path(path).suffix.lower()],
+    )
+
+
 def _find_date(exif: dict, gps: dict, xmp: bytes | str, now: datetime | None) -> dict[str, str]:
     """The fields of PhotoMetadata about the date, from the first date field that is set."""
-    for text, offset, fraction in _list_dates(exif, gps, xmp):
+    return _choose_date(_list_dates(exif, gps, xmp), now)
+
+
+def _choose_date(dates: Iterable[tuple[object, object, object]], now: datetime | None) -> dict[str, str]:
+    for text, offset, fraction in dates:
         try:
             when = parse_clock(text, offset, fraction)
         except ValueError:

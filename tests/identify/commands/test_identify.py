@@ -249,36 +249,36 @@ def test_a_path_given_twice_has_one_row_and_that_is_said(go, photos, capsys, cap
 
 
 def test_what_is_left_out_is_listed_beside_the_output_and_said_although_quiet(go, photos, tmp_path, caplog):
-    for name in ("clip.mp4", "notes.txt", ".DS_Store"):
+    for name in ("sound.wav", "notes.txt", ".DS_Store"):
         (photos / name).write_bytes(b"x")
     out = tmp_path / "t.csv"
     assert go(photos, out=out, quiet=True) == 0
     assert {Path(row["file"]).name for row in read_csv(tmp_path / "t.csv.left_out.csv")} == {
-        "clip.mp4",
+        "sound.wav",
         "notes.txt",
         ".DS_Store",
     }
     n = len(read_csv(out))
     said = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert any(f"{n + 3} given = {n} photographs + 3 left out" in line for line in said)
-    assert any("clip.mp4: a video" in line for line in said)
+    assert any("sound.wav: .wav is not" in line for line in said)
     assert sum(json.loads((tmp_path / "t.csv.manifest.json").read_text())["left_out"].values()) == 3
-    for name in ("clip.mp4", "notes.txt", ".DS_Store"):
+    for name in ("sound.wav", "notes.txt", ".DS_Store"):
         (photos / name).unlink()
     assert go(photos, out=out, quiet=True, overwrite=True) == 0
     assert not (tmp_path / "t.csv.left_out.csv").exists()
 
 
 def test_a_resumed_run_leaves_out_what_the_first_one_did(go, photos, tmp_path, monkeypatch):
-    (photos / "clip.mp4").write_bytes(b"x")
+    (photos / "sound.wav").write_bytes(b"x")
     out = tmp_path / "t.csv"
     with monkeypatch.context() as patch:
         patch.setattr("linnaea.identify.commands.batch_run.write_output", _stop)
         with pytest.raises(RuntimeError):
             go(photos, out=out)
-    (photos / "late.mp4").write_bytes(b"x")
+    (photos / "late.wav").write_bytes(b"x")
     assert go(photos, out=out, resume=True) == 0
-    assert [Path(row["file"]).name for row in read_csv(tmp_path / "t.csv.left_out.csv")] == ["clip.mp4"]
+    assert [Path(row["file"]).name for row in read_csv(tmp_path / "t.csv.left_out.csv")] == ["sound.wav"]
 
 
 def _stop(*_args, **_kwargs):
@@ -364,7 +364,7 @@ def exact_boxes(monkeypatch):
     from linnaea.embed.images import pixel_reader as images
 
     use = images.use_image
-    monkeypatch.setattr(images, "use_image", lambda path, f, box, least_side: use(path, f, box, margin=0))
+    monkeypatch.setattr(images, "use_image", lambda path, f, box, **_how: use(path, f, box, margin=0))
 
 
 def test_each_box_has_its_row(go, scene, tmp_path, exact_boxes):

@@ -601,11 +601,11 @@ def test_what_a_watch_leaves_out_is_listed_beside_its_output_while_it_is_there(s
     here = station(out=tmp_path / "t.csv")
     table = tmp_path / "t.csv.left_out.csv"
     paint(folder / "a.png", "cat")
-    (folder / "clip.mp4").write_bytes(b"x")
+    (folder / "sound.wav").write_bytes(b"x")
     here.look(2)
     here.output.write()
-    assert [os.path.basename(row["file"]) for row in read_csv(table)] == ["clip.mp4"]
-    (folder / "clip.mp4").unlink()
+    assert [os.path.basename(row["file"]) for row in read_csv(table)] == ["sound.wav"]
+    (folder / "sound.wav").unlink()
     here.look()
     assert here.output.is_stale
     here.output.write()

@@ -48,4 +48,4 @@ def read_pixels(
         note = image.info.get(NOTE, "")
         return NotedPixels(pixels_hwc, note) if note else pixels_hwc
 
-    return use_image(record.path, see, record.box, least_side=least_side)
+    return use_image(record.path, see, record.box, least_side=least_side, time_s=record.frame_time_s)

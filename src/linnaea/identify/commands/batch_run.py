@@ -56,6 +56,7 @@ from linnaea.identify.commands.run_summary import (
     write_run_manifest,
 )
 from linnaea.identify.detection.box_list import BoxList
+from linnaea.identify.detection.detection_jobs import count_file_jobs
 from linnaea.identify.detection.unmatched_boxes import check_boxes, report_unmatched
 from linnaea.identify.naming.namer import Namer, describe_namer, format_calibration_warning, load_namer
 from linnaea.identify.output.event_index import EventIndex
@@ -87,7 +88,7 @@ class IdentifyPlan:
     def count_images(self) -> int:
         """The number of photographs, or of boxes in them; a photograph without a box counts once."""
         if self.boxes is None:
-            return len(self.files.files)
+            return sum(count_file_jobs(file, self.config.frames) for file in self.files.files)
         roots = list_roots(self.config)
         return sum(max(1, len(self.boxes.find(file.path, roots) or ())) for file in self.files.files)
 
@@ -166,7 +167,7 @@ def _find_files(config: IdentifyConfig, output: RunOutput | None) -> FoundFiles:
     if output is not None and (restored := output.read_files()):
         left_out = tuple(LeftOut(*one) for one in output.read_left_out())
         return FoundFiles(tuple(FoundFile(*file) for file in restored), left_out)
-    found = find_images(config.paths)
+    found = find_images(config.paths, videos=True)
     return found if output is None else FoundFiles(found.files, drop_own_files(found.left_out, config.out))
 
 

@@ -32,6 +32,8 @@ class IdentifyConfig(RunOptions, NamerConfig, CaptureConfig, EventConfig):
     "whether sides of boxes are fractions of the picture or pixels (auto: the format and the numbers tell)"
     box_confidence: float = field(default=BOX_CONFIDENCE, metadata={"metavar": "P"})
     "ignore boxes with less confidence of the detector"
+    frames: int = field(default=10, metadata={"metavar": "N"})
+    "how many frames of a video are named at most, spread evenly, at most one a second (extra [video])"
     report: Path | None = field(default=None, metadata={"metavar": "FILE.html"})
     "also write a page to look through: photographs, names with counts, search, map, time line"
     table: bool = False
@@ -51,6 +53,8 @@ class IdentifyConfig(RunOptions, NamerConfig, CaptureConfig, EventConfig):
         check_probability("--box-confidence", self.box_confidence)
         if self.box_units not in UNITS:
             raise ValueError(f"unknown --box-units {self.box_units!r}; choose one of {', '.join(UNITS)}")
+        if self.frames < 1:
+            raise ValueError(f"--frames {self.frames} must be 1 or more")
         # The standards take --near as the place of photographs that record none.
         if self.near is not None and self.occurrences is None and self.as_ == "table":
             raise ValueError(RECORDS_NEEDED)

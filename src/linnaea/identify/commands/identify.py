@@ -43,7 +43,7 @@ def identify(
     )
     loaded = load_model_if_named(model)
     namer = namer or load_namer(config, loaded)
-    files = find_images(config.paths)
+    files = find_images(config.paths, videos=True)
     boxes = load_boxes_if_given(config)
     select_runtime_for_run(config, loaded, namer, files.files, boxes)
     batches = name_batches(config, loaded, namer, make_jobs(config, files.files, boxes, detector))

@@ -58,7 +58,7 @@ def make_jobs(
     """Yield what to name in the files: each photograph as a whole, or what is in its boxes."""
     if boxes is not None:
         return make_box_jobs(files, boxes, list_roots(config))
-    return make_file_jobs(files) if detector is None else make_detector_jobs(files, detector)
+    return make_file_jobs(files, config.frames) if detector is None else make_detector_jobs(files, detector)
 
 
 def read_job(job: ImageRecord, preprocess: Preprocess, decoding: str) -> np.ndarray | NotedPixels | Unreadable:
@@ -82,7 +82,12 @@ def _name_batch(namer: Namer, batch: EmbeddedBatch) -> list[tuple[str, Predictio
         if i in batch.failures:
             outcome = job.outcome or "unreadable"
             row = Prediction(
-                file=job.file, status=OUTCOMES[outcome], outcome=outcome, reason=batch.failures[i], box=job.box
+                file=job.file,
+                status=OUTCOMES[outcome],
+                outcome=outcome,
+                reason=batch.failures[i],
+                box=job.box,
+                frame_time_s=job.frame_time_s,
             )
             rows.append((job.path, row))
         else:
@@ -94,7 +99,7 @@ def _name_batch(namer: Namer, batch: EmbeddedBatch) -> list[tuple[str, Predictio
 def _complete(prediction: Prediction, job: Job, note: str) -> Prediction:
     """The prediction with the box of its job, and with a note on its photograph."""
     reason = "; ".join(part for part in (prediction.reason, note) if part)
-    return dataclasses.replace(prediction, box=job.box, reason=reason)
+    return dataclasses.replace(prediction, box=job.box, frame_time_s=job.frame_time_s, reason=reason)
 
 
 def select_runtime_for_run(

@@ -25,7 +25,7 @@ NOT_IN_HASH = (
 # Options that are files: their content counts, not their name.
 FILES = ("among", "labels", "occurrences", "boxes", "deployments")
 # The format of a batch in the journal of a run.
-JOURNAL_FORMAT = 4
+JOURNAL_FORMAT = 5
 # Bytes of an input file that are hashed, beside its size.
 HASHED_BYTES = 1 << 24
 

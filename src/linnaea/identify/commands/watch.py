@@ -62,7 +62,7 @@ def run_watch(
         if namer is None:
             mode = choose_names_mode(config.names, interrupted or {})
             namer = load_namer(dataclasses.replace(config, names=mode), model)
-        files = find_images(config.paths).files if config.runtime != DEFAULT_RUNTIME else ()
+        files = find_images(config.paths, videos=True).files if config.runtime != DEFAULT_RUNTIME else ()
         check = select_runtime_for_run(config, model, namer, files, before=interrupted or {})
         identity = make_run_identity(config, model, namer) | {"runtime_check": check} | describe_namer(namer)
         state = _begin(config, journal, interrupted, identity)

@@ -48,7 +48,7 @@ class WatchedFolders:
                     # Programs write under such a name, with a suffix of their own or this mark, and rename at the end.
                     if entry.name.startswith("~"):
                         continue
-                    if reason := explain_skip(entry):
+                    if reason := explain_skip(entry, videos=True):
                         self._skipped.append(LeftOut(entry.path, reason))
                         continue
                     if entry.is_dir(follow_symlinks=False):

@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from linnaea.identify.detection.box_categories import find_outcome
 from linnaea.identify.detection.box_collector import clip_box
 from linnaea.identify.detection.box_list import BoxList
-from linnaea.photos.decoding import Unreadable, decode_image, read_size
+from linnaea.photos.decoding import Unreadable, decode_image, explain_error, read_size
 from linnaea.photos.photo_files import FoundFile, format_path
+from linnaea.photos.video import can_read_videos, is_video, plan_frames
 from linnaea.records import Box, ImageRecord
 
 logger = logging.getLogger(__name__)
 
 _WORDS = {"human": "a person", "vehicle": "a vehicle"}
 NO_BOX = "the detector found nothing"
+VIDEO_BOXES = "a video; boxes of frames are not read, and without --boxes its frames are named as a whole"
 OUTSIDE = "nothing of its boxes lies within the picture"
 # Largest difference between the width-to-height ratios of an image and of that for which its boxes were made.
 MOST_ASPECT_CHANGE = 0.02
@@ -37,10 +39,35 @@ class Job(ImageRecord):
         return format_path(self.path)
 
 
-def make_file_jobs(files: Iterable[FoundFile]) -> Iterator[Job]:
-    """Yield one job for each file; a folder that could not be listed has its outcome already."""
+def make_file_jobs(files: Iterable[FoundFile], frames: int = 1) -> Iterator[Job]:
+    """Yield one job for each photograph, and at most `frames` for each video.
+
+    A folder that could not be listed and a video that cannot be opened have their outcome already.
+    """
     for file in files:
-        yield Job(path=file.path, outcome="unreadable" if file.reason else "", reason=file.reason)
+        if file.reason or not (is_video(file.path) and can_read_videos()):
+            yield Job(path=file.path, outcome="unreadable" if file.reason else "", reason=file.reason)
+            continue
+        times = _plan_video(file.path, frames)
+        if isinstance(times, Unreadable):
+            yield Job(path=file.path, outcome="unreadable", reason=times.reason)
+        else:
+            yield from (Job(path=file.path, frame_time_s=time_s) for time_s in times)
+
+
+def count_file_jobs(file: FoundFile, frames: int) -> int:
+    """The number of jobs that `make_file_jobs` yields for a file."""
+    if file.reason or not (is_video(file.path) and can_read_videos()):
+        return 1
+    times = _plan_video(file.path, frames)
+    return 1 if isinstance(times, Unreadable) else len(times)
+
+
+def _plan_video(path: str, frames: int) -> list[float] | Unreadable:
+    try:
+        return plan_frames(path, frames)
+    except Exception as error:  # noqa: BLE001 (as for photographs, bad data is a row with its reason)
+        return Unreadable(explain_error(error, path))
 
 
 def make_box_jobs(files: Iterable[FoundFile], boxes: BoxList, roots: Sequence[str] = ()) -> Iterator[Job]:
@@ -49,6 +76,9 @@ def make_box_jobs(files: Iterable[FoundFile], boxes: BoxList, roots: Sequence[st
     for file in files:
         if file.reason:
             yield Job(path=file.path, outcome="unreadable", reason=file.reason)
+            continue
+        if is_video(file.path) and can_read_videos():
+            yield Job(path=file.path, outcome="not_in_boxes", reason=VIDEO_BOXES)
             continue
         key = boxes.find_key(file.path, roots)
         if key is None or not boxes.boxes[key]:

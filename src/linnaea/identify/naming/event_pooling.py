@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from linnaea.records import OUTCOMES, RANK_INDEX, RANKS, Prediction, RankedName
@@ -35,8 +35,9 @@ LEAST_PHOTOGRAPHS = 2
 FAMILY = RANK_INDEX["family"]
 DECIMALS = 4
 
-# The number of a photograph in its event, with what was found in it (or in one of its boxes).
-Image = tuple[int, Prediction]
+# What tells a photograph (or a frame of a video) from the others of its event, with what was found in it (or in one of
+# its boxes).
+Image = tuple[Hashable, Prediction]
 FindCommonName = Callable[[int], str]
 
 
@@ -129,7 +130,7 @@ class _Taxon:
     """A taxon (or label) of an event: an image that was named so, its photographs, the sum of its probabilities."""
 
     example: Prediction
-    photographs: set[int] = field(default_factory=set)
+    photographs: set[Hashable] = field(default_factory=set)
     support: float = 0.0
 
 

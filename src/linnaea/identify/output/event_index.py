@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 
@@ -22,7 +22,7 @@ Rows = Callable[[], Iterator[Row]]
 # Deployment, station and capture time (ISO 8601 or "") of the photograph at a path.
 FindCapture = Callable[[str], tuple[str, str, str]]
 # The observations of an event's images, and for each image the number of its observation.
-Pool = Callable[[Sequence[tuple[int, Prediction]]], tuple[tuple[EventObservation, ...], list[int]]]
+Pool = Callable[[Sequence[tuple[Hashable, Prediction]]], tuple[tuple[EventObservation, ...], list[int]]]
 
 # The columns that events add to a table of predictions.
 EVENT_COLUMNS_OF_ROWS = ("event", "event_rank", "event_name", "event_confidence", "event_count")
@@ -58,7 +58,8 @@ class EventIndex:
             photographs = waiting.pop(event)
             in_order = members.pop(event)
             images = [(number, image) for number in in_order for image in photographs[number][1]]
-            observations, places = pool(images)
+            # Frames of a video are photographs of their own: what they show did not stand side by side.
+            observations, places = pool([((number, image.frame_time_s), image) for number, image in images])
             self._place(images, places)
             first, last = in_order[0], in_order[-1]
             self.events[event] = Event(

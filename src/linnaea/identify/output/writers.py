@@ -141,13 +141,14 @@ def pack(prediction: Prediction) -> list:
         [prediction.guess_rank, prediction.guess_name, prediction.guess_confidence],
         None if box is None else [box.left, box.top, box.right, box.bottom, box.confidence, box.label],
         [[best.rank, best.name, best.confidence, best.node] for best in prediction.path_confidence],
+        prediction.frame_time_s,
     ]
 
 
 def unpack(packed: list) -> Prediction:
     """The prediction that `pack` turned into a list."""
     file, status, outcome, reason, position, rank, name, common_name, confidence, similarity, *rest = packed
-    lineage, guess, box, path = rest
+    lineage, guess, box, path, frame_time_s = rest
     return Prediction(
         file=file,
         status=status,
@@ -166,5 +167,6 @@ def unpack(packed: list) -> Prediction:
         box=None
         if box is None
         else Box(left=box[0], top=box[1], right=box[2], bottom=box[3], confidence=box[4], label=box[5]),
+        frame_time_s=frame_time_s,
         path_confidence=tuple(RankedName(rank=r, name=n, confidence=c, node=k) for r, n, c, k in path),
     )
