@@ -139,7 +139,9 @@ def test_of_an_animation_the_first_frame_counts(tmp_path, picture):
     other = Image.new("RGB", picture.size, "black")
     for name in ("a.gif", "a.webp", "a.png", "a.tif"):
         picture.save(tmp_path / name, save_all=True, append_images=[other])
-        assert close(decode_image(tmp_path / name), 20, 40, (255, 0, 0)), name
+        image = decode_image(tmp_path / name)
+        assert close(image, 20, 40, (255, 0, 0)), name
+        assert image.info.get(decode.NOTE, "") == ("the first page of several" if name == "a.tif" else "")
 
 
 def test_each_kind_of_bad_file_has_its_reason(tmp_path, picture):

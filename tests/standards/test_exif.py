@@ -1,12 +1,13 @@
 """Dates and places in the headers of photographs, as cameras and programs write them."""
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from linnaea.standards.exif import read_photo_metadata
+from linnaea.standards.exif import PhotoMetadata, read_photo_metadata
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 CASES = Path(__file__).resolve().parents[3] / "shared" / "cases" / "naming" / "stations"
@@ -101,3 +102,10 @@ def test_places_of_real_files():
         "zero_den": "no number",
         "zero_island": "0,0",
     }
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes on this system")
+def test_a_pipe_says_nothing_and_is_not_waited_for(tmp_path):
+    for name in ("pipe.jpg", "pipe.nef", "pipe.mp4"):
+        os.mkfifo(tmp_path / name)
+        assert read_photo_metadata(tmp_path / name) == PhotoMetadata()

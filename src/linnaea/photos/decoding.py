@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import io
+import logging
 import math
 import os
 import re
@@ -25,7 +26,7 @@ from linnaea.photos.jpeg import PixelMemory, decode_cut_jpeg, decode_jpeg, lacks
 from linnaea.photos.orientation import Sides, Size, Turn, compute_upright_size, map_box_to_stored
 from linnaea.photos.raw_preview import LEAST_SIDE, read_preview
 from linnaea.photos.sample_depth import brighten_dark_colours, find_rawmode, read_stated_scale, scale_to_bytes
-from linnaea.photos.video import VideoError, can_read_videos, is_video, read_frame
+from linnaea.photos.video import NOT_REGULAR, VideoError, can_read_videos, is_video, read_frame
 from linnaea.records import Box
 
 # Only formats whose decoders run inside Pillow: its EPS reader, for example, starts another program.
@@ -82,7 +83,6 @@ TRANSPOSITIONS = {
 MISSING = "the file does not exist"
 NO_PERMISSION = "no permission to read it"
 FOLDER = "a folder, not an image"
-NOT_REGULAR = "not a regular file (a pipe, socket or device)"
 EMPTY = "the file is empty"
 HEIC = "HEIC is read with the extra [heic] (pip install 'linnaea[heic]'); or save it as JPEG"
 RAW = "a raw camera file without a preview that is large enough; export it as JPEG"
@@ -91,12 +91,15 @@ TEXT = "not an image: the content is text"
 UNKNOWN = "not an image, or of a kind that cannot be read; save it as JPEG or PNG"
 TRUNCATED = "truncated: the file ends before its image does"
 DAMAGED = "damaged: the image data cannot be decoded"
+FIRST_PAGE = "the first page of several"
 CUT_END = "read, although its end is missing"
 OUTSIDE = "the box lies outside the image"
 NO_MEMORY = "too little memory to decode the image"
 
 # Pillow warns of large and damaged files on stderr; here they have a limit and a reason.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+# Without a handler, Python would print what Pillow logs of damaged files.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True)
@@ -194,8 +197,11 @@ def open_image(held: ExitStack, path: str | os.PathLike, time_s: float | None = 
     """The image in a file, whose pixels are not decoded yet, and its bytes; `held` closes both.
 
     Of a raw camera file it is the preview, with the EXIF block of the file; of a video it is the frame at `time_s`.
-    Raise what Pillow raises for bad files, `NoPreviewError` for a raw file that has no preview, and `VideoError`.
+    Raise what Pillow raises for bad files, `NotRegularError` for what is no file, `NoPreviewError` for a raw file that
+    has no preview, and `VideoError`.
     """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise NotRegularError(NOT_REGULAR)  # to open a pipe would wait for a writer
     if is_video(path) and can_read_videos():
         with memory.reserve(VIDEO_BYTES):
             return held.enter_context(read_frame(path, time_s, MAX_PIXELS)), io.BytesIO()
@@ -210,6 +216,10 @@ def open_image(held: ExitStack, path: str | os.PathLike, time_s: float | None = 
     if tags and _read_orientation_of(tags):
         image.info["exif"] = tags
     return image, stream
+
+
+class NotRegularError(ValueError):
+    """A path is that of a folder, a pipe, a socket or a device."""
 
 
 class NoPreviewError(UnidentifiedImageError):
@@ -259,6 +269,8 @@ def _decode(
     rgb = _load_shrunk(held, image, handle, shrink * image.width / width)
     if isinstance(rgb, Unreadable):
         return rgb
+    if image.format == "TIFF" and image.is_animated:
+        rgb.info[NOTE] = FIRST_PAGE
     turn = TRANSPOSITIONS.get(_read_orientation(image))  # None for the orientation 1
     if box is None:
         return rgb, turn

@@ -7,19 +7,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from linnaea.photos.decoding import MISSING, NO_PERMISSION, NOT_REGULAR, PHOTO_SUFFIXES
-from linnaea.photos.video import VIDEO_SUFFIXES, can_read_videos
+from linnaea.photos.decoding import MISSING, NO_PERMISSION, PHOTO_SUFFIXES
+from linnaea.photos.video import NOT_REGULAR, VIDEO_SUFFIXES, can_read_videos
 
 # Why an entry is not taken as a photograph.
 TWICE = "given more than once; it has its rows once"
 HIDDEN = "hidden: the name begins with a dot"
 HIDDEN_FOLDER = "a hidden folder, which is not searched"
 LINKED_FOLDER = "a link to a folder, which is not searched; give that folder itself"
-EMPTY_FOLDER = "a folder without a photograph"
+EMPTY_FOLDER = "an empty folder"
 VIDEO = "a video; `linnaea identify` reads it with the extra [video] (pip install 'linnaea[video]')"
 NO_SUFFIX = "no suffix in its name; give the file itself if it is a photograph"
-# Reasons that cost nothing: the photograph is read elsewhere, or the file belongs to the system.
-HARMLESS = frozenset({TWICE, HIDDEN})
+# Reasons that cost nothing: the photograph is read elsewhere, the file belongs to the system, or there is none.
+HARMLESS = frozenset({TWICE, HIDDEN, EMPTY_FOLDER})
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,7 @@ def find_images(paths: Iterable[str | os.PathLike], *, videos: bool = False) -> 
     for path in paths:
         text = os.fspath(path)
         if os.path.isdir(text):
-            before = len(found)
             _walk(text, found, left_out, videos=videos)
-            if len(found) == before:
-                left_out.append(LeftOut(text, EMPTY_FOLDER))
         else:
             found.append(FoundFile(text))
     unique: dict[str, FoundFile] = {}
@@ -99,6 +96,8 @@ def _walk(folder: str, found: list[FoundFile], left_out: list[LeftOut], *, video
             found.append(FoundFile(path, f"a folder that cannot be listed: {os.strerror(error.errno or 0).lower()}"))
             continue
         # The stack is popped from its end, so that entries come out sorted, and each folder at its place.
+        if not names:
+            left_out.append(LeftOut(path, EMPTY_FOLDER))
         reasons = [(entry.path, explain_skip(entry, videos=videos)) for entry in names]
         stack.extend(path for path, reason in reasons if not reason)
         left_out.extend(LeftOut(path, reason) for path, reason in reversed(reasons) if reason)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
@@ -39,6 +40,7 @@ VIDEO_SUFFIXES = frozenset(MEDIA_TYPES)
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,avi,matroska,webm,mpegts,mpeg,flv,asf,ogg"
 # Frames that are decoded between a key frame and the one that is wanted.
 MAX_DECODED = 2000
+NOT_REGULAR = "not a regular file (a pipe, socket or device)"
 NO_TRACK = "a video without a picture"
 CUT_VIDEO = "truncated: the video ends, or is damaged, before this frame"
 # How long the last frame of a video is shown.
@@ -142,8 +144,10 @@ def _open_video(path: str | os.PathLike) -> Iterator[tuple[InputContainer, Video
     """The container and its first picture track. Raise VideoError for what is no video."""
     import av
 
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise VideoError(NOT_REGULAR)  # to open a pipe would wait for a writer
     with open(path, "rb"):
-        pass  # the errors of a missing file are those of photographs
+        pass  # FFmpeg would give the errors of missing files and permissions in its own words
     try:
         container = av.open(os.fspath(path), options={"format_whitelist": CONTAINERS}, metadata_errors="replace")
     except (OSError, ValueError, av.FFmpegError):
