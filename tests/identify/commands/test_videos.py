@@ -111,3 +111,9 @@ def test_without_the_extra_videos_are_left_out_by_name(go, cards, tmp_path, monk
 def test_zero_frames_are_refused():
     with pytest.raises(ValueError, match="--frames 0 must be 1 or more"):
         IdentifyConfig(paths=("a",), frames=0)
+
+
+def test_the_report_shows_each_frame_of_a_clip_with_its_time(go, cards, tmp_path):
+    assert go(cards / "clip.mkv", out=tmp_path / "t.csv", frames=2, report=tmp_path / "r.html", top=2) == 0
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert text.count('"note":"1.5 s from the start"') == text.count('"note":"4.5 s from the start"') == 1

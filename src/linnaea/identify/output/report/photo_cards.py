@@ -41,7 +41,7 @@ def make_card(path: str, predictions: list[Prediction], context: PhotoContext, r
     size = read_size(path)
     size = None if isinstance(size, Unreadable) else size
     place = None if None in (context.latitude, context.longitude) else [context.latitude, context.longitude]
-    images = [list(group) for _box, group in groupby(predictions, key=lambda prediction: prediction.box)]
+    images = [list(group) for _place, group in groupby(predictions, key=lambda one: (one.box, one.frame_time_s))]
     return {
         "file": predictions[0].file,
         "url": make_link(path, report_dir),
@@ -86,6 +86,7 @@ def _make_image(rows: list[Prediction], size: tuple[int, int] | None) -> dict:
     guess = [first.guess_rank, first.guess_name, first.guess_confidence] if first.guess_name else None
     return {
         "box": box,
+        "note": _describe_note(first),
         "outcome": first.outcome,
         "reason": first.reason,
         "rank": first.rank,
@@ -97,6 +98,12 @@ def _make_image(rows: list[Prediction], size: tuple[int, int] | None) -> dict:
         "path": [[best.rank, best.name, best.confidence] for best in first.path_confidence],
         "others": [_make_alternative(row) for row in rows[1:]],
     }
+
+
+def _describe_note(row: Prediction) -> str:
+    """The time of a frame in its video, and what is noteworthy about a photograph that got a name."""
+    frame = "" if row.frame_time_s is None else f"{row.frame_time_s:g} s from the start"
+    return "; ".join(filter(None, (frame, row.reason if row.outcome == "named" else "")))
 
 
 def _make_alternative(row: Prediction) -> list:

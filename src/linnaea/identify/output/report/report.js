@@ -4,7 +4,7 @@
    name or a label can become markup. The view is kept in the fragment of the address, so that it can be bookmarked.
 
    A photograph: {file, url, thumb, size: [w, h], time, place: [lat, lon], station, event, images: [image, …]}.
-   An image is the whole photograph or a box in it: {box: [x, y, w, h] in fractions, outcome, reason, rank, name,
+   An image is the whole photograph or a box in it: {box: [x, y, w, h] in fractions, note, outcome, reason, rank, name,
    common, confidence, similarity, lineage: [7], guess: [rank, name, confidence], path: [[rank, name, confidence], …],
    others: [[name, rank, common, confidence], …]}. */
 const report = {photos: [], events: {}, add(photos) { this.photos.push(...photos); }};
@@ -214,7 +214,7 @@ function drawCard(photo) {
 function drawImage(image) {
   if (image.outcome !== "named")
     return el("div", {class: "image"}, el("h2", {}, title(image)),
-      el("p", {class: "reason"}, image.reason ? capital(image.reason) : ""), drawPath(image), drawOthers(image));
+      el("p", {class: "reason"}, image.reason ? capital(image.reason) : ""), drawNote(image), drawPath(image), drawOthers(image));
   const common = image.common && image.common !== image.name ? image.common : "";
   const above = image.lineage.map((name, r) => name && name !== image.name ? latin(name, RANKS[r]) : null).filter(Boolean);
   return el("div", {class: "image"},
@@ -222,8 +222,13 @@ function drawImage(image) {
     common ? el("p", {class: "scientific"}, latin(image.name, image.rank)) : "",
     el("p", {class: "verdict"}, image.rank ? el("span", {class: "chip"}, image.rank) : "",
       el("span", {}, el("b", {}, percent(image.confidence)), " confident")),
+    drawNote(image),
     above.length ? el("nav", {"aria-label": "lineage"}, above.flatMap((name, i) => i ? [" › ", name] : [name])) : "",
     drawPath(image), drawOthers(image));
+}
+
+function drawNote(image) {
+  return image.note ? el("p", {class: "reason"}, capital(image.note)) : "";
 }
 
 function drawPath(image) {
