@@ -140,6 +140,18 @@ def test_learning_needs_two_classes_and_does_not_replace_what_is_there(
         learn_labels(class_folders, only, model=model, load_vocabulary=lambda: vocabulary, overwrite=True)
 
 
+def test_what_belongs_to_no_class_is_left_out_by_name(tmp_path, model, vocabulary, class_folders, paint, caplog):
+    paint(class_folders / "beside.png", "cat")
+    (class_folders / "chair" / "notes.txt").write_text("four legs")
+    out = tmp_path / "labels"
+    manifest = learn_labels(class_folders, out, model=model, load_vocabulary=lambda: vocabulary)
+    text = (tmp_path / "labels.left_out.csv").read_text(encoding="utf-8")
+    assert "beside.png,it lies in no class folder" in text
+    assert "notes.txt,.txt is not the suffix of a photograph" in text
+    assert sum(manifest["left_out"].values()) == 3  # and the empty class
+    assert "16 given = 13 photographs + 3 left out" in caplog.text
+
+
 def test_labels_learnt_with_another_model_are_refused(tmp_path, model, vocabulary, class_folders):
     from linnaea.model.core.placeholder import PlaceholderModel
 
