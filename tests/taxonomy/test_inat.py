@@ -60,7 +60,7 @@ def test_the_tree_is_laminar(inat):
         ("Dryobates borealis", "Leuconotopicus borealis"),
         ("Coccothraustes vespertinus", "Hesperiphona vespertina"),
         ("Scaridae", "Labridae"),
-        ("Canis lupus familiaris", "Canis lupus"),
+        ("Canis lupus signatus", "Canis lupus"),
         ("Setophaga magnola", "Setophaga magnolia"),
         ("Fellidae", "Felidae"),
     ],

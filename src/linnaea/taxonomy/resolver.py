@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from linnaea.options import find_similar, suggest
 from linnaea.records import RANK_INDEX, RANKS, Taxon
 from linnaea.taxonomy.common_names import CommonNames
+from linnaea.taxonomy.everyday_names import find_groups, load_former_names, load_groups
 from linnaea.taxonomy.name_index import Lookup, name_key
 from linnaea.taxonomy.name_parser import (
     NOT_SCIENTIFIC,
@@ -32,7 +33,7 @@ class Resolution:
     taxa: list[Taxon] = field(default_factory=list)
     "every taxon with this name: several for homonyms, and for alternatives such as Larus argentatus/cachinnans"
     matched_by: str = ""
-    "scientific, common, synonym, or alternatives of a name with slashes; empty if nothing matched"
+    "scientific, common, synonym, everyday (a group that may be several taxa), or alternatives of a name with slashes"
     suggestions: list[Taxon] = field(default_factory=list)
     "near misses, the nearest first"
     reason: str = ""
@@ -70,8 +71,11 @@ class NameIndex:
         return sorted({node for table in self.common_tables for node in table.nodes(name)})
 
     def find_synonym(self, name: str) -> list[int]:
-        """The sorted nodes with a synonym."""
-        return self.synonyms.nodes(name) if self.synonyms else []
+        """The sorted nodes with a synonym, or with the name of today for a well-known former name."""
+        if self.synonyms and (nodes := self.synonyms.nodes(name)):
+            return nodes
+        current = load_former_names().get(name_key(name))
+        return self.scientific.nodes(current) if current else []
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,12 @@ class Resolver:
         if not query.name:
             return Resolution(query=text, reason="an empty name")
         for matched_by, find in self._finders():
-            if nodes := self._filter(find(query.name), query, spans):
+            nodes = self._filter(find(query.name), query, spans)
+            if (matched_by == "common" or len(nodes) > 1) and (
+                everyday := self._resolve_everyday(text, query, spans, nodes, is_common=matched_by == "common")
+            ):
+                return everyday
+            if nodes:
                 return self._match(text, nodes, matched_by)
         if misspelt := self._resolve_misspelt_rank(text, rank, within, suggest=suggest):
             return misspelt
@@ -179,6 +188,29 @@ class Resolver:
     def _make_taxa(self, nodes: Iterable[int]) -> list[Taxon]:
         return [self.index.taxon(node) for node in nodes]
 
+    def _resolve_everyday(
+        self, text: str, query: NameQuery, spans: list[range] | None, found: list[int], *, is_common: bool
+    ) -> Resolution | None:
+        """The taxa of a group with an everyday name, where that says more than the nodes `found`; else None.
+
+        Of homonyms (a plant and a fly are called Dahlia) people mean the one that they call so. A common name of the
+        vocabulary itself (`is_common`) holds if it means the same taxon or one above it.
+        """
+        groups = []
+        for names in find_groups(query.name):
+            nodes = [node for name in names for node in self.scientific_nodes(name)]
+            if nodes := self._filter(nodes, query, spans):
+                groups.append(nodes)
+        wanted = list(dict.fromkeys(node for nodes in groups for node in nodes))
+        if is_common:
+            holds = len(found) == 1 and all(node in self.tree.subtree(found[0]) for node in wanted)
+        else:
+            holds = not set(wanted) < set(found)
+        if holds or not wanted:
+            return None
+        # A name with several meanings must be chosen by the user, as a name of homonyms.
+        return self._match(text, wanted, "everyday" if len(groups) == 1 else "common")
+
     def _resolve_alternatives(self, text: str, query: NameQuery, within) -> Resolution | None:
         """The taxa of all parts of a name with slashes, or none of them with the reason; None for other names."""
         missing = ""
@@ -217,6 +249,10 @@ class Resolver:
         scores = self._score_scientific(query, parsed)
         for node, score in self._score_common(name_key(query.name)).items():
             keep_best(scores, node, score)
+        for key in find_similar(name_key(query.name), load_groups(), n=2, cutoff=0.8):
+            nodes = [node for name in load_groups()[key][0] for node in self.scientific_nodes(name)]
+            for node in nodes[:1]:  # everyday names come first: they are what people write
+                keep_best(scores, node, 0.0)
         allowed = self._filter(scores, NameQuery(name="", rank=query.rank, above=query.above), spans)
         if not allowed and query.rank:
             at_rank = {self.tree.ancestor_at(node, query.rank): score for node, score in sorted(scores.items())}
@@ -313,6 +349,9 @@ def only_taxon(resolution: Resolution) -> Taxon:
     if len(taxa) == 1:
         return taxa[0]
     if taxa:
+        if resolution.matched_by == "everyday":
+            shown = ", ".join(taxon.name for taxon in taxa[: 2 * N_SUGGESTIONS])
+            raise ValueError(f"{resolution.query!r} is a group of {len(taxa)} taxa; write one of {shown}")
         choices = distinguishing_paths(taxa[: 2 * N_SUGGESTIONS])
         more = f" and {len(taxa) - len(choices)} more" if len(taxa) > len(choices) else ""
         raise ValueError(

@@ -65,7 +65,9 @@ def summarise_taxon(tree: Tree, taxon: Taxon) -> dict:
 def format_resolution(tree: Tree, resolution: Resolution) -> list[str]:
     """A resolution as lines of text."""
     lines = []
-    if len(resolution.taxa) > 1:
+    if len(resolution.taxa) > 1 and resolution.matched_by == "everyday":
+        lines.append(f"{resolution.query!r} is a group of {len(resolution.taxa)} taxa; --within takes all of them")
+    elif len(resolution.taxa) > 1:
         lines.append(f"{resolution.query!r} names {len(resolution.taxa)} taxa")
         lines += [f"  {path}" for path in distinguishing_paths(resolution.taxa)]
     for taxon in resolution.taxa:
@@ -73,7 +75,8 @@ def format_resolution(tree: Tree, resolution: Resolution) -> list[str]:
         if resolution.matched_by == "alternatives":
             lines.append("  one of its alternatives")
         elif resolution.matched_by != "scientific":
-            lines.append(f"  found by its {resolution.matched_by}{' name' * (resolution.matched_by == 'common')}")
+            is_name = resolution.matched_by in ("common", "everyday")
+            lines.append(f"  found by its {resolution.matched_by}{' name' * is_name}")
         lines += [f"  {rank:<8} {name}" for rank, name in zip(RANKS, taxon.lineage, strict=True) if name]
         if taxon.rank != "species":
             lines.append(f"  {count_species(tree, taxon.node):,} species")

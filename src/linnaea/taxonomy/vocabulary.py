@@ -119,9 +119,17 @@ class Vocabulary:
         return only_taxon(self.resolve(name, rank=rank, within=within))
 
     def leaves_within(self, names: str | Iterable[str]) -> np.ndarray:
-        """The sorted leaves at or below any of the named taxa, int32. Raises ValueError as `resolve_one` does."""
+        """The sorted leaves at or below any of the named taxa, int32. Raises ValueError as `resolve_one` does.
+
+        An everyday name of a group ("monkey") stands for all of its taxa.
+        """
         names = [names] if isinstance(names, str) else names
-        return self.tree.leaves_within([self.resolve_one(name).node for name in names])
+        nodes: list[int] = []
+        for name in names:
+            resolution = self.resolve(name)
+            taxa = resolution.taxa if resolution.matched_by == "everyday" else [only_taxon(resolution)]
+            nodes += [taxon.node for taxon in taxa]
+        return self.tree.leaves_within(nodes)
 
     def leaves_from_list(self, path: str | Path) -> tuple[np.ndarray, list[Resolution]]:
         """The sorted leaves (int32) of the names in a file, and the resolutions of the names that matched nothing.
