@@ -147,9 +147,9 @@ def time_parts(folder: Path, model, namer, work: Path, batch_size: int) -> dict[
 
     captures = CaptureIndex(dict.fromkeys(path for path, _prediction in rows()))
 
-    def find_capture(path: str) -> tuple[str, str]:
+    def find_capture(path: str) -> tuple[str, str, str]:
         capture = captures.find(path)
-        return capture.station, capture.captured_at
+        return capture.deployment.id, capture.station, capture.captured_at
 
     write_output(
         work / "parts.csv",

@@ -17,6 +17,7 @@ from linnaea.identify.naming.namer import load_namer
 from linnaea.identify.naming.namer_config import NamerConfig
 from linnaea.records import RANKS, Box
 from linnaea.standards.table_reading import read_table
+from onnx_networks import list_candidates, write_network
 
 
 @pytest.fixture
@@ -384,6 +385,32 @@ def test_a_detector_of_ones_own_goes_first(model, vocabulary_path, scene, exact_
 
     found = identify([scene], model=model, vocabulary=str(vocabulary_path), detector=detector, rank="species")
     assert [row.name for row in found] == ["Felis catus", "Canis lupus"]
+
+
+def test_a_detector_in_a_file_finds_the_boxes_of_a_run(go, model, vocabulary_path, scene, tmp_path, exact_boxes):
+    from linnaea.identify.detection.onnx_detector import OnnxDetector
+
+    def find(self, image):
+        return [
+            Box(left=left, top=top, right=right, bottom=bottom, label="animal") for left, top, right, bottom in BOXES
+        ]
+
+    network = tmp_path / "detector.onnx"
+    write_network(network, list_candidates("v5"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OnnxDetector, "__call__", find)
+        go(scene, out=tmp_path / "t.csv", detector=network, rank="species")
+    rows = read_csv(tmp_path / "t.csv")
+    assert [(row["name"], row["box_category"]) for row in rows] == [
+        ("Felis catus", "animal"),
+        ("Canis lupus", "animal"),
+    ]
+    with pytest.raises(ValueError, match="--boxes and --detector both say where to look"):
+        go(scene, out=tmp_path / "u.csv", detector=network, boxes=tmp_path / "boxes.csv")
+    found = identify([scene], model=model, vocabulary=str(vocabulary_path), detector=network, rank="species")
+    assert len(list(found)) == 2  # the network's own boxes: an animal and a person
+    with pytest.raises(FileNotFoundError, match=r"gone.onnx does not exist"):
+        go(scene, out=tmp_path / "v.csv", detector=tmp_path / "gone.onnx")
 
 
 def test_the_api_streams_and_holds_few_images(model, vocabulary, tmp_path, monkeypatch):

@@ -28,6 +28,8 @@ class IdentifyConfig(RunOptions, NamerConfig, CaptureConfig, EventConfig):
     "what is written: the table, Darwin Core occurrences, or a Camtrap DP package (then --out is a folder)"
     boxes: Path | None = field(default=None, metadata={"metavar": "FILE"})
     "name what is in these boxes: MegaDetector, SpeciesNet, COCO, Camtrap DP, or CSV with file,left,top,right,bottom"
+    detector: Path | None = field(default=None, metadata={"metavar": "FILE.onnx"})
+    "find boxes with this detector first: a YOLO export such as MegaDetector's; people and vehicles are not named"
     box_units: str = field(default="auto", metadata={"choices": UNITS})
     "whether sides of boxes are fractions of the picture or pixels (auto: the format and the numbers tell)"
     box_confidence: float = field(default=BOX_CONFIDENCE, metadata={"metavar": "P"})
@@ -51,6 +53,8 @@ class IdentifyConfig(RunOptions, NamerConfig, CaptureConfig, EventConfig):
         if self.as_ not in OUTPUT_FORMATS:
             raise ValueError(f"unknown form {self.as_!r}; choose one of {', '.join(OUTPUT_FORMATS)}")
         check_probability("--box-confidence", self.box_confidence)
+        if self.boxes is not None and self.detector is not None:
+            raise ValueError("--boxes and --detector both say where to look; leave one of the two out")
         if self.box_units not in UNITS:
             raise ValueError(f"unknown --box-units {self.box_units!r}; choose one of {', '.join(UNITS)}")
         if self.frames < 1:

@@ -28,16 +28,18 @@ def identify(
     paths: Iterable[str | os.PathLike],
     *,
     model: str | Model = "bundled",
-    detector: Detector | None = None,
+    detector: Detector | str | os.PathLike | None = None,
     namer: Namer | None = None,
     **options,
 ) -> Iterator[Prediction]:
     """Yield predictions for photographs and folders, one batch in memory at a time; nothing is written.
 
-    `options` are the fields of `IdentifyConfig`. `detector` returns boxes (pixels) for an upright PIL image; each box
-    is named separately. `namer` replaces the vocabulary (see `linnaea.identify.load_namer`), so that several calls can
-    share it.
+    `options` are the fields of `IdentifyConfig`. `detector` is an ONNX file, or returns boxes (pixels) for an upright
+    PIL image; each box is named separately. `namer` replaces the vocabulary (see `linnaea.identify.load_namer`), so
+    that several calls can share it.
     """
+    if isinstance(detector, str | os.PathLike):
+        options["detector"], detector = Path(detector), None
     config = IdentifyConfig(
         paths=tuple(Path(path) for path in paths), model=model if isinstance(model, str) else "", **options
     )

@@ -58,6 +58,10 @@ def make_jobs(
     """Yield what to name in the files: each photograph as a whole, or what is in its boxes."""
     if boxes is not None:
         return make_box_jobs(files, boxes, list_roots(config))
+    if config.detector is not None:
+        from linnaea.identify.detection.onnx_detector import load_detector
+
+        detector = load_detector(config.detector, config.box_confidence)
     return make_file_jobs(files, config.frames) if detector is None else make_detector_jobs(files, detector)
 
 

@@ -23,7 +23,7 @@ NOT_IN_HASH = (
     *("events", "independent_events", "independent_after", "independent_of", "sort_into", "sort_by", "sort_with"),
 )
 # Options that are files: their content counts, not their name.
-FILES = ("among", "labels", "occurrences", "boxes", "deployments")
+FILES = ("among", "labels", "occurrences", "boxes", "deployments", "detector")
 # The format of a batch in the journal of a run.
 JOURNAL_FORMAT = 5
 # Bytes of an input file that are hashed, beside its size.
