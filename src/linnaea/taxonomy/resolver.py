@@ -202,14 +202,22 @@ class Resolver:
             if nodes := self._filter(nodes, query, spans):
                 groups.append(nodes)
         wanted = list(dict.fromkeys(node for nodes in groups for node in nodes))
-        if is_common:
-            holds = len(found) == 1 and all(node in self.tree.subtree(found[0]) for node in wanted)
-        else:
-            holds = not set(wanted) < set(found)
+        holds = self._prefers_common(query.name, found, wanted) if is_common else not set(wanted) < set(found)
         if holds or not wanted:
             return None
         # A name with several meanings must be chosen by the user, as a name of homonyms.
         return self._match(text, wanted, "everyday" if len(groups) == 1 else "common")
+
+    def _prefers_common(self, name: str, found: list[int], wanted: list[int]) -> bool:
+        """Whether the nodes `found` by a common name hold against those of an everyday name.
+
+        A name that the model or the user defined holds unless it is too broad ("bee" for all Hymenoptera).
+        """
+        own = self.index.other_names.nodes(name) if self.index.other_names is not None else []
+        if own:
+            is_broader = len(own) == 1 and all(node in self.tree.subtree(own[0]) for node in wanted)
+            return not is_broader or wanted == own
+        return len(found) == 1 and all(node in self.tree.subtree(found[0]) for node in wanted)
 
     def _resolve_alternatives(self, text: str, query: NameQuery, within) -> Resolution | None:
         """The taxa of all parts of a name with slashes, or none of them with the reason; None for other names."""

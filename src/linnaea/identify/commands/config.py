@@ -15,6 +15,9 @@ from linnaea.identify.output.capture_config import CaptureConfig
 from linnaea.identify.output.event_config import EventConfig
 from linnaea.identify.output.writers import OUTPUT_FORMATS, check_output
 
+# The value of --boxes that seeks boxes where something moved.
+MOTION = "motion"
+
 
 @dataclass(frozen=True, kw_only=True)
 class IdentifyConfig(RunOptions, NamerConfig, CaptureConfig, EventConfig):
@@ -27,7 +30,8 @@ class IdentifyConfig(RunOptions, NamerConfig, CaptureConfig, EventConfig):
     as_: str = field(default="table", metadata={"choices": OUTPUT_FORMATS})
     "what is written: the table, Darwin Core occurrences, or a Camtrap DP package (then --out is a folder)"
     boxes: Path | None = field(default=None, metadata={"metavar": "FILE"})
-    "name what is in these boxes: MegaDetector, SpeciesNet, COCO, Camtrap DP, or CSV with file,left,top,right,bottom"
+    "name what is in these boxes: MegaDetector, SpeciesNet, COCO, Camtrap DP, or CSV with file,left,top,right,bottom; "
+    "`motion` seeks them in bursts of three photographs and more"
     detector: Path | None = field(default=None, metadata={"metavar": "FILE.onnx"})
     "find boxes with this detector first: a YOLO export such as MegaDetector's; people and vehicles are not named"
     box_units: str = field(default="auto", metadata={"choices": UNITS})
@@ -53,6 +57,10 @@ class IdentifyConfig(RunOptions, NamerConfig, CaptureConfig, EventConfig):
         if self.as_ not in OUTPUT_FORMATS:
             raise ValueError(f"unknown form {self.as_!r}; choose one of {', '.join(OUTPUT_FORMATS)}")
         check_probability("--box-confidence", self.box_confidence)
+        if self.seeks_motion and self.watch:
+            raise ValueError(
+                "--boxes motion needs whole bursts and --watch does not wait for them; leave one of them out"
+            )
         if self.boxes is not None and self.detector is not None:
             raise ValueError("--boxes and --detector both say where to look; leave one of the two out")
         if self.box_units not in UNITS:
@@ -95,6 +103,11 @@ class IdentifyConfig(RunOptions, NamerConfig, CaptureConfig, EventConfig):
             return self
         beside = self.out if self.writes_file else self.among
         return dataclasses.replace(self, unmatched=beside.with_name(f"{beside.name}.unmatched.csv"))
+
+    @property
+    def seeks_motion(self) -> bool:
+        """Whether boxes are sought where something moved within a burst."""
+        return self.boxes is not None and str(self.boxes) == MOTION
 
     @property
     def writes_file(self) -> bool:

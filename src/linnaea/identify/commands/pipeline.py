@@ -29,6 +29,7 @@ from linnaea.model.runtimes.runtime_names import DEFAULT_RUNTIME
 from linnaea.photos.decoding import Unreadable
 from linnaea.photos.photo_files import FoundFile
 from linnaea.records import OUTCOMES, ImageRecord, Prediction
+from linnaea.standards.captures import CaptureIndex
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +44,10 @@ def load_model_if_named(model: str | Model) -> Model:
 
 
 def load_boxes_if_given(config: IdentifyConfig) -> BoxList | None:
-    """The boxes of `--boxes`, None without that option."""
-    return load_boxes(config.boxes, config.box_confidence, config.box_units) if config.boxes else None
+    """The boxes of the file `--boxes`, None without a file."""
+    if config.boxes is None or config.seeks_motion:
+        return None
+    return load_boxes(config.boxes, config.box_confidence, config.box_units)
 
 
 def list_roots(config: IdentifyConfig) -> list[str]:
@@ -58,11 +61,22 @@ def make_jobs(
     """Yield what to name in the files: each photograph as a whole, or what is in its boxes."""
     if boxes is not None:
         return make_box_jobs(files, boxes, list_roots(config))
+    if config.seeks_motion:
+        return _make_motion_jobs(config, list(files))
     if config.detector is not None:
         from linnaea.identify.detection.onnx_detector import load_detector
 
         detector = load_detector(config.detector, config.box_confidence)
     return make_file_jobs(files, config.frames) if detector is None else make_detector_jobs(files, detector)
+
+
+def _make_motion_jobs(config: IdentifyConfig, files: list[FoundFile]) -> Iterator[Job]:
+    from linnaea.identify.detection.motion import make_motion_jobs
+
+    captures = CaptureIndex([file.path for file in files], zone=config.find_zone(), table=config.read_deployments())
+    found = [captures.find(file.path) for file in files]
+    places = [(capture.deployment.id, capture.captured_at) for capture in found]
+    return make_motion_jobs(files, places, config.event_gap_s, config.frames)
 
 
 def read_job(job: ImageRecord, preprocess: Preprocess, decoding: str) -> np.ndarray | NotedPixels | Unreadable:
