@@ -231,7 +231,19 @@ def main() -> int:
     print(text)
     if options.save:
         command = show_command("event_pooling", sys.argv[1:])
-        write_result(HERE / "results", "event_pooling", [f"`{command}`", "", describe_hardware(), "", text])
+        write_result(
+            HERE / "results",
+            "event_pooling",
+            [
+                "# Names of events: which rule pools the photographs best",
+                "",
+                f"`{command}`",
+                "",
+                describe_hardware(),
+                "",
+                text,
+            ],
+        )
     return 0
 
 

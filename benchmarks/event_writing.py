@@ -125,7 +125,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 command = [sys.executable, __file__, "--folder", name, "--write", what]
                 done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=3600)
                 results.append(json.loads(done.stdout))
-    lines = [f"`{show_command('event_writing', argv or sys.argv[1:])}`", "", describe_hardware(), ""]
+    lines = ["# What events cost at the end of a run", ""]
+    lines += [f"`{show_command('event_writing', argv or sys.argv[1:])}`", "", describe_hardware(), ""]
     lines += ["| table | seconds | µs a photograph | peak memory, MB |", "| --- | --- | --- | --- |"]
     seconds = {}
     for what, results in found.items():
